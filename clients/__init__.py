@@ -1,0 +1,1 @@
+"""Publisher and viewer: media sources, packaging, playback measurement, on trio."""

@@ -1,0 +1,1 @@
+"""The control plane: link state, planner, plan distribution."""

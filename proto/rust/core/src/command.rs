@@ -1,0 +1,267 @@
+//! What the agent tells the datapath: the whole vocabulary of its shell and of the simulator.
+//!
+//! A command never fails towards the caller: a command that names a session, stream, track or
+//! downstream which is gone is ignored, because its end was or will be reported by an
+//! [`Event`](crate::event::Event) and the two may cross.
+
+use crate::location::{LargestCell, Location};
+use crate::tls::ClientTls;
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// One MoQT session, or one connection that is about to become one.
+///
+/// The datapath gives incoming sessions even ids; the caller gives the ones it connects odd ids.
+pub type SessionId = u64;
+
+/// A control or request stream of a session: the QUIC stream id where the peer opened it, and an id
+/// of the caller's choice with bit 62 set ([`LOCAL_STREAM_BIT`]) where the agent opened it.
+pub type StreamKey = u64;
+
+/// Set in every [`StreamKey`] that the agent makes.
+pub const LOCAL_STREAM_BIT: u64 = 1 << 62;
+
+/// A track as the agent numbers it.
+pub type TrackId = u64;
+
+/// A downstream subscription (or a local sink) as the agent numbers it.
+pub type DownstreamId = u64;
+
+/// The MoQT draft whose data streams a session uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Draft {
+    /// draft-ietf-moq-transport-16: RFC 9000 varints, one bidirectional control stream.
+    D16,
+    /// draft-ietf-moq-transport-18: vi64 varints, a pair of unidirectional control streams.
+    D18,
+}
+
+impl Draft {
+    /// The ALPN token and `WT-Protocol` value, `moqt-NN`.
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Draft::D16 => "moqt-16",
+            Draft::D18 => "moqt-18",
+        }
+    }
+
+    /// The draft that a protocol token names.
+    pub fn from_protocol(token: &str) -> Option<Draft> {
+        [Draft::D16, Draft::D18]
+            .into_iter()
+            .find(|d| d.protocol() == token)
+    }
+
+    /// The number in the draft's name.
+    pub fn number(self) -> u16 {
+        match self {
+            Draft::D16 => 16,
+            Draft::D18 => 18,
+        }
+    }
+}
+
+/// ALPN of a hop between two edges.
+pub const ALPN_HOP: &str = "farcast-hop/1";
+/// ALPN of HTTP/3, over which WebTransport runs.
+pub const ALPN_H3: &str = "h3";
+
+/// How to speak to the peer of an outgoing session.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// MoQT over raw QUIC; the drafts are offered in this order.
+    Quic {
+        /// Offered drafts, most wanted first.
+        drafts: Vec<Draft>,
+    },
+    /// MoQT over WebTransport.
+    WebTransport {
+        /// `host:port` of the `:authority` pseudo header.
+        authority: String,
+        /// `:path`, with its query, starting with a slash.
+        path: String,
+        /// Offered drafts, most wanted first.
+        drafts: Vec<Draft>,
+    },
+    /// A hop to another edge.
+    Hop,
+}
+
+/// Limits of one downstream's backlog. Beyond either, its oldest groups of the lowest priority go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueueLimits {
+    /// Bytes that wait for the viewer, over all its open groups.
+    pub queue_bytes_max: u64,
+    /// How long the first waiting byte may wait.
+    pub queue_ms_max: u32,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        QueueLimits {
+            queue_bytes_max: 8 << 20,
+            queue_ms_max: 2_000,
+        }
+    }
+}
+
+/// How much of a track is kept for late joiners.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CacheLimits {
+    /// Bytes over all groups of the track.
+    pub cache_bytes_max: u64,
+    /// Age at which a group that is not the newest goes.
+    pub cache_ms_max: u32,
+    /// Groups kept at most, the running one included.
+    pub cache_groups_max: u32,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        CacheLimits {
+            cache_bytes_max: 64 << 20,
+            cache_ms_max: 10_000,
+            cache_groups_max: 64,
+        }
+    }
+}
+
+/// Order in which groups of one downstream are sent when not all can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupOrder {
+    /// Oldest first.
+    #[default]
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// One object made by a local publisher, whole.
+#[derive(Clone, Debug)]
+pub struct NewObject {
+    /// Group id.
+    pub group: u64,
+    /// Subgroup id.
+    pub subgroup: u64,
+    /// Object id, rising inside the subgroup.
+    pub object: u64,
+    /// Publisher priority, 0 (first) to 255, of the subgroup.
+    pub priority: u8,
+    /// Object status: 0 normal, 3 end of group, 4 end of track.
+    pub status: u64,
+    /// Serialised key-value pairs, RFC 9000 varints, delta-coded types (the drafts differ only in
+    /// varints; the datapath converts).
+    pub properties: Bytes,
+    /// Payload; empty unless the status is 0.
+    pub payload: Bytes,
+    /// No further object of this subgroup follows.
+    pub end_of_subgroup: bool,
+    /// This subgroup holds the last object of the group.
+    pub end_of_group: bool,
+}
+
+/// A command of the agent to the datapath.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the fields are named by the type's own documentation above
+pub enum Command {
+    /// Open a connection; answered by `SessionOpened` or `SessionClosed`.
+    Connect {
+        session: SessionId,
+        remote: SocketAddr,
+        /// Name to verify in the server's certificate.
+        server_name: String,
+        target: Target,
+        tls: Arc<ClientTls>,
+    },
+    /// Close a session with a MoQT session error code (0 is no error).
+    Close {
+        session: SessionId,
+        code: u32,
+        reason: String,
+    },
+    /// Open a control (uni) or request (bidi) stream. Writes may follow at once.
+    OpenStream {
+        session: SessionId,
+        stream: StreamKey,
+        bidi: bool,
+    },
+    /// Append to a control or request stream; `fin` ends our side of it.
+    Write {
+        session: SessionId,
+        stream: StreamKey,
+        data: Bytes,
+        fin: bool,
+    },
+    /// Reset our side of a stream.
+    ResetStream {
+        session: SessionId,
+        stream: StreamKey,
+        code: u32,
+    },
+    /// Ask the peer to stop sending on a stream.
+    StopStream {
+        session: SessionId,
+        stream: StreamKey,
+        code: u32,
+    },
+    /// Begin to hold a track.
+    AddTrack {
+        track: TrackId,
+        cache: CacheLimits,
+        largest: Arc<LargestCell>,
+    },
+    /// Forget a track, its cache, and what is bound to it.
+    RemoveTrack { track: TrackId },
+    /// Objects with this alias in this session feed the track. `restart_allowed`: the upstream is a
+    /// new one, and if its first object lies at or below what the old one reached, the track starts
+    /// over (`TrackRestarted`) instead of being taken for a duplicate.
+    BindUpstream {
+        session: SessionId,
+        alias: u64,
+        track: TrackId,
+        default_priority: u8,
+        restart_allowed: bool,
+    },
+    /// Objects with this alias are no longer wanted; open streams are stopped.
+    UnbindUpstream { session: SessionId, alias: u64 },
+    /// Send the track to a session, from a location on; what the cache holds of it goes at once.
+    AddDownstream {
+        downstream: DownstreamId,
+        session: SessionId,
+        alias: u64,
+        track: TrackId,
+        start: Location,
+        /// Last group to be sent.
+        end_group: Option<u64>,
+        /// Subscriber priority, 0 first.
+        subscriber_priority: u8,
+        group_order: GroupOrder,
+        /// False: the subscription is paused.
+        forward: bool,
+        limits: QueueLimits,
+    },
+    /// Change a downstream; `None` leaves a field as it is.
+    UpdateDownstream {
+        downstream: DownstreamId,
+        start: Option<Location>,
+        end_group: Option<u64>,
+        subscriber_priority: Option<u8>,
+        forward: Option<bool>,
+    },
+    /// End a downstream: open streams are reset with `code`; answered by `DownstreamEnded`.
+    RemoveDownstream { downstream: DownstreamId, code: u32 },
+    /// Let open streams of a downstream finish what the track already has, open no more groups, then
+    /// answer with `DownstreamEnded`.
+    FinishDownstream { downstream: DownstreamId },
+    /// Hand the objects of a track to the local application as `Object` events, from a location on.
+    AddSink {
+        downstream: DownstreamId,
+        track: TrackId,
+        start: Location,
+    },
+    /// Publish one object of a local track.
+    Publish { track: TrackId, object: NewObject },
+    /// Answer with a `Snapshot` of all counters.
+    Snapshot { token: u64 },
+}

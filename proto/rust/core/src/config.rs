@@ -1,0 +1,75 @@
+//! Settings of a datapath, fixed at its start. Every limit has a name and a default here.
+
+use crate::command::Draft;
+use crate::tls::ServerTls;
+use std::sync::Arc;
+
+/// Settings of one datapath (one shard).
+#[derive(Clone, Debug)]
+pub struct DatapathConfig {
+    /// Certificates and trust of the listener; `None` for a client that never listens.
+    pub server: Option<Arc<ServerTls>>,
+    /// Drafts that incoming sessions may use, most wanted first.
+    pub drafts: Vec<Draft>,
+    /// Makes connection ids, packet numbers and timers reproducible (simulator only).
+    pub seed: Option<u64>,
+    /// Limits against peers.
+    pub limits: Limits,
+}
+
+/// Bounds on what a peer can make us hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Concurrent sessions.
+    pub sessions_max: usize,
+    /// Unidirectional (data) streams a peer may have open.
+    pub uni_streams_max: u32,
+    /// Bidirectional (request) streams a peer may have open.
+    pub bidi_streams_max: u32,
+    /// Flow-control window of one stream, bytes.
+    pub stream_window_bytes: u32,
+    /// Flow-control window of one connection, bytes.
+    pub connection_window_bytes: u32,
+    /// Sent and not acknowledged, or waiting inside QUIC, per connection, bytes.
+    pub send_window_bytes: u64,
+    /// A connection that hears nothing this long is dead.
+    pub idle_timeout_ms: u32,
+    /// A data stream whose header does not complete, or whose alias is not bound, this long is
+    /// stopped.
+    pub stream_header_timeout_ms: u32,
+    /// Largest object, properties included.
+    pub object_bytes_max: u64,
+    /// Chunks with an alias that is not bound yet, per hop, bytes.
+    pub unbound_bytes_max: usize,
+    /// Longest control-stream data handed over in one event, bytes.
+    pub control_event_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            sessions_max: 20_000,
+            uni_streams_max: 1_024,
+            bidi_streams_max: 1_024,
+            stream_window_bytes: 4 << 20,
+            connection_window_bytes: 16 << 20,
+            send_window_bytes: 1 << 20,
+            idle_timeout_ms: 30_000,
+            stream_header_timeout_ms: 5_000,
+            object_bytes_max: 16 << 20,
+            unbound_bytes_max: 1 << 20,
+            control_event_bytes_max: 64 << 10,
+        }
+    }
+}
+
+impl Default for DatapathConfig {
+    fn default() -> Self {
+        DatapathConfig {
+            server: None,
+            drafts: vec![Draft::D18, Draft::D16],
+            seed: None,
+            limits: Limits::default(),
+        }
+    }
+}

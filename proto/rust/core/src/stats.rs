@@ -1,0 +1,94 @@
+//! Counters of the datapath, read as one consistent snapshot.
+
+use crate::command::{DownstreamId, SessionId};
+use crate::event::Transport;
+
+/// Counters of the whole datapath since its start.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)] // named after what they count; units are in the names
+pub struct Totals {
+    pub udp_datagrams_in: u64,
+    pub udp_bytes_in: u64,
+    pub udp_datagrams_out: u64,
+    pub udp_bytes_out: u64,
+    /// Objects whose last byte arrived from an upstream.
+    pub objects_in: u64,
+    pub object_bytes_in: u64,
+    /// Objects handed whole to a downstream's transport.
+    pub objects_out: u64,
+    pub object_bytes_out: u64,
+    /// Bytes of objects that were already held (a second upstream, a resumed one).
+    pub duplicate_bytes_in: u64,
+    /// Groups dropped for a viewer that could not keep up.
+    pub groups_dropped_slow: u64,
+    /// Groups that a viewer lagged behind in were evicted from the cache.
+    pub groups_dropped_evicted: u64,
+    pub streams_rejected: u64,
+    pub protocol_errors: u64,
+    pub handshakes_refused: u64,
+    /// Commands executed and events emitted: what crosses to Python. Neither grows with objects in a
+    /// relay.
+    pub commands: u64,
+    pub events: u64,
+}
+
+/// One session.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct SessionStats {
+    pub session: SessionId,
+    pub transport: Transport,
+    pub remote: String,
+    pub rtt_us: u64,
+    pub rtt_min_us: u64,
+    pub congestion_window_bytes: u64,
+    pub packets_sent: u64,
+    pub packets_lost: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub hop: Option<HopStats>,
+}
+
+/// The recovery layer of one hop, this end.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct HopStats {
+    pub chunks_sent: u64,
+    pub chunks_repaired: u64,
+    pub chunks_received: u64,
+    pub chunks_duplicate: u64,
+    pub chunks_lost: u64,
+    pub chunks_given_up: u64,
+    pub acks_sent: u64,
+    pub acks_received: u64,
+    pub heartbeats_sent: u64,
+    pub queue_bytes: u64,
+    pub unacked_bytes: u64,
+    pub groups_shed: u64,
+    pub datagrams_malformed: u64,
+    pub rtt_us: u64,
+}
+
+/// One downstream.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct DownstreamStats {
+    pub downstream: DownstreamId,
+    pub session: SessionId,
+    pub objects: u64,
+    pub bytes: u64,
+    pub groups_dropped: u64,
+    pub queue_bytes: u64,
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Snapshot {
+    pub now_us: u64,
+    pub totals: Totals,
+    pub sessions: Vec<SessionStats>,
+    pub downstreams: Vec<DownstreamStats>,
+    pub tracks: u64,
+    pub cache_bytes: u64,
+}

@@ -1,0 +1,1 @@
+"""The simulator: shipped engines over modelled links in virtual time."""
