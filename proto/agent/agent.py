@@ -23,6 +23,7 @@ from farcast.proto.agent.config import AgentConfig
 from farcast.proto.agent.discovery import Announcing, Discovery, PrefixQuery, Telling
 from farcast.proto.agent.hub import Hub
 from farcast.proto.agent.namespaces import NamespaceTable, PrefixSubscriber
+from farcast.proto.agent.routes import detach_route
 from farcast.proto.agent.sessions import Peer, PeerTable
 from farcast.proto.agent.sourcing import Sourcing
 from farcast.proto.agent.subscriptions import Subscriptions
@@ -126,7 +127,7 @@ class Agent:
             Event.StreamReset: self._stream_event,
             Event.StreamStopped: self._stream_event,
             Event.TrackRestarted: lambda e: self._subscriptions.restarted(e.track, list(e.downstreams)),
-            Event.TrackMalformed: lambda e: self._subscriptions.malformed(e.track, e.session, e.alias, e.reason),
+            Event.TrackMalformed: self._track_malformed,
             Event.DownstreamEnded: lambda e: self._subscriptions.ended(e.downstream, e.streams),
             Event.HopSilent: self._hop_silent,
         }
@@ -153,6 +154,9 @@ class Agent:
         peer = self._peers.get(event.session)
         if peer is not None:
             peer.feed(event)
+
+    def _track_malformed(self, event: Event.TrackMalformed) -> None:
+        self._subscriptions.malformed(event.track, event.session, event.alias, event.reason)
 
     def _hop_silent(self, event: Event.HopSilent) -> None:
         self._hub.counters["hops_silent" if event.silent else "hops_heard_again"] += 1
@@ -235,13 +239,19 @@ class Agent:
         track = self._tracks.by_name.get(event.name)
         wanted = track is not None and track.source is None and track.is_watched()
         publication = Publication(
-            peer.id, event.request, event.name, event.alias, event.largest, event.track_properties, forward=wanted
+            session=peer.id,
+            request=event.request,
+            name=event.name,
+            alias=event.alias,
+            largest=event.largest,
+            properties=detach_route(event.track_properties)[0],
+            forward=wanted,
         )
         peer.roles[event.request] = publication
         self._tracks.add_publication(publication)
         peer.moqt.accept_publish(event.request, forward=wanted)
         if track is not None:
-            self._sourcing.appeared(track)
+            self._sourcing.appeared(track, here=True)
 
     def _publish_refusal(self, peer: Peer, event: moqt.PublishRequested) -> tuple[RequestCode, str] | None:
         limit = self.config.limits.published_tracks_per_session_max
@@ -301,10 +311,11 @@ class Agent:
 
     # --- what concerns several parts --------------------------------------------------------------
 
-    def _namespace_appeared(self, namespace: TrackNamespace) -> None:
+    def _namespace_appeared(self, peer: Peer, namespace: TrackNamespace) -> None:
+        here = not peer.is_hop and peer.upstream is None
         for track in list(self._tracks.by_name.values()):
             if track.source is None and track.name.namespace.starts_with(namespace):
-                self._sourcing.appeared(track)
+                self._sourcing.appeared(track, here=here)
 
     def _upstream_is_needed(self, link: UpstreamLink) -> bool:
         return self._sourcing.is_needed(link) or self._discovery.is_needed(link)
@@ -362,6 +373,3 @@ def _ending_of(event: Any) -> tuple[PublishDoneCode, str]:
     if isinstance(event, moqt.PublishEnded):
         return event.status, event.reason
     return PublishDoneCode.INTERNAL_ERROR, "the publisher reset the subscription"
-
-
-

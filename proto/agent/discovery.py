@@ -15,7 +15,6 @@ from farcast.proto.agent.namespaces import Notice, PrefixSubscriber
 from farcast.proto.agent.routes import loop_in_path
 from farcast.proto.moqt.errors import RequestCode
 from farcast.proto.moqt.parameters import Parameters
-from farcast.proto.moqt.values import Interest
 
 if TYPE_CHECKING:
     from farcast.proto.agent.hub import Hub
@@ -51,7 +50,7 @@ class PrefixQuery:
 
 
 class Discovery:
-    """Announcements in, announcements out. Calls back ``appeared(namespace)`` for each new announcement."""
+    """Announcements in, announcements out. Calls back ``appeared(peer, namespace)`` for each new one."""
 
     def __init__(self, hub: Hub, peers: PeerTable, table: NamespaceTable, upstreams: Upstreams) -> None:
         self._hub = hub
@@ -60,7 +59,7 @@ class Discovery:
         self._upstreams = upstreams
         self._times_announced: dict[tuple[int, TrackNamespace], int] = {}
         self._told: dict[tuple[int, TrackNamespace], int] = {}
-        self.appeared: Callable[[TrackNamespace], None]
+        self.appeared: Callable[[Peer, TrackNamespace], None]
 
     # --- PUBLISH_NAMESPACE ------------------------------------------------------------------------
 
@@ -83,7 +82,10 @@ class Discovery:
         if self._hub.draining:
             return RequestCode.GOING_AWAY, f"edge {self._hub.config.node_id} is going away"
         if len(self._table.announced_by(peer.id)) >= limits.namespaces_per_session_max:
-            return RequestCode.EXCESSIVE_LOAD, f"a session may have {limits.namespaces_per_session_max} namespaces"
+            return (
+                RequestCode.EXCESSIVE_LOAD,
+                f"a session may have {limits.namespaces_per_session_max} namespaces",
+            )
         if len(self._table) >= limits.namespaces_max:
             return RequestCode.EXCESSIVE_LOAD, f"this edge knows {limits.namespaces_max} namespaces already"
         return None
@@ -98,7 +100,7 @@ class Discovery:
         key = (peer.id, namespace)
         self._times_announced[key] = self._times_announced.get(key, 0) + 1
         self._tell(self._table.announce(namespace, peer.id, path))
-        self.appeared(namespace)
+        self.appeared(peer, namespace)
 
     def _remove(self, peer: Peer, namespace: TrackNamespace) -> None:
         """A session may announce one namespace in two ways; it is gone when both are taken back."""
@@ -119,7 +121,7 @@ class Discovery:
             self._hub.counters["prefixes_refused"] += 1
             peer.moqt.reject(event.request, *refusal)
             return
-        subscriber = PrefixSubscriber(peer.id, event.request, event.prefix, peer.node_id if peer.is_hop else None)
+        subscriber = PrefixSubscriber(peer.id, event.request, event.prefix, peer.node_id)
         peer.roles[event.request] = subscriber
         peer.moqt.accept(event.request)
         self._tell(self._table.subscribe(subscriber))
@@ -135,10 +137,6 @@ class Discovery:
             return RequestCode.GOING_AWAY, f"edge {self._hub.config.node_id} is going away"
         if circle is not None:
             return RequestCode.DOES_NOT_EXIST, circle
-        if event.interest is Interest.PUBLISH:
-            return RequestCode.NOT_SUPPORTED, "this edge announces namespaces; SUBSCRIBE to tracks by name"
-        if any(event.prefix.overlaps(prefix) for prefix in mine):
-            return RequestCode.PREFIX_OVERLAP, "this session has subscribed to an overlapping prefix"
         if len(mine) >= limit:
             return RequestCode.EXCESSIVE_LOAD, f"a session may have {limit} prefixes"
         return None

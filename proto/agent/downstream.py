@@ -1,10 +1,10 @@
-"""Commands about downstreams, as an edge and a publisher both give them."""
+"""Commands about tracks and downstreams, as edges and clients all give them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from farcast.proto._core import Command, QueueLimits
+from farcast.proto._core import CacheLimits, Command, QueueLimits
 from farcast.proto.moqt.values import GroupOrder
 from farcast.proto.properties import DEFAULT_PUBLISHER_GROUP_ORDER, find_integer
 
@@ -18,6 +18,15 @@ STREAM_CANCELLED = 0x1
 """Stream reset code CANCELLED, the same number in drafts 16 and 18 (draft-18 section 15.8.4)."""
 STREAM_MALFORMED_TRACK = 0x12
 """Stream reset code MALFORMED_TRACK, the same number in drafts 16 and 18."""
+
+
+def cache_limits(media: MediaLimits) -> CacheLimits:
+    """How much of a track the datapath keeps."""
+    return CacheLimits(
+        cache_bytes_max=media.cache_bytes_max,
+        cache_ms_max=media.cache_ms_max,
+        cache_groups_max=media.cache_groups_max,
+    )
 
 
 def add_downstream(
@@ -39,7 +48,7 @@ def add_downstream(
         session=session,
         alias=alias,
         track=track,
-        start=tuple(start),
+        start=start,
         end_group=filter.end_group if filter is not None else None,
         subscriber_priority=priority,
         group_order=group_order.value,
@@ -52,7 +61,7 @@ def update_downstream(downstream: int, update: UpdateRequested, start: Location 
     """What a REQUEST_UPDATE changes; ``start`` is the new filter's, where it has one."""
     return Command.UpdateDownstream(
         downstream=downstream,
-        start=tuple(start) if start is not None else None,
+        start=start,
         end_group=update.filter.end_group if update.filter is not None else None,
         subscriber_priority=update.priority,
         forward=update.forward,
@@ -62,7 +71,7 @@ def update_downstream(downstream: int, update: UpdateRequested, start: Location 
 def move_downstream(downstream: int, start: Location) -> Command:
     """Start a downstream elsewhere."""
     return Command.UpdateDownstream(
-        downstream=downstream, start=tuple(start), end_group=None, subscriber_priority=None, forward=None
+        downstream=downstream, start=start, end_group=None, subscriber_priority=None, forward=None
     )
 
 

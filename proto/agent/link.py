@@ -11,16 +11,17 @@ from typing import Any
 from farcast.proto._core import Command, Event
 from farcast.proto.agent.config import Target
 from farcast.proto.moqt import events as moqt
-from farcast.proto.moqt.profiles import HOP, Profile, profile_for_draft
+from farcast.proto.moqt.profile import Profile
+from farcast.proto.moqt.profiles import HOP, profile_for_draft
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import SetupOptions
 
 _TRANSMITS: dict[type, Callable[[int, Any], Command]] = {
-    moqt.OpenStream: lambda session, t: Command.OpenStream(session=session, stream=t.stream, bidi=t.bidi),
-    moqt.StreamWrite: lambda session, t: Command.Write(session=session, stream=t.stream, data=t.data, fin=t.fin),
-    moqt.StreamReset: lambda session, t: Command.ResetStream(session=session, stream=t.stream, code=t.code),
-    moqt.StreamStop: lambda session, t: Command.StopStream(session=session, stream=t.stream, code=t.code),
-    moqt.SessionClose: lambda session, t: Command.Close(session=session, code=int(t.code), reason=t.reason),
+    moqt.OpenStream: lambda session, t: Command.OpenStream(session, t.stream, t.bidi),
+    moqt.StreamWrite: lambda session, t: Command.Write(session, t.stream, t.data, t.fin),
+    moqt.StreamReset: lambda session, t: Command.ResetStream(session, t.stream, t.code),
+    moqt.StreamStop: lambda session, t: Command.StopStream(session, t.stream, t.code),
+    moqt.SessionClose: lambda session, t: Command.Close(session, int(t.code), t.reason),
 }
 
 

@@ -44,7 +44,6 @@ class Notice:
 
     session: int
     request: int
-    prefix: TrackNamespace
     namespace: TrackNamespace
     path: HopPath | None
 
@@ -139,9 +138,7 @@ class NamespaceTable:
         if best is not None:
             subscriber.told[namespace] = best
             paths.append(best)
-        return [
-            Notice(subscriber.session, subscriber.request, subscriber.prefix, namespace, path) for path in paths
-        ]
+        return [Notice(subscriber.session, subscriber.request, namespace, path) for path in paths]
 
     def _best_for(self, subscriber: PrefixSubscriber, namespace: TrackNamespace) -> HopPath | None:
         """The shortest path that neither came from the subscriber's session nor through its node."""

@@ -15,17 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from farcast.proto.moqt.limits import SessionLimits
+from farcast.proto.moqt.parameters import HOP_PATH_NODES_MAX
 from farcast.proto.properties import Properties, Property
 
 HOP_ROUTE = 0x3FC5
 """Track property on hops (of the range for private use, draft-18 section 2.5): incarnation and node
 ids of the route, publisher's edge first, UTF-8, separated by line feeds."""
 
-MANDATORY_PROPERTIES = range(0x4000, 0x8000)
-"""Track properties that an endpoint must understand to forward the track (draft-18 section 2.5.1)."""
-
-_ROUTE_NODES_MAX = SessionLimits().hop_path_nodes_max
 _ROUTE_BYTES_MAX = 4_096
 
 
@@ -50,7 +46,7 @@ def detach_route(properties: Properties) -> tuple[Properties, Route]:
     if not isinstance(value, bytes) or len(value) > _ROUTE_BYTES_MAX:
         return rest, Route()
     incarnation, *nodes = value.decode("utf-8", "replace").split("\n")
-    if len(nodes) > _ROUTE_NODES_MAX:
+    if len(nodes) > HOP_PATH_NODES_MAX:
         return rest, Route()
     return rest, Route(incarnation, tuple(nodes))
 
@@ -67,8 +63,3 @@ def loop_in_route(path: Iterable[str], route: Iterable[str]) -> str | None:
     """Why a subscriber cannot be fed from a source with this route; ``None`` if it can."""
     meeting = [node for node in route if node in set(path)]
     return f"circle: the track comes through {meeting[0]} itself" if meeting else None
-
-
-def unknown_mandatory(properties: Properties) -> int | None:
-    """The first track property that forbids forwarding to us, or ``None``."""
-    return next((pair.type for pair in properties if pair.type in MANDATORY_PROPERTIES), None)

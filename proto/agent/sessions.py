@@ -91,7 +91,7 @@ class PeerTable:
         if upstream is None and len(self.by_id) >= limits.sessions_max:
             self.hub.counters["sessions_refused"] += 1
             reason = f"this edge has its {limits.sessions_max} sessions already"
-            self.hub.command(Command.Close(session=event.session, code=int(SessionCode.INTERNAL_ERROR), reason=reason))
+            self.hub.command(Command.Close(event.session, int(SessionCode.INTERNAL_ERROR), reason))
             return None
         peer = Peer(self, event, self._options(event, upstream))
         peer.upstream = upstream
@@ -132,5 +132,7 @@ class PeerTable:
             return SetupOptions(implementation=IMPLEMENTATION)
         target = upstream.config.target
         return SetupOptions(
-            implementation=IMPLEMENTATION, path=target.path or "/", authority=target.authority or target.server_name
+            implementation=IMPLEMENTATION,
+            path=target.path or "/",
+            authority=target.authority or target.server_name,
         )

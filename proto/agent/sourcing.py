@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from farcast.proto._core import CacheLimits, Command
-from farcast.proto.agent.routes import detach_route, loop_in_path, unknown_mandatory
+from farcast.proto._core import Command
+from farcast.proto.agent.downstream import cache_limits
+from farcast.proto.agent.routes import detach_route, loop_in_path
 from farcast.proto.agent.tracks import Publication, Source, SourceKey, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.parameters import Parameters
@@ -72,12 +73,11 @@ class Sourcing:
         track.tried.clear()
         self.seek(track)
 
-    def appeared(self, track: Track) -> None:
-        """A publisher of the track has come: ask it at once, if the track has no source."""
+    def appeared(self, track: Track, *, here: bool) -> None:
+        """A publisher has come, ``here`` or somewhere upstream: ask it, if the track has no source."""
         if track.source is not None or track.retired:
             return
-        candidate = track.candidate
-        if candidate is not None and candidate.key[0] == "upstream":
+        if here and track.candidate is not None and track.candidate.key[0] == "upstream":
             self._drop_candidate(track)
         track.retries = 0
         self.seek_again(track)
@@ -165,12 +165,10 @@ class Sourcing:
         """SUBSCRIBE_OK."""
         track = source.track
         properties, route = detach_route(event.track_properties)
-        unknown = unknown_mandatory(properties)
         circle = loop_in_path(route.nodes, self._hub.config.node_id)
-        if unknown is not None or circle is not None:
+        if circle is not None:
             self._cancel(source)
-            code = RequestCode.UNSUPPORTED_EXTENSION if circle is None else RequestCode.DOES_NOT_EXIST
-            self._refused(track, source, code, circle or f"track property {unknown:#x} is not understood", None)
+            self._refused(track, source, RequestCode.DOES_NOT_EXIST, circle, None)
             return
         source.alias = event.alias
         source.route = route.nodes if peer.is_hop else ()
@@ -178,7 +176,8 @@ class Sourcing:
         restart_allowed = self._may_restart(track, source, event)
         track.properties = properties
         if event.largest is not None:
-            track.reported = event.largest if restart_allowed else max(event.largest, track.reported or event.largest)
+            before = None if restart_allowed else track.reported
+            track.reported = max(event.largest, before or event.largest)
         self._adopt(track, source, restart_allowed)
 
     def rejected(self, peer: Peer, source: Source, event: moqt.RequestRejected) -> None:
@@ -241,10 +240,12 @@ class Sourcing:
             return "the publisher did not answer"
         link = self._upstreams.links[source.key[1]]
         if source.session is None:
-            return f"upstream {link.config.name} is not reachable{': ' * bool(link.last_error)}{link.last_error}"
+            return f"upstream {link.config.name} is not reachable: {link.last_error or 'no answer'}"
         return f"upstream {link.config.name} did not answer"
 
-    def _refused(self, track: Track, source: Source, code: RequestCode, reason: str, retry_ms: int | None) -> None:
+    def _refused(
+        self, track: Track, source: Source, code: RequestCode, reason: str, retry_ms: int | None
+    ) -> None:
         track.candidate = None
         self._hub.cancel_timer("answer", track.id)
         track.tried.add(source.key)
@@ -258,7 +259,8 @@ class Sourcing:
         peer = self._peers.get(session)
         if publication is None or peer is None or peer.going_away:
             return False
-        source = Source(track, ("publication", session), session, publication.request, publication.alias, publication)
+        source = Source(track, ("publication", session), session, publication.request, publication.alias)
+        source.publication = publication
         source.incarnation = self._incarnation(session)
         track.properties = publication.properties
         track.reported = publication.largest
@@ -306,7 +308,7 @@ class Sourcing:
         assert source.alias is not None
         if not track.held:
             track.held = True
-            self._hub.command(Command.AddTrack(track=track.id, cache=self._cache_limits(), largest=track.largest))
+            self._hub.command(Command.AddTrack(track.id, track.largest, cache_limits(self._hub.config.media)))
         before = track.bound
         if self._tracks.bound_to(source.session, source.alias) is not None:
             self._unbind_key((source.session, source.alias))
@@ -323,14 +325,6 @@ class Sourcing:
         )
         if before is not None and before != track.bound:
             self._unbind_key(before)
-
-    def _cache_limits(self) -> CacheLimits:
-        media = self._hub.config.media
-        return CacheLimits(
-            cache_bytes_max=media.cache_bytes_max,
-            cache_ms_max=media.cache_ms_max,
-            cache_groups_max=media.cache_groups_max,
-        )
 
     def restarted(self, track: Track) -> None:
         """The numbers of the track started over: where its publisher is here, this is a new incarnation."""
@@ -376,8 +370,9 @@ class Sourcing:
 
     def _cancel(self, source: Source) -> None:
         peer = self._peers.get(source.session)
-        if peer is not None and source.request is not None and peer.roles.pop(source.request, None) is not None:
-            peer.moqt.cancel(source.request)
+        request = source.request
+        if peer is not None and request is not None and peer.roles.pop(request, None) is not None:
+            peer.moqt.cancel(request)
             self._hub.counters["upstream_cancels"] += 1
 
     def _lost(self, track: Track) -> None:

@@ -7,7 +7,7 @@ PUBLISH_DONE only after the datapath has said how many streams there were.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from farcast.proto._core import Command
 from farcast.proto.agent.downstream import (
@@ -39,6 +39,10 @@ WAITABLE = frozenset({RequestCode.DOES_NOT_EXIST, RequestCode.TIMEOUT, RequestCo
 """Refusals that a rendezvous outlasts; any other is passed on at once."""
 
 
+Refusal: TypeAlias = tuple[RequestCode, str, int | None]
+"""Code, reason for people, and when to ask again, milliseconds."""
+
+
 class Subscriptions:
     """All subscriptions of viewers (and of edges below)."""
 
@@ -68,7 +72,7 @@ class Subscriptions:
         else:
             self._wait(peer, pending)
 
-    def _refusal(self, peer: Peer, event: moqt.SubscribeRequested) -> tuple[RequestCode, str, int | None] | None:
+    def _refusal(self, peer: Peer, event: moqt.SubscribeRequested) -> Refusal | None:
         limits = self._hub.config.limits
         node_id = self._hub.config.node_id
         path = event.parameters.hop_path
@@ -76,8 +80,6 @@ class Subscriptions:
             return RequestCode.GOING_AWAY, f"edge {node_id} is going away", None
         if peer.is_hop and (circle := loop_in_path(path, node_id)) is not None:
             return RequestCode.DOES_NOT_EXIST, circle, None
-        if self._has(peer, event):
-            return RequestCode.DUPLICATE_SUBSCRIPTION, "this session has a subscription to this track", None
         if peer.count_roles(Downstream, Pending) >= limits.subscriptions_per_session_max:
             return self._too_many(f"a session may have {limits.subscriptions_per_session_max} subscriptions")
         if len(self._tracks.downstreams) + len(self.pending) >= limits.subscriptions_max:
@@ -90,13 +92,8 @@ class Subscriptions:
         return None
 
     @staticmethod
-    def _too_many(reason: str) -> tuple[RequestCode, str, int | None]:
+    def _too_many(reason: str) -> Refusal:
         return RequestCode.EXCESSIVE_LOAD, reason, RETRY_LOAD_MS
-
-    @staticmethod
-    def _has(peer: Peer, event: moqt.SubscribeRequested) -> bool:
-        mine = (role for role in peer.roles.values() if isinstance(role, Downstream | Pending))
-        return any(r.track.name == event.name and not (isinstance(r, Downstream) and r.ending) for r in mine)
 
     def _pending(self, peer: Peer, event: moqt.SubscribeRequested, track: Track) -> Pending:
         asked_ms = event.parameters.rendezvous_timeout_ms or 0
@@ -146,8 +143,8 @@ class Subscriptions:
     def _refuse_waiting(self, track: Track, code: RequestCode, reason: str, retry_ms: int | None) -> None:
         """Nobody has the track: refuse those who will not wait any longer."""
         for pending in list(track.waiting.values()):
-            patient = pending.rendezvous_until_us is not None and pending.rendezvous_until_us > self._hub.now_us
-            if not (patient and code in WAITABLE):
+            until_us = pending.rendezvous_until_us or 0
+            if until_us <= self._hub.now_us or code not in WAITABLE:
                 self._refuse(pending, code, reason, retry_ms)
         if track.is_watched():
             self._sourcing.retry_later(track)
@@ -207,7 +204,13 @@ class Subscriptions:
     def _add_downstream(self, peer: Peer, pending: Pending, alias: int, start: Location) -> None:
         track = pending.track
         downstream = Downstream(
-            self._tracks.new_downstream_id(), peer.id, pending.request, track, pending.filter, start, pending.hop_path
+            id=self._tracks.new_downstream_id(),
+            session=peer.id,
+            request=pending.request,
+            track=track,
+            filter=pending.filter,
+            start=start,
+            hop_path=pending.hop_path,
         )
         peer.roles[pending.request] = downstream
         track.downstreams[downstream.id] = self._tracks.downstreams[downstream.id] = downstream
@@ -234,8 +237,6 @@ class Subscriptions:
         largest = role.track.largest_location()
         if is_over(event.filter, largest):
             peer.moqt.reject_update(event.request, RequestCode.INVALID_RANGE, "the range is over")
-            if isinstance(role, Downstream):
-                self._end(role, PublishDoneCode.UPDATE_FAILED, "the range is over")
             return
         if isinstance(role, Pending):
             self._update_pending(role, event)
@@ -277,7 +278,9 @@ class Subscriptions:
         self._tracks.downstreams.pop(downstream.id, None)
         downstream.track.downstreams.pop(downstream.id, None)
 
-    def _end(self, downstream: Downstream, status: PublishDoneCode, reason: str, *, reset: int | None = None) -> None:
+    def _end(
+        self, downstream: Downstream, status: PublishDoneCode, reason: str, *, reset: int | None = None
+    ) -> None:
         """Finish what is open (or reset it); PUBLISH_DONE follows when the datapath answers."""
         if downstream.ending is not None:
             return

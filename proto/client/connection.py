@@ -8,7 +8,7 @@ once it stands it takes over, and the first is closed a moment later, so that no
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from farcast.proto._core import Command, Event
@@ -40,7 +40,7 @@ class ConnectionConfig:
     """The first connection must stand by then; later ones are tried without end."""
     overlap_ms: int = 1_000
     """After a GOAWAY the old session is kept this long beside the new one."""
-    backoff: BackoffConfig = BackoffConfig()
+    backoff: BackoffConfig = field(default_factory=BackoffConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Connection:
     # --- output -----------------------------------------------------------------------------------
 
     def poll_notice(self) -> Any:
-        """`Opened`, `Lost`, `GaveUp`, or an event of the current MoQT session; ``None`` when there is none."""
+        """`Opened`, `Lost`, `GaveUp`, or an event of the current MoQT session."""
         link = self._current
         if link is not None and (event := link.engine.poll_event()) is not None:
             self._session_event(link, event)
@@ -185,7 +185,7 @@ class Connection:
         options = SetupOptions(implementation=IMPLEMENTATION)
         if event.transport == "quic":
             authority = target.authority or target.server_name
-            options = SetupOptions(implementation=IMPLEMENTATION, path=target.path or "/", authority=authority)
+            options = replace(options, path=target.path or "/", authority=authority)
         self._connecting = None
         self._opening = ControlLink(event, options)
         self._opened[event.session] = Opened(event.session, event.transport, event.draft)
@@ -225,9 +225,9 @@ class Connection:
             self._reconnect_later()
 
     def _session_closed(self, event: Event.SessionClosed) -> None:
-        ours = event.session == self._connecting or self._link(event.session) is not None
-        if ours:
-            self._session_over(event.session, event.by, event.reason or f"closed by {event.by}, code {event.code}")
+        if event.session == self._connecting or self._link(event.session) is not None:
+            reason = event.reason or f"closed by {event.by}, code {event.code}"
+            self._session_over(event.session, event.by, reason)
 
     def _session_over(self, session: int, by: str, reason: str) -> None:
         self._opened.pop(session, None)

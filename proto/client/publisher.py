@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from farcast.proto._core import CacheLimits, Command, Event, LargestCell
+from farcast.proto._core import Command, Event, LargestCell
 from farcast.proto.agent.config import MediaLimits
 from farcast.proto.agent.downstream import (
     STREAM_CANCELLED,
     add_downstream,
+    cache_limits,
     effective_group_order,
     update_downstream,
 )
@@ -121,12 +122,7 @@ class Publisher:
         track_properties = (Property(DEFAULT_PUBLISHER_PRIORITY, priority), *properties)
         track = _Track(self._new_id(), name, track_properties, priority, LargestCell())
         self._tracks[name] = track
-        media = self._config.media
-        cache = CacheLimits(
-            cache_bytes_max=media.cache_bytes_max,
-            cache_ms_max=media.cache_ms_max,
-            cache_groups_max=media.cache_groups_max,
-        )
+        cache = cache_limits(self._config.media)
         self._commands.append(Command.AddTrack(track=track.id, cache=cache, largest=track.largest))
 
     def publish(
@@ -226,8 +222,8 @@ class Publisher:
             moqt.UpdateRequested: self._update_requested,
             moqt.RequestCancelled: self._request_cancelled,
             moqt.NamespaceSubscribed: self._namespace_subscribed,
-            moqt.NamespacePublished: lambda e: self._reject(e.request, RequestCode.UNINTERESTED, "a publisher"),
-            moqt.PublishRequested: lambda e: self._reject(e.request, RequestCode.UNINTERESTED, "a publisher"),
+            moqt.NamespacePublished: self._uninterested,
+            moqt.PublishRequested: self._uninterested,
         }
 
     def _process(self) -> None:
@@ -278,6 +274,9 @@ class Publisher:
         session.accept(event.request)
         if self._config.namespace.starts_with(event.prefix):
             session.announce_to(event.request, self._config.namespace)
+
+    def _uninterested(self, event: moqt.NamespacePublished | moqt.PublishRequested) -> None:
+        self._reject(event.request, RequestCode.UNINTERESTED, "this client only publishes")
 
     def _reject(self, request: int, code: RequestCode, reason: str) -> None:
         session = self._connection.moqt
@@ -371,4 +370,3 @@ class Publisher:
     def _new_id(self) -> int:
         self._next_id += 1
         return self._next_id - 1
-

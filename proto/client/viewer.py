@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from farcast.proto._core import CacheLimits, Command, Event, LargestCell
+from farcast.proto._core import Command, Event, LargestCell
 from farcast.proto.agent.config import MediaLimits
-from farcast.proto.agent.downstream import STREAM_CANCELLED
+from farcast.proto.agent.downstream import STREAM_CANCELLED, cache_limits
 from farcast.proto.agent.timers import Timers
 from farcast.proto.client.connection import Connection, ConnectionConfig, GaveUp, Lost, Opened
 from farcast.proto.client.events import (
@@ -332,12 +332,7 @@ class Viewer:
         self._events.append(TrackReady(track.name, event.largest, event.track_properties))
 
     def _hold(self, track: _Track) -> None:
-        media = self._config.media
-        cache = CacheLimits(
-            cache_bytes_max=media.cache_bytes_max,
-            cache_ms_max=media.cache_ms_max,
-            cache_groups_max=media.cache_groups_max,
-        )
+        cache = cache_limits(self._config.media)
         self._commands.append(Command.AddTrack(track=track.id, cache=cache, largest=track.largest))
         self._add_sink(track)
 

@@ -5,11 +5,14 @@ Same names and fields as the real classes; no behaviour.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import dataclass, field, make_dataclass
 from types import ModuleType
 from typing import Any
 
 LOCAL_STREAM_BIT = 1 << 62
+_EXPORTED = ("LOCAL_STREAM_BIT", "LargestCell", "ClientTls", "CacheLimits", "QueueLimits", "Command", "Event")
 
 
 class LargestCell:
@@ -61,7 +64,7 @@ def _variants(base: type, variants: dict[str, str]) -> None:
         for word in fields.split():
             key, _, default = word.partition("=")
             specs.append((key, Any, field(default=eval(default))) if default else (key, Any))
-        variant = make_dataclass(name, specs, bases=(base,), frozen=True, kw_only=True)
+        variant = make_dataclass(name, specs, bases=(base,), frozen=True)
         variant.__qualname__ = f"{base.__name__}.{name}"
         setattr(base, name, variant)
 
@@ -75,9 +78,9 @@ _variants(
         "Write": "session stream data fin",
         "ResetStream": "session stream code",
         "StopStream": "session stream code",
-        "AddTrack": "track cache largest",
+        "AddTrack": "track largest cache",
         "RemoveTrack": "track",
-        "BindUpstream": "session alias track default_priority restart_allowed",
+        "BindUpstream": "session alias track default_priority=128 restart_allowed=False",
         "UnbindUpstream": "session alias",
         "AddDownstream": "downstream session alias track start end_group subscriber_priority "
         "group_order forward limits",
@@ -110,9 +113,16 @@ _variants(
 )
 
 
-def module() -> ModuleType:
-    """A module object to stand in ``sys.modules`` under the extension's name."""
+def install() -> None:
+    """Let ``farcast.proto._core`` be this module's classes, unless the extension is built."""
+    try:
+        importlib.import_module("farcast.proto._core")
+    except ModuleNotFoundError:
+        sys.modules["farcast.proto._core"] = _module()
+
+
+def _module() -> ModuleType:
     made = ModuleType("farcast.proto._core")
-    for name in ("LOCAL_STREAM_BIT", "LargestCell", "ClientTls", "CacheLimits", "QueueLimits", "Command", "Event"):
+    for name in _EXPORTED:
         setattr(made, name, globals()[name])
     return made
