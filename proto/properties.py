@@ -49,4 +49,6 @@ def decode_properties(data: bytes) -> Properties:
 
 def find_integer(properties: Properties, kind: int) -> int | None:
     """The first integer value of this (even) type, or ``None``."""
-    return next((pair.value for pair in properties if pair.type == kind and isinstance(pair.value, int)), None)
+    return next(
+        (pair.value for pair in properties if pair.type == kind and isinstance(pair.value, int)), None
+    )

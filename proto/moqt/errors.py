@@ -107,7 +107,8 @@ class ProtocolError(Exception):
 
 
 class LocalError(Exception):
-    """Our own side asked for what the protocol forbids in this state: a bug of the caller, not of the peer."""
+    """Our own side asked for what the protocol forbids in this state: a bug of the caller, not of the
+    peer."""
 
 
 def violation(reason: str) -> ProtocolError:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode, SessionCode
+from farcast.proto.moqt.keyvalue import Pairs
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 from farcast.proto.moqt.parameters import NO_PARAMETERS, Parameters
 from farcast.proto.moqt.values import Filter, GroupOrder, Interest, Location, Redirect, SetupOptions, Token
-from farcast.proto.moqt.keyvalue import Pairs
 
 # --- what is to be done with streams -------------------------------------------------------------------
 
@@ -65,7 +65,8 @@ Transmit = OpenStream | StreamWrite | StreamReset | StreamStop | SessionClose
 
 @dataclass(frozen=True, slots=True)
 class Established:
-    """The peer's SETUP is here. ``options`` is all of it; ``tokens`` are its authorization tokens, resolved."""
+    """The peer's SETUP is here. ``options`` is all of it; ``tokens`` are its authorization tokens,
+    resolved."""
 
     implementation: str | None
     path: str | None
@@ -76,8 +77,8 @@ class Established:
 
 @dataclass(frozen=True, slots=True)
 class GoawayReceived:
-    """The peer is going to close the session. ``uri`` is empty for "the same again"; ``timeout_ms`` is ``None``
-    where the draft has none and 0 where the peer names none."""
+    """The peer is going to close the session. ``uri`` is empty for "the same again"; ``timeout_ms`` is
+    ``None`` where the draft has none and 0 where the peer names none."""
 
     uri: str
     timeout_ms: int | None
@@ -96,7 +97,8 @@ class SessionFailed:
 
 @dataclass(frozen=True, slots=True)
 class SubscribeRequested:
-    """SUBSCRIBE. Answer with ``accept_subscribe`` or ``reject``; defaults of absent parameters are filled in."""
+    """SUBSCRIBE. Answer with ``accept_subscribe`` or ``reject``; defaults of absent parameters are filled
+    in."""
 
     request: int
     name: FullTrackName
@@ -250,7 +252,8 @@ class UpdateRejected:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceAnnounced:
-    """A namespace under the prefix of our SUBSCRIBE_NAMESPACE exists (the whole namespace, not the suffix)."""
+    """A namespace under the prefix of our SUBSCRIBE_NAMESPACE exists (the whole namespace, not the
+    suffix)."""
 
     request: int
     namespace: TrackNamespace

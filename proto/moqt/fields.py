@@ -19,8 +19,8 @@ from farcast.proto.moqt.messages import (
     Message,
     StandaloneFetch,
 )
-from farcast.proto.moqt.parameter_block import read_parameters, write_parameters
 from farcast.proto.moqt.names import FULL_TRACK_NAME_BYTES_MAX, FullTrackName
+from farcast.proto.moqt.parameter_block import read_parameters, write_parameters
 from farcast.proto.moqt.setup_options import read_options, write_options
 from farcast.proto.moqt.values import Interest, Location, Redirect
 from farcast.proto.moqt.wire import Reader, Writer

@@ -55,7 +55,8 @@ def prefixed(form: Form, mismatch: SessionCode = SessionCode.KEY_VALUE_FORMATTIN
 
 
 def checked(form: Form, allowed: Callable[[Any], bool], what: str) -> Form:
-    """``form``, with a PROTOCOL_VIOLATION for a value that is not allowed; ``ValueError`` when writing one."""
+    """``form``, with a PROTOCOL_VIOLATION for a value that is not allowed; ``ValueError`` when writing
+    one."""
 
     def read(reader: Reader) -> Any:
         value = form.read(reader)
@@ -73,7 +74,9 @@ def checked(form: Form, allowed: Callable[[Any], bool], what: str) -> Form:
 
 def mapped(form: Form, decode: Callable[[Any], Any], encode: Callable[[Any], Any]) -> Form:
     """``form`` with its value converted; ``decode`` may raise :class:`ProtocolError`."""
-    return Form(lambda reader: decode(form.read(reader)), lambda writer, value: form.write(writer, encode(value)))
+    return Form(
+        lambda reader: decode(form.read(reader)), lambda writer, value: form.write(writer, encode(value))
+    )
 
 
 VARINT = Form(Reader.varint, lambda writer, value: writer.varint(min(value, writer.varint_kind.value_max)))
@@ -118,7 +121,8 @@ def group_order(number: Form) -> Form:
 
 
 def subscription_filter(*, end_is_delta: bool) -> Form:
-    """A Subscription Filter; its last field is the end group, or (from draft 17 on) its distance from the start."""
+    """A Subscription Filter; its last field is the end group, or (from draft 17 on) its distance from the
+    start."""
 
     def read(reader: Reader) -> Filter:
         kind = reader.varint()

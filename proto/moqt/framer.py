@@ -44,7 +44,9 @@ class Framer:
             return None
         end = body + int.from_bytes(self._data[offset:body], "big")
         if end - body > self._message_bytes_max:
-            raise violation(f"{row.message.__name__} of {end - body} bytes, at most {self._message_bytes_max}")
+            raise violation(
+                f"{row.message.__name__} of {end - body} bytes, at most {self._message_bytes_max}"
+            )
         if len(self._data) < end:
             return None
         payload = bytes(self._data[body:end])

@@ -51,7 +51,8 @@ def decode_pairs(data: bytes, varint: Varint, *, pairs_max: int | None = None) -
     """All pairs of ``data``, in order.
 
     Raises :class:`ProtocolError`: KEY_VALUE_FORMATTING_ERROR where the bytes end inside a pair,
-    PROTOCOL_VIOLATION for a type above 2**64 - 1, a value above 65,535 bytes, or more than ``pairs_max`` pairs.
+    PROTOCOL_VIOLATION for a type above 2**64 - 1, a value above 65,535 bytes, or more than ``pairs_max``
+    pairs.
     """
     pairs: list[Pair] = []
     offset = kind = 0

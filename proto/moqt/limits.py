@@ -21,14 +21,18 @@ class SessionLimits:
     with EXCESSIVE_LOAD, at once and locally."""
 
     request_id_gaps_max: int = 1_024
-    """Holes in the sequence of the peer's request ids. Beyond: INVALID_REQUEST_ID."""
+    """How far the peer's request ids may run ahead of one that is missing. Beyond, in one leap:
+    INVALID_REQUEST_ID; by and by: the missing ones are given up."""
 
     namespaces_max: int = 4_096
-    """Namespaces that one SUBSCRIBE_NAMESPACE of ours may be answered with, and PUBLISH_NAMESPACEs of the peer.
-    Beyond: our request is cancelled; theirs gets EXCESSIVE_LOAD."""
+    """Namespaces that one SUBSCRIBE_NAMESPACE of ours may be answered with. Beyond: it is cancelled."""
 
     updates_pending_max: int = 16
     """REQUEST_UPDATEs of one request that we have not answered. Beyond: refused with EXCESSIVE_LOAD."""
+
+    updates_unanswered_max: int = 1_024
+    """REQUEST_UPDATEs of ours on one request that the peer has not answered (some never do). Beyond:
+    ``UpdateRejected`` with EXCESSIVE_LOAD, at once and locally."""
 
     early_streams_max: int = 64
     """Request streams that are ahead of the peer's SETUP. Beyond: reset with EXCESSIVE_LOAD."""

@@ -15,6 +15,8 @@ from farcast.proto.moqt.values import Interest, Location, Redirect, SetupOptions
 
 REASON_BYTES_MAX = 1_024
 URI_BYTES_MAX = 8_192
+STREAM_COUNT_UNKNOWN = 2**62 - 1
+"""Stream count of a PUBLISH_DONE whose sender does not know it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +89,8 @@ class RequestOk(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestError(Message):
-    """A request, or an update, was refused. ``code`` is the number of the draft; ``retry`` is 0 for never, else
-    milliseconds plus 1."""
+    """A request, or an update, was refused. ``code`` is the number of the draft; ``retry`` is 0 for never,
+    else milliseconds plus 1."""
 
     request_id: int | None = None
     code: int
@@ -148,7 +150,8 @@ class Publish(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishOk(Message):
-    """The offered track is wanted (draft 16; later drafts send REQUEST_OK and keep the number as an alias)."""
+    """The offered track is wanted (draft 16; later drafts send REQUEST_OK and keep the number as an
+    alias)."""
 
     request_id: int | None = None
     parameters: Parameters = NO_PARAMETERS

@@ -33,7 +33,9 @@ class TrackNamespace:
 
     def __post_init__(self) -> None:
         if len(self.fields) > NAMESPACE_FIELDS_MAX:
-            raise InvalidName(f"{len(self.fields)} namespace fields, at most {NAMESPACE_FIELDS_MAX} are allowed")
+            raise InvalidName(
+                f"{len(self.fields)} namespace fields, at most {NAMESPACE_FIELDS_MAX} are allowed"
+            )
         if not all(self.fields):
             raise InvalidName("a namespace field is empty")
         if self.byte_length > FULL_TRACK_NAME_BYTES_MAX:
@@ -93,7 +95,11 @@ class FullTrackName:
     @classmethod
     def of(cls, namespace: str | Iterable[bytes], name: str | bytes) -> FullTrackName:
         """From a slash-separated path (or the fields themselves) and a name."""
-        space = TrackNamespace.parse(namespace) if isinstance(namespace, str) else TrackNamespace(tuple(namespace))
+        space = (
+            TrackNamespace.parse(namespace)
+            if isinstance(namespace, str)
+            else TrackNamespace(tuple(namespace))
+        )
         return cls(space, name.encode() if isinstance(name, str) else name)
 
     @classmethod

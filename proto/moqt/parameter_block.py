@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ParameterRow:
-    """One parameter of one draft: its number, the attribute of :class:`Parameters` it fills, its form, and the
-    messages that may carry it. A repeatable one fills a tuple."""
+    """One parameter of one draft: its number, the attribute of :class:`Parameters` it fills, its form, and
+    the messages that may carry it. A repeatable one fills a tuple."""
 
     number: int
     attribute: str
@@ -55,7 +55,9 @@ def read_parameters(reader: Reader, profile: Profile, message: type[Message]) ->
     return Parameters(**values) if values else NO_PARAMETERS
 
 
-def write_parameters(writer: Writer, profile: Profile, message: type[Message], parameters: Parameters) -> None:
+def write_parameters(
+    writer: Writer, profile: Profile, message: type[Message], parameters: Parameters
+) -> None:
     """Those of ``parameters`` that this draft has for ``message``, in ascending order of type.
 
     The others are left out: they are hints that an older draft cannot carry.
@@ -77,7 +79,9 @@ def write_parameters(writer: Writer, profile: Profile, message: type[Message], p
 def _row(profile: Profile, kind: int) -> ParameterRow:
     row = profile.parameters.get(kind)
     if row is None:
-        raise violation("parameter type above 2**64 - 1" if kind > U64_MAX else f"unknown parameter {kind:#x}")
+        raise violation(
+            "parameter type above 2**64 - 1" if kind > U64_MAX else f"unknown parameter {kind:#x}"
+        )
     return row
 
 

@@ -1,7 +1,7 @@
 """Message parameters as values: one frozen set of optional fields, the same for every draft.
 
-Which number, form and messages each has is the profile's business; ``None`` (or an empty tuple) means that the
-parameter is absent, and the comment says what absence means.
+Which number, form and messages each has is the profile's business; ``None`` (or an empty tuple) means that
+the parameter is absent, and the comment says what absence means.
 """
 
 from __future__ import annotations

@@ -246,7 +246,10 @@ def _by_class(rows: Iterable[MessageRow]) -> Mapping[type[m.Message], MessageRow
 
 
 def _ordered_parameters(*tables: Iterable[ParameterRow]) -> Mapping[int, ParameterRow]:
-    return {row.number: row for row in sorted((row for table in tables for row in table), key=lambda row: row.number)}
+    return {
+        row.number: row
+        for row in sorted((row for table in tables for row in table), key=lambda row: row.number)
+    }
 
 
 def _ordered_options(*rows: OptionRow) -> Mapping[int, OptionRow]:

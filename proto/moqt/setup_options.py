@@ -1,7 +1,7 @@
 """Options of SETUP (draft 18, section 10.3.1) and the set-up parameters of draft 16 (section 9.3.1).
 
-Both are key-value pairs; draft 16 counts them, later drafts let them fill the message. Unknown options are kept
-in ``SetupOptions.extra`` and otherwise ignored, which is what grease checks.
+Both are key-value pairs; draft 16 counts them, later drafts let them fill the message. Unknown options are
+kept in ``SetupOptions.extra`` and otherwise ignored, which is what grease checks.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SETUP_OPTIONS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class OptionRow:
-    """One option: its number and the attribute of :class:`SetupOptions` it fills. ``form`` reads and writes the
-    bytes of an odd type; an even type is an integer as it is."""
+    """One option: its number and the attribute of :class:`SetupOptions` it fills. ``form`` reads and writes
+    the bytes of an odd type; an even type is an integer as it is."""
 
     number: int
     attribute: str
@@ -121,7 +121,9 @@ def _write_node(writer: Writer, node: NodeInfo) -> None:
 
 _RECOVERY_KNOWN = sum(int(bit) for bit in Recovery)
 
-TEXT = Form(lambda reader: reader.rest().decode("utf-8", "replace"), lambda writer, text: writer.raw(text.encode()))
+TEXT = Form(
+    lambda reader: reader.rest().decode("utf-8", "replace"), lambda writer, text: writer.raw(text.encode())
+)
 NODE = Form(_read_node, _write_node)
 
 COMMON_OPTIONS = (

@@ -92,7 +92,9 @@ class AuthToken:
         if (self.alias is not None) != with_alias:
             raise ValueError(f"{self.alias_type.name} and alias {self.alias} do not go together")
         if (self.token_type is not None) != with_value or (self.value is not None) != with_value:
-            raise ValueError(f"{self.alias_type.name}: type and value are {'missing' if with_value else 'too much'}")
+            raise ValueError(
+                f"{self.alias_type.name}: type and value are {'missing' if with_value else 'too much'}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,15 @@ class NodeInfo:
     recovery: Recovery = Recovery.NONE
 
 
+_SAME_NAME = FullTrackName(TrackNamespace(), b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Redirect:
     """Where a refused request could succeed (draft 18, section 10.6.1). Both parts may be empty."""
 
     uri: str = ""
-    name: FullTrackName = FullTrackName(TrackNamespace(), b"")
+    name: FullTrackName = _SAME_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,12 @@ class Reader:
         """A track namespace, prefix or suffix with at least ``fields_min`` fields."""
         count = self.varint()
         if not fields_min <= count <= NAMESPACE_FIELDS_MAX:
-            raise violation(f"namespace of {count} fields, {fields_min} to {NAMESPACE_FIELDS_MAX} are allowed")
-        fields = tuple(self.length_prefixed(FULL_TRACK_NAME_BYTES_MAX, "namespace field") for _ in range(count))
+            raise violation(
+                f"namespace of {count} fields, {fields_min} to {NAMESPACE_FIELDS_MAX} are allowed"
+            )
+        fields = tuple(
+            self.length_prefixed(FULL_TRACK_NAME_BYTES_MAX, "namespace field") for _ in range(count)
+        )
         try:
             return TrackNamespace(fields)
         except InvalidName as error:
