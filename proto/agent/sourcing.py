@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from farcast.proto._core import Command
 from farcast.proto.agent.downstream import cache_limits
-from farcast.proto.agent.routes import detach_route, loop_in_path
+from farcast.proto.agent.routes import detach_route, obstacle_in_path
 from farcast.proto.agent.tracks import Publication, Source, SourceKey, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.parameters import Parameters
@@ -165,10 +165,10 @@ class Sourcing:
         """SUBSCRIBE_OK."""
         track = source.track
         properties, route = detach_route(event.track_properties)
-        circle = loop_in_path(route.nodes, self._hub.config.node_id)
-        if circle is not None:
+        obstacle = obstacle_in_path(route.nodes, self._hub.config.node_id)
+        if obstacle is not None:
             self._cancel(source)
-            self._refused(track, source, RequestCode.DOES_NOT_EXIST, circle, None)
+            self._refused(track, source, RequestCode.DOES_NOT_EXIST, obstacle, None)
             return
         source.alias = event.alias
         source.route = route.nodes if peer.is_hop else ()
