@@ -122,6 +122,17 @@ class Sourcing:
         self._subscribe(source, peer)
         return True
 
+    def mutual_wait(self, track: Track, path: tuple[str, ...]) -> str | None:
+        """Why a subscriber must not wait: the edge we are asking is asking us. One of the two has to give
+        in, so that the other can go on to its next source: the one with the greater node id does."""
+        candidate = track.candidate
+        if candidate is None or candidate.key[0] != "upstream":
+            return None
+        node_id = self._upstreams.links[candidate.key[1]].node_id
+        if node_id is None or node_id not in path or self._hub.config.node_id < node_id:
+            return None
+        return f"circle: {self._hub.config.node_id} is asking {node_id} for the track"
+
     def _become_candidate(self, track: Track, source: Source) -> None:
         track.candidate = source
         wait_ms = self._hub.config.timing.subscribe_ms_max

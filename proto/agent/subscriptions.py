@@ -69,6 +69,10 @@ class Subscriptions:
         pending = self._pending(peer, event, track)
         if track.source is not None:
             self._activate(peer, pending)
+        elif pending.rendezvous_until_us is None and (
+            why := self._sourcing.mutual_wait(track, pending.hop_path)
+        ):
+            self._reject(peer, event.request, RequestCode.DOES_NOT_EXIST, why, None)
         else:
             self._wait(peer, pending)
 

@@ -16,12 +16,15 @@ Found = TypeVar("Found")
 
 
 class RawClient:
-    """Engine: connects once, keeps every event of its session, answers nothing."""
+    """Engine: connects once (or, with no host to go to, is connected to), keeps every event of its
+    session, answers nothing."""
 
-    def __init__(self, to: Host, *, kind: str = "quic", node_id: str = "", **options: Any) -> None:
+    def __init__(self, to: Host | None, *, kind: str = "quic", node_id: str = "", **options: Any) -> None:
         self._node_id = node_id
         self._link: ControlLink | None = None
-        self.commands: deque[Any] = deque([connect_command(1, target(kind, to.address, **options))])
+        self.commands: deque[Any] = deque()
+        if to is not None:
+            self.commands.append(connect_command(1, target(kind, to.address, **options)))
         self.events: list[Any] = []
         self.closed: Any = None
 
