@@ -72,10 +72,10 @@ def _variants(base: type, variants: dict[str, str]) -> None:
 _variants(
     Command,
     {
-        "Connect": "session remote server_name target tls drafts=() authority='' path=''",
-        "Close": "session code reason",
+        "Connect": "session remote server_name target tls drafts=(18,16) authority='' path='/'",
+        "Close": "session code=0 reason=''",
         "OpenStream": "session stream bidi",
-        "Write": "session stream data fin",
+        "Write": "session stream data fin=False",
         "ResetStream": "session stream code",
         "StopStream": "session stream code",
         "AddTrack": "track largest cache",
@@ -85,11 +85,11 @@ _variants(
         "AddDownstream": "downstream session alias track start end_group subscriber_priority "
         "group_order forward limits",
         "UpdateDownstream": "downstream start=None end_group=None subscriber_priority=None forward=None",
-        "RemoveDownstream": "downstream code",
+        "RemoveDownstream": "downstream code=0",
         "FinishDownstream": "downstream",
         "AddSink": "downstream track start",
-        "Publish": "track group subgroup object priority status properties payload "
-        "end_of_subgroup end_of_group",
+        "Publish": "track group subgroup object payload priority=128 status=0 properties=b'' "
+        "end_of_subgroup=False end_of_group=False",
         "Snapshot": "token",
     },
 )
@@ -97,15 +97,15 @@ _variants(
     Event,
     {
         "SessionOpened": "session transport draft incoming remote offered authority path peer_certificates",
-        "SessionClosed": "session by code reason",
-        "StreamData": "session stream kind data fin",
+        "SessionClosed": "session by code=0 reason=''",
+        "StreamData": "session stream kind data fin=False",
         "StreamReset": "session stream code",
         "StreamStopped": "session stream code",
         "TrackRestarted": "track downstreams",
         "TrackMalformed": "session alias track reason",
         "DownstreamEnded": "downstream streams",
-        "Object": "downstream group subgroup object priority status properties payload "
-        "first_byte_us complete_us",
+        "Object": "downstream group subgroup object payload priority=128 status=0 properties=b'' "
+        "first_byte_us=0 complete_us=0",
         "SinkSubgroupEnded": "downstream group subgroup end_of_group reset",
         "HopSilent": "session silent",
         "Snapshot": "token snapshot",
