@@ -4,10 +4,13 @@
 //! deployed edge and the simulator run the very same code. Start at [`datapath::Datapath`].
 #![forbid(unsafe_code)]
 
+pub mod byte_queue;
 pub mod command;
 pub mod config;
 pub mod datapath;
 pub mod event;
 pub mod location;
+pub mod moqt;
 pub mod stats;
 pub mod tls;
+pub mod varint;
