@@ -14,3 +14,4 @@ pub mod moqt;
 pub mod stats;
 pub mod tls;
 pub mod varint;
+pub mod wt;
