@@ -56,7 +56,10 @@ impl Duel {
         let ca = include_bytes!("data/ca.der").to_vec();
         let identity = edge_identity();
         let tls = ServerTls::new(&identity, Some((&identity, &[ca.clone()]))).unwrap();
-        let config = DatapathConfig { server: Some(tls), ..DatapathConfig::default() };
+        let config = DatapathConfig {
+            server: Some(tls),
+            ..DatapathConfig::default()
+        };
         let edge = Datapath::new(config, now).unwrap();
         let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, true);
         let client = client_config(alpn, &ca);
@@ -82,7 +85,14 @@ impl Duel {
         let session = duel.session();
         let largest = Arc::new(LargestCell::default());
         let cache = CacheLimits::default();
-        duel.edge.execute(duel.now, Command::AddTrack { track: TRACK, cache, largest });
+        duel.edge.execute(
+            duel.now,
+            Command::AddTrack {
+                track: TRACK,
+                cache,
+                largest,
+            },
+        );
         let bind = Command::BindUpstream {
             session,
             alias: ALIAS,
@@ -141,7 +151,10 @@ impl Duel {
     fn exchange(&mut self) -> bool {
         let mut any = false;
         let mut buf = Vec::new();
-        while let Some(sent) = self.peer.poll_transmit(self.now, NonZeroUsize::MIN, &mut buf) {
+        while let Some(sent) = self
+            .peer
+            .poll_transmit(self.now, NonZeroUsize::MIN, &mut buf)
+        {
             any = true;
             let data = BytesMut::from(&buf[..sent.size]);
             self.edge.handle_datagram(self.now, addr(2), None, 0, data);
@@ -152,7 +165,9 @@ impl Duel {
             any = true;
             let data = BytesMut::from(&buf[..sent.size]);
             let path = FourTuple::from_remote(addr(1));
-            let event = self.endpoint.handle(self.now, path, None, data, &mut Vec::new());
+            let event = self
+                .endpoint
+                .handle(self.now, path, None, data, &mut Vec::new());
             if let Some(DatagramEvent::ConnectionEvent(_, event)) = event {
                 self.peer.handle_event(event);
             }
@@ -192,7 +207,11 @@ fn client_config(alpn: &str, ca: &[u8]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let identity = edge_identity();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key));
-    let chain = identity.chain.into_iter().map(CertificateDer::from).collect();
+    let chain = identity
+        .chain
+        .into_iter()
+        .map(CertificateDer::from)
+        .collect();
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
@@ -230,7 +249,10 @@ fn an_object_beyond_the_limit_costs_its_stream_and_nothing_else() {
     // Object id 0, payload length 2^30 - 1 as a four-byte varint.
     let oversized = [&HEADER[..], &[0, 0xbf, 0xff, 0xff, 0xff], &[1; 500]].concat();
     let id = duel.send(Dir::Uni, &oversized, false).unwrap();
-    assert_eq!(duel.stopped.iter().map(|(id, _)| *id).collect::<Vec<_>>(), vec![id]);
+    assert_eq!(
+        duel.stopped.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        vec![id]
+    );
     assert_eq!(duel.closed(), None);
     let now = duel.now;
     assert!(duel.edge.snapshot(now).cache_bytes < 1_000);
@@ -264,8 +286,13 @@ fn streams_of_an_alias_that_is_never_bound_are_not_buffered_and_are_cut_off() {
 #[test]
 fn a_peer_gets_no_more_streams_than_the_limit() {
     let mut duel = Duel::with_track(Draft::D18);
-    let opened = (0..3000).filter(|_| duel.peer.streams().open(Dir::Uni).is_some()).count();
-    assert_eq!(opened, DatapathConfig::default().limits.uni_streams_max as usize);
+    let opened = (0..3000)
+        .filter(|_| duel.peer.streams().open(Dir::Uni).is_some())
+        .count();
+    assert_eq!(
+        opened,
+        DatapathConfig::default().limits.uni_streams_max as usize
+    );
 }
 
 #[test]
@@ -280,7 +307,11 @@ fn garbage_on_every_kind_of_stream_never_panics_and_is_bounded() {
                 if random.next_u64() % 2 == 0 {
                     bytes.splice(0..0, HEADER);
                 }
-                let dir = if random.next_u64() % 3 == 0 { Dir::Bi } else { Dir::Uni };
+                let dir = if random.next_u64() % 3 == 0 {
+                    Dir::Bi
+                } else {
+                    Dir::Uni
+                };
                 duel.send(dir, &bytes, random.next_u64() % 2 == 0);
             }
             let now = duel.now;
@@ -294,7 +325,9 @@ fn garbage_datagrams_on_a_hop_end_it_and_a_single_one_does_not() {
     let mut duel = Duel::new("farcast-hop/1");
     let mut random = SplitMix(3);
     let garbage = |random: &mut SplitMix| {
-        (0..80).map(|_| random.next_u64() as u8 | 0x80).collect::<Vec<u8>>()
+        (0..80)
+            .map(|_| random.next_u64() as u8 | 0x80)
+            .collect::<Vec<u8>>()
     };
     let one = Bytes::from(garbage(&mut random));
     duel.peer.datagrams().send(one, false).unwrap();
@@ -312,7 +345,10 @@ fn garbage_datagrams_on_a_hop_end_it_and_a_single_one_does_not() {
 fn datagrams_on_a_public_session_are_counted_and_dropped() {
     let mut duel = Duel::with_track(Draft::D18);
     for _ in 0..10 {
-        duel.peer.datagrams().send(Bytes::from_static(&[0, 5, 0, 0, 1]), false).unwrap();
+        duel.peer
+            .datagrams()
+            .send(Bytes::from_static(&[0, 5, 0, 0, 1]), false)
+            .unwrap();
     }
     duel.run(Duration::from_millis(100));
     let now = duel.now;
@@ -323,8 +359,13 @@ fn datagrams_on_a_public_session_are_counted_and_dropped() {
 #[test]
 fn a_reset_of_a_data_stream_is_no_error() {
     let mut duel = Duel::with_track(Draft::D18);
-    let id = duel.send(Dir::Uni, &[&HEADER[..], &[0, 10, b'a']].concat(), false).unwrap();
-    duel.peer.send_stream(id).reset(VarInt::from_u32(2)).unwrap();
+    let id = duel
+        .send(Dir::Uni, &[&HEADER[..], &[0, 10, b'a']].concat(), false)
+        .unwrap();
+    duel.peer
+        .send_stream(id)
+        .reset(VarInt::from_u32(2))
+        .unwrap();
     duel.run(Duration::from_millis(100));
     assert_eq!(duel.closed(), None);
 }
@@ -352,8 +393,10 @@ impl Duel {
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"farcast-hop/1".to_vec()];
         let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        let (handle, peer) =
-            duel.endpoint.connect(duel.now, config, addr(1), "localhost").unwrap();
+        let (handle, peer) = duel
+            .endpoint
+            .connect(duel.now, config, addr(1), "localhost")
+            .unwrap();
         duel.handle = handle;
         duel.peer = peer;
         duel.events.clear();
