@@ -8,6 +8,7 @@ pub mod command;
 pub mod config;
 pub mod datapath;
 pub mod event;
+pub mod hop;
 pub mod location;
 pub mod stats;
 pub mod tls;

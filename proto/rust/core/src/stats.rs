@@ -59,6 +59,12 @@ pub struct HopStats {
     pub chunks_duplicate: u64,
     pub chunks_lost: u64,
     pub chunks_given_up: u64,
+    /// Offered for a subgroup that this end had already given up.
+    pub chunks_refused: u64,
+    /// Declared lost and acknowledged after all.
+    pub losses_spurious: u64,
+    /// Times the sender's own timer ran out without an acknowledgement.
+    pub probe_timeouts: u64,
     pub acks_sent: u64,
     pub acks_received: u64,
     pub heartbeats_sent: u64,
@@ -66,6 +72,8 @@ pub struct HopStats {
     pub unacked_bytes: u64,
     pub groups_shed: u64,
     pub datagrams_malformed: u64,
+    /// Not taken (and not acknowledged) because the received frames had not been fetched.
+    pub datagrams_refused: u64,
     pub rtt_us: u64,
 }
 
