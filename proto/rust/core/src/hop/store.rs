@@ -69,10 +69,6 @@ pub(super) struct FrameStore {
 }
 
 impl FrameStore {
-    pub(super) fn get(&self, no: FrameNo) -> Option<&Owed> {
-        self.owed.get(&no)
-    }
-
     /// The frame offered first of all that are owed.
     pub(super) fn oldest(&self) -> Option<(FrameNo, &Owed)> {
         self.owed.first_key_value().map(|(no, owed)| (*no, owed))
