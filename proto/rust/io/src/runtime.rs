@@ -187,7 +187,7 @@ impl Runtime {
         self.shared.events.raw()
     }
 
-    /// Counters, as of the end of the thread's last turn.
+    /// Counters, as of when the thread last slept or handed over events.
     pub fn stats(&self) -> IoStats {
         let stats = self.shared.stats.lock();
         let mut stats = *stats.unwrap_or_else(PoisonError::into_inner);

@@ -285,3 +285,170 @@ impl SendQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receive::Receiver;
+    use crate::socket::SocketOptions;
+    use crate::sys::{PollFd, poll};
+    use std::time::Duration;
+
+    fn loopback(gro: bool, send_buffer_bytes: usize) -> UdpSocket {
+        let options = SocketOptions {
+            gro,
+            receive_buffer_bytes: 4 << 20,
+            send_buffer_bytes,
+        };
+        let any_port = "127.0.0.1:0".parse().expect("an address");
+        UdpSocket::bind(any_port, &options).expect("loopback binds")
+    }
+
+    /// A train whose datagrams begin with their number.
+    fn train(to: &UdpSocket, count: usize, segment: usize) -> (Transmit, Vec<u8>) {
+        let mut buffer = vec![0; count * segment - 1];
+        for (i, datagram) in buffer.chunks_mut(segment).enumerate() {
+            datagram[0] = i as u8;
+        }
+        let transmit = Transmit {
+            destination: to.local_addr().expect("bound"),
+            ecn: 0,
+            size: buffer.len(),
+            segment_size: (count > 1).then_some(segment),
+            src_ip: None,
+        };
+        (transmit, buffer)
+    }
+
+    /// First byte and length of each datagram that arrives, until `count` have or a second passes.
+    fn receive(socket: &UdpSocket, count: usize) -> Vec<(u8, usize)> {
+        let mut receiver = Receiver::new();
+        let mut got = Vec::new();
+        while got.len() < count {
+            let mut fds = [PollFd::new(socket.raw(), false)];
+            poll(&mut fds, Some(Duration::from_secs(1))).expect("poll works");
+            if !fds[0].is_readable() {
+                break;
+            }
+            let take = receiver.receive(socket, |d| got.push((d.data[0], d.data.len())));
+            take.expect("the socket is sound");
+        }
+        got
+    }
+
+    fn numbered(count: usize, segment: usize) -> Vec<(u8, usize)> {
+        let length = |i| if i + 1 == count { segment - 1 } else { segment };
+        (0..count).map(|i| (i as u8, length(i))).collect()
+    }
+
+    #[test]
+    fn a_train_arrives_as_the_same_datagrams_with_and_without_offload() {
+        for (gso, gro) in [(true, true), (true, false), (false, true), (false, false)] {
+            let (from, to) = (loopback(false, 4 << 20), loopback(gro, 1 << 16));
+            let mut queue = SendQueue::new(1 << 20, gso && from.has_gso());
+            let (transmit, buffer) = train(&to, 40, 1_200);
+            queue.push(transmit, buffer);
+            queue.flush(&from);
+            assert_eq!(
+                receive(&to, 40),
+                numbered(40, 1_200),
+                "gso {gso}, gro {gro}"
+            );
+            assert_eq!(queue.stats.datagrams, 40);
+            assert_eq!(queue.stats.calls, if gso { 1 } else { 2 });
+            assert_eq!(queue.queue_bytes, 0);
+        }
+    }
+
+    #[test]
+    fn trains_to_several_destinations_go_in_one_call() {
+        let from = loopback(false, 4 << 20);
+        let sockets: Vec<UdpSocket> = (0..8).map(|_| loopback(true, 1 << 16)).collect();
+        let mut queue = SendQueue::new(1 << 20, true);
+        for to in &sockets {
+            let (transmit, buffer) = train(to, 5, 1_000);
+            queue.push(transmit, buffer);
+        }
+        queue.flush(&from);
+        assert_eq!(queue.stats.calls, 1);
+        for to in &sockets {
+            assert_eq!(receive(to, 5), numbered(5, 1_000));
+        }
+    }
+
+    #[test]
+    fn a_train_that_the_kernel_refuses_is_sent_without_offload_which_then_stays_off() {
+        let (from, to) = (loopback(false, 4 << 20), loopback(false, 1 << 16));
+        let mut queue = SendQueue::new(1 << 20, true);
+        // More segments than any kernel takes in one message (64, or 128 since 6.9).
+        for _ in 0..2 {
+            let (transmit, buffer) = train(&to, 200, 100);
+            queue.push(transmit, buffer);
+            queue.flush(&from);
+            assert_eq!(receive(&to, 200), numbered(200, 100));
+            assert!(!queue.has_gso());
+        }
+        assert_eq!((queue.stats.refused, queue.stats.datagrams), (0, 400));
+    }
+
+    #[test]
+    fn a_train_refused_for_another_reason_leaves_offload_on() {
+        let (from, to) = (loopback(false, 4 << 20), loopback(false, 1 << 16));
+        let mut queue = SendQueue::new(1 << 20, true);
+        let (mut transmit, buffer) = train(&to, 4, 1_000);
+        transmit.destination.set_port(0); // EINVAL
+        queue.push(transmit, buffer);
+        queue.flush(&from);
+        assert_eq!(queue.stats.refused, 4);
+        assert!(queue.has_gso());
+        let (transmit, buffer) = train(&to, 4, 1_000);
+        queue.push(transmit, buffer);
+        queue.flush(&from);
+        assert_eq!(receive(&to, 4), numbered(4, 1_000));
+    }
+
+    #[test]
+    fn a_datagram_that_is_too_long_is_refused_and_the_next_one_sent() {
+        let (from, to) = (loopback(false, 4 << 20), loopback(false, 1 << 16));
+        let mut queue = SendQueue::new(1 << 20, true);
+        for bytes in [65_600, 500] {
+            let (transmit, buffer) = train(&to, 1, bytes);
+            queue.push(transmit, buffer);
+        }
+        queue.flush(&from);
+        assert_eq!(queue.stats.refused, 1);
+        assert_eq!(receive(&to, 1), [(0, 499)]);
+    }
+
+    #[test]
+    fn what_the_kernel_has_no_room_for_waits_up_to_the_limit_and_then_is_dropped() {
+        // Loopback takes datagrams out of the send buffer at once, so the kernel is never full here:
+        // trains are queued and not flushed, as if it were.
+        let (from, to) = (loopback(false, 1 << 16), loopback(true, 4 << 20));
+        let mut queue = SendQueue::new(25_000, true);
+        for _ in 0..3 {
+            let (transmit, buffer) = train(&to, 10, 1_000);
+            queue.push(transmit, buffer);
+        }
+        assert_eq!((queue.trains.len(), queue.stats.dropped_queue), (2, 10));
+        queue.note_error(&io::Error::from_raw_os_error(libc::EAGAIN), 9_999, true);
+        assert!(queue.is_blocked());
+        assert_eq!(queue.trains.len(), 2, "blocked is not lost");
+        while !queue.trains.is_empty() {
+            queue.flush(&from);
+        }
+        assert!(!queue.is_blocked());
+        assert_eq!(receive(&to, 20).len(), 20);
+    }
+
+    #[test]
+    fn a_train_longer_than_a_message_is_cut_between_datagrams() {
+        let (from, to) = (loopback(false, 4 << 20), loopback(true, 1 << 16));
+        let mut queue = SendQueue::new(1 << 20, true);
+        let (transmit, buffer) = train(&to, 60, 1_452);
+        queue.push(transmit, buffer);
+        queue.flush(&from);
+        assert_eq!(receive(&to, 60), numbered(60, 1_452));
+        assert!(queue.has_gso());
+    }
+}

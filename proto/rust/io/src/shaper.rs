@@ -250,13 +250,10 @@ impl Proxy {
 
     fn deliver_backward(&mut self) {
         let due = self.backward.take_due(self.now_us());
-        let message = |datagram: &'_ UnderWay| {
-            let client = self.clients.by_address.get(&datagram.client);
-            (datagram.client, client.and_then(|client| client.local_ip))
-        };
         let messages = due.iter().map(|datagram| {
-            let (destination, source) = message(datagram);
-            datagram.message(Some(destination), source)
+            let client = self.clients.by_address.get(&datagram.client);
+            let source = client.and_then(|client| client.local_ip);
+            datagram.message(Some(datagram.client), source)
         });
         let messages: Vec<Message<'_>> = messages.collect();
         self.backward.datagrams_dropped += send_all(&self.socket, &messages);

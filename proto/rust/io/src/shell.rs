@@ -84,8 +84,8 @@ impl<E: Engine> Shell<E> {
                 return self.finish();
             }
             let more_trains = self.transmit();
-            self.hand_over_events();
             self.publish_stats();
+            self.hand_over_events();
             ready = self.wait(more_datagrams, more_trains)?;
         }
     }
@@ -201,8 +201,8 @@ impl<E: Engine> Shell<E> {
             self.wait_for_room(deadline)?;
             is_left = self.transmit();
         }
-        self.hand_over_events();
         self.publish_stats();
+        self.hand_over_events();
         Ok(())
     }
 
