@@ -12,6 +12,7 @@
 use crate::engine::{Engine, TRAIN_DATAGRAMS_MAX};
 use crate::link::{Link, LinkConfig, LinkError, LinkStats, Verdict, wire_bytes};
 use crate::rng::derive_seed;
+use crate::trace::TraceHash;
 use bytes::BytesMut;
 use farcast_core::command::Command;
 use farcast_core::config::DatapathConfig;
@@ -222,7 +223,7 @@ impl<E: Engine> World<E> {
 
     /// Hash over time, size, source and destination of every datagram sent so far, in order.
     pub fn trace_hash(&self) -> u64 {
-        self.trace.0
+        self.trace.value()
     }
 
     /// Counters of the world.
@@ -483,26 +484,5 @@ impl<E: Engine> World<E> {
             });
         }
         Ok(())
-    }
-}
-
-/// FNV-1a, 64 bits: stable over builds, which the standard library's hasher does not promise.
-struct TraceHash(u64);
-
-impl TraceHash {
-    fn new() -> Self {
-        TraceHash(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn add(&mut self, now_us: u64, bytes: usize, from: HostId, to: Option<HostId>) {
-        self.add_word(now_us);
-        self.add_word(bytes as u64);
-        self.add_word((from as u64) << 32 | to.map_or(0xffff_ffff, |to| to as u64));
-    }
-
-    fn add_word(&mut self, word: u64) {
-        for byte in word.to_le_bytes() {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
     }
 }

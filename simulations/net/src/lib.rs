@@ -9,6 +9,7 @@ pub mod engine;
 pub mod kernel;
 pub mod link;
 pub mod rng;
+mod trace;
 
 pub use engine::Engine;
 pub use kernel::{HostId, World, WorldError, WorldStats};
