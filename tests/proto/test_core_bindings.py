@@ -192,12 +192,11 @@ def test_fields_not_given_have_the_defaults_of_the_stub(dotted: str) -> None:
 
 @pytest.mark.parametrize("dotted", VARIANTS)
 def test_a_variant_is_an_instance_of_its_family_and_matches_by_position(dotted: str) -> None:
-    cls, given = runtime_class(dotted), required(dotted)
-    family = Command if dotted.startswith("Command.") else Event
-    record = cls(**given)
+    cls = runtime_class(dotted)
+    record = cls(**required(dotted))
 
-    assert isinstance(record, family)
     assert type(record) is cls
+    assert cls.__mro__[1] is (Command if dotted.startswith("Command.") else Event)
     assert cls.__match_args__ == tuple(stub_parameters(functions(CLASSES[dotted])["__new__"]))
 
 
@@ -214,7 +213,8 @@ def test_variants_compare_by_value_and_name_their_fields(dotted: str) -> None:
 
 def test_equality_looks_at_every_field() -> None:
     assert Command.Write(1, 2, b"x") != Command.Write(1, 2, b"x", fin=True)
-    assert Event.StreamReset(1, 2, 3) != Event.StreamStopped(1, 2, 3)
+    reset: Event = Event.StreamReset(1, 2, 3)
+    assert reset != Event.StreamStopped(1, 2, 3)
 
 
 def test_patterns_match_by_class_and_field() -> None:
@@ -269,14 +269,14 @@ def test_shared_values_keep_their_identity_inside_a_command() -> None:
     ],
 )
 def test_a_word_outside_the_vocabulary_is_refused_with_the_allowed_ones(make: Any, allowed: str) -> None:
-    with pytest.raises(ValueError, match=f"is none of {allowed}$"):
+    with pytest.raises(ValueError, match=f"is none of {allowed}"):
         make()
 
 
 def test_an_address_that_is_none_is_refused_by_its_text() -> None:
     with pytest.raises(ValueError, match="'localhost' is no address"):
         Event.SessionOpened(0, "quic", 16, True, "localhost")
-    with pytest.raises(ValueError, match="'127.0.0.1' is no address"):
+    with pytest.raises(ValueError, match=r"'127\.0\.0\.1' is no address"):
         Runtime("127.0.0.1", DatapathConfig())
 
 
