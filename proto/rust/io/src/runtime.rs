@@ -121,16 +121,15 @@ impl Runtime {
     /// `address already in use: 127.0.0.1:4433`.
     pub fn start(listen: SocketAddr, config: DatapathConfig) -> io::Result<Runtime> {
         Runtime::start_with(listen, RuntimeOptions::default(), move |epoch| {
-            Datapath::new(config, epoch)
+            Datapath::new(config, epoch).map_err(io::Error::other)
         })
     }
 
-    /// The same with other options, and with an engine that `make` makes, in the thread, given the
-    /// epoch.
-    pub fn start_with<E: Engine + 'static>(
+    /// The same with other options, and with an engine that `make` makes, given the epoch.
+    pub fn start_with<E: Engine + Send + 'static>(
         listen: SocketAddr,
         options: RuntimeOptions,
-        make: impl FnOnce(Instant) -> E + Send + 'static,
+        make: impl FnOnce(Instant) -> io::Result<E>,
     ) -> io::Result<Runtime> {
         let socket_options = SocketOptions {
             gro: options.gro,
@@ -140,6 +139,7 @@ impl Runtime {
         let socket = UdpSocket::bind(listen, &socket_options)?;
         let local_addr = socket.local_addr()?;
         let epoch = clock::now();
+        let engine = make(epoch)?;
         let shared = Arc::new(Shared {
             commands: CommandQueue::new(options.commands_max)?,
             events: EventQueue::new(options.events_max, options.event_bytes_max)?,
@@ -147,7 +147,7 @@ impl Runtime {
         });
         let theirs = Arc::clone(&shared);
         let thread = thread::spawn("farcast-datapath", move || {
-            Shell::new(make(epoch), socket, &options, theirs).run()
+            Shell::new(engine, socket, &options, theirs).run()
         })?;
         Ok(Runtime {
             local_addr,
