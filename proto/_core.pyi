@@ -32,7 +32,7 @@ LOCAL_STREAM_BIT: Final[int]
 """Set in every stream key that the agent makes: ``LOCAL_STREAM_BIT | n``."""
 
 class CoreError(ValueError):
-    """Certificates, keys or trust roots that TLS refuses; the text says which and why."""
+    """Certificates, keys or trust roots that TLS refuses; the text says why."""
 
 # ---- TLS and settings --------------------------------------------------------------------------
 

@@ -10,11 +10,11 @@ create_exception!(
     farcast.proto._core,
     CoreError,
     PyValueError,
-    "Certificates, keys or trust roots that TLS refuses; the text says which and why."
+    "Certificates, keys or trust roots that TLS refuses; the text says why."
 );
 
 /// What TLS refuses, as `CoreError`.
-pub fn tls_error(error: TlsError) -> PyErr {
+pub fn tls_error(error: &TlsError) -> PyErr {
     CoreError::new_err(error.to_string())
 }
 
@@ -25,6 +25,9 @@ pub fn value_error(error: impl std::fmt::Display) -> PyErr {
 
 /// What a socket refuses, as `OSError` with its number (and so of the fitting subclass).
 pub fn io_error(error: io::Error) -> PyErr {
+    if let Some(error) = error.get_ref().and_then(|e| e.downcast_ref()) {
+        return tls_error(error);
+    }
     let number = error.raw_os_error().or(match error.kind() {
         ErrorKind::AddrInUse => Some(libc::EADDRINUSE),
         ErrorKind::AddrNotAvailable => Some(libc::EADDRNOTAVAIL),

@@ -36,7 +36,7 @@ impl ServerTls {
             .as_ref()
             .map(|(identity, roots)| (identity, roots.as_slice()));
         Ok(ServerTls(
-            tls::ServerTls::new(&public, hop).map_err(tls_error)?,
+            tls::ServerTls::new(&public, hop).map_err(|e| tls_error(&e))?,
         ))
     }
 }
@@ -62,7 +62,7 @@ impl ClientTls {
             (None, None) => None,
             _ => return Err(value_error("chain and key go together")),
         };
-        let tls = tls::ClientTls::new(&trust, identity.as_ref()).map_err(tls_error)?;
+        let tls = tls::ClientTls::new(&trust, identity.as_ref()).map_err(|e| tls_error(&e))?;
         Ok(ClientTls(tls))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::command::{self, Command};
 use crate::config::DatapathConfig;
-use crate::error::value_error;
+use crate::error::{tls_error, value_error};
 use crate::event::Event;
 use crate::link::LinkConfig;
 use crate::snapshot;
@@ -108,7 +108,7 @@ fn world_error(error: WorldError) -> PyErr {
         | WorldError::NoLink(..)
         | WorldError::DuplicateLink(..)
         | WorldError::DuplicateAddress(_)
-        | WorldError::Link(_)
-        | WorldError::Tls(_) => value_error(error),
+        | WorldError::Link(_) => value_error(error),
+        WorldError::Tls(error) => tls_error(&error),
     }
 }
