@@ -80,7 +80,8 @@ def load_roots(ca: Path) -> tuple[bytes, ...]:
 def edge_name(leaf: bytes) -> tuple[str, str] | None:
     """Region and node id that a hop certificate (DER) names, None if it names no edge."""
     try:
-        names = x509.load_der_x509_certificate(leaf).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        certificate = x509.load_der_x509_certificate(leaf)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (ValueError, x509.ExtensionNotFound):
         return None
     for uri in names.value.get_values_for_type(x509.UniformResourceIdentifier):
@@ -190,7 +191,9 @@ def _algorithm(key: PrivateKey) -> hashes.SHA256 | None:
 
 
 def _builder(name: str, now: datetime, seed: bytes | None) -> x509.CertificateBuilder:
-    serial = x509.random_serial_number() if seed is None else int.from_bytes(hashlib.sha256(b"#" + seed).digest()[:16])
+    serial = x509.random_serial_number()
+    if seed is not None:
+        serial = int.from_bytes(hashlib.sha256(b"serial number" + seed).digest()[:16], "big")
     return (
         x509.CertificateBuilder()
         .subject_name(_name(name))

@@ -18,6 +18,9 @@ from farcast.edge.settings import LIMITS_DATAPATH, LIMITS_TRACK, UPSTREAM, Addre
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.urls import ServerUrl
 
+LISTEN_DEFAULT = Address("127.0.0.1", 4433)
+OPS_DEFAULT = Address("127.0.0.1", 4434)
+
 
 class ConfigError(UserError):
     """The configuration is wrong; ``errors`` holds one line per fault."""
@@ -55,8 +58,8 @@ class Upstream:
 class EdgeConfig:
     """Everything that can be set about an edge. A default stands here and nowhere else."""
 
-    listen: Address = Address("127.0.0.1", 4433)
-    ops: Address = Address("127.0.0.1", 4434)
+    listen: Address = LISTEN_DEFAULT
+    ops: Address = OPS_DEFAULT
     cert: Path | None = None
     key: Path | None = None
     dev_cert: bool = False
@@ -156,7 +159,7 @@ def _check_certificate(values: dict[str, Any], errors: list[str]) -> None:
     elif cert and dev_cert:
         errors.append("cert and dev_cert are both given: choose one")
     elif not cert and not dev_cert:
-        errors.append("no certificate: set cert and key (--cert FILE --key FILE), or --dev-cert to try things out")
+        errors.append("no certificate: set cert and key (--cert FILE --key FILE), or --dev-cert for a trial")
 
 
 def _build_hop(values: dict[str, Any], errors: list[str]) -> HopFiles | None:
@@ -165,8 +168,8 @@ def _build_hop(values: dict[str, Any], errors: list[str]) -> HopFiles | None:
         return None
     missing = [name for name in names if f"hop.{name}" not in values]
     errors += [f"[hop]: {name} is missing: a hop needs cert, key and ca" for name in missing]
-    files = {name: values.get(f"hop.{name}") for name in names}
-    return HopFiles(**files) if all(files.values()) else None
+    files = [path for name in names if (path := values.get(f"hop.{name}")) is not None]
+    return HopFiles(*files) if len(files) == len(names) else None
 
 
 def _build_upstreams(values: dict[str, Any], errors: list[str]) -> tuple[Upstream, ...]:
@@ -177,8 +180,8 @@ def _build_upstreams(values: dict[str, Any], errors: list[str]) -> tuple[Upstrea
             grouped.setdefault(section, {})[key] = value
     upstreams = []
     for section, keys in grouped.items():
-        missing = [key for key in ("prefix", "url") if key not in keys]
-        errors += [f"[[{UPSTREAM}]] number {int(section.rpartition('.')[2]) + 1}: {key} is missing" for key in missing]
+        where = f"[[{UPSTREAM}]] number {int(section.rpartition('.')[2]) + 1}"
+        errors += [f"{where}: {key} is missing" for key in ("prefix", "url") if key not in keys]
         given = {key: value for key, value in keys.items() if value is not None}
         if {"prefix", "url"} <= given.keys():
             upstreams.append(Upstream(**given))

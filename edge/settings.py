@@ -68,7 +68,7 @@ def _read_address(text: str) -> Address:
     try:
         ipaddress.ip_address(host)
     except ValueError as error:
-        raise SettingError(f"{host!r} is not an IP address of this machine, such as 127.0.0.1 or 0.0.0.0") from error
+        raise SettingError(f"{host!r} is not an IP address, such as 127.0.0.1 or 0.0.0.0") from error
     return Address(host, port)
 
 
@@ -109,8 +109,9 @@ def _read_level(text: str) -> str:
 
 
 def _check_drafts(value: object) -> tuple[int, ...]:
+    known = ", ".join(map(str, DRAFTS_SPOKEN))
     if not isinstance(value, list) or not value or any(draft not in DRAFTS_SPOKEN for draft in value):
-        raise SettingError(f"must be a list out of {', '.join(map(str, DRAFTS_SPOKEN))}, most wanted first, not {value!r}")
+        raise SettingError(f"must be a list out of {known}, most wanted first, not {value!r}")
     if len(set(value)) < len(value):
         raise SettingError(f"names a draft twice: {value!r}")
     return tuple(value)

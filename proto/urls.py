@@ -43,11 +43,15 @@ class ServerUrl:
 def parse_url(text: str) -> ServerUrl:
     """Read a URL; `ValueError` with a sentence for people if it is not one of ours."""
     if "://" not in text:
-        raise ValueError(f"{text!r} is not a URL: write moqt://{text} (raw QUIC) or https://{text} (WebTransport)")
+        raise ValueError(
+            f"{text!r} is no URL: write moqt://{text} (raw QUIC) or https://{text} (WebTransport)"
+        )
     parts = urlsplit(text)
     target = _TARGETS.get(parts.scheme)
     if target is None:
-        raise ValueError(f"{text!r}: scheme {parts.scheme!r} is not known; use moqt://, https:// or farcast://")
+        raise ValueError(
+            f"{text!r}: scheme {parts.scheme!r} is not known; use moqt://, https:// or farcast://"
+        )
     if parts.username is not None or parts.fragment:
         raise ValueError(f"{text!r}: user names and fragments mean nothing in a MoQT URL")
     if not parts.hostname:

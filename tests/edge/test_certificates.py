@@ -39,11 +39,11 @@ def test_dev_certificate_meets_the_rules_of_server_certificate_hashes() -> None:
     certificate = leaf(make_dev_identity(NOW))
     key = certificate.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
-    assert "secp256r1" == key.curve.name
+    assert key.curve.name == "secp256r1"
     assert certificate.not_valid_after_utc - certificate.not_valid_before_utc < timedelta(days=14)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert ["localhost"] == names.get_values_for_type(x509.DNSName)
-    assert ["127.0.0.1", "::1"] == [str(ip) for ip in names.get_values_for_type(x509.IPAddress)]
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
 
 
 def test_hash_is_that_of_the_der_certificate() -> None:
@@ -59,7 +59,7 @@ def test_files_written_are_read_back_the_same(tmp_path: Path) -> None:
 def test_hop_certificate_names_its_edge_and_chains_to_the_authority(tmp_path: Path) -> None:
     authority = HopAuthority(NOW)
     identity = authority.issue("eu", "fra-1")
-    assert ("eu", "fra-1") == edge_name(identity.chain[0])
+    assert edge_name(identity.chain[0]) == ("eu", "fra-1")
     ca = tmp_path / "ca.pem"
     ca.write_bytes(authority.certificate_pem())
     assert (authority.certificate,) == load_roots(ca)
@@ -116,5 +116,5 @@ def test_cert_and_key_swapped_are_named(tmp_path: Path) -> None:
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     cert, key = write(tmp_path, make_dev_identity(NOW))
     key.write_bytes(make_dev_identity(NOW).key_pem())
-    with pytest.raises(CertificateError, match=r"key\.pem: is not the key of the first certificate in .*cert\.pem"):
+    with pytest.raises(CertificateError, match=r"key\.pem: is not the key of the first certificate"):
         load_identity(cert, key)

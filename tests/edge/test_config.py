@@ -32,7 +32,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
     environ = {"FARCAST_EDGE_LISTEN": "127.0.0.1:2", "FARCAST_EDGE_OPS": "127.0.0.1:2"}
     config = load_config(file, environ, {"listen": "[::1]:3", "drafts": None})
     assert (Address("::1", 3), Address("127.0.0.1", 2), "eu") == (config.listen, config.ops, config.region)
-    assert (18, 16) == config.drafts
+    assert config.drafts == (18, 16)
 
 
 def test_every_section_is_read_and_file_names_count_from_the_files_folder(tmp_path: Path) -> None:
@@ -66,18 +66,18 @@ def test_every_section_is_read_and_file_names_count_from_the_files_folder(tmp_pa
     assert tmp_path / "a.pem" == config.cert
     assert config.hop is not None
     assert tmp_path / "ca.pem" == config.hop.ca
-    assert [("live", "a"), ()] == [upstream.prefix for upstream in config.upstreams]
-    assert ["hop", "webtransport"] == [upstream.url.target for upstream in config.upstreams]
+    assert [upstream.prefix for upstream in config.upstreams] == [("live", "a"), ()]
+    assert [upstream.url.target for upstream in config.upstreams] == ["hop", "webtransport"]
     assert config.upstreams[1].insecure
-    assert {"sessions_max": 10} == config.limits_datapath
-    assert {"queue_ms_max": 500} == config.limits_track
+    assert config.limits_datapath == {"sessions_max": 10}
+    assert config.limits_track == {"queue_ms_max": 500}
     assert not config.moq_net_from_group_start
 
 
 def test_upstream_flags_replace_those_of_the_file(tmp_path: Path) -> None:
     file = write(tmp_path, 'dev_cert = true\n[[upstream]]\nprefix = "a"\nurl = "moqt://h"\ninsecure = true\n')
     config = load_config(file, flags={"upstream": ["b=moqt://i:1", "c=moqt://j:2"]})
-    assert [("b",), ("c",)] == [upstream.prefix for upstream in config.upstreams]
+    assert [upstream.prefix for upstream in config.upstreams] == [("b",), ("c",)]
     assert not config.upstreams[0].insecure
 
 
@@ -122,9 +122,9 @@ prefx = "a"
         ("dev_cert = true\nupstream = 1", "edge.toml:2: upstreams are sections [[upstream]], not 1"),
         ("dev_cert = true\nca = 1", "edge.toml:2: unknown key 'ca'; 'ca' belongs into [hop]"),
         ("dev_cert = true\ndrafts = [18, 18]", "edge.toml:2: drafts: names a draft twice: [18, 18]"),
-        ("dev_cert = true\nnode_id = 'Sin 1'", "edge.toml:2: node_id: 'Sin 1' is not a name of small letters"),
+        ("dev_cert = true\nnode_id = 'Sin 1'", "edge.toml:2: node_id: 'Sin 1' is not a name"),
         ("dev_cert = true\nlisten = '4433'", "edge.toml:2: listen: '4433' is not HOST:PORT"),
-        ("dev_cert = true\nlisten = 'edge.example:4433'", "'edge.example' is not an IP address of this machine"),
+        ("dev_cert = true\nlisten = 'edge.example:4433'", "'edge.example' is not an IP address"),
         ("dev_cert = true\nlisten = '::1:4433'", "write an IPv6 address in brackets"),
     ],
 )
@@ -155,4 +155,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 def test_changed_fields_names_what_a_reload_would_change() -> None:
     old = EdgeConfig(dev_cert=True)
-    assert ["region", "log_level"] == changed_fields(old, EdgeConfig(dev_cert=True, region="eu", log_level="debug"))
+    assert changed_fields(old, EdgeConfig(dev_cert=True, region="eu", log_level="debug")) == [
+        "region",
+        "log_level",
+    ]
