@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from farcast.errors import UserError
+from farcast.errors import EXIT_USAGE, UserError
+from farcast.remote import load_certificates
 
 DEV_VALID_DAYS = 12
 """Browsers take a certificate by its hash only if it is valid for at most 14 days."""
@@ -34,7 +35,10 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
 class CertificateError(UserError):
-    """A certificate or key file is not what it should be; names the file."""
+    """A key file is not what it should be; names the file."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, EXIT_USAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +68,12 @@ class Identity:
 
 
 def load_identity(cert: Path, key: Path) -> Identity:
-    """The identity in two PEM files; `CertificateError` names the file that is wrong."""
-    certificates = _load_certificates(cert)
+    """The identity in two PEM files; `UserError` names the file that is wrong."""
+    chain = load_certificates(cert)
     private = _load_key(key)
-    if _public_der(private) != _public_der(certificates[0]):
+    if _public_der(private) != _public_der(x509.load_der_x509_certificate(chain[0])):
         raise CertificateError(f"{key}: is not the key of the first certificate in {cert}")
-    return Identity(tuple(_der(certificate) for certificate in certificates), _key_der(private))
-
-
-def load_roots(ca: Path) -> tuple[bytes, ...]:
-    """The certificates (DER) of the authorities in a PEM file."""
-    return tuple(_der(certificate) for certificate in _load_certificates(ca))
+    return Identity(tuple(chain), _key_der(private))
 
 
 def edge_name(leaf: bytes) -> tuple[str, str] | None:
@@ -156,27 +155,15 @@ class HopAuthority:
 # ---- Parts ------------------------------------------------------------------------------------------
 
 
-def _load_certificates(file: Path) -> Sequence[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(_read(file))
-    except ValueError as error:
-        raise CertificateError(f"{file}: holds no PEM certificate (-----BEGIN CERTIFICATE-----)") from error
-
-
 def _load_key(file: Path) -> PrivateKeyTypes:
     try:
-        return serialization.load_pem_private_key(_read(file), password=None)
+        return serialization.load_pem_private_key(file.read_bytes(), password=None)
+    except OSError as error:
+        raise CertificateError(f"{file}: cannot be read: {error.strerror}") from error
     except TypeError as error:
         raise CertificateError(f"{file}: the key is encrypted; decrypt it first (openssl pkey)") from error
     except ValueError as error:
         raise CertificateError(f"{file}: holds no PEM private key (-----BEGIN PRIVATE KEY-----)") from error
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise CertificateError(f"{file}: cannot be read: {error.strerror}") from error
 
 
 def _make_key(seed: bytes | None) -> PrivateKey:

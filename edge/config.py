@@ -16,6 +16,7 @@ from typing import Any
 from farcast.edge.config_sources import Setting, from_environment, from_file, from_flags
 from farcast.edge.settings import LIMITS_DATAPATH, LIMITS_TRACK, UPSTREAM, Address, SettingError, kind_of
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl
 
 LISTEN_DEFAULT = Address("127.0.0.1", 4433)
@@ -47,7 +48,7 @@ class Upstream:
     says otherwise. A hop trusts ``[hop] ca`` and nothing else.
     """
 
-    prefix: tuple[str, ...]
+    prefix: TrackNamespace
     url: ServerUrl
     ca: Path | None = None
     cert_sha256: bytes | None = None
@@ -73,6 +74,10 @@ class EdgeConfig:
     moq_net_from_group_start: bool = True
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
     limits_track: Mapping[str, int] = field(default_factory=dict)
+
+
+RELOADABLE = frozenset({"log_level", "drain_ms_max"})
+"""Fields that a running edge takes over on SIGHUP; for the others it has to be started again."""
 
 
 def load_config(

@@ -77,7 +77,7 @@ def from_flags(flags: Mapping[str, object], errors: list[str]) -> list[Setting]:
     """The settings of flags; keys as in the schema, values as typed, None where not given."""
     settings = []
     for key, value in flags.items():
-        origin = f"--{key.rpartition('.')[2].replace('_', '-')}"
+        origin = f"--{key.replace('.', '-').replace('_', '-')}"
         if value is None:
             continue
         if key == UPSTREAM and isinstance(value, list):

@@ -14,8 +14,9 @@ from typing import TextIO
 import structlog
 
 
-def configure_logs(level: str, stream: TextIO = sys.stderr) -> None:
+def configure_logs(level: str, stream: TextIO | None = None) -> None:
     """Set where and how much is logged; may be called again to change the level."""
+    stream = sys.stderr if stream is None else stream
     pretty = stream.isatty()
     structlog.configure(
         processors=[

@@ -89,7 +89,7 @@ class _Snapshot(Collector):
 
     def _state(self) -> Iterator[Metric]:
         snapshot = self._snapshot
-        counts = Counter(session["transport"] for session in snapshot["sessions"])
+        counts: Counter[str] = Counter(session["transport"] for session in snapshot["sessions"])
         sessions = GaugeMetricFamily("farcast_sessions", "Open sessions.", labels=["transport"])
         for transport in TRANSPORTS:
             sessions.add_metric([transport], counts[transport])

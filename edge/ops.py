@@ -12,7 +12,7 @@ import errno
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
 from hypercorn.config import Config
@@ -24,6 +24,9 @@ from starlette.routing import Route
 
 from farcast.edge.settings import Address
 from farcast.errors import UserError
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGIFramework
 
 ANSWER_SECONDS_MAX = 5.0
 """A datapath that has not given its counters by then is reported as stuck."""
@@ -59,7 +62,7 @@ class HttpListener:
         config.bind = [f"fd://{self.socket.detach()}"]
         config.errorlog = None
         config.graceful_timeout = 1.0
-        await serve(app, config, shutdown_trigger=trio.sleep_forever)
+        await serve(cast("ASGIFramework", app), config, shutdown_trigger=trio.sleep_forever)
 
 
 def bind_http(address: Address, flag: str) -> HttpListener:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farcast.proto.moqt.names import InvalidName, TrackNamespace
 from farcast.proto.urls import ServerUrl, join_host_port, parse_url, split_host_port
 
 DRAFTS_SPOKEN = (18, 16)
@@ -85,11 +86,11 @@ def _read_name(text: str) -> str:
     return text
 
 
-def _read_namespace(text: str) -> tuple[str, ...]:
-    fields = tuple(text.split("/")) if text else ()
-    if "" in fields:
-        raise SettingError(f"{text!r} is not a namespace such as live/room1")
-    return fields
+def _read_namespace(text: str) -> TrackNamespace:
+    try:
+        return TrackNamespace.parse(text)
+    except InvalidName as error:
+        raise SettingError(f"{text!r} is not a namespace such as live/room1: {error}") from error
 
 
 def _read_fingerprint(text: str) -> bytes:

@@ -40,10 +40,10 @@ class Trust:
             return ClientTls(insecure=True)
         if self.fingerprints:
             return ClientTls(fingerprints=self.fingerprints)
-        return ClientTls(roots=system_roots() if self.ca is None else load_roots(self.ca))
+        return ClientTls(roots=system_roots() if self.ca is None else load_certificates(self.ca))
 
 
-def load_roots(file: Path) -> list[bytes]:
+def load_certificates(file: Path) -> list[bytes]:
     """The certificates (DER) in a PEM file."""
     try:
         certificates = x509.load_pem_x509_certificates(file.read_bytes())

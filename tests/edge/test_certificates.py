@@ -12,14 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from farcast.edge.certificates import (
-    CertificateError,
     HopAuthority,
     Identity,
     edge_name,
     load_identity,
-    load_roots,
     make_dev_identity,
 )
+from farcast.errors import UserError
+from farcast.remote import load_certificates
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -62,7 +62,7 @@ def test_hop_certificate_names_its_edge_and_chains_to_the_authority(tmp_path: Pa
     assert edge_name(identity.chain[0]) == ("eu", "fra-1")
     ca = tmp_path / "ca.pem"
     ca.write_bytes(authority.certificate_pem())
-    assert (authority.certificate,) == load_roots(ca)
+    assert [authority.certificate] == load_certificates(ca)
     leaf(identity).verify_directly_issued_by(x509.load_der_x509_certificate(authority.certificate))
 
 
@@ -101,20 +101,20 @@ def test_a_seed_makes_everything_reproducible() -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CertificateError, match=r"none\.pem: cannot be read: No such file"):
-        load_roots(tmp_path / "none.pem")
+    with pytest.raises(UserError, match=r"none\.pem: cannot be read: No such file"):
+        load_certificates(tmp_path / "none.pem")
 
 
 def test_cert_and_key_swapped_are_named(tmp_path: Path) -> None:
     cert, key = write(tmp_path, make_dev_identity(NOW))
-    with pytest.raises(CertificateError, match=r"key\.pem: holds no PEM certificate"):
+    with pytest.raises(UserError, match=r"key\.pem: holds no PEM certificate"):
         load_identity(key, cert)
-    with pytest.raises(CertificateError, match=r"cert\.pem: holds no PEM private key"):
+    with pytest.raises(UserError, match=r"cert\.pem: holds no PEM private key"):
         load_identity(cert, cert)
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     cert, key = write(tmp_path, make_dev_identity(NOW))
     key.write_bytes(make_dev_identity(NOW).key_pem())
-    with pytest.raises(CertificateError, match=r"key\.pem: is not the key of the first certificate"):
+    with pytest.raises(UserError, match=r"key\.pem: is not the key of the first certificate"):
         load_identity(cert, key)

@@ -66,7 +66,7 @@ def test_every_section_is_read_and_file_names_count_from_the_files_folder(tmp_pa
     assert tmp_path / "a.pem" == config.cert
     assert config.hop is not None
     assert tmp_path / "ca.pem" == config.hop.ca
-    assert [upstream.prefix for upstream in config.upstreams] == [("live", "a"), ()]
+    assert [upstream.prefix.path() for upstream in config.upstreams] == ["live/a", ""]
     assert [upstream.url.target for upstream in config.upstreams] == ["hop", "webtransport"]
     assert config.upstreams[1].insecure
     assert config.limits_datapath == {"sessions_max": 10}
@@ -77,7 +77,7 @@ def test_every_section_is_read_and_file_names_count_from_the_files_folder(tmp_pa
 def test_upstream_flags_replace_those_of_the_file(tmp_path: Path) -> None:
     file = write(tmp_path, 'dev_cert = true\n[[upstream]]\nprefix = "a"\nurl = "moqt://h"\ninsecure = true\n')
     config = load_config(file, flags={"upstream": ["b=moqt://i:1", "c=moqt://j:2"]})
-    assert [upstream.prefix for upstream in config.upstreams] == [("b",), ("c",)]
+    assert [upstream.prefix.path() for upstream in config.upstreams] == ["b", "c"]
     assert not config.upstreams[0].insecure
 
 

@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from farcast.edge import ops
 from farcast.edge.metrics import render
-from farcast.edge.ops import Address, bind_http, certificate_app, ops_app
+from farcast.edge.ops import bind_http, certificate_app, ops_app
+from farcast.edge.settings import Address
 from farcast.errors import UserError
 
 HOP = {
