@@ -39,12 +39,11 @@ test: $(VENV)/.core $(VENV)/.tools ## Unit, property, in-memory and loopback tes
 	$(CARGO) test --locked
 
 .PHONY: check
-check: $(VENV)/.core $(VENV)/.tools ## Style, types, import rules, lints, Python and Rust
+check: $(VENV)/.runtime $(VENV)/.tools ## Style, types, import rules, lints, Python and Rust
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -P -m mypy.stubtest farcast.proto._core
-	$(BIN)/lint-imports
+	PYTHONPATH=src $(BIN)/lint-imports
 	$(CARGO) fmt --all --check
 	$(CARGO_PY) clippy --locked --workspace --all-targets -- -D warnings
 

@@ -16,7 +16,7 @@ Conventions:
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, Self, TypeAlias, TypedDict, final, type_check_only
+from typing import ClassVar, Final, Literal, Self, TypeAlias, TypedDict, final, type_check_only
 
 _Location: TypeAlias = tuple[int, int]
 _Draft: TypeAlias = Literal[16, 18]
@@ -192,6 +192,8 @@ class Command:
     A command never fails: one that names a session, stream, track or downstream which is gone is
     ignored, because its end was or will be reported by an event and the two may cross.
     """
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     @final
     class Connect(Command):
@@ -545,6 +547,8 @@ class Event:
     Nothing here happens per packet. ``Object`` and ``SinkSubgroupEnded`` exist only for local sinks.
     """
 
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
     @final
     class SessionOpened(Event):
         """A session is ready for its MoQT set-up messages.
@@ -889,6 +893,42 @@ class LinkStatsDict(TypedDict):
     packets_dropped_down: int
     queue_bytes_peak: int
 
+@type_check_only
+class ShaperStatsDict(TypedDict):
+    """Counters of a ``UdpShaper``."""
+
+    forward: LinkStatsDict
+    backward: LinkStatsDict
+    clients: int
+    datagrams_refused: int
+    datagrams_dropped: int
+
+@type_check_only
+class IoStatsDict(TypedDict):
+    """Counters of a ``Runtime``'s thread and socket since its start.
+
+    ``objects_dropped``: ``Object`` events that were dropped because the agent did not drain them.
+    ``gso`` and ``gro``: whether the kernel's offload is in use. The buffers are the kernel's, as granted.
+    """
+
+    wakeups: int
+    receive_calls: int
+    send_calls: int
+    datagrams_in: int
+    bytes_in: int
+    datagrams_out: int
+    bytes_out: int
+    datagrams_truncated: int
+    datagrams_dropped_queue: int
+    datagrams_refused: int
+    receive_errors: int
+    send_blocked: int
+    objects_dropped: int
+    gso: bool
+    gro: bool
+    receive_buffer_bytes: int
+    send_buffer_bytes: int
+
 # ---- Shells ------------------------------------------------------------------------------------
 
 @final
@@ -907,11 +947,16 @@ class Runtime:
     def event_fd(self) -> int:
         """A file descriptor that is readable while events wait; owned by the runtime."""
     def execute(self, commands: Sequence[Command]) -> None:
-        """Give commands to the datapath, in order. After ``close`` they are ignored."""
+        """Give commands to the datapath, in order, all or none. After ``close`` they are ignored.
+
+        Raises ``RuntimeError`` if the thread is so far behind that no more commands may wait.
+        """
     def drain_events(self, max: int) -> list[Event]:
         """Take the waiting events, oldest first, at most ``max``."""
     def now_us(self) -> int:
         """Microseconds since the start of the runtime, monotonic."""
+    def stats(self) -> IoStatsDict:
+        """Counters of the thread and its socket."""
     def close(self) -> None:
         """Close all sessions, stop the threads, free the sockets. A second call does nothing."""
 
@@ -968,7 +1013,7 @@ class UdpShaper:
     @property
     def local_addr(self) -> str:
         """The bound address, ``"ip:port"``."""
-    def stats(self) -> dict[Literal["forward", "backward"], LinkStatsDict]:
+    def stats(self) -> ShaperStatsDict:
         """Counters of both directions, over all clients."""
     def close(self) -> None:
         """Stop the thread and free the sockets. A second call does nothing."""

@@ -13,7 +13,7 @@ from farcast.proto.moqt.keyvalue import Pairs
 from farcast.proto.moqt.limits import SessionLimits
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 from farcast.proto.moqt.parameters import NO_PARAMETERS, Parameters
-from farcast.proto.moqt.profiles import Profile
+from farcast.proto.moqt.profile import Profile
 from farcast.proto.moqt.values import Filter, GroupOrder, Interest, Location, Redirect, SetupOptions
 
 
