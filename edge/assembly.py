@@ -11,10 +11,9 @@ from farcast.edge.credentials import Credentials, peer_node_id
 from farcast.remote import resolve
 
 if TYPE_CHECKING:
+    from farcast.proto._core import DatapathConfig
     from farcast.proto.agent.config import AgentConfig
     from farcast.proto.agent.config import Upstream as AgentUpstream
-
-    from farcast.proto._core import DatapathConfig
 
 
 def datapath_config(config: EdgeConfig, credentials: Credentials) -> DatapathConfig:

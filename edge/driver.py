@@ -69,6 +69,7 @@ class Driver(Generic[E]):
         self._snapshots: dict[int, trio.MemorySendChannel[SnapshotDict]] = {}
         self._snapshots_asked = 0
         self._observers: list[Callable[[], None]] = []
+        self._event_observers: list[Callable[[Event], None]] = []
 
     def now_us(self) -> int:
         """The runtime's clock, microseconds since its start."""
@@ -77,6 +78,10 @@ class Driver(Generic[E]):
     def on_progress(self, observer: Callable[[], None]) -> None:
         """Have ``observer`` called after each batch of events or timeout, to poll the engine."""
         self._observers.append(observer)
+
+    def on_event(self, observer: Callable[[Event], None]) -> None:
+        """Have ``observer`` see each event after the engine has had it."""
+        self._event_observers.append(observer)
 
     def call(self, method: Callable[Concatenate[E, int, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """``method(engine, now_us, …)``, and then send the engine's commands."""
@@ -145,8 +150,11 @@ class Driver(Generic[E]):
         events = self._runtime.drain_events(EVENTS_PER_TURN_MAX)
         now_us = self.now_us()
         for event in events:
-            if not self._answers_snapshot(event):
-                self.engine.handle_event(event, now_us)
+            if self._answers_snapshot(event):
+                continue
+            self.engine.handle_event(event, now_us)
+            for event_observer in self._event_observers:
+                event_observer(event)
         timeout_us = self.engine.poll_timeout()
         if timeout_us is not None and timeout_us <= now_us:
             self.engine.handle_timeout(now_us)

@@ -18,6 +18,7 @@ from farcast.edge.assembly import agent_config, datapath_config
 from farcast.edge.config import EdgeConfig
 from farcast.edge.credentials import Credentials, load_credentials
 from farcast.edge.driver import Driver
+from farcast.edge.event_log import EventLog
 from farcast.edge.metrics import render
 from farcast.edge.ops import HttpListener, bind_http, cannot_listen, certificate_app, ops_app
 from farcast.edge.settings import Address
@@ -25,9 +26,8 @@ from farcast.errors import UserError
 from farcast.proto.urls import split_host_port
 
 if TYPE_CHECKING:
-    from farcast.proto.agent import Agent
-
     from farcast.proto._core import DatapathConfig, Runtime
+    from farcast.proto.agent import Agent
 
 TEST_HOOKS_VARIABLE = "FARCAST_TEST_HOOKS"
 """Set to 1, it adds ``POST /test/block`` to the ops listener; for this project's own tests."""
@@ -67,6 +67,7 @@ class EdgeNode:
         self.ops = sockets.ops.address
         self.driver = Driver(sockets.runtime, agent)
         self._sockets = sockets
+        self.driver.on_event(EventLog())
         self._ready = False
         self._started = trio.current_time()
 
@@ -95,7 +96,7 @@ class EdgeNode:
         gone = trio.Event()
 
         def look() -> None:
-            if self.driver.engine.drained:
+            if self.driver.engine.is_drained:
                 gone.set()
 
         self.driver.on_progress(look)
@@ -113,7 +114,7 @@ class EdgeNode:
     async def metrics(self) -> bytes:
         """The Prometheus text."""
         snapshot = await self.driver.snapshot()
-        return render(snapshot, ready=self._ready, hop_peers=self.driver.engine.hop_peers())
+        return render(snapshot, ready=self._ready, hop_peers=self._hop_peers())
 
     async def status(self) -> dict[str, Any]:
         """Everything about this edge at this moment, for ``/status.json``."""
@@ -125,9 +126,13 @@ class EdgeNode:
             "listen": str(self.listen),
             "drafts": list(self.config.drafts),
             "uptime_seconds": round(trio.current_time() - self._started, 3),
-            "agent": self.driver.engine.status(),
+            "agent": self.driver.engine.status(self.driver.now_us()),
             "datapath": await self.driver.snapshot(),
         }
+
+    def _hop_peers(self) -> dict[int, str]:
+        sessions = self.driver.engine.status(self.driver.now_us())["sessions"]
+        return {session["session"]: session["node_id"] for session in sessions if session["node_id"]}
 
     def block(self, seconds: float) -> None:
         """For tests: keep the Python thread busy."""
