@@ -85,6 +85,7 @@ class DatapathConfig:
         drafts: Sequence[int] = (18, 16),
         seed: int | None = None,
         *,
+        moq_net_quirk: bool = True,
         sessions_max: int | None = None,
         uni_streams_max: int | None = None,
         bidi_streams_max: int | None = None,
@@ -92,6 +93,9 @@ class DatapathConfig:
         connection_window_bytes: int | None = None,
         send_window_bytes: int | None = None,
         idle_timeout_ms: int | None = None,
+        handshakes_max: int | None = None,
+        handshake_timeout_ms: int | None = None,
+        control_pending_bytes_max: int | None = None,
         stream_header_timeout_ms: int | None = None,
         object_bytes_max: int | None = None,
         unbound_bytes_max: int | None = None,
@@ -106,6 +110,18 @@ class DatapathConfig:
     @property
     def seed(self) -> int | None:
         """Makes connection ids and packet numbers reproducible; ``None`` outside of the simulator."""
+    @property
+    def moq_net_quirk(self) -> bool:
+        """Clients whose offer marks them as ``@moq/net`` get draft 16 over WebTransport."""
+    @property
+    def handshakes_max(self) -> int:
+        """Connection attempts that wait for their first answer, at once."""
+    @property
+    def handshake_timeout_ms(self) -> int:
+        """A session that is not open after this many milliseconds is given up."""
+    @property
+    def control_pending_bytes_max(self) -> int:
+        """Bytes written to control and request streams that the peer has not taken, per session."""
     @property
     def sessions_max(self) -> int:
         """Concurrent sessions."""
@@ -818,6 +834,7 @@ class TotalsDict(TypedDict):
     groups_dropped_slow: int
     groups_dropped_evicted: int
     streams_rejected: int
+    datagrams_dropped: int
     protocol_errors: int
     handshakes_refused: int
     commands: int
@@ -833,6 +850,9 @@ class HopStatsDict(TypedDict):
     chunks_duplicate: int
     chunks_lost: int
     chunks_given_up: int
+    chunks_refused: int
+    losses_spurious: int
+    probe_timeouts: int
     acks_sent: int
     acks_received: int
     heartbeats_sent: int
@@ -840,6 +860,7 @@ class HopStatsDict(TypedDict):
     unacked_bytes: int
     groups_shed: int
     datagrams_malformed: int
+    datagrams_refused: int
     rtt_us: int
 
 @type_check_only
@@ -850,7 +871,6 @@ class SessionStatsDict(TypedDict):
     transport: _Transport
     remote: str
     rtt_us: int
-    rtt_min_us: int
     congestion_window_bytes: int
     packets_sent: int
     packets_lost: int

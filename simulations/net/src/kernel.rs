@@ -17,6 +17,7 @@ use farcast_core::command::Command;
 use farcast_core::config::DatapathConfig;
 use farcast_core::datapath::{Datapath, Transmit};
 use farcast_core::event::Event;
+use farcast_core::tls::TlsError;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::error::Error;
@@ -48,6 +49,8 @@ pub enum WorldError {
     DuplicateAddress(SocketAddr),
     /// The link's configuration is refused.
     Link(LinkError),
+    /// The host's TLS settings are refused.
+    Tls(TlsError),
     /// More than [`STEPS_PER_INSTANT_MAX`] steps without the clock moving on.
     Standstill {
         /// The instant.
@@ -74,6 +77,7 @@ impl fmt::Display for WorldError {
                 write!(f, "world already has a host at {address}")
             }
             WorldError::Link(error) => error.fmt(f),
+            WorldError::Tls(error) => error.fmt(f),
             WorldError::Standstill { now_us, host } => write!(
                 f,
                 "world stands still at {now_us} us: over {STEPS_PER_INSTANT_MAX} steps, the last by host {host}"
@@ -175,7 +179,7 @@ impl World<Datapath> {
     ) -> Result<HostId, WorldError> {
         let part = self.hosts.len() as u64;
         config.seed.get_or_insert(derive_seed(self.seed, part));
-        let engine = Datapath::new(config, self.epoch);
+        let engine = Datapath::new(config, self.epoch).map_err(WorldError::Tls)?;
         self.add_engine(address, engine)
     }
 }

@@ -1,13 +1,22 @@
-//! A datapath on a UDP socket, in a thread of its own.
+//! A datapath on a UDP socket, in a thread of its own: the handle that the agent's process holds.
 
+use crate::clock;
+use crate::queue::{CommandQueue, EventQueue};
+use crate::shell::Shell;
+use crate::socket::{SocketOptions, UdpSocket};
+use crate::thread;
 use farcast_core::command::Command;
 use farcast_core::config::DatapathConfig;
+use farcast_core::datapath::Datapath;
 use farcast_core::event::Event;
+use farcast_net::Engine;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Limits and sizes of a [`Runtime`].
@@ -92,18 +101,60 @@ impl fmt::Display for CommandQueueFull {
 
 impl Error for CommandQueueFull {}
 
+/// What the thread and its handle share.
+pub(crate) struct Shared {
+    pub(crate) commands: CommandQueue,
+    pub(crate) events: EventQueue,
+    pub(crate) stats: Mutex<IoStats>,
+}
+
 /// A running datapath. Dropping it closes it.
 pub struct Runtime {
     local_addr: SocketAddr,
     epoch: Instant,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Runtime {
     /// Bind `listen` and start the thread. A busy port is an error of kind `AddrInUse` that reads
     /// `address already in use: 127.0.0.1:4433`.
     pub fn start(listen: SocketAddr, config: DatapathConfig) -> io::Result<Runtime> {
-        let _ = (listen, config);
-        unimplemented!()
+        Runtime::start_with(listen, RuntimeOptions::default(), move |epoch| {
+            Datapath::new(config, epoch).map_err(io::Error::other)
+        })
+    }
+
+    /// The same with other options, and with an engine that `make` makes, given the epoch.
+    pub fn start_with<E: Engine + Send + 'static>(
+        listen: SocketAddr,
+        options: RuntimeOptions,
+        make: impl FnOnce(Instant) -> io::Result<E>,
+    ) -> io::Result<Runtime> {
+        let socket_options = SocketOptions {
+            gro: options.gro,
+            receive_buffer_bytes: options.receive_buffer_bytes,
+            send_buffer_bytes: options.send_buffer_bytes,
+        };
+        let socket = UdpSocket::bind(listen, &socket_options)?;
+        let local_addr = socket.local_addr()?;
+        let epoch = clock::now();
+        let engine = make(epoch)?;
+        let shared = Arc::new(Shared {
+            commands: CommandQueue::new(options.commands_max)?,
+            events: EventQueue::new(options.events_max, options.event_bytes_max)?,
+            stats: Mutex::default(),
+        });
+        let theirs = Arc::clone(&shared);
+        let thread = thread::spawn("farcast-datapath", move || {
+            Shell::new(engine, socket, &options, theirs).run()
+        })?;
+        Ok(Runtime {
+            local_addr,
+            epoch,
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// The bound address.
@@ -118,33 +169,45 @@ impl Runtime {
 
     /// Microseconds since the epoch.
     pub fn now_us(&self) -> u64 {
-        unimplemented!()
+        clock::micros_since(self.epoch, clock::now())
     }
 
     /// Hand commands to the thread, all or none.
     pub fn execute(&self, commands: Vec<Command>) -> Result<(), CommandQueueFull> {
-        let _ = commands;
-        unimplemented!()
+        self.shared.commands.push(commands)
     }
 
     /// Take up to `max` waiting events, oldest first.
     pub fn drain_events(&self, max: usize) -> Vec<Event> {
-        let _ = max;
-        unimplemented!()
+        self.shared.events.take(max)
     }
 
     /// Readable while events wait. Not to be read or closed by the caller: `drain_events` clears it.
     pub fn event_fd(&self) -> RawFd {
-        unimplemented!()
+        self.shared.events.raw()
     }
 
-    /// Counters.
+    /// Counters, as of the end of the thread's last turn.
     pub fn stats(&self) -> IoStats {
-        unimplemented!()
+        let stats = self.shared.stats.lock();
+        let mut stats = *stats.unwrap_or_else(PoisonError::into_inner);
+        stats.objects_dropped = self.shared.events.objects_dropped();
+        stats
     }
 
-    /// Close all sessions, send what tells their peers so, and join the thread. Idempotent.
+    /// Close all sessions, send what tells their peers so, and join the thread. What it told until
+    /// then can still be drained. Idempotent.
     pub fn close(&mut self) {
-        unimplemented!()
+        if let Some(thread) = self.thread.take() {
+            self.shared.commands.stop();
+            // A thread that panics has ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -29,12 +29,13 @@ macro_rules! datapath_config {
         #[pymethods]
         impl DatapathConfig {
             #[new]
-            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, $($limit=None),+))]
+            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, moq_net_quirk=true, $($limit=None),+))]
             #[allow(clippy::too_many_arguments)] // keywords in Python
             fn new(
                 server: Option<Py<ServerTls>>,
                 drafts: Vec<DraftNumber>,
                 seed: Option<u64>,
+                moq_net_quirk: bool,
                 $($limit: Option<$kind>),+
             ) -> Self {
                 let mut limits = Limits::default();
@@ -44,6 +45,8 @@ macro_rules! datapath_config {
                     drafts: crate::words::drafts(&drafts),
                     seed,
                     limits,
+                    moq_net_quirk,
+                    ..config::DatapathConfig::default()
                 };
                 DatapathConfig { server, config }
             }
@@ -56,6 +59,11 @@ macro_rules! datapath_config {
             #[getter]
             fn seed(&self) -> Option<u64> {
                 self.config.seed
+            }
+
+            #[getter]
+            fn moq_net_quirk(&self) -> bool {
+                self.config.moq_net_quirk
             }
 
             $(#[getter]
@@ -74,6 +82,9 @@ datapath_config! {
     connection_window_bytes: u32,
     send_window_bytes: u64,
     idle_timeout_ms: u32,
+    handshakes_max: usize,
+    handshake_timeout_ms: u32,
+    control_pending_bytes_max: usize,
     stream_header_timeout_ms: u32,
     object_bytes_max: u64,
     unbound_bytes_max: usize,

@@ -44,6 +44,7 @@ fn totals<'py>(py: Python<'py>, from: &Totals) -> PyResult<Bound<'py, PyDict>> {
         groups_dropped_slow,
         groups_dropped_evicted,
         streams_rejected,
+        datagrams_dropped,
         protocol_errors,
         handshakes_refused,
         commands,
@@ -57,7 +58,6 @@ fn session<'py>(py: Python<'py>, from: &SessionStats) -> PyResult<Bound<'py, PyD
         from,
         session,
         rtt_us,
-        rtt_min_us,
         congestion_window_bytes,
         packets_sent,
         packets_lost,
@@ -81,6 +81,9 @@ fn hop<'py>(py: Python<'py>, from: &HopStats) -> PyResult<Bound<'py, PyDict>> {
         chunks_duplicate,
         chunks_lost,
         chunks_given_up,
+        chunks_refused,
+        losses_spurious,
+        probe_timeouts,
         acks_sent,
         acks_received,
         heartbeats_sent,
@@ -88,6 +91,7 @@ fn hop<'py>(py: Python<'py>, from: &HopStats) -> PyResult<Bound<'py, PyDict>> {
         unacked_bytes,
         groups_shed,
         datagrams_malformed,
+        datagrams_refused,
         rtt_us,
     ))
 }

@@ -108,6 +108,7 @@ fn world_error(error: WorldError) -> PyErr {
         | WorldError::NoLink(..)
         | WorldError::DuplicateLink(..)
         | WorldError::DuplicateAddress(_)
-        | WorldError::Link(_) => value_error(error),
+        | WorldError::Link(_)
+        | WorldError::Tls(_) => value_error(error),
     }
 }
