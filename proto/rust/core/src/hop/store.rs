@@ -69,6 +69,11 @@ pub(super) struct FrameStore {
 }
 
 impl FrameStore {
+    /// Whether the frame still has to be delivered.
+    pub(super) fn owes(&self, no: FrameNo) -> bool {
+        self.owed.contains_key(&no)
+    }
+
     /// The frame offered first of all that are owed.
     pub(super) fn oldest(&self) -> Option<(FrameNo, &Owed)> {
         self.owed.first_key_value().map(|(no, owed)| (*no, owed))

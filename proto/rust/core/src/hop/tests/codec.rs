@@ -1,5 +1,6 @@
 //! The wire format: what is written is read, and nothing that arrives does harm.
 
+use super::epoch;
 use crate::hop::error::HopError;
 use crate::hop::frame::{BODY_BYTES_MAX, CHUNK_BODY_BYTES, Chunk, Frame, VALUE_MAX, cut};
 use crate::hop::wire::{
@@ -9,7 +10,6 @@ use crate::hop::wire::{
 use crate::hop::{DATAGRAM_BYTES_MAX, FrameError, Hop, HopConfig};
 use bytes::Bytes;
 use proptest::prelude::*;
-use std::time::Instant;
 
 /// Integers of every encoded length.
 fn value() -> impl Strategy<Value = u64> {
@@ -131,7 +131,7 @@ proptest! {
 
     #[test]
     fn garbage_is_refused_or_read_but_never_panics(data in prop::collection::vec(any::<u8>(), 0..1500)) {
-        let now = Instant::now();
+        let now = epoch();
         let mut hop = Hop::new(HopConfig::default(), now);
         let result = hop.handle_datagram(now, Bytes::from(data));
         prop_assert_eq!(hop.stats().datagrams_malformed, u64::from(result.is_err()));
@@ -142,7 +142,7 @@ proptest! {
         kind in prop::sample::select(vec![1u8, 2, 3, 0x21, 0x22, 0x23, 0x10, 0x11]),
         data in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        let now = Instant::now();
+        let now = epoch();
         let mut hop = Hop::new(HopConfig::default(), now);
         let _ = hop.handle_datagram(now, [vec![kind], data].concat().into());
         hop.handle_timeout(now);
@@ -233,7 +233,7 @@ fn every_field_out_of_place_is_named() {
     let unknown_flags = [0x02, 9, 1, 1, 1, 4];
     let trailing = [0x02, 9, 1, 1, 1, 0, 0];
     let below_zero = [0x10, 3, 0, 1, 2, 0, 0];
-    let too_many = [0x10, 3, 0, 64, 0];
+    let too_many = [0x10, 3, 0, 0x40, 64, 0];
     let cases: [(&[u8], HopError); 8] = [
         (&[], HopError::Truncated),
         (&[0x07, 0, 0], HopError::UnknownType(0x07)),
@@ -263,7 +263,7 @@ fn every_field_out_of_place_is_named() {
 
 #[test]
 fn a_frame_that_cannot_be_on_a_hop_is_the_callers_error() {
-    let now = Instant::now();
+    let now = epoch();
     let mut hop = Hop::new(HopConfig::default(), now);
     let good = largest_chunk();
     let cases = [

@@ -1,5 +1,6 @@
 //! Nothing grows without bound, and what has to go goes in the right order.
 
+use super::epoch;
 use super::link::{Random, Weather, World, chunk};
 use crate::hop::frame::Frame;
 use crate::hop::{Hop, HopConfig, HopEvent};
@@ -21,7 +22,7 @@ fn drain(hop: &mut Hop, now: Instant) -> usize {
 
 #[test]
 fn a_full_queue_gives_up_the_oldest_group_of_the_lowest_priority() {
-    let now = Instant::now();
+    let now = epoch();
     let config = HopConfig {
         queue_bytes_max: 6 * 1_200,
         ..HopConfig::default()
@@ -74,7 +75,7 @@ fn the_receiver_is_told_of_what_was_shed_before_anything_else() {
 
 #[test]
 fn a_frame_that_waits_too_long_to_be_sent_goes_with_its_subgroup() {
-    let start = Instant::now();
+    let start = epoch();
     let mut hop = Hop::new(HopConfig::default(), start);
     drain(&mut hop, start);
     hop.send(start, chunk(1, 0, 0, 9, 1_000)).unwrap();
@@ -91,7 +92,7 @@ fn a_frame_that_waits_too_long_to_be_sent_goes_with_its_subgroup() {
 
 #[test]
 fn a_cancelled_subgroup_that_was_shed_may_be_sent_again() {
-    let now = Instant::now();
+    let now = epoch();
     let mut hop = Hop::new(
         HopConfig {
             queue_bytes_max: 100,
@@ -152,7 +153,7 @@ fn offer(hop: &mut Hop, start: Instant, seconds: u64, per_second: u64, len: usiz
 
 #[test]
 fn memory_is_bounded_under_a_peer_that_never_acknowledges() {
-    let start = Instant::now();
+    let start = epoch();
     let config = HopConfig {
         unacked_bytes_max: 1 << 20,
         queue_bytes_max: 1 << 20,
@@ -172,7 +173,7 @@ fn memory_is_bounded_under_a_peer_that_never_acknowledges() {
 
 #[test]
 fn frames_without_a_body_count_towards_the_limits() {
-    let now = Instant::now();
+    let now = epoch();
     let config = HopConfig {
         queue_bytes_max: 10_000,
         ..HopConfig::default()
@@ -213,7 +214,7 @@ fn a_receiver_whose_caller_does_not_fetch_refuses_and_does_not_acknowledge() {
 
 #[test]
 fn a_peer_that_leaves_gaps_everywhere_does_not_make_the_receiver_grow() {
-    let now = Instant::now();
+    let now = epoch();
     let config = HopConfig {
         gaps_max: 100,
         ..HopConfig::default()

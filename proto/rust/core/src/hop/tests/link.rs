@@ -1,5 +1,6 @@
 //! Two hops in virtual time, joined by a link that delays, loses in bursts, reorders and duplicates.
 
+use super::epoch;
 use crate::hop::frame::{Chunk, Frame};
 use crate::hop::{Hop, HopConfig, HopEvent};
 use bytes::Bytes;
@@ -72,7 +73,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, config: HopConfig, weather: Weather) -> World {
-        let now = Instant::now();
+        let now = epoch();
         World {
             now,
             start: now,

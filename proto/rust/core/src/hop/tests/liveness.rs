@@ -32,17 +32,17 @@ fn an_idle_hop_sends_a_heartbeat_a_second() {
 fn both_ends_send_one_every_forty_ms_while_media_flows_and_then_fall_back() {
     let mut world = World::new(2, HopConfig::default(), Weather::bursty(50, 0.0));
     world.run_ms(5_010);
-    let before = [heartbeats(&world.hops[0]), heartbeats(&world.hops[1])];
+    let before = world.hops.each_ref().map(heartbeats);
     audio(&mut world, 4_000);
-    for end in 0..2 {
-        let sent = heartbeats(&world.hops[end]) - before[end];
+    for (hop, before) in world.hops.iter().zip(before) {
+        let sent = heartbeats(hop) - before;
         assert!((95..=102).contains(&sent), "{sent}");
     }
     world.run_ms(3_000);
-    let before = [heartbeats(&world.hops[0]), heartbeats(&world.hops[1])];
+    let before = world.hops.each_ref().map(heartbeats);
     world.run_ms(5_000);
-    for end in 0..2 {
-        assert_eq!(heartbeats(&world.hops[end]) - before[end], 5);
+    for (hop, before) in world.hops.iter().zip(before) {
+        assert_eq!(heartbeats(hop) - before, 5);
     }
     assert!(events(&world, 0).is_empty() && events(&world, 1).is_empty());
 }
