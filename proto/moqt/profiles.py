@@ -6,8 +6,9 @@ edges speaks draft 18 with two parameters and one setup option of our own:
 ==========  ======  ==============================================================================
 name        number  value
 ==========  ======  ==============================================================================
-HOP_PATH    0x4641  parameter of SUBSCRIBE, length-prefixed: count, then node ids (each with its
-                    length) of the edges that the subscription has passed, the sender last
+HOP_PATH    0x4641  parameter of SUBSCRIBE, SUBSCRIBE_NAMESPACE and PUBLISH_NAMESPACE, length-prefixed:
+                    count, then node ids (each with its length) of the edges that the request has
+                    passed, the sender last
 ORIGIN      0x4643  parameter of SUBSCRIBE, length-prefixed: node id (with its length) of the edge
                     where the publisher is
 NODE        0x4645  setup option, bytes: node id and region (each with its length), recovery bits
@@ -221,7 +222,9 @@ _PARAMETERS_18: Final = (
     _parameter(0x34, "namespace_prefix", forms.NAMESPACE, m.RequestUpdate),
 )
 _PARAMETERS_HOP: Final = (
-    _parameter(0x4641, "hop_path", prefixed(forms.HOP_PATH), m.Subscribe),
+    _parameter(
+        0x4641, "hop_path", prefixed(forms.HOP_PATH), m.Subscribe, m.SubscribeNamespace, m.PublishNamespace
+    ),
     _parameter(0x4643, "origin", prefixed(forms.NODE_TEXT), m.Subscribe),
 )
 
