@@ -15,7 +15,6 @@ from farcast.clients.media.errors import MediaError
 _START_CODE = b"\x00\x00\x01"
 _H264_SPS = 7
 _H264_PPS = 8
-_H264_IDR = 5
 _H264_HIGH_PROFILES = frozenset((100, 110, 122, 144, 244, 44))
 _ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
@@ -57,11 +56,6 @@ def avcc_from_annexb(data: bytes) -> bytes | None:
     record += bytes((len(pps),))
     record += b"".join(len(unit).to_bytes(2, "big") + unit for unit in pps)
     return record + _high_profile_fields(sps[0])
-
-
-def is_h264_idr(data: bytes) -> bool:
-    """Whether an Annex B access unit holds an IDR slice."""
-    return any(unit[0] & 0x1F == _H264_IDR for unit in split_annexb(data))
 
 
 def has_adts_header(data: bytes) -> bool:

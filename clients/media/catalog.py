@@ -33,9 +33,12 @@ _PARSERS = {MSF_TRACK: parse_msf, HANG_TRACK: parse_hang}
 
 
 def build_catalogs(
-    tracks: Sequence[TrackInfo], packaging: PublishedPackaging = "cmaf", *, target_latency_ms: int | None = None
+    tracks: Sequence[TrackInfo],
+    packaging: PublishedPackaging = "cmaf",
+    *,
+    target_latency_ms: int | None = None,
 ) -> dict[str, bytes]:
-    """Both catalogs as payloads by track name. Raises :class:`MediaError` on a track that has no description."""
+    """Both catalogs as payloads by track name. Raises :class:`MediaError` on a track without description."""
     taken = {name for name in (track.name for track in tracks) if name in CATALOG_TRACKS}
     if taken or len({track.name for track in tracks}) != len(tracks):
         raise MediaError("media tracks need names of their own")

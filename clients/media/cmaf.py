@@ -84,18 +84,16 @@ def read_init(data: bytes, name: str) -> InitSegment:
 
 
 def write_fragment(frame: Frame, sequence_number: int) -> bytes:
-    """One frame as ``moof`` + ``mdat``. ``dts`` must not be negative."""
-    flags = _SYNC_FLAGS if frame.keyframe else _NON_SYNC_FLAGS
-    mfhd = full_box(b"mfhd", 0, 0, struct.pack(">I", sequence_number & 0xFFFFFFFF))
-    tfhd = full_box(b"tfhd", 0, 0x020000, struct.pack(">I", _TRACK_ID))
-    tfdt = full_box(b"tfdt", 1, 0, struct.pack(">Q", frame.dts))
-    # The trun is the last box of the moof: 36 bytes in all, then 8 of the mdat's header.
-    moof_size = 8 + len(mfhd) + 8 + len(tfhd) + len(tfdt) + 36
-    trun = full_box(
-        b"trun", 1, _TRUN_FLAGS,
-        struct.pack(">IiIIIi", 1, moof_size + 8, frame.duration, len(frame.data), flags, frame.pts - frame.dts),
-    )  # fmt: skip
-    return box(b"moof", mfhd, box(b"traf", tfhd, tfdt, trun)) + box(b"mdat", frame.data)
+    """One frame as ``moof`` + ``mdat``.
+
+    Raises :class:`MediaError` on times that the boxes cannot hold: a negative decode time, more than 32 bits
+    of duration or of distance between decoding and presentation.
+    """
+    try:
+        return _pack_fragment(frame, sequence_number)
+    except struct.error:
+        times = f"dts {frame.dts}, pts {frame.pts}, duration {frame.duration}"
+        raise MediaError(f"track {frame.track}: a frame with {times} does not fit MP4") from None
 
 
 def read_fragments(data: bytes, init: InitSegment) -> list[Sample]:
@@ -107,6 +105,18 @@ def read_fragments(data: bytes, init: InitSegment) -> list[Sample]:
     if not samples:
         raise MediaError("MP4 object without a sample")
     return samples
+
+
+def _pack_fragment(frame: Frame, sequence_number: int) -> bytes:
+    flags = _SYNC_FLAGS if frame.keyframe else _NON_SYNC_FLAGS
+    mfhd = full_box(b"mfhd", 0, 0, struct.pack(">I", sequence_number & 0xFFFFFFFF))
+    tfhd = full_box(b"tfhd", 0, 0x020000, struct.pack(">I", _TRACK_ID))
+    tfdt = full_box(b"tfdt", 1, 0, struct.pack(">Q", frame.dts))
+    # The trun is the last box of the moof: 36 bytes in all, then 8 of the mdat's header.
+    moof_size = 8 + len(mfhd) + 8 + len(tfhd) + len(tfdt) + 36
+    sample = (frame.duration, len(frame.data), flags, frame.pts - frame.dts)
+    trun = full_box(b"trun", 1, _TRUN_FLAGS, struct.pack(">IiIIIi", 1, moof_size + 8, *sample))
+    return box(b"moof", mfhd, box(b"traf", tfhd, tfdt, trun)) + box(b"mdat", frame.data)
 
 
 def _trak(track: TrackInfo) -> bytes:

@@ -135,8 +135,9 @@ def _choose(container: Any, source: str, *, any_codec: bool) -> tuple[list[tuple
         else:
             chosen[stream.type] = stream
     if not chosen:
-        found = ", ".join(f"{stream.type} {codec_name(stream)}" for stream in container.streams) or "no streams"
-        raise MediaError(f"no audio or video stream that can be carried in {source}: found {found}")
+        found = ", ".join(f"{stream.type} {codec_name(stream)}" for stream in container.streams)
+        reason = f"found {found or 'no streams'}"
+        raise MediaError(f"no audio or video stream that can be carried in {source}: {reason}")
     return [(kind, chosen[kind]) for kind in _KINDS if kind in chosen], skipped
 
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.tracks import MICROSECONDS, Frame, Sample, TrackInfo
-from farcast.clients.media.varint import VARINT_MAX, read_varint, write_varint
+from farcast.clients.media.varint import VARINT_MAX, read_varint
 
 Properties = Mapping[int, int | bytes]
 
@@ -43,7 +43,7 @@ PROPERTIES_MAX = 64
 
 
 def write_loc(frame: Frame, track: TrackInfo) -> tuple[bytes, dict[int, int | bytes]]:
-    """One frame as LOC: (payload, object properties). The configuration goes with each group's first frame."""
+    """One frame as LOC: (payload, object properties). A group's first frame carries the configuration."""
     properties: dict[int, int | bytes] = {
         TIMESTAMP: frame.pts,
         TIMESCALE: track.timescale,
@@ -68,12 +68,6 @@ def read_loc(payload: bytes, properties: Properties, keyframe: bool, timescale: 
     return [_sample(payload, properties, keyframe, timescale)]
 
 
-def write_hang_loc(frame: Frame, track: TrackInfo) -> bytes:
-    """One frame in the hang catalog's ``loc`` container, time in microseconds."""
-    properties = write_varint(TIMESTAMP) + write_varint(max(track.to_us(frame.pts), 0))
-    return write_varint(len(properties)) + properties + frame.data
-
-
 def read_hang_loc(payload: bytes, keyframe: bool, timescale: int) -> list[Sample]:
     """Parse an object of the hang catalog's ``loc`` container. Raises :class:`MediaError`."""
     size, offset = read_varint(payload, 0)
@@ -81,11 +75,6 @@ def read_hang_loc(payload: bytes, keyframe: bool, timescale: int) -> list[Sample
         raise MediaError("LOC properties are longer than their object")
     properties = _read_properties(payload[offset : offset + size])
     return [_sample(payload[offset + size :], properties, keyframe, timescale)]
-
-
-def write_legacy(frame: Frame, track: TrackInfo) -> bytes:
-    """One frame in the hang catalog's ``legacy`` container."""
-    return write_varint(max(track.to_us(frame.pts), 0)) + frame.data
 
 
 def read_legacy(payload: bytes, keyframe: bool, timescale: int) -> list[Sample]:

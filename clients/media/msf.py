@@ -143,4 +143,6 @@ def _track_info(name: str, kind: Kind, codec: str, fields: Fields, extradata: by
 def _channels(config: str | None) -> int | None:
     if config is None:
         return None
-    return int(config) if config.isascii() and config.isdigit() and len(config) < 4 else _CHANNEL_NAMES.get(config)
+    if config.isascii() and config.isdigit() and len(config) < 4:
+        return int(config)
+    return _CHANNEL_NAMES.get(config)

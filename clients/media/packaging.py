@@ -11,7 +11,7 @@ from farcast.clients.media.loc import config_of
 from farcast.clients.media.offer import OfferedTrack, PublishedPackaging
 from farcast.clients.media.tracks import Frame, Sample, TrackInfo
 
-__all__ = ["PackedObject", "Packager", "config_of", "unpack"]
+__all__ = ["Packager", "PackedObject", "config_of", "unpack"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Writes received samples into a playable MP4 file, every frame byte for byte.
 
 The film starts with the first video key frame (a late join starts in mid-GOP), and sound from the same
-moment on. Times are moved so that this moment is the file's zero. A gap stays a gap: the last frame before it is
-shown longer. Frames that come too late to be in order are left out and counted.
+moment on. Times are moved so that this moment is the file's zero. A gap stays a gap: the last frame before
+it is shown longer. Frames that come too late to be in order are left out and counted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import floor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,6 +60,7 @@ class Recorder:
         self._held_bytes = 0
         self._output: Any = None
         self._closed = False
+        self._resume_s: Fraction | None = None
         _check_writable(self._path)
 
     def __enter__(self) -> Self:
@@ -79,6 +81,18 @@ class Recorder:
         for timed in lane.push(sample):
             self._take(lane, timed)
 
+    def handle_restart(self) -> None:
+        """The publisher started over with its times: append what follows, from its first key frame on."""
+        for lane in self._lanes.values():
+            for sample in lane.restart():
+                self._take(lane, sample)
+        if self._output is None:
+            self.stats.before_start += len(self._held)
+            self._held.clear()
+            self._held_bytes = 0
+            return
+        self._resume_s = max(lane.end_s for lane in self._lanes.values())
+
     def close(self) -> RecorderStats:
         """Finish the file. Raises :class:`MediaError` if nothing could be recorded or the disk is full."""
         if self._closed:
@@ -91,7 +105,9 @@ class Recorder:
             self._start(final=True)
         if self._output is None:
             os.unlink(self._path)
-            raise MediaError(f"nothing recorded to {self._path}: no key frame came")
+            raise MediaError(
+                f"nothing recorded to {self._path}: no key frame came with its decoder configuration"
+            )
         self._guard(self._output.close)
         return self.stats
 
@@ -110,14 +126,18 @@ class Recorder:
 
     def _start(self, *, final: bool) -> None:
         """Begin the file if its first moment and the configuration of its tracks are known."""
+        leading = "video" if self._has_video and not final else None
         first = next(
-            ((lane, sample) for lane, sample in self._held if lane.kind == "video" and sample.keyframe), None
+            (
+                (lane, sample)
+                for lane, sample in self._held
+                if lane.described and sample.keyframe and lane.kind == (leading or lane.kind)
+            ),
+            None,
         )
-        if first is None and (self._has_video and not final or not self._held):
+        if first is None or not (final or self._settled()):
             return
-        lane, sample = first or self._held[0]
-        if not lane.described or (not final and not self._settled()):
-            return
+        lane, sample = first
         self._open_output(lane.timescale)
         for each in self._lanes.values():
             each.begin(Fraction(sample.pts, lane.timescale))
@@ -127,7 +147,9 @@ class Recorder:
 
     def _settled(self) -> bool:
         """Whether each track has a configuration or has had its chance to show one."""
-        return all(lane.described for lane in self._lanes.values()) or len(self._held) >= HELD_SAMPLES_MAX // 10
+        return (
+            all(lane.described for lane in self._lanes.values()) or len(self._held) >= HELD_SAMPLES_MAX // 10
+        )
 
     def _open_output(self, timescale: int) -> None:
         # The edit list that hides the delay of B-frames counts in the movie's timescale.
@@ -142,6 +164,13 @@ class Recorder:
             raise MediaError(f"cannot write {self._path}: {error.strerror or error}") from None
 
     def _write(self, lane: _Lane, sample: Sample) -> None:
+        if self._resume_s is not None:
+            if (lane.kind == "audio" and self._has_video) or not sample.keyframe:
+                self.stats.before_start += 1
+                return
+            for each in self._lanes.values():
+                each.begin(Fraction(sample.pts, lane.timescale) - self._resume_s)
+            self._resume_s = None
         if lane.stream is None or not lane.started(sample):
             self.stats.before_start += 1
             return
@@ -171,6 +200,7 @@ class _Lane:
         self._clock = DecodeClock() if track.kind == "video" else None
         self._origin_ticks = 0
         self._begun = False
+        self._end_ticks = 0
         self._last_dts: int | None = None
         self._interval = round(track.timescale / (track.framerate or 50))
 
@@ -195,13 +225,26 @@ class _Lane:
     def flush(self) -> list[Sample]:
         return [] if self._clock is None else self._clock.flush()
 
+    def restart(self) -> list[Sample]:
+        """The samples that were waiting; decode times may begin anew."""
+        waiting = self.flush()
+        self._clock = self._clock and DecodeClock()
+        return waiting
+
+    @property
+    def end_s(self) -> Fraction:
+        """Where the track ends in the file, in seconds."""
+        return Fraction(self._end_ticks, self.timescale)
+
     def begin(self, origin_s: Fraction) -> None:
-        """Fix the presentation time that becomes the file's zero."""
-        self._origin_ticks = int(origin_s * self.timescale)
+        """Fix the presentation time that is the file's zero; the track goes on at its next key frame."""
+        self._origin_ticks = floor(origin_s * self.timescale)
+        self._begun = False
 
     def started(self, sample: Sample) -> bool:
-        """Whether the track has begun: with its first key frame from the file's zero on."""
-        self._begun = self._begun or (sample.keyframe and sample.pts >= self._origin_ticks)
+        """Whether the track has begun: with its first key frame from the file's zero (or its end) on."""
+        at = sample.pts - self._origin_ticks
+        self._begun = self._begun or (sample.keyframe and at >= self._end_ticks)
         return self._begun
 
     def packet(self, sample: Sample) -> Any:
@@ -212,10 +255,12 @@ class _Lane:
         if self._last_dts is not None:
             self._interval = dts - self._last_dts
         self._last_dts = dts
+        duration = sample.duration or self._interval
+        pts = max(sample.pts - self._origin_ticks, dts)
+        self._end_ticks = max(self._end_ticks, pts + duration)
         packet = av.Packet(sample.data)
         packet.stream = self.stream
-        packet.dts, packet.pts = dts, max(sample.pts - self._origin_ticks, dts)
-        packet.duration = sample.duration or self._interval
+        packet.dts, packet.pts, packet.duration = dts, pts, duration
         packet.time_base = Fraction(1, self.timescale)
         packet.is_keyframe = sample.keyframe
         return packet

@@ -71,9 +71,14 @@ def read_stsd(data: bytes, start: int, end: int) -> SampleEntry:
 def _video_entry(track: TrackInfo) -> bytes:
     size = struct.pack(">HH", track.width or 0, track.height or 0)
     return (
-        b"\x00" * 6 + b"\x00\x01" + b"\x00" * 16 + size
+        b"\x00" * 6
+        + b"\x00\x01"
+        + b"\x00" * 16
+        + size
         + struct.pack(">III", 0x480000, 0x480000, 0)
-        + b"\x00\x01" + b"\x00" * 32 + b"\x00\x18\xff\xff"
+        + b"\x00\x01"
+        + b"\x00" * 32
+        + b"\x00\x18\xff\xff"
     )
 
 

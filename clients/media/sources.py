@@ -165,7 +165,9 @@ def _open(file: Any, name: str) -> Any:
     try:
         return av.open(file, timeout=timeout, options={"fflags": "+genpts"})
     except av.error.InvalidDataError:
-        raise MediaError(f"cannot open {name}: it is not a media file that FFmpeg can read, or not all of one") from None
+        raise MediaError(
+            f"cannot open {name}: it is not a media file that FFmpeg can read, or not all of one"
+        ) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"cannot open {name}: {getattr(error, 'strerror', None) or error}") from None
 

@@ -62,7 +62,7 @@ class StreamReader:
         if packet.dts is None and self._last_dts is None and len(self._untimed) < UNTIMED_PACKETS_MAX:
             self._untimed.append(packet)
             return []
-        return self._release(packet.dts) + [self._sample(packet, packet.dts)]
+        return [*self._release(packet.dts), self._sample(packet, packet.dts)]
 
     def flush(self) -> list[Sample]:
         """The samples of packets that still wait for a decode time."""

@@ -40,7 +40,11 @@ class FilmOptions:
 
 
 def write_test_film(
-    path: str | Path, options: FilmOptions | None = None, *, fragmented: bool = False, container: str | None = None
+    path: str | Path,
+    options: FilmOptions | None = None,
+    *,
+    fragmented: bool = False,
+    container: str | None = None,
 ) -> None:
     """Write a film. ``container`` is FFmpeg's name of the format, by default after the path's ending."""
     options = options or FilmOptions()

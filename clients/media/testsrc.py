@@ -171,9 +171,15 @@ def _frame(track: str, sample: Sample, group_start: bool, captured_us: int) -> F
 
 def _check(options: TestSourceOptions) -> None:
     width, height = options.width, options.height
-    if width % 2 or height % 2 or not (SIZE_MIN[0] <= width <= SIZE_MAX and SIZE_MIN[1] <= height <= SIZE_MAX):
+    if (
+        width % 2
+        or height % 2
+        or not (SIZE_MIN[0] <= width <= SIZE_MAX and SIZE_MIN[1] <= height <= SIZE_MAX)
+    ):
         smallest = f"{SIZE_MIN[0]}x{SIZE_MIN[1]}"
-        raise MediaError(f"testsrc: size {width}x{height} is not even and from {smallest} to {SIZE_MAX}x{SIZE_MAX}")
+        raise MediaError(
+            f"testsrc: size {width}x{height} is not even and from {smallest} to {SIZE_MAX}x{SIZE_MAX}"
+        )
     if not 1 <= options.framerate <= FRAMERATE_MAX:
         raise MediaError(f"testsrc: {options.framerate} frames per second is not from 1 to {FRAMERATE_MAX}")
     if options.bitrate < 10_000 or not 0 < options.gop_s <= 60:
