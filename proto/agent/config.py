@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from farcast.proto.agent.backoff import BackoffConfig
 from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.moqt.parameters import HOP_PATH_NODES_MAX, NODE_TEXT_BYTES_MAX
 
 if TYPE_CHECKING:
     from farcast.proto._core import ClientTls
@@ -67,7 +68,7 @@ class AgentLimits:
     namespaces_max: int = 20_000
     namespaces_per_session_max: int = 4_096
     prefixes_per_session_max: int = 64
-    hop_path_max: int = 16
+    hop_path_max: int = HOP_PATH_NODES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +126,15 @@ class AgentConfig:
     media: MediaLimits = field(default_factory=MediaLimits)
     backoff: BackoffConfig = field(default_factory=BackoffConfig)
     peer_identity: PeerIdentity | None = None
+
+    def __post_init__(self) -> None:
+        check_node_text("node id", self.node_id)
+        check_node_text("region", self.region or "-")
+
+
+def check_node_text(what: str, text: str) -> None:
+    """Raise ``ValueError`` for a node id or region that cannot be told to other edges."""
+    if not text or not text.isprintable():
+        raise ValueError(f"{what} {text!r} must consist of printable characters")
+    if len(text.encode()) > NODE_TEXT_BYTES_MAX:
+        raise ValueError(f"{what} {text!r} is longer than {NODE_TEXT_BYTES_MAX} bytes")

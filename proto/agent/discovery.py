@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from farcast.proto.agent.namespaces import Notice, PrefixSubscriber
-from farcast.proto.agent.routes import loop_in_path
+from farcast.proto.agent.routes import obstacle_in_path
 from farcast.proto.moqt.errors import RequestCode
 from farcast.proto.moqt.parameters import Parameters
 
@@ -71,7 +71,7 @@ class Discovery:
             peer.moqt.reject(event.request, *refusal, retry_ms=RETRY_LOAD_MS)
             return
         path = event.parameters.hop_path if peer.is_hop else ()
-        ignored = loop_in_path(path, self._hub.config.node_id) is not None
+        ignored = obstacle_in_path(path, self._hub.config.node_id) is not None
         peer.roles[event.request] = Announcing(event.namespace, ignored)
         peer.moqt.accept(event.request)
         if not ignored:
@@ -131,12 +131,12 @@ class Discovery:
         self, peer: Peer, event: moqt.NamespaceSubscribed, path: HopPath
     ) -> tuple[RequestCode, str] | None:
         limit = self._hub.config.limits.prefixes_per_session_max
-        circle = loop_in_path(path, self._hub.config.node_id)
+        obstacle = obstacle_in_path(path, self._hub.config.node_id)
         mine = self._table.prefixes_of(peer.id)
         if self._hub.draining:
             return RequestCode.GOING_AWAY, f"edge {self._hub.config.node_id} is going away"
-        if circle is not None:
-            return RequestCode.DOES_NOT_EXIST, circle
+        if obstacle is not None:
+            return RequestCode.DOES_NOT_EXIST, obstacle
         if len(mine) >= limit:
             return RequestCode.EXCESSIVE_LOAD, f"a session may have {limit} prefixes"
         return None

@@ -12,7 +12,6 @@ that subscribes again after a broken hop sees by it whether group numbers may ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from farcast.proto.moqt.parameters import HOP_PATH_NODES_MAX
@@ -51,15 +50,20 @@ def detach_route(properties: Properties) -> tuple[Properties, Route]:
     return rest, Route(incarnation, tuple(nodes))
 
 
-def loop_in_path(path: Iterable[str], node_id: str) -> str | None:
-    """Why a request that passed these nodes must not be forwarded here; ``None`` if it may."""
-    nodes = tuple(path)
-    if node_id not in nodes:
-        return None
-    return f"circle: {node_id} is already on the way {' > '.join(nodes)}"
+def obstacle_in_path(path: tuple[str, ...], node_id: str) -> str | None:
+    """Why what came through these nodes must not go on from ``node_id``; ``None`` if it may."""
+    if node_id in path:
+        return f"circle: {node_id} is already on the way {' > '.join(path)}"
+    if len(path) >= HOP_PATH_NODES_MAX:
+        return f"too many hops: {' > '.join(path)}"
+    return None
 
 
-def loop_in_route(path: Iterable[str], route: Iterable[str]) -> str | None:
-    """Why a subscriber cannot be fed from a source with this route; ``None`` if it can."""
-    meeting = [node for node in route if node in set(path)]
-    return f"circle: the track comes through {meeting[0]} itself" if meeting else None
+def obstacle_in_route(path: tuple[str, ...], route: tuple[str, ...]) -> str | None:
+    """Why an edge that asks over ``path`` cannot be fed from a source with this route; ``None`` if it can."""
+    meeting = next((node for node in route if node in path), None)
+    if meeting is not None:
+        return f"circle: the track comes through {meeting}, which asks for it"
+    if len(route) >= HOP_PATH_NODES_MAX:
+        return f"too many hops: {' > '.join(route)}"
+    return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from farcast.proto._core import Command
 from farcast.proto.agent.downstream import cache_limits
-from farcast.proto.agent.routes import detach_route, loop_in_path
+from farcast.proto.agent.routes import detach_route, obstacle_in_path
 from farcast.proto.agent.tracks import Publication, Source, SourceKey, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.parameters import Parameters
@@ -122,6 +122,17 @@ class Sourcing:
         self._subscribe(source, peer)
         return True
 
+    def mutual_wait(self, track: Track, path: tuple[str, ...]) -> str | None:
+        """Why a subscriber must not wait: the edge we are asking is asking us. One of the two has to give
+        in, so that the other can go on to its next source: the one with the greater node id does."""
+        candidate = track.candidate
+        if candidate is None or candidate.key[0] != "upstream":
+            return None
+        node_id = self._upstreams.links[candidate.key[1]].node_id
+        if node_id is None or node_id not in path or self._hub.config.node_id < node_id:
+            return None
+        return f"circle: {self._hub.config.node_id} is asking {node_id} for the track"
+
     def _become_candidate(self, track: Track, source: Source) -> None:
         track.candidate = source
         wait_ms = self._hub.config.timing.subscribe_ms_max
@@ -165,10 +176,10 @@ class Sourcing:
         """SUBSCRIBE_OK."""
         track = source.track
         properties, route = detach_route(event.track_properties)
-        circle = loop_in_path(route.nodes, self._hub.config.node_id)
-        if circle is not None:
+        obstacle = obstacle_in_path(route.nodes, self._hub.config.node_id)
+        if obstacle is not None:
             self._cancel(source)
-            self._refused(track, source, RequestCode.DOES_NOT_EXIST, circle, None)
+            self._refused(track, source, RequestCode.DOES_NOT_EXIST, obstacle, None)
             return
         source.alias = event.alias
         source.route = route.nodes if peer.is_hop else ()

@@ -19,7 +19,7 @@ from farcast.proto.agent.downstream import (
     update_downstream,
 )
 from farcast.proto.agent.filters import is_over, start_location
-from farcast.proto.agent.routes import Route, attach_route, loop_in_path, loop_in_route
+from farcast.proto.agent.routes import Route, attach_route, obstacle_in_path, obstacle_in_route
 from farcast.proto.agent.tracks import Downstream, Pending, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 
@@ -69,6 +69,10 @@ class Subscriptions:
         pending = self._pending(peer, event, track)
         if track.source is not None:
             self._activate(peer, pending)
+        elif pending.rendezvous_until_us is None and (
+            why := self._sourcing.mutual_wait(track, pending.hop_path)
+        ):
+            self._reject(peer, event.request, RequestCode.DOES_NOT_EXIST, why, None)
         else:
             self._wait(peer, pending)
 
@@ -78,8 +82,8 @@ class Subscriptions:
         path = event.parameters.hop_path
         if self._hub.draining:
             return RequestCode.GOING_AWAY, f"edge {node_id} is going away", None
-        if peer.is_hop and (circle := loop_in_path(path, node_id)) is not None:
-            return RequestCode.DOES_NOT_EXIST, circle, None
+        if peer.is_hop and (obstacle := obstacle_in_path(path, node_id)) is not None:
+            return RequestCode.DOES_NOT_EXIST, obstacle, None
         if peer.count_roles(Downstream, Pending) >= limits.subscriptions_per_session_max:
             return self._too_many(f"a session may have {limits.subscriptions_per_session_max} subscriptions")
         if len(self._tracks.downstreams) + len(self.pending) >= limits.subscriptions_max:
@@ -178,10 +182,10 @@ class Subscriptions:
         """Answer, then program the datapath: the location is read once, so both say the same."""
         track, source = pending.track, pending.track.source
         assert source is not None
-        circle = loop_in_route(pending.hop_path, source.route)
+        obstacle = obstacle_in_route(pending.hop_path, source.route) if peer.is_hop else None
         largest = track.largest_location()
-        if circle is not None:
-            self._reject(peer, pending.request, RequestCode.DOES_NOT_EXIST, circle, None)
+        if obstacle is not None:
+            self._reject(peer, pending.request, RequestCode.DOES_NOT_EXIST, obstacle, None)
             self._linger_if_unwatched(track)
             return
         if is_over(pending.filter, largest):

@@ -276,7 +276,7 @@ class World:
         return self.add(name, Agent(AgentConfig(node_id=name, upstreams=configured, **settings)))
 
     def publisher(self, to: Host, space: str, *tracks: str, start: bool = True, **options: Any) -> Host:
-        connection = ConnectionConfig(target(options.pop("kind", "quic"), to.address, **options))
+        connection = _connection(to, options)
         engine = Publisher(PublisherConfig(connection, namespace(space)))
         host = self.add("publisher", engine)
         for track in tracks:
@@ -286,7 +286,7 @@ class World:
         return host
 
     def viewer(self, to: Host, space: str, *tracks: str, wait_ms: int = 30_000, **options: Any) -> Host:
-        connection = ConnectionConfig(target(options.pop("kind", "quic"), to.address, **options))
+        connection = _connection(to, options)
         engine = Viewer(ViewerConfig(connection, namespace(space), wait_ms_max=wait_ms))
         host = self.add("viewer", engine)
         engine.start(self.now_us)
@@ -334,6 +334,12 @@ class World:
         for host in self.hosts:
             while (command := host.engine.poll_command()) is not None:
                 host.execute(command)
+
+
+def _connection(to: Host, options: dict[str, Any]) -> ConnectionConfig:
+    """``kind``, ``drafts`` and ``path`` are the target's, the rest the connection's."""
+    ours = {key: options.pop(key) for key in ("drafts", "path") if key in options}
+    return ConnectionConfig(target(options.pop("kind", "quic"), to.address, **ours), **options)
 
 
 def target(kind: str, address: str, **options: Any) -> Target:
