@@ -11,7 +11,7 @@ use crate::event::{ClosedBy, Event, Transport};
 use crate::hop::{Hop, HopConfig};
 use crate::ingest::Inbound;
 use crate::stats::Totals;
-use crate::wt::WebTransport;
+use crate::wt::{OwnStream, WebTransport};
 use bytes::Bytes;
 use noq_proto::{Connection, StreamId, VarInt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -107,6 +107,10 @@ pub(crate) struct Conn {
     pub(crate) downstreams: BTreeSet<DownstreamId>,
     /// Blocked downstreams may go on.
     pub(crate) writable: bool,
+    /// Server: `:authority` and `:path` of the CONNECT that is being answered.
+    pub(crate) requested: (String, String),
+    /// Streams that HTTP/3 asked for while the peer's limits did not allow them.
+    pub(crate) h3_unopened: Vec<OwnStream>,
     /// HTTP/3 found a fault of the peer that ends the connection: code and reason.
     pub(crate) h3_failure: Option<(u64, String)>,
     /// Some downstream waits for a stream credit.
@@ -145,6 +149,8 @@ impl Conn {
             outbound: BTreeMap::new(),
             downstreams: BTreeSet::new(),
             writable: false,
+            requested: Default::default(),
+            h3_unopened: Vec::new(),
             h3_failure: None,
             starved: false,
             lag_check_at: None,
@@ -191,7 +197,7 @@ impl Conn {
     /// An application error code as it goes on the wire: WebTransport maps it into HTTP/3's space.
     fn wire_code(&self, code: u64) -> VarInt {
         let code = match self.mode {
-            Mode::WebTransport(_) => crate::wt::code_to_http3(code as u32),
+            Mode::WebTransport(_) => crate::wt::app_error_to_http3(code as u32),
             _ => code,
         };
         VarInt::from_u64(code).unwrap_or(VarInt::MAX)
@@ -201,7 +207,7 @@ impl Conn {
     pub(crate) fn application_code(&self, code: VarInt) -> u64 {
         let code = code.into_inner();
         match self.mode {
-            Mode::WebTransport(_) => crate::wt::code_from_http3(code).map_or(code, u64::from),
+            Mode::WebTransport(_) => crate::wt::app_error_from_http3(code).map_or(code, u64::from),
             _ => code,
         }
     }
@@ -233,9 +239,9 @@ impl Conn {
         let is_open = self.is_open();
         match &mut self.mode {
             Mode::WebTransport(wt) if is_open => {
-                wt.close(code, reason);
+                let waits = wt.close(code, reason);
                 crate::session::run_wt_actions(self);
-                true
+                waits
             }
             _ => false,
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 /// Control streams go before any media inside QUIC.
-const CONTROL_PRIORITY: i32 = i32::MAX;
+pub(crate) const CONTROL_PRIORITY: i32 = i32::MAX;
 /// MoQT session error: the peer does not read its control streams.
 const EXCESSIVE_LOAD: u32 = 0x9;
 
@@ -106,6 +106,7 @@ pub(crate) fn open_waiting(conn: &mut Conn) {
             } else {
                 wt.uni_prefix()
             };
+            let prefix = prefix.unwrap_or_default();
             conn.control.pending_bytes += prefix.len();
             pending.push_front(prefix);
         }

@@ -322,7 +322,7 @@ impl Downstream {
         let _ = conn.quic.send_stream(id).set_priority(-urgency);
         let mut header = BytesMut::new();
         if let crate::conn::Mode::WebTransport(wt) = &conn.mode {
-            header.extend_from_slice(&wt.uni_prefix());
+            header.extend_from_slice(&wt.uni_prefix().unwrap_or_default());
         }
         let is_first = source
             .objects

@@ -8,7 +8,7 @@ use crate::hop::Hop;
 use crate::ingest::{self, Inbound};
 use crate::moqt::session_error;
 use crate::relay::Relay;
-use crate::wt::{Action, Role, StreamFate, WebTransport, WtEvent};
+use crate::wt::{Action, OwnStream, Role, StreamFate, WebTransport, WtEvent, h3};
 use crate::{control, hop_link};
 use bytes::Bytes;
 use noq_proto::crypto::rustls::HandshakeData;
@@ -19,7 +19,7 @@ use noq_proto::{
 use std::time::Instant;
 
 /// HTTP/3's "nothing wrong" (RFC 9114 §8.1).
-pub(crate) const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
+pub(crate) const H3_NO_ERROR: VarInt = VarInt::from_u32(h3::NO_ERROR as u32);
 /// Bytes read from one HTTP/3 stream at a time.
 const H3_READ_BYTES: usize = 16 << 10;
 /// A protocol token that only moq-dev's clients offer beside the drafts; `@moq/net` misreads drafts
@@ -71,8 +71,7 @@ fn on_connected(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant)
         }
         ALPN_H3 => {
             conn.phase = Phase::Http3;
-            conn.mode = Mode::WebTransport(Box::new(WebTransport::new(wt_role(conn))));
-            run_wt_actions(conn);
+            begin_http3(conn, ctx, now);
         }
         token => match Draft::from_protocol(token) {
             Some(draft) => {
@@ -86,6 +85,16 @@ fn on_connected(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant)
                 conn.close(ctx, now, ClosedBy::Local, code, &reason);
             }
         },
+    }
+}
+
+fn begin_http3(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
+    match WebTransport::new(wt_role(conn)) {
+        Ok(wt) => {
+            conn.mode = Mode::WebTransport(Box::new(wt));
+            run_wt_actions(conn);
+        }
+        Err(error) => conn.close(ctx, now, ClosedBy::Local, 0, &error.to_string()),
     }
 }
 
@@ -186,11 +195,13 @@ fn on_stream_event(
                 conn.writable = true;
             }
         }
-        StreamEvent::Available { dir: Dir::Uni } => {
-            conn.writable |= std::mem::take(&mut conn.starved);
+        StreamEvent::Available { dir } => {
+            if dir == Dir::Uni {
+                conn.writable |= std::mem::take(&mut conn.starved);
+            }
+            open_http3_streams(conn);
             control::open_waiting(conn);
         }
-        StreamEvent::Available { dir: Dir::Bi } => control::open_waiting(conn),
         StreamEvent::Stopped { id, error_code } => on_stopped(conn, relay, ctx, id, error_code),
         StreamEvent::Finished { .. } => {}
     }
@@ -303,11 +314,12 @@ pub(crate) fn feed_http3(
 ) {
     loop {
         let read = control::read(conn, id, H3_READ_BYTES);
+        let is_own = conn.quic.side() == id.initiator();
         let Mode::WebTransport(wt) = &mut conn.mode else {
             return;
         };
-        if let Some(code) = read.reset {
-            wt.handle_reset(u64::from(id), code.into_inner());
+        if read.reset.is_some() {
+            wt.handle_reset(u64::from(id));
             conn.inbound.remove(&id);
             break;
         }
@@ -315,35 +327,56 @@ pub(crate) fn feed_http3(
         if data.is_empty() && !read.fin {
             break;
         }
-        let fate = match (conn.quic.side() == id.initiator(), id.dir()) {
-            (true, _) => wt.handle_own(u64::from(id), data, read.fin),
-            (false, Dir::Uni) => wt.handle_uni(u64::from(id), data, read.fin),
-            (false, Dir::Bi) => wt.handle_bidi(u64::from(id), data, read.fin),
+        let fate = match id.dir() {
+            _ if is_own => {
+                wt.handle_own(u64::from(id), data, read.fin);
+                StreamFate::Mine
+            }
+            Dir::Uni => wt.handle_uni(u64::from(id), data, read.fin),
+            Dir::Bi => wt.handle_bidi(u64::from(id), data, read.fin),
         };
-        match fate {
-            StreamFate::NeedMore | StreamFate::Mine => {}
-            StreamFate::Session { rest } => {
-                conn.inbound.remove(&id);
-                session_stream(conn, relay, ctx, now, id, rest);
-                break;
-            }
-            StreamFate::Refused { code } => {
-                ctx.totals.streams_rejected += 1;
-                conn.inbound.remove(&id);
-                let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
-                // A stream that has ended meanwhile needs no stop.
-                let _ = conn.quic.recv_stream(id).stop(code);
-            }
-        }
+        let settled = settle_http3(conn, relay, ctx, now, id, fate);
         if read.fin {
             conn.inbound.remove(&id);
         }
-        if !read.more {
+        if settled || read.fin || !read.more {
             break;
         }
     }
     run_wt_actions(conn);
     on_wt_events(conn, relay, ctx, now);
+}
+
+/// Do with a stream what HTTP/3 says; whether HTTP/3 is done with it.
+fn settle_http3(
+    conn: &mut Conn,
+    relay: &mut Relay,
+    ctx: &mut Ctx,
+    now: Instant,
+    id: StreamId,
+    fate: StreamFate,
+) -> bool {
+    match fate {
+        StreamFate::NeedMore | StreamFate::Mine => return false,
+        StreamFate::Session { rest } => {
+            conn.inbound.remove(&id);
+            session_stream(conn, relay, ctx, now, id, rest);
+        }
+        StreamFate::Over => {
+            conn.inbound.insert(id, Inbound::Discarded);
+        }
+        StreamFate::Refused { code } => {
+            ctx.totals.streams_rejected += 1;
+            conn.inbound.remove(&id);
+            let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
+            // A stream that has ended meanwhile needs neither.
+            let _ = conn.quic.recv_stream(id).stop(code);
+            if id.dir() == Dir::Bi {
+                let _ = conn.quic.send_stream(id).reset(code);
+            }
+        }
+    }
+    true
 }
 
 fn session_stream(
@@ -374,25 +407,14 @@ fn on_wt_events(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant)
                 protocols,
                 ..
             } => {
-                answer_request(conn, relay, ctx, now, authority, path, protocols);
+                answer_request(conn, ctx, authority, path, protocols);
             }
             WtEvent::Established { protocol } => {
-                match protocol.as_deref().and_then(Draft::from_protocol) {
-                    Some(draft) => {
-                        conn.draft = draft;
-                        open(conn, relay, ctx, now, String::new(), String::new());
-                    }
-                    None => {
-                        let code = session_error::VERSION_NEGOTIATION_FAILED;
-                        let reason = "the server chose none of the offered drafts";
-                        conn.close(ctx, now, ClosedBy::Local, code, reason);
-                    }
-                }
+                established(conn, relay, ctx, now, protocol.as_deref());
             }
-            WtEvent::Refused { status } => {
-                let reason =
-                    format!("the server refused the WebTransport session with status {status}");
-                conn.report_closed(ctx, ClosedBy::Peer, u64::from(status), reason);
+            WtEvent::Refused { status, reason } => {
+                let code = u64::from(status.unwrap_or(0));
+                conn.report_closed(ctx, ClosedBy::Peer, code, refusal(status, reason));
                 conn.quic.close(now, H3_NO_ERROR, Bytes::new());
             }
             WtEvent::Closed { code, reason } => {
@@ -405,12 +427,17 @@ fn on_wt_events(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant)
     }
 }
 
+fn refusal(status: Option<u16>, reason: &str) -> String {
+    match status {
+        Some(status) => format!("the server refused the WebTransport session: {status}, {reason}"),
+        None => format!("the server refused the WebTransport session: {reason}"),
+    }
+}
+
 /// The client's CONNECT: choose a draft, or refuse.
 fn answer_request(
     conn: &mut Conn,
-    relay: &mut Relay,
     ctx: &mut Ctx,
-    now: Instant,
     authority: String,
     path: String,
     protocols: Vec<String>,
@@ -422,15 +449,35 @@ fn answer_request(
     match draft {
         Some(draft) => {
             wt.accept(Some(draft.protocol()));
-            run_wt_actions(conn);
-            conn.draft = draft;
             conn.offered = protocols;
-            open(conn, relay, ctx, now, authority, path);
+            conn.requested = (authority, path);
         }
         None => {
             wt.reject(STATUS_BAD_REQUEST);
-            run_wt_actions(conn);
             ctx.totals.handshakes_refused += 1;
+        }
+    }
+}
+
+/// Both ends know the protocol.
+fn established(
+    conn: &mut Conn,
+    relay: &mut Relay,
+    ctx: &mut Ctx,
+    now: Instant,
+    protocol: Option<&str>,
+) {
+    match protocol.and_then(Draft::from_protocol) {
+        Some(draft) => {
+            conn.draft = draft;
+            let (authority, path) = std::mem::take(&mut conn.requested);
+            run_wt_actions(conn);
+            open(conn, relay, ctx, now, authority, path);
+        }
+        None => {
+            let code = session_error::VERSION_NEGOTIATION_FAILED;
+            let reason = "the server chose none of the offered drafts";
+            conn.close(ctx, now, ClosedBy::Local, code, reason);
         }
     }
 }
@@ -458,29 +505,51 @@ pub(crate) fn run_wt_actions(conn: &mut Conn) {
             return;
         };
         match action {
-            Action::OpenUni { tag } => {
-                if let Some(id) = conn.quic.streams().open(Dir::Uni) {
-                    wt.handle_opened(tag, u64::from(id));
-                }
-            }
-            Action::OpenBidi { tag } => {
-                if let Some(id) = conn.quic.streams().open(Dir::Bi) {
-                    wt.handle_opened(tag, u64::from(id));
-                    conn.inbound.insert(id, Inbound::Http3);
-                }
+            Action::Open(stream) => {
+                conn.h3_unopened.push(stream);
+                open_http3_streams(conn);
             }
             Action::Write { stream, data, fin } => {
                 control::write_raw(conn, stream_id(stream), data, fin);
             }
             Action::Reset { stream, code } => {
                 let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
+                // A stream that has ended meanwhile needs no reset.
                 let _ = conn.quic.send_stream(stream_id(stream)).reset(code);
             }
             Action::Stop { stream, code } => {
                 let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
+                // A stream that has ended meanwhile needs no stop.
                 let _ = conn.quic.recv_stream(stream_id(stream)).stop(code);
             }
-            Action::CloseConnection { code, reason } => conn.h3_failure = Some((code, reason)),
+            Action::CloseConnection(error) => {
+                conn.h3_failure = Some((error.code, error.to_string()));
+            }
+        }
+    }
+}
+
+/// Open the streams that HTTP/3 asked for, as far as the peer's limits allow.
+fn open_http3_streams(conn: &mut Conn) {
+    while let Some(stream) = conn.h3_unopened.first().copied() {
+        let dir = match stream {
+            OwnStream::Control => Dir::Uni,
+            OwnStream::Connect => Dir::Bi,
+        };
+        let Some(id) = conn.quic.streams().open(dir) else {
+            return;
+        };
+        conn.h3_unopened.remove(0);
+        // The stream was opened just now, so it exists.
+        let _ = conn
+            .quic
+            .send_stream(id)
+            .set_priority(control::CONTROL_PRIORITY);
+        if stream == OwnStream::Connect {
+            conn.inbound.insert(id, Inbound::Http3);
+        }
+        if let Mode::WebTransport(wt) = &mut conn.mode {
+            wt.handle_opened(stream, u64::from(id));
         }
     }
 }

@@ -70,8 +70,8 @@ fn frame(group: u64, object: u64) -> NewObject {
         object,
         priority: 100,
         status: 0,
-        // type 0x46C4, value 5: RFC 9000 varints.
-        properties: Bytes::from_static(&[0x80, 0x00, 0x46, 0xC4, 5]),
+        // type 0x3AC4, value 5: RFC 9000 varints.
+        properties: Bytes::from_static(&[0x7A, 0xC4, 5]),
         payload: payload.into(),
         end_of_subgroup: object + 1 == OBJECTS,
         end_of_group: object + 1 == OBJECTS,
@@ -172,6 +172,18 @@ fn a_film_crosses_two_edges_and_a_clean_hop_intact_on_both_drafts() {
         publish_film(&mut net, 0..4);
         net.run_for(Duration::from_secs(1));
         assert_intact(&objects_of(&mut net, 3), 0..4);
+    }
+}
+
+#[test]
+fn a_film_reaches_webtransport_viewers_intact_on_both_drafts() {
+    for draft in [Draft::D16, Draft::D18] {
+        let (mut net, _) = world(Via::WebTransport(draft), 2, LinkSpec::delay_ms(40), 1);
+        publish_film(&mut net, 0..4);
+        net.run_for(Duration::from_secs(1));
+        for viewer in 3..5 {
+            assert_intact(&objects_of(&mut net, viewer), 0..4);
+        }
     }
 }
 

@@ -195,8 +195,8 @@ impl Runtime {
         stats
     }
 
-    /// Close all sessions, send what tells their peers so, and join the thread. What it told until
-    /// then can still be drained. Idempotent.
+    /// Close all sessions, tell their peers, and join the thread, which takes half a second at most.
+    /// What it told until then can still be drained. Idempotent.
     pub fn close(&mut self) {
         if let Some(thread) = self.thread.take() {
             self.shared.commands.stop();

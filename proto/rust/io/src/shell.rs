@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 
 /// Trains sent in one turn, before datagrams that arrived meanwhile are looked at.
 const TRAINS_PER_TURN_MAX: usize = 1_024;
-/// How long the end may wait for the kernel to take the last datagrams.
-const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(200);
+/// How long the end may take: a goodbye may be held by pacing, be lost and asked for again, or (for
+/// WebTransport) need its connection a moment longer.
+const CLOSE_MAX: Duration = Duration::from_millis(500);
 
 /// An engine, its socket, and the queues to its agent.
 pub(crate) struct Shell<E> {
@@ -70,23 +71,27 @@ impl<E: Engine> Shell<E> {
         }
     }
 
-    /// Run until the handle says stop. An error: the socket is beyond use.
+    /// Run until the handle says stop and the peers know. An error: the socket is beyond use.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = Ready {
             datagrams: true,
             commands: true,
         };
+        let mut end_by = None;
         loop {
             let is_stopping = ready.commands && self.execute_commands();
+            if is_stopping && end_by.is_none() {
+                end_by = Some(self.close_sessions());
+            }
             let more_datagrams = ready.datagrams && self.receive()?;
             self.fire_timer();
-            if is_stopping {
-                return self.finish();
-            }
             let more_trains = self.transmit();
             self.publish_stats();
             self.hand_over_events();
-            ready = self.wait(more_datagrams, more_trains)?;
+            if end_by.is_some_and(|at| self.is_over(more_trains, at)) {
+                return Ok(());
+            }
+            ready = self.wait(more_datagrams || more_trains, end_by)?;
         }
     }
 
@@ -165,12 +170,13 @@ impl<E: Engine> Shell<E> {
         self.shared.events.push(&mut self.events);
     }
 
-    fn wait(&mut self, more_datagrams: bool, more_trains: bool) -> io::Result<Ready> {
-        let timeout = if more_datagrams || more_trains {
+    /// Sleep until something is to be done, or, at the end, until that is to be over.
+    fn wait(&mut self, is_work_left: bool, end_by: Option<Instant>) -> io::Result<Ready> {
+        let timeout = if is_work_left {
             Some(Duration::ZERO)
         } else {
-            let deadline = self.engine.poll_timeout();
-            deadline.map(|at| at.saturating_duration_since(clock::now()))
+            let wake_at = self.engine.poll_timeout().into_iter().chain(end_by).min();
+            wake_at.map(|at| at.saturating_duration_since(clock::now()))
         };
         let mut fds = [
             PollFd::new(self.socket.raw(), self.send_queue.is_blocked()),
@@ -184,8 +190,8 @@ impl<E: Engine> Shell<E> {
         })
     }
 
-    /// Tell all peers that it is over.
-    fn finish(mut self) -> io::Result<()> {
+    /// Tell all peers that it is over; gives when that must be done at the latest.
+    fn close_sessions(&mut self) -> Instant {
         let now = clock::now();
         for &session in &self.sessions {
             let close = Command::Close {
@@ -195,26 +201,13 @@ impl<E: Engine> Shell<E> {
             };
             self.engine.execute(now, close);
         }
-        let deadline = now + CLOSE_FLUSH_MAX;
-        let mut is_left = self.transmit();
-        while (is_left || self.send_queue.is_blocked()) && clock::now() < deadline {
-            self.wait_for_room(deadline)?;
-            is_left = self.transmit();
-        }
-        self.publish_stats();
-        self.hand_over_events();
-        Ok(())
+        now + CLOSE_MAX
     }
 
-    fn wait_for_room(&self, deadline: Instant) -> io::Result<()> {
-        if !self.send_queue.is_blocked() {
-            return Ok(());
-        }
-        let mut fds = [PollFd::writable(self.socket.raw())];
-        poll(
-            &mut fds,
-            Some(deadline.saturating_duration_since(clock::now())),
-        )
+    /// At the end: nothing is left to send, and no connection waits for anything.
+    fn is_over(&mut self, more_trains: bool, end_by: Instant) -> bool {
+        let is_sent = !more_trains && !self.send_queue.is_blocked();
+        (is_sent && self.engine.poll_timeout().is_none()) || clock::now() >= end_by
     }
 
     fn publish_stats(&self) {

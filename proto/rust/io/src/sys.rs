@@ -90,18 +90,7 @@ pub(crate) struct PollFd(libc::pollfd);
 impl PollFd {
     /// Wait until it can be read, and, if asked, until it can be written.
     pub(crate) fn new(fd: RawFd, or_writable: bool) -> Self {
-        PollFd::for_events(
-            fd,
-            libc::POLLIN | if or_writable { libc::POLLOUT } else { 0 },
-        )
-    }
-
-    /// Wait until it can be written.
-    pub(crate) fn writable(fd: RawFd) -> Self {
-        PollFd::for_events(fd, libc::POLLOUT)
-    }
-
-    fn for_events(fd: RawFd, events: libc::c_short) -> Self {
+        let events = libc::POLLIN | if or_writable { libc::POLLOUT } else { 0 };
         PollFd(libc::pollfd {
             fd,
             events,

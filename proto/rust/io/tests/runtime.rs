@@ -173,7 +173,7 @@ fn address(text: &str) -> SocketAddr {
 
 fn start(listen: &str, peer: SocketAddr, options: RuntimeOptions) -> Runtime {
     Runtime::start_with(address(listen), options, move |epoch| {
-        Echo::new(epoch, peer)
+        Ok(Echo::new(epoch, peer))
     })
     .expect("loopback binds")
 }
@@ -277,7 +277,7 @@ fn a_busy_port_is_named() {
     let first = start_plain(address("127.0.0.1:9"));
     let busy = first.local_addr();
     let second = Runtime::start_with(busy, RuntimeOptions::default(), move |epoch| {
-        Echo::new(epoch, busy)
+        Ok(Echo::new(epoch, busy))
     });
     let error = second.err().expect("the port is busy");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
@@ -288,7 +288,7 @@ fn a_busy_port_is_named() {
 fn an_address_of_another_machine_is_named() {
     let listen = address("192.0.2.1:4433");
     let started = Runtime::start_with(listen, RuntimeOptions::default(), move |epoch| {
-        Echo::new(epoch, listen)
+        Ok(Echo::new(epoch, listen))
     });
     let error = started.err().expect("not ours");
     assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
@@ -427,7 +427,7 @@ fn a_closed_session_is_not_closed_again_at_the_end() {
         move |epoch| {
             let mut echo = Echo::new(epoch, to);
             echo.events.extend([opened(2), closed]);
-            echo
+            Ok(echo)
         },
     )
     .expect("loopback binds");

@@ -8,9 +8,12 @@
 //!   last half to whole minute. If even the quickest packet of a round waited longer than
 //!   [`HoldConfig::queue_delay_max`], a queue stands; jitter and delayed acknowledgements leave the
 //!   minimum alone.
-//! - *Down*: to 85 %, of the rate or of a quarter more than what was delivered in the round, whichever is
+//! - *Down*: to 85 %, of the rate or of a tenth more than what was delivered in the round, whichever is
 //!   less (a rate far above what is used could be lowered many times without effect). Then a round is
-//!   waited for the effect. ECN marks do the same.
+//!   waited for the effect. ECN marks do the same. Who delivers less than the lowest rate (heartbeats, a
+//!   voice) is not the cause of any queue, and keeps the rate for what comes.
+//! - *Not ours*: if further steps down do not shorten the delay, it is not our queue; the path itself
+//!   got longer (a detour). Its round trip becomes the new base and the rate is what it was before.
 //! - *Up*: 5 % a round, only while the rate is what limits the sender, and no queue is in sight.
 //! - *Window*: rate × (RTT + the longest outage to ride out). Lost datagrams count as in flight until
 //!   QUIC declares them lost, so a window of one round trip stops the flow in an outage and keeps it
@@ -28,12 +31,14 @@ use std::time::{Duration, Instant};
 /// Numerator and denominator of a step up, a step down, and of the headroom over what was delivered.
 const UP: (u64, u64) = (105, 100);
 const DOWN: (u64, u64) = (85, 100);
-const HEADROOM: (u64, u64) = (125, 100);
+const HEADROOM: (u64, u64) = (110, 100);
 /// No rate leaves these bounds, whatever the configuration says.
 const RATE_MIN: u64 = 1_000;
 const RATE_MAX: u64 = 1 << 40;
 /// The least round trip is kept over the running window of this length and the one before.
 const BASE_WINDOW: Duration = Duration::from_secs(30);
+/// Steps down without effect after which a longer round trip is taken for the path's own.
+const STEPS_MAX: u32 = 3;
 /// Packets acknowledged in a round before it is judged.
 const ROUND_PACKETS_MIN: u64 = 4;
 /// The window never falls below this many packets.
@@ -126,6 +131,10 @@ pub struct HoldController {
     round: Round,
     /// The last step down; the round after it is not judged.
     settling: bool,
+    /// Steps down in a row, the rate before the first and the round trip after it.
+    steps: u32,
+    rate_before_steps: u64,
+    rtt_after_step: Duration,
     /// Least round trip in the window that began at `base_since`, and in the one before.
     base: Option<Duration>,
     base_before: Option<Duration>,
@@ -142,6 +151,9 @@ impl HoldController {
             srtt: Duration::from_millis(100),
             round: Round::new(now),
             settling: false,
+            steps: 0,
+            rate_before_steps: 0,
+            rtt_after_step: Duration::ZERO,
             base: None,
             base_before: None,
             base_since: now,
@@ -189,11 +201,41 @@ impl HoldController {
         let queued = rtt_min.saturating_sub(base);
         if queued > self.config.queue_delay_max {
             let took = now.saturating_duration_since(round.start);
-            self.step_down(Some(scale(per_second(round.bytes, took), HEADROOM)));
-        } else if queued <= self.config.queue_delay_max / 2 && round.bytes_limited * 2 > round.bytes
-        {
+            let delivered = per_second(round.bytes, took);
+            if delivered >= self.config.clamp(0) {
+                self.handle_queue(now, rtt_min, scale(delivered, HEADROOM));
+            }
+            return;
+        }
+        self.steps = 0;
+        if queued <= self.config.queue_delay_max / 2 && round.bytes_limited > round.bytes / 2 {
             self.rate = self.config.clamp(scale(self.rate, UP));
         }
+    }
+
+    fn handle_queue(&mut self, now: Instant, rtt_min: Duration, at_most: u64) {
+        if self.steps == STEPS_MAX {
+            self.steps = 0;
+            if rtt_min.saturating_add(self.config.queue_delay_max / 4) >= self.rtt_after_step {
+                self.accept_path(now, rtt_min);
+                return;
+            }
+        }
+        match self.steps {
+            0 => self.rate_before_steps = self.rate,
+            // Only now: when a queue is first seen, more of it is on the way.
+            1 => self.rtt_after_step = rtt_min,
+            _ => {}
+        }
+        self.steps += 1;
+        self.step_down(Some(at_most));
+    }
+
+    fn accept_path(&mut self, now: Instant, rtt: Duration) {
+        self.rate = self.rate_before_steps;
+        self.base = Some(rtt);
+        self.base_before = None;
+        self.base_since = now;
     }
 
     fn step_down(&mut self, at_most: Option<u64>) {
@@ -284,3 +326,6 @@ fn per_second(bytes: u64, time: Duration) -> u64 {
     let rate = u128::from(bytes).saturating_mul(1_000_000_000) / time.as_nanos().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,9 +74,23 @@ impl InFlight {
         seq
     }
 
-    /// More is in flight than is kept.
+    /// No more datagrams are kept.
     pub(super) fn is_full(&self) -> bool {
-        self.sent.len() > self.config.in_flight_max
+        self.sent.len() >= self.config.in_flight_max
+    }
+
+    /// The frame of the oldest datagram.
+    pub(super) fn oldest(&self) -> Option<FrameNo> {
+        self.sent.first_key_value().map(|(_, sent)| sent.frame)
+    }
+
+    /// Declares the oldest datagram lost. Gives its frame.
+    pub(super) fn evict(&mut self) -> Vec<FrameNo> {
+        let mut lost = Vec::new();
+        if let Some((&seq, _)) = self.sent.first_key_value() {
+            self.declare_lost(seq, &mut lost);
+        }
+        lost
     }
 
     /// Frames in flight, oldest datagram first; may name a frame several times.
@@ -135,7 +149,7 @@ impl InFlight {
             .checked_sub(self.config.loss_packets.max(1));
         while let Some((&seq, sent)) = self.sent.first_key_value() {
             let beyond = horizon.is_some_and(|horizon| seq <= horizon);
-            if !beyond && !self.is_full() && now.saturating_duration_since(sent.at) < life {
+            if !beyond && now.saturating_duration_since(sent.at) < life {
                 break;
             }
             self.declare_lost(seq, &mut lost);

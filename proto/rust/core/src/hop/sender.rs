@@ -184,6 +184,9 @@ impl Sender {
         rtt: &Rtt,
         stats: &mut HopStats,
     ) -> Option<Bytes> {
+        if !self.has_room(stats) {
+            return None;
+        }
         let fresh_allowed = self.store.unacked_bytes < self.config.unacked_bytes_max;
         let no = self.store.first(fresh_allowed)?;
         let seq = self.flight.record(now, no);
@@ -196,10 +199,17 @@ impl Sender {
             stats.chunks_repaired += 1;
         }
         self.probe_from = now;
-        if self.flight.is_full() {
-            self.repair_lost(now, stats);
-        }
         Some(data)
+    }
+
+    /// Whether one more datagram can be in flight. What nobody waits for makes room; else only an
+    /// acknowledgement or the probe timeout does, or a silent peer would be sent the same for ever.
+    fn has_room(&mut self, stats: &mut HopStats) -> bool {
+        while self.flight.is_full() && self.flight.oldest().is_some_and(|no| !self.store.owes(no)) {
+            let lost = self.flight.evict();
+            self.repair(lost, stats);
+        }
+        !self.flight.is_full()
     }
 
     /// The next subgroup that was given up.
@@ -209,6 +219,10 @@ impl Sender {
 
     fn repair_lost(&mut self, now: Instant, stats: &mut HopStats) {
         let lost = self.flight.take_lost(now);
+        self.repair(lost, stats);
+    }
+
+    fn repair(&mut self, lost: Vec<FrameNo>, stats: &mut HopStats) {
         stats.chunks_lost += lost.len() as u64;
         let owed: Vec<FrameNo> = lost
             .into_iter()
@@ -319,6 +333,12 @@ impl Sender {
         self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
         stats.probe_timeouts += 1;
         let mut queued = 0;
+        if self.flight.is_full() {
+            let lost = (0..PROBE_FRAMES)
+                .flat_map(|_| self.flight.evict())
+                .collect();
+            self.repair(lost, stats);
+        }
         for no in self.flight.frames() {
             queued += usize::from(self.store.queue_repair(no));
             if queued == PROBE_FRAMES {

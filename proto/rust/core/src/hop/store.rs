@@ -69,8 +69,9 @@ pub(super) struct FrameStore {
 }
 
 impl FrameStore {
-    pub(super) fn get(&self, no: FrameNo) -> Option<&Owed> {
-        self.owed.get(&no)
+    /// Whether the frame still has to be delivered.
+    pub(super) fn owes(&self, no: FrameNo) -> bool {
+        self.owed.contains_key(&no)
     }
 
     /// The frame offered first of all that are owed.

@@ -1,0 +1,375 @@
+"""The agent of an edge: decides what its datapath does, and does nothing per object.
+
+Events of the datapath come in (`handle_event`), commands go out (`poll_command`). The agent speaks
+MoQT on every session, finds each wanted track one source, and programs the datapath's table; from
+then on objects pass without it. Each concern has its own module; here they are wired together and
+events are handed to them:
+
+``sessions``       MoQT engines and what their requests stand for
+``upstreams``      connections to other edges and relays
+``discovery``      namespaces
+``sourcing``       where a track comes from
+``subscriptions``  who gets it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from farcast.proto._core import Command, Event
+from farcast.proto.agent import status
+from farcast.proto.agent.config import AgentConfig
+from farcast.proto.agent.discovery import Announcing, Discovery, PrefixQuery, Telling
+from farcast.proto.agent.hub import Hub
+from farcast.proto.agent.namespaces import NamespaceTable, PrefixSubscriber
+from farcast.proto.agent.routes import detach_route
+from farcast.proto.agent.sessions import Peer, PeerTable
+from farcast.proto.agent.sourcing import Sourcing
+from farcast.proto.agent.subscriptions import Subscriptions
+from farcast.proto.agent.tracks import Downstream, Pending, Publication, Source, TrackTable
+from farcast.proto.agent.upstreams import UpstreamLink, Upstreams
+from farcast.proto.moqt import events as moqt
+from farcast.proto.moqt.errors import PublishDoneCode, RequestCode, SessionCode
+from farcast.proto.moqt.names import TrackNamespace
+
+_ROLES_OF_WORK = (Downstream, Pending, Publication, Announcing, PrefixSubscriber)
+
+
+class Agent:
+    """Sans-IO engine of one edge. ``now_us`` is any monotonic clock in microseconds."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._hub = Hub(config)
+        self._peers = PeerTable(self._hub)
+        self._tracks = TrackTable()
+        self._namespaces = NamespaceTable()
+        self._upstreams = Upstreams(self._hub, self._upstream_is_needed)
+        self._sourcing = Sourcing(self._hub, self._peers, self._tracks, self._namespaces, self._upstreams)
+        self._subscriptions = Subscriptions(self._hub, self._peers, self._tracks, self._sourcing)
+        self._discovery = Discovery(self._hub, self._peers, self._namespaces, self._upstreams)
+        self._discovery.appeared = self._namespace_appeared
+        self._event_handlers = self._make_event_handlers()
+        self._moqt_handlers = self._make_moqt_handlers()
+        self._timer_handlers = self._make_timer_handlers()
+
+    # --- getters ----------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> AgentConfig:
+        """As given."""
+        return self._hub.config
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether `drain` was called."""
+        return self._hub.draining
+
+    @property
+    def is_drained(self) -> bool:
+        """Draining, and no peer has anything open here any more."""
+        return self._hub.draining and not any(self._has_work(peer) for peer in self._peers.by_id.values())
+
+    def status(self, now_us: int) -> dict[str, Any]:
+        """Sessions, tracks, upstreams, namespaces and counters, as JSON types."""
+        self._hub.now_us = max(now_us, self._hub.now_us)
+        return status.describe(self._hub, self._peers, self._tracks, self._namespaces, self._upstreams)
+
+    # --- input ------------------------------------------------------------------------------------
+
+    def handle_event(self, event: Event, now_us: int) -> None:
+        """Something happened in the datapath."""
+        self._hub.now_us = now_us
+        handler = self._event_handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+        self._pump()
+
+    def handle_timeout(self, now_us: int) -> None:
+        """The time of `poll_timeout` has come."""
+        self._hub.now_us = now_us
+        while (key := self._hub.timers.pop_due(now_us)) is not None:
+            kind, first, second = key
+            self._timer_handlers[kind](first, second)
+        self._pump()
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def drain(self, now_us: int) -> None:
+        """Refuse what is new, send GOAWAY to everybody, and close what is left after ``drain_ms``."""
+        if self._hub.draining:
+            return
+        self._hub.now_us = now_us
+        self._hub.draining = True
+        self._hub.set_timer("drain", 0, after_ms=self.config.timing.drain_ms)
+        for peer in list(self._peers.by_id.values()):
+            if peer.established:
+                peer.moqt.goaway(timeout_ms=self.config.timing.drain_ms)
+        self._pump()
+
+    # --- output -----------------------------------------------------------------------------------
+
+    def poll_command(self) -> Command | None:
+        """The next command to the datapath."""
+        return self._hub.commands.popleft() if self._hub.commands else None
+
+    def poll_timeout(self) -> int | None:
+        """When `handle_timeout` is to be called, microseconds; ``None``: not before the next event."""
+        return self._hub.timers.next_at()
+
+    # --- events of the datapath -------------------------------------------------------------------
+
+    def _make_event_handlers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            Event.SessionOpened: self._session_opened,
+            Event.SessionClosed: self._session_closed,
+            Event.StreamData: self._stream_event,
+            Event.StreamReset: self._stream_event,
+            Event.StreamStopped: self._stream_event,
+            Event.TrackRestarted: lambda e: self._subscriptions.restarted(e.track, list(e.downstreams)),
+            Event.TrackMalformed: self._track_malformed,
+            Event.DownstreamEnded: lambda e: self._subscriptions.ended(e.downstream, e.streams),
+            Event.HopSilent: self._hop_silent,
+        }
+
+    def _session_opened(self, event: Event.SessionOpened) -> None:
+        link = self._upstreams.connecting_as(event.session)
+        if link is None and not event.incoming:
+            self._hub.command(Command.Close(session=event.session, code=0, reason="not wanted any more"))
+            return
+        peer = self._peers.open(event, link)
+        if peer is not None and link is not None:
+            self._upstreams.opened(link, peer)
+
+    def _session_closed(self, event: Event.SessionClosed) -> None:
+        peer = self._peers.get(event.session)
+        if peer is not None:
+            self._forget(peer, event.reason or f"closed by {event.by}")
+            return
+        link = self._upstreams.connecting_as(event.session)
+        if link is not None:
+            self._upstream_lost(link, event.reason or f"closed by {event.by}")
+
+    def _stream_event(self, event: Any) -> None:
+        peer = self._peers.get(event.session)
+        if peer is not None:
+            peer.feed(event)
+
+    def _track_malformed(self, event: Event.TrackMalformed) -> None:
+        self._subscriptions.malformed(event.track, event.session, event.alias, event.reason)
+
+    def _hop_silent(self, event: Event.HopSilent) -> None:
+        self._hub.counters["hops_silent" if event.silent else "hops_heard_again"] += 1
+
+    # --- events of MoQT sessions ------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._peers.pump(self._dispatch)
+
+    def _dispatch(self, peer: Peer, event: Any) -> None:
+        handler = self._moqt_handlers.get(type(event))
+        if handler is not None:
+            handler(peer, event)
+
+    def _make_moqt_handlers(self) -> dict[type, Callable[[Peer, Any], None]]:
+        return {
+            moqt.Established: self._established,
+            moqt.GoawayReceived: self._goaway,
+            moqt.SessionFailed: self._failed,
+            moqt.SubscribeRequested: self._subscriptions.requested,
+            moqt.PublishRequested: self._publish_requested,
+            moqt.NamespacePublished: self._discovery.announced,
+            moqt.NamespaceWithdrawn: self._request_over,
+            moqt.NamespaceSubscribed: self._discovery.subscribed,
+            moqt.UpdateRequested: self._update_requested,
+            moqt.RequestCancelled: self._request_over,
+            moqt.SubscribeAccepted: self._subscribe_accepted,
+            moqt.RequestRejected: self._request_over,
+            moqt.PublishEnded: self._request_over,
+            moqt.NamespaceAnnounced: self._discovery.answer,
+            moqt.NamespaceGone: self._discovery.answer_gone,
+            moqt.RequestGoaway: self._request_goaway,
+        }
+
+    def _established(self, peer: Peer, event: moqt.Established) -> None:
+        self._hub.cancel_timer("setup", peer.id)
+        peer.implementation = event.implementation
+        if peer.is_hop:
+            refusal = self._identify(peer, event)
+            if refusal is not None:
+                self._close(peer, *refusal)
+                return
+        peer.established = True
+        if self._hub.draining:
+            peer.moqt.goaway(timeout_ms=self.config.timing.drain_ms)
+        if peer.upstream is not None and peer.upstream.peer is peer:
+            self._upstreams.established(peer.upstream, peer)
+            self._sourcing.upstream_ready(peer.upstream)
+            self._discovery.upstream_ready(peer.upstream)
+
+    def _identify(self, peer: Peer, event: moqt.Established) -> tuple[SessionCode, str] | None:
+        """Learn a hop's node id; the refusal if it cannot be believed."""
+        node = event.options.node
+        if node is None:
+            return SessionCode.PROTOCOL_VIOLATION, "a hop must say its node id in SETUP"
+        if node.node_id == self.config.node_id:
+            return SessionCode.UNAUTHORIZED, f"both ends of this hop are {node.node_id}"
+        identity = self.config.peer_identity
+        certified = identity(peer.certificates) if identity is not None else node.node_id
+        if certified != node.node_id:
+            return SessionCode.UNAUTHORIZED, f"SETUP says {node.node_id}, the certificate says {certified}"
+        peer.node_id = node.node_id
+        return None
+
+    def _failed(self, peer: Peer, event: moqt.SessionFailed) -> None:
+        self._hub.counters["protocol_errors"] += 1
+        self._forget(peer, event.reason)
+
+    def _goaway(self, peer: Peer, event: moqt.GoawayReceived) -> None:
+        peer.going_away = True
+        link = peer.upstream
+        if link is not None and link.peer is peer:
+            self._upstreams.retire(link)
+
+    def _publish_requested(self, peer: Peer, event: moqt.PublishRequested) -> None:
+        refusal = self._publish_refusal(peer, event)
+        if refusal is not None:
+            peer.moqt.reject(event.request, *refusal)
+            return
+        track = self._tracks.by_name.get(event.name)
+        wanted = track is not None and track.source is None and track.is_watched()
+        publication = Publication(
+            session=peer.id,
+            request=event.request,
+            name=event.name,
+            alias=event.alias,
+            largest=event.largest,
+            properties=detach_route(event.track_properties)[0],
+            forward=wanted,
+        )
+        peer.roles[event.request] = publication
+        self._tracks.add_publication(publication)
+        peer.moqt.accept_publish(event.request, forward=wanted)
+        if track is not None:
+            self._sourcing.appeared(track, here=True)
+
+    def _publish_refusal(self, peer: Peer, event: moqt.PublishRequested) -> tuple[RequestCode, str] | None:
+        limit = self.config.limits.published_tracks_per_session_max
+        if self._hub.draining:
+            return RequestCode.GOING_AWAY, f"edge {self.config.node_id} is going away"
+        if any(p.session == peer.id for p in self._tracks.publications.get(event.name, ())):
+            return RequestCode.DUPLICATE_SUBSCRIPTION, "this session publishes this track already"
+        if peer.count_roles(Publication) >= limit:
+            return RequestCode.EXCESSIVE_LOAD, f"a session may publish {limit} tracks"
+        return None
+
+    def _subscribe_accepted(self, peer: Peer, event: moqt.SubscribeAccepted) -> None:
+        role = peer.roles.get(event.request)
+        if isinstance(role, Source):
+            self._sourcing.accepted(peer, role, event)
+
+    def _update_requested(self, peer: Peer, event: moqt.UpdateRequested) -> None:
+        role = peer.roles.get(event.request)
+        if isinstance(role, Downstream | Pending):
+            self._subscriptions.updated(peer, role, event)
+        elif isinstance(role, PrefixSubscriber) and event.parameters.namespace_prefix is not None:
+            reason = "the prefix cannot be changed here: cancel, and subscribe again"
+            peer.moqt.reject_update(event.request, RequestCode.NOT_SUPPORTED, reason)
+        else:
+            peer.moqt.accept_update(event.request)
+
+    def _request_goaway(self, peer: Peer, event: moqt.RequestGoaway) -> None:
+        role = peer.roles.get(event.request)
+        if isinstance(role, Source):
+            self._sourcing.moved(role)
+
+    def _request_over(self, peer: Peer, event: Any) -> None:
+        """A request ended, in whatever way: rejected, withdrawn, cancelled, or by PUBLISH_DONE."""
+        role = peer.roles.get(event.request)
+        if isinstance(role, Source):
+            self._source_over(peer, role, event)
+        elif isinstance(role, Publication):
+            peer.roles.pop(event.request, None)
+            self._sourcing.publication_ended(role, *_ending_of(event))
+        elif isinstance(role, Downstream | Pending):
+            self._subscriptions.cancelled(peer, role)
+        elif isinstance(role, Announcing):
+            self._discovery.withdrawn(peer, role, event.request)
+        elif isinstance(role, PrefixSubscriber):
+            self._discovery.unsubscribed(peer, role)
+        elif isinstance(role, Telling):
+            self._discovery.telling_ended(peer, role, event.request)
+        elif isinstance(role, PrefixQuery):
+            self._discovery.query_ended(peer, role, event.request)
+
+    def _source_over(self, peer: Peer, source: Source, event: Any) -> None:
+        if isinstance(event, moqt.RequestRejected):
+            self._sourcing.rejected(peer, source, event)
+        else:
+            peer.roles.pop(event.request, None)
+            self._sourcing.source_ended(source, *_ending_of(event))
+
+    # --- what concerns several parts --------------------------------------------------------------
+
+    def _namespace_appeared(self, peer: Peer, namespace: TrackNamespace) -> None:
+        here = not peer.is_hop and peer.upstream is None
+        for track in list(self._tracks.by_name.values()):
+            if track.source is None and track.name.namespace.starts_with(namespace):
+                self._sourcing.appeared(track, here=here)
+
+    def _upstream_is_needed(self, link: UpstreamLink) -> bool:
+        return self._sourcing.is_needed(link) or self._discovery.is_needed(link)
+
+    def _upstream_lost(self, link: UpstreamLink, reason: str) -> None:
+        self._upstreams.lost(link, reason)
+        self._sourcing.upstream_failed(link)
+
+    def _close(self, peer: Peer, code: SessionCode, reason: str) -> None:
+        """Close a session from our side, and forget it at once."""
+        self._hub.command(Command.Close(session=peer.id, code=int(code), reason=reason))
+        self._forget(peer, reason)
+
+    def _forget(self, peer: Peer, reason: str) -> None:
+        """A session is over: everything that hung on it ends or looks for something else."""
+        self._peers.forget(peer)
+        self._discovery.session_lost(peer)
+        link = peer.upstream
+        if link is not None and link.peer is peer:
+            self._upstreams.lost(link, reason)
+        self._sourcing.session_lost(peer)
+        self._subscriptions.session_lost(peer)
+
+    def _has_work(self, peer: Peer) -> bool:
+        return peer.incoming and any(isinstance(role, _ROLES_OF_WORK) for role in peer.roles.values())
+
+    # --- timers -----------------------------------------------------------------------------------
+
+    def _make_timer_handlers(self) -> dict[str, Callable[[int, int], None]]:
+        return {
+            "setup": self._setup_due,
+            "drain": self._drain_due,
+            "reconnect": lambda index, _: self._upstreams.reconnect_due(index),
+            "answer": lambda track, _: self._sourcing.answer_due(track),
+            "retry": lambda track, _: self._sourcing.retry_due(track),
+            "rendezvous": self._subscriptions.rendezvous_due,
+            "linger": lambda track, _: self._subscriptions.linger_due(track),
+            "grace": lambda track, _: self._subscriptions.grace_due(track),
+            "finish": lambda track, _: self._subscriptions.finish_due(track),
+        }
+
+    def _setup_due(self, session: int, _: int) -> None:
+        peer = self._peers.get(session)
+        if peer is not None and not peer.established:
+            self._close(peer, SessionCode.CONTROL_MESSAGE_TIMEOUT, "no SETUP")
+
+    def _drain_due(self, _first: int, _second: int) -> None:
+        for peer in list(self._peers.by_id.values()):
+            code = SessionCode.GOAWAY_TIMEOUT if self._has_work(peer) else SessionCode.NO_ERROR
+            self._close(peer, code, "the edge is going away")
+
+
+def _ending_of(event: Any) -> tuple[PublishDoneCode, str]:
+    """Status and reason of the end of an upstream subscription; a reset counts as a lost publisher."""
+    if isinstance(event, moqt.PublishEnded):
+        return event.status, event.reason
+    return PublishDoneCode.INTERNAL_ERROR, "the publisher reset the subscription"

@@ -1,0 +1,140 @@
+"""Settings of the agent: who it is, what lies upstream, and every limit by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from farcast.proto.agent.backoff import BackoffConfig
+from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.moqt.parameters import HOP_PATH_NODES_MAX, NODE_TEXT_BYTES_MAX
+
+if TYPE_CHECKING:
+    from farcast.proto._core import ClientTls
+
+TargetKind: TypeAlias = Literal["hop", "quic", "webtransport"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A MoQT server to connect to, with its name resolved.
+
+    ``remote`` is ``ip:port``; ``server_name`` is verified in its certificate; ``authority`` and
+    ``path`` go into SETUP (raw QUIC) or into CONNECT (WebTransport).
+    """
+
+    kind: TargetKind
+    remote: str
+    server_name: str
+    tls: ClientTls
+    authority: str = ""
+    path: str = "/"
+    drafts: tuple[int, ...] = (18, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where tracks and namespaces under ``prefix`` come from when no publisher is here."""
+
+    prefix: TrackNamespace
+    target: Target
+
+    @property
+    def name(self) -> str:
+        """For people: kind and address."""
+        return f"{self.target.kind}://{self.target.remote}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """Departures from the drafts that make known clients work; each can be switched off."""
+
+    whole_group_for_moq_net: bool = True
+    """``@moq/net`` asks for Largest Object and then insists on object 0 of a group: a client that
+    offers a ``moq-lite`` protocol gets the running group from its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLimits:
+    """Bounds on what peers can make the agent hold."""
+
+    sessions_max: int = 20_000
+    subscriptions_max: int = 100_000
+    subscriptions_per_session_max: int = 512
+    pending_per_track_max: int = 20_000
+    tracks_max: int = 10_000
+    published_tracks_per_session_max: int = 512
+    namespaces_max: int = 20_000
+    namespaces_per_session_max: int = 4_096
+    prefixes_per_session_max: int = 64
+    hop_path_max: int = HOP_PATH_NODES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class TrackTiming:
+    """How long the agent waits for what, milliseconds."""
+
+    publisher_grace_ms: int = 10_000
+    """Viewers of a lost publisher are kept this long."""
+    track_linger_ms: int = 2_000
+    """An upstream subscription without viewers is kept this long."""
+    rendezvous_ms_max: int = 60_000
+    """Longest wait for a publisher that a SUBSCRIBE can ask for."""
+    rendezvous_retry_ms: int = 250
+    """While somebody waits, a publisher that did not know the track is asked again this often."""
+    subscribe_ms_max: int = 5_000
+    """An upstream that has not answered a SUBSCRIBE by then counts as refusing."""
+    late_stream_ms: int = 500
+    """Data streams may arrive this long after the PUBLISH_DONE that ends their track."""
+    setup_ms_max: int = 10_000
+    """A session without SETUP is closed after this."""
+    drain_ms: int = 10_000
+    """GOAWAY gives peers this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLimits:
+    """Per track and per viewer bounds handed to the datapath."""
+
+    cache_bytes_max: int = 64 << 20
+    cache_ms_max: int = 10_000
+    cache_groups_max: int = 64
+    queue_bytes_max: int = 8 << 20
+    queue_ms_max: int = 2_000
+
+
+PeerIdentity: TypeAlias = Callable[[Sequence[bytes]], str | None]
+"""Node id that a certificate chain (DER, leaf first) vouches for, or ``None``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Everything the agent is told at its start.
+
+    ``seed`` spreads reconnects and makes track incarnations of two runs differ: the shell draws it.
+    ``peer_identity`` reads a hop's certificate; without it the node id in a hop's SETUP is believed.
+    """
+
+    node_id: str
+    region: str = ""
+    upstreams: tuple[Upstream, ...] = ()
+    seed: int = 0
+    quirks: Quirks = field(default_factory=Quirks)
+    limits: AgentLimits = field(default_factory=AgentLimits)
+    timing: TrackTiming = field(default_factory=TrackTiming)
+    media: MediaLimits = field(default_factory=MediaLimits)
+    backoff: BackoffConfig = field(default_factory=BackoffConfig)
+    peer_identity: PeerIdentity | None = None
+
+    def __post_init__(self) -> None:
+        check_node_text("node id", self.node_id)
+        check_node_text("region", self.region or "-")
+
+
+def check_node_text(what: str, text: str) -> None:
+    """Raise ``ValueError`` for a node id or region that cannot be told to other edges."""
+    if not text or not text.isprintable():
+        raise ValueError(f"{what} {text!r} must consist of printable characters")
+    if len(text.encode()) > NODE_TEXT_BYTES_MAX:
+        raise ValueError(f"{what} {text!r} is longer than {NODE_TEXT_BYTES_MAX} bytes")

@@ -1,0 +1,465 @@
+"""Where each track comes from: one upstream subscription per track, however many viewers.
+
+Candidates in this order: a session that PUBLISHed the track; a publisher here that announced its
+namespace (longest prefix, then oldest); the configured upstreams (longest prefix). The next one is
+asked when one refuses. Nothing is ever asked twice at a time for a track: at most one source is live,
+and at most one candidate is being asked to replace it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from farcast.proto._core import Command
+from farcast.proto.agent.downstream import cache_limits
+from farcast.proto.agent.routes import detach_route, obstacle_in_path
+from farcast.proto.agent.tracks import Publication, Source, SourceKey, Track
+from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
+from farcast.proto.moqt.parameters import Parameters
+from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, find_integer
+
+if TYPE_CHECKING:
+    from farcast.proto.agent.hub import Hub
+    from farcast.proto.agent.namespaces import NamespaceTable
+    from farcast.proto.agent.sessions import Peer, PeerTable
+    from farcast.proto.agent.tracks import TrackTable
+    from farcast.proto.agent.upstreams import UpstreamLink, Upstreams
+    from farcast.proto.moqt import events as moqt
+
+PRIORITY_DEFAULT = 128
+RETRY_MS_MAX = 2_000
+
+ENDED = frozenset(
+    {
+        PublishDoneCode.TRACK_ENDED,
+        PublishDoneCode.SUBSCRIPTION_ENDED,
+        PublishDoneCode.UNAUTHORIZED,
+        PublishDoneCode.MALFORMED_TRACK,
+    }
+)
+"""PUBLISH_DONE codes after which the track is over; after any other its publisher counts as lost."""
+
+
+class Sourcing:
+    """Finds, asks, binds and releases the sources of tracks.
+
+    Calls back ``live(track)`` when subscribers can be answered, ``failed(track, code, reason, retry_ms)``
+    when nobody has the track, ``over(track, status, reason, after_ms)`` when it has ended.
+    """
+
+    def __init__(
+        self, hub: Hub, peers: PeerTable, tracks: TrackTable, namespaces: NamespaceTable, upstreams: Upstreams
+    ) -> None:
+        self._hub = hub
+        self._peers = peers
+        self._tracks = tracks
+        self._namespaces = namespaces
+        self._upstreams = upstreams
+        self.live: Callable[[Track], None]
+        self.failed: Callable[[Track, RequestCode, str, int | None], None]
+        self.over: Callable[[Track, PublishDoneCode, str, int], None]
+
+    # --- looking for a source ---------------------------------------------------------------------
+
+    def seek(self, track: Track) -> None:
+        """Ask the first candidate that was not tried, unless one is being asked."""
+        self._hub.cancel_timer("retry", track.id)
+        if track.candidate is None and not track.retired:
+            self._ask_next(track, RequestCode.DOES_NOT_EXIST, "nobody here publishes this track", None)
+
+    def seek_again(self, track: Track) -> None:
+        """As ``seek``, and ask those again that refused before."""
+        track.tried.clear()
+        self.seek(track)
+
+    def appeared(self, track: Track, *, here: bool) -> None:
+        """A publisher has come, ``here`` or somewhere upstream: ask it, if the track has no source."""
+        if track.source is not None or track.retired:
+            return
+        if here and track.candidate is not None and track.candidate.key[0] == "upstream":
+            self._drop_candidate(track)
+        track.retries = 0
+        self.seek_again(track)
+
+    def _ask_next(self, track: Track, code: RequestCode, reason: str, retry_ms: int | None) -> None:
+        for key in self._keys(track):
+            if key not in track.tried and self._ask(track, key):
+                return
+        if track.source is None:
+            self.failed(track, code, reason, retry_ms)
+
+    def _keys(self, track: Track) -> Iterator[SourceKey]:
+        for publication in self._tracks.publications.get(track.name, ()):
+            yield "publication", publication.session
+        for announcement in self._namespaces.announcers(track.name.namespace):
+            peer = self._peers.get(announcement.session)
+            if peer is not None and not peer.is_hop and peer.upstream is None and not peer.going_away:
+                yield "announcer", peer.id
+        asking = self._nodes_asking(track)
+        for link in self._upstreams.candidates(track.name.namespace):
+            if link.node_id is None or link.node_id not in asking:
+                yield "upstream", link.index
+
+    def _ask(self, track: Track, key: SourceKey) -> bool:
+        """Start with one candidate; false where it is not there any more."""
+        kind, number = key
+        if kind == "publication":
+            return self._take_publication(track, number)
+        source = Source(track, key)
+        if kind == "upstream":
+            link = self._upstreams.links[number]
+            self._become_candidate(track, source)
+            if link.ready is not None:
+                self._subscribe(source, link.ready)
+            else:
+                self._upstreams.ensure(link)
+            return True
+        peer = self._peers.get(number)
+        if peer is None or not peer.established:
+            return False
+        self._become_candidate(track, source)
+        self._subscribe(source, peer)
+        return True
+
+    def mutual_wait(self, track: Track, path: tuple[str, ...]) -> str | None:
+        """Why a subscriber must not wait: the edge we are asking is asking us. One of the two has to give
+        in, so that the other can go on to its next source: the one with the greater node id does."""
+        candidate = track.candidate
+        if candidate is None or candidate.key[0] != "upstream":
+            return None
+        node_id = self._upstreams.links[candidate.key[1]].node_id
+        if node_id is None or node_id not in path or self._hub.config.node_id < node_id:
+            return None
+        return f"circle: {self._hub.config.node_id} is asking {node_id} for the track"
+
+    def _become_candidate(self, track: Track, source: Source) -> None:
+        track.candidate = source
+        wait_ms = self._hub.config.timing.subscribe_ms_max
+        rendezvous_us = self._rendezvous_until(track)
+        if source.key[0] == "upstream" and rendezvous_us is not None:
+            source.rendezvous = True
+            wait_ms += max(0, rendezvous_us - self._hub.now_us) // 1_000
+        self._hub.set_timer("answer", track.id, after_ms=wait_ms)
+
+    def _subscribe(self, source: Source, peer: Peer) -> None:
+        track = source.track
+        parameters = Parameters()
+        if peer.is_hop:
+            parameters = parameters.with_(hop_path=self._hop_path(track))
+        until_us = self._rendezvous_until(track)
+        if source.rendezvous and until_us is not None and peer.draft >= 18:
+            wait_ms = max(0, until_us - self._hub.now_us) // 1_000
+            parameters = parameters.with_(rendezvous_timeout_ms=wait_ms)
+        source.session = peer.id
+        source.request = peer.moqt.subscribe(track.name, forward=True, parameters=parameters)
+        peer.roles[source.request] = source
+        self._hub.counters["upstream_subscribes"] += 1
+
+    def _hop_path(self, track: Track) -> tuple[str, ...]:
+        """The way of the first subscriber that came over a hop, and ourselves."""
+        ways = [p.hop_path for p in track.waiting.values()] + [d.hop_path for d in track.active_downstreams()]
+        way = next((way for way in ways if way), ())
+        return (*way, self._hub.config.node_id)
+
+    def _nodes_asking(self, track: Track) -> set[str]:
+        ways = [p.hop_path for p in track.waiting.values()] + [d.hop_path for d in track.active_downstreams()]
+        return {node for way in ways for node in way}
+
+    def _rendezvous_until(self, track: Track) -> int | None:
+        untils = [p.rendezvous_until_us for p in track.waiting.values() if p.rendezvous_until_us is not None]
+        return max(untils, default=None)
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def accepted(self, peer: Peer, source: Source, event: moqt.SubscribeAccepted) -> None:
+        """SUBSCRIBE_OK."""
+        track = source.track
+        properties, route = detach_route(event.track_properties)
+        obstacle = obstacle_in_path(route.nodes, self._hub.config.node_id)
+        if obstacle is not None:
+            self._cancel(source)
+            self._refused(track, source, RequestCode.DOES_NOT_EXIST, obstacle, None)
+            return
+        source.alias = event.alias
+        source.route = route.nodes if peer.is_hop else ()
+        source.incarnation = route.incarnation if peer.is_hop else self._incarnation(peer.id)
+        restart_allowed = self._may_restart(track, source, event)
+        track.properties = properties
+        if event.largest is not None:
+            before = None if restart_allowed else track.reported
+            track.reported = max(event.largest, before or event.largest)
+        self._adopt(track, source, restart_allowed)
+
+    def rejected(self, peer: Peer, source: Source, event: moqt.RequestRejected) -> None:
+        """REQUEST_ERROR, or a refusal by our own session engine."""
+        peer.roles.pop(event.request, None)
+        if source is source.track.candidate:
+            self._refused(source.track, source, event.code, event.reason, event.retry_ms)
+
+    def ended(self, peer: Peer, source: Source, event: moqt.PublishEnded) -> None:
+        """PUBLISH_DONE of a source."""
+        peer.roles.pop(event.request, None)
+        self.source_ended(source, event.status, event.reason)
+
+    def source_ended(self, source: Source, status: PublishDoneCode, reason: str) -> None:
+        """The publisher ended the subscription: the track is over, or has lost this source."""
+        track = source.track
+        if source is track.candidate:
+            self._refused(track, source, RequestCode.DOES_NOT_EXIST, reason or "the publisher ended it", None)
+        elif source is track.source and status in ENDED:
+            track.source = None
+            self.over(track, status, reason, self._hub.config.timing.late_stream_ms)
+        elif source is track.source:
+            self._lost(track)
+
+    def cancelled(self, peer: Peer, source: Source, request: int) -> None:
+        """The peer reset the request's stream."""
+        peer.roles.pop(request, None)
+        self.source_ended(source, PublishDoneCode.INTERNAL_ERROR, "the publisher reset the subscription")
+
+    def moved(self, source: Source) -> None:
+        """GOAWAY for one request: make it again beside the old one, which ends when the new one stands."""
+        track = source.track
+        if source is track.source and track.candidate is None:
+            self._ask(track, source.key)
+
+    def answer_due(self, track_id: int) -> None:
+        """A candidate has not answered in time."""
+        track = self._tracks.by_id.get(track_id)
+        if track is None or track.candidate is None:
+            return
+        source = track.candidate
+        self._cancel(source)
+        reason = self._why_no_answer(source)
+        self._refused(track, source, RequestCode.TIMEOUT, reason, None)
+
+    def retry_due(self, track_id: int) -> None:
+        """Ask all candidates once more, for those who are willing to wait."""
+        track = self._tracks.by_id.get(track_id)
+        if track is not None and track.source is None:
+            self.seek_again(track)
+
+    def retry_later(self, track: Track) -> None:
+        """Nobody has the track now; ask again soon, then less often."""
+        first_ms = self._hub.config.timing.rendezvous_retry_ms
+        self._hub.set_timer("retry", track.id, after_ms=min(first_ms << min(track.retries, 8), RETRY_MS_MAX))
+        track.retries += 1
+
+    def _why_no_answer(self, source: Source) -> str:
+        if source.key[0] != "upstream":
+            return "the publisher did not answer"
+        link = self._upstreams.links[source.key[1]]
+        if source.session is None:
+            return f"upstream {link.config.name} is not reachable: {link.last_error or 'no answer'}"
+        return f"upstream {link.config.name} did not answer"
+
+    def _refused(
+        self, track: Track, source: Source, code: RequestCode, reason: str, retry_ms: int | None
+    ) -> None:
+        track.candidate = None
+        self._hub.cancel_timer("answer", track.id)
+        track.tried.add(source.key)
+        self._ask_next(track, code, reason, retry_ms)
+
+    # --- binding ----------------------------------------------------------------------------------
+
+    def _take_publication(self, track: Track, session: int) -> bool:
+        known = self._tracks.publications.get(track.name, ())
+        publication = next((p for p in known if p.session == session), None)
+        peer = self._peers.get(session)
+        if publication is None or peer is None or peer.going_away:
+            return False
+        source = Source(track, ("publication", session), session, publication.request, publication.alias)
+        source.publication = publication
+        source.incarnation = self._incarnation(session)
+        track.properties = publication.properties
+        track.reported = publication.largest
+        self._set_forward(publication, peer, True)
+        self._adopt(track, source, restart_allowed=track.held)
+        return True
+
+    def _set_forward(self, publication: Publication, peer: Peer, forward: bool) -> None:
+        if publication.forward != forward:
+            publication.forward = forward
+            peer.moqt.update(publication.request, forward=forward)
+
+    def _incarnation(self, session: int) -> str:
+        """Of a track whose publisher is on this session of ours."""
+        return f"{self._hub.config.seed:x}.{session}"
+
+    def _may_restart(self, track: Track, source: Source, event: moqt.SubscribeAccepted) -> bool:
+        """Whether the group numbers of a new source may have started over."""
+        if not track.held:
+            return False
+        if source.key[0] == "announcer":
+            return True
+        if source.incarnation and track.incarnation and source.key[0] == "upstream" and source.route:
+            return source.incarnation != track.incarnation
+        arrived = track.largest.get()
+        return arrived is not None and (event.largest is None or event.largest < arrived)
+
+    def _adopt(self, track: Track, source: Source, restart_allowed: bool) -> None:
+        """The source is the track's from now on; the one before is let go after the new one is bound."""
+        old = track.source
+        track.candidate = None
+        for kind in ("answer", "retry", "grace"):
+            self._hub.cancel_timer(kind, track.id)
+        self._bind(track, source, restart_allowed)
+        track.source = source
+        track.incarnation = source.incarnation
+        track.tried.clear()
+        track.retries = 0
+        if old is not None and old is not source:
+            self._release(old)
+        self.live(track)
+
+    def _bind(self, track: Track, source: Source, restart_allowed: bool) -> None:
+        assert source.session is not None
+        assert source.alias is not None
+        if not track.held:
+            track.held = True
+            self._hub.command(Command.AddTrack(track.id, track.largest, cache_limits(self._hub.config.media)))
+        before = track.bound
+        if self._tracks.bound_to(source.session, source.alias) is not None:
+            self._unbind_key((source.session, source.alias))
+        self._tracks.bind(source.session, source.alias, track)
+        priority = find_integer(track.properties, DEFAULT_PUBLISHER_PRIORITY)
+        self._hub.command(
+            Command.BindUpstream(
+                session=source.session,
+                alias=source.alias,
+                track=track.id,
+                default_priority=PRIORITY_DEFAULT if priority is None else min(priority, 255),
+                restart_allowed=restart_allowed,
+            )
+        )
+        if before is not None and before != track.bound:
+            self._unbind_key(before)
+
+    def restarted(self, track: Track) -> None:
+        """The numbers of the track started over: where its publisher is here, this is a new incarnation."""
+        source = track.source
+        track.reported = None
+        if source is not None and not source.route and source.session is not None:
+            serial = self._hub.counters["track_restarts"]
+            track.incarnation = source.incarnation = f"{self._incarnation(source.session)}.{serial}"
+
+    def unbind(self, track: Track) -> None:
+        """Objects of the track's alias are no longer wanted."""
+        if track.bound is not None:
+            self._unbind_key(track.bound)
+
+    def _unbind_key(self, binding: tuple[int, int]) -> None:
+        self._tracks.unbind(*binding)
+        self._hub.command(Command.UnbindUpstream(session=binding[0], alias=binding[1]))
+
+    # --- letting go -------------------------------------------------------------------------------
+
+    def release(self, track: Track) -> None:
+        """End whatever the track has or asks for upstream."""
+        self._drop_candidate(track)
+        self._hub.cancel_timer("retry", track.id)
+        source, track.source = track.source, None
+        self.unbind(track)
+        if source is not None:
+            self._release(source)
+
+    def _drop_candidate(self, track: Track) -> None:
+        candidate, track.candidate = track.candidate, None
+        self._hub.cancel_timer("answer", track.id)
+        if candidate is not None:
+            self._cancel(candidate)
+
+    def _release(self, source: Source) -> None:
+        """A publication only falls silent; any other subscription ends."""
+        peer = self._peers.get(source.session)
+        if source.publication is None:
+            self._cancel(source)
+        elif peer is not None and source.publication in self._tracks.publications.get(source.track.name, ()):
+            self._set_forward(source.publication, peer, False)
+
+    def _cancel(self, source: Source) -> None:
+        peer = self._peers.get(source.session)
+        request = source.request
+        if peer is not None and request is not None and peer.roles.pop(request, None) is not None:
+            peer.moqt.cancel(request)
+            self._hub.counters["upstream_cancels"] += 1
+
+    def _lost(self, track: Track) -> None:
+        """The source is gone without the track being over: viewers stay for the grace time."""
+        track.source = None
+        self._hub.counters["sources_lost"] += 1
+        if not track.is_watched():
+            self.over(track, PublishDoneCode.TRACK_ENDED, "the publisher is gone", 0)
+            return
+        if track.active_downstreams():
+            self._hub.set_timer("grace", track.id, after_ms=self._hub.config.timing.publisher_grace_ms)
+        self.seek_again(track)
+
+    # --- sessions and upstreams -------------------------------------------------------------------
+
+    def publication_ended(self, publication: Publication, status: PublishDoneCode, reason: str) -> None:
+        """A PUBLISH is over."""
+        self._tracks.remove_publication(publication)
+        track = self._tracks.by_name.get(publication.name)
+        if track is not None and track.source is not None and track.source.publication is publication:
+            self.source_ended(track.source, status, reason)
+
+    def session_lost(self, peer: Peer) -> None:
+        """A session closed with the sources that were on it. Call after its announcements are gone."""
+        for alias in list(self._tracks.bindings.get(peer.id, ())):
+            self._tracks.unbind(peer.id, alias)
+        for role in list(peer.roles.values()):
+            if isinstance(role, Publication):
+                self.publication_ended(role, PublishDoneCode.INTERNAL_ERROR, "the publisher's session closed")
+            elif isinstance(role, Source) and role is role.track.candidate:
+                self._candidate_lost(role.track, role)
+            elif isinstance(role, Source) and role is role.track.source:
+                self._lost(role.track)
+
+    def _candidate_lost(self, track: Track, candidate: Source) -> None:
+        if candidate.key[0] != "upstream":
+            self._refused(track, candidate, RequestCode.DOES_NOT_EXIST, "the publisher went away", None)
+            return
+        candidate.session = candidate.request = None
+        self.upstream_failed(self._upstreams.links[candidate.key[1]])
+
+    def upstream_ready(self, link: UpstreamLink) -> None:
+        """An upstream is connected: subscribe what waits for it, and move what its last session had."""
+        peer = link.ready
+        if peer is None:
+            return
+        key: SourceKey = ("upstream", link.index)
+        for track in list(self._tracks.by_id.values()):
+            candidate, source = track.candidate, track.source
+            if candidate is not None and candidate.key == key and candidate.session is None:
+                self._ask_if_no_circle(track, candidate, peer)
+            elif candidate is None and source is not None and source.key == key and source.session != peer.id:
+                self._ask(track, key)
+
+    def _ask_if_no_circle(self, track: Track, candidate: Source, peer: Peer) -> None:
+        if peer.node_id is not None and peer.node_id in self._nodes_asking(track):
+            reason = f"circle: {peer.node_id} is both upstream and asking"
+            self._refused(track, candidate, RequestCode.DOES_NOT_EXIST, reason, None)
+        else:
+            self._subscribe(candidate, peer)
+
+    def upstream_failed(self, link: UpstreamLink) -> None:
+        """No connection to an upstream now: those who wait for it go to the next one, if there is any."""
+        key: SourceKey = ("upstream", link.index)
+        for track in list(self._tracks.by_id.values()):
+            candidate = track.candidate
+            if candidate is None or candidate.key != key or candidate.session is not None:
+                continue
+            others = [other for other in self._keys(track) if other != key and other not in track.tried]
+            if others:
+                track.candidate = None
+                track.tried.add(key)
+                self._ask_next(track, RequestCode.TIMEOUT, link.last_error, None)
+
+    def is_needed(self, link: UpstreamLink) -> bool:
+        """Whether a track has or wants this upstream."""
+        key: SourceKey = ("upstream", link.index)
+        tracks = self._tracks.by_id.values()
+        return any(s is not None and s.key == key for t in tracks for s in (t.candidate, t.source))

@@ -1,0 +1,372 @@
+"""A publisher: announces a namespace, serves SUBSCRIBEs from its own tracks, survives reconnects.
+
+Tracks live in the datapath of this client; their objects are put there once with `publish`, whoever
+is subscribed. A late joiner gets the running group from the datapath's cache, and so a catalog that
+was published long ago.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from farcast.proto._core import Command, Event, LargestCell
+from farcast.proto.agent.config import MediaLimits
+from farcast.proto.agent.downstream import (
+    STREAM_CANCELLED,
+    add_downstream,
+    cache_limits,
+    effective_group_order,
+    update_downstream,
+)
+from farcast.proto.agent.filters import is_over, start_location
+from farcast.proto.agent.timers import Timers
+from farcast.proto.client.connection import Connection, ConnectionConfig, GaveUp, Lost, Opened
+from farcast.proto.client.events import (
+    Connected,
+    Disconnected,
+    NamespaceAccepted,
+    PublisherEvent,
+    Refused,
+    Subscribed,
+    Unsubscribed,
+)
+from farcast.proto.moqt import events as moqt
+from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
+from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.moqt.values import Location
+from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, Properties, Property
+
+SUBSCRIPTIONS_MAX = 1_024
+TRACKS_MAX = 1_024
+ANNOUNCE_RETRY_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherConfig:
+    """What to publish where. ``first_id``: first track and downstream id in the datapath."""
+
+    connection: ConnectionConfig
+    namespace: TrackNamespace
+    media: MediaLimits = field(default_factory=MediaLimits)
+    first_id: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class _Track:
+    id: int
+    name: bytes
+    properties: Properties
+    priority: int
+    largest: LargestCell
+    ended: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Downstream:
+    id: int
+    request: int
+    track: _Track
+    session: int
+    ending: bool = False
+
+
+class Publisher:
+    """Sans-IO engine of a publishing client. ``now_us`` is any monotonic clock in microseconds."""
+
+    def __init__(self, config: PublisherConfig) -> None:
+        self._config = config
+        self._commands: deque[Command] = deque()
+        self._events: deque[PublisherEvent] = deque()
+        self._timers: Timers[str] = Timers()
+        self._connection = Connection(config.connection, self._commands)
+        self._tracks: dict[bytes, _Track] = {}
+        self._downstreams: dict[int, _Downstream] = {}
+        self._requests: dict[tuple[int, int], _Downstream] = {}
+        self._announcement: int | None = None
+        self._next_id = config.first_id
+        self._next_alias = 1
+        self._now_us = 0
+        self._handlers = self._make_handlers()
+
+    # --- getters ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """``new``, ``connecting``, ``established``, ``waiting``, ``refused`` or ``closed``."""
+        return self._connection.state
+
+    @property
+    def tracks(self) -> list[bytes]:
+        """Names of the tracks."""
+        return list(self._tracks)
+
+    def subscriptions(self, track: bytes) -> int:
+        """How many subscriptions a track has."""
+        return sum(d.track.name == track and not d.ending for d in self._downstreams.values())
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def start(self, now_us: int) -> None:
+        """Connect and announce the namespace."""
+        self._connection.start(now_us)
+
+    def add_track(self, name: bytes, *, priority: int = 128, properties: Properties = ()) -> None:
+        """Begin a track. ``priority``: of its objects unless `publish` says otherwise, 0 is first."""
+        if name in self._tracks:
+            raise ValueError(f"track {name!r} exists already")
+        if len(self._tracks) >= TRACKS_MAX:
+            raise ValueError(f"a publisher has at most {TRACKS_MAX} tracks")
+        track_properties = (Property(DEFAULT_PUBLISHER_PRIORITY, priority), *properties)
+        track = _Track(self._new_id(), name, track_properties, priority, LargestCell())
+        self._tracks[name] = track
+        cache = cache_limits(self._config.media)
+        self._commands.append(Command.AddTrack(track=track.id, cache=cache, largest=track.largest))
+
+    def publish(
+        self,
+        track: bytes,
+        group: int,
+        object: int,
+        payload: bytes,
+        *,
+        subgroup: int = 0,
+        properties: bytes = b"",
+        priority: int | None = None,
+        status: int = 0,
+        end_of_subgroup: bool = False,
+        end_of_group: bool = False,
+    ) -> None:
+        """Publish one object. ``properties`` as `farcast.proto.properties.encode_properties` makes them."""
+        known = self._tracks[track]
+        self._commands.append(
+            Command.Publish(
+                track=known.id,
+                group=group,
+                subgroup=subgroup,
+                object=object,
+                priority=known.priority if priority is None else priority,
+                status=status,
+                properties=properties,
+                payload=payload,
+                end_of_subgroup=end_of_subgroup or end_of_group,
+                end_of_group=end_of_group,
+            )
+        )
+
+    def end_track(self, track: bytes) -> None:
+        """Nothing follows on a track: its subscribers get what there is, then PUBLISH_DONE."""
+        known = self._tracks[track]
+        known.ended = True
+        for downstream in list(self._downstreams.values()):
+            if downstream.track is known and not downstream.ending:
+                downstream.ending = True
+                self._commands.append(Command.FinishDownstream(downstream=downstream.id))
+
+    def close(self, now_us: int, reason: str = "") -> None:
+        """Withdraw the namespace and end the session."""
+        self._now_us = now_us
+        session = self._connection.moqt
+        if session is not None and self._announcement is not None:
+            session.unpublish_namespace(self._announcement)
+        self._connection.close(now_us, reason)
+        for downstream in list(self._downstreams.values()):
+            self._forget(downstream)
+
+    # --- input ------------------------------------------------------------------------------------
+
+    def handle_event(self, event: Event, now_us: int) -> None:
+        """Something happened in the datapath."""
+        self._now_us = now_us
+        if isinstance(event, Event.DownstreamEnded):
+            self._downstream_ended(event.downstream, event.streams)
+        else:
+            self._connection.handle_event(event, now_us)
+        self._process()
+
+    def handle_timeout(self, now_us: int) -> None:
+        """The time of `poll_timeout` has come."""
+        self._now_us = now_us
+        self._connection.handle_timeout(now_us)
+        if self._timers.pop_due(now_us) is not None:
+            self._announce()
+        self._process()
+
+    # --- output -----------------------------------------------------------------------------------
+
+    def poll_command(self) -> Command | None:
+        """The next command to the datapath."""
+        return self._commands.popleft() if self._commands else None
+
+    def poll_event(self) -> PublisherEvent | None:
+        """The next thing to tell the application."""
+        return self._events.popleft() if self._events else None
+
+    def poll_timeout(self) -> int | None:
+        """When `handle_timeout` is to be called, microseconds."""
+        times = [t for t in (self._connection.poll_timeout(), self._timers.next_at()) if t is not None]
+        return min(times, default=None)
+
+    # --- the session ------------------------------------------------------------------------------
+
+    def _make_handlers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            Opened: self._opened,
+            Lost: self._lost,
+            GaveUp: lambda notice: self._events.append(Refused(notice.reason, final=True)),
+            moqt.RequestAccepted: self._request_accepted,
+            moqt.RequestRejected: self._request_rejected,
+            moqt.SubscribeRequested: self._subscribe_requested,
+            moqt.UpdateRequested: self._update_requested,
+            moqt.RequestCancelled: self._request_cancelled,
+            moqt.NamespaceSubscribed: self._namespace_subscribed,
+            moqt.NamespacePublished: self._uninterested,
+            moqt.PublishRequested: self._uninterested,
+        }
+
+    def _process(self) -> None:
+        while (notice := self._connection.poll_notice()) is not None:
+            handler = self._handlers.get(type(notice))
+            if handler is not None:
+                handler(notice)
+        self._connection.flush()
+
+    def _opened(self, notice: Opened) -> None:
+        self._events.append(Connected(notice.transport, notice.draft))
+        self._announce()
+
+    def _lost(self, notice: Lost) -> None:
+        self._announcement = None
+        self._timers.cancel("announce")
+        self._events.append(Disconnected(notice.reason))
+        for downstream in list(self._downstreams.values()):
+            if downstream.session != self._connection.session_id:
+                self._forget(downstream)
+
+    def _announce(self) -> None:
+        session = self._connection.moqt
+        if session is not None:
+            self._announcement = session.publish_namespace(self._config.namespace)
+            self._connection.flush()
+
+    def _request_accepted(self, event: moqt.RequestAccepted) -> None:
+        if event.request == self._announcement:
+            self._events.append(NamespaceAccepted(self._config.namespace))
+
+    def _request_rejected(self, event: moqt.RequestRejected) -> None:
+        if event.request != self._announcement:
+            return
+        self._announcement = None
+        final = event.retry_ms is None
+        reason = f"namespace {self._config.namespace.path()} refused: {event.reason or event.code.name}"
+        self._events.append(Refused(reason, final))
+        if not final:
+            wait_ms = max(event.retry_ms or 0, ANNOUNCE_RETRY_MS)
+            self._timers.set("announce", self._now_us + wait_ms * 1_000)
+
+    def _namespace_subscribed(self, event: moqt.NamespaceSubscribed) -> None:
+        """A server that asks gets the namespace a second time, as an answer."""
+        session = self._connection.moqt
+        if session is None:
+            return
+        session.accept(event.request)
+        if self._config.namespace.starts_with(event.prefix):
+            session.announce_to(event.request, self._config.namespace)
+
+    def _uninterested(self, event: moqt.NamespacePublished | moqt.PublishRequested) -> None:
+        self._reject(event.request, RequestCode.UNINTERESTED, "this client only publishes")
+
+    def _reject(self, request: int, code: RequestCode, reason: str) -> None:
+        session = self._connection.moqt
+        if session is not None:
+            session.reject(request, code, reason)
+
+    # --- subscriptions ----------------------------------------------------------------------------
+
+    def _subscribe_requested(self, event: moqt.SubscribeRequested) -> None:
+        track = self._tracks.get(event.name.name) if event.name.namespace == self._config.namespace else None
+        if track is None or track.ended:
+            self._reject(event.request, RequestCode.DOES_NOT_EXIST, "no such track")
+        elif len(self._downstreams) >= SUBSCRIPTIONS_MAX:
+            self._reject(event.request, RequestCode.EXCESSIVE_LOAD, "too many subscriptions")
+        else:
+            self._serve(event, track)
+
+    def _serve(self, event: moqt.SubscribeRequested, track: _Track) -> None:
+        session, session_id = self._connection.moqt, self._connection.session_id
+        if session is None or session_id is None:
+            return
+        location = track.largest.get()
+        largest = Location(*location) if location is not None else None
+        if is_over(event.filter, largest):
+            self._reject(event.request, RequestCode.INVALID_RANGE, "the range is over")
+            return
+        alias = self._next_alias
+        self._next_alias += 1
+        session.accept_subscribe(event.request, alias, largest=largest, track_properties=track.properties)
+        self._connection.flush()
+        downstream = _Downstream(self._new_id(), event.request, track, session_id)
+        self._downstreams[downstream.id] = downstream
+        self._requests[session_id, event.request] = downstream
+        self._commands.append(
+            add_downstream(
+                downstream.id,
+                session=session_id,
+                alias=alias,
+                track=track.id,
+                start=start_location(event.filter, largest),
+                filter=event.filter,
+                priority=event.priority,
+                group_order=effective_group_order(event.group_order, track.properties),
+                forward=event.forward,
+                media=self._config.media,
+            )
+        )
+        self._events.append(Subscribed(track.name, self.subscriptions(track.name)))
+
+    def _update_requested(self, event: moqt.UpdateRequested) -> None:
+        session, downstream = self._connection.moqt, self._request(event.request)
+        if session is None:
+            return
+        largest: Location | None = None
+        if downstream is not None:
+            location = downstream.track.largest.get()
+            largest = Location(*location) if location is not None else None
+            start = start_location(event.filter, largest) if event.filter is not None else None
+            self._commands.append(update_downstream(downstream.id, event, start))
+        session.accept_update(event.request, largest=largest)
+
+    def _request_cancelled(self, event: moqt.RequestCancelled) -> None:
+        if event.request == self._announcement:
+            self._announcement = None
+            self._events.append(Refused(f"namespace {self._config.namespace.path()} revoked", final=True))
+            return
+        downstream = self._request(event.request)
+        if downstream is not None:
+            self._commands.append(Command.RemoveDownstream(downstream=downstream.id, code=STREAM_CANCELLED))
+            self._forget(downstream)
+
+    def _downstream_ended(self, downstream_id: int, streams: int) -> None:
+        downstream = self._downstreams.get(downstream_id)
+        if downstream is None:
+            return
+        session = self._connection.moqt
+        if session is not None and self._connection.session_id == downstream.session:
+            status = PublishDoneCode.TRACK_ENDED if downstream.ending else PublishDoneCode.SUBSCRIPTION_ENDED
+            session.publish_done(downstream.request, status, stream_count=streams)
+        self._forget(downstream)
+
+    def _request(self, request: int) -> _Downstream | None:
+        return self._requests.get((self._connection.session_id or 0, request))
+
+    def _forget(self, downstream: _Downstream) -> None:
+        self._downstreams.pop(downstream.id, None)
+        self._requests.pop((downstream.session, downstream.request), None)
+        name = downstream.track.name
+        self._events.append(Unsubscribed(name, self.subscriptions(name)))
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
