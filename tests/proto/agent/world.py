@@ -85,8 +85,13 @@ class Host:
         wire = self.wires[session]
         for host, number in wire.ends.items():
             self.world.post(host, Event.SessionClosed(session=number, by="timeout", code=0, reason="gone"))
-            host.wires.pop(number, None)
+            host.forget(number)
         wire.open = False
+
+    def forget(self, session: int) -> None:
+        """A session is over; what was bound to it is not any more."""
+        self.wires.pop(session, None)
+        self.bindings = {key: bound for key, bound in self.bindings.items() if key[0] != session}
 
     def count(self, kind: type) -> int:
         """How many commands of a kind this host's engine has given."""
@@ -136,12 +141,13 @@ class Host:
             self.world.post(host, opened)
 
     def close(self, command: Any) -> None:
-        wire = self.wires.pop(command.session, None)
+        wire = self.wires.get(command.session)
+        self.forget(command.session)
         if wire is None or not wire.open:
             return
         wire.open = False
         other = wire.other(self)
-        other.wires.pop(wire.ends[other], None)
+        other.forget(wire.ends[other])
         self.world.post(
             other,
             Event.SessionClosed(
@@ -188,7 +194,9 @@ class Host:
         if wire is None or not wire.open:
             return
         other = wire.other(self)
-        theirs = wire.keys[self, command.stream]
+        theirs = wire.keys.get((self, command.stream))
+        if theirs is None:
+            return
         self.world.post(other, make(wire.ends[other], theirs, wire.kinds[other, theirs]))
 
     def add_track(self, command: Any) -> None:
