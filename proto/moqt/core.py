@@ -36,7 +36,8 @@ from farcast.proto.moqt.messages import MaxRequestId, Message
 from farcast.proto.moqt.names import FullTrackName
 from farcast.proto.moqt.profile import Place, Profile
 from farcast.proto.moqt.quirks import NO_QUIRKS, Quirks
-from farcast.proto.moqt.requests import Request, SeenIds, State, Trigger, Verb
+from farcast.proto.moqt.requests import Request, State, Trigger, Verb
+from farcast.proto.moqt.seen import SeenIds
 from farcast.proto.moqt.tokens import TokenCache
 from farcast.proto.moqt.values import SetupOptions
 
@@ -102,7 +103,9 @@ class Core:
         self.events: deque[Event] = deque()
         self.queue: deque[tuple[Request, Message]] = deque()
         self.next_id = 0 if client else 1
-        self.peer_ids = SeenIds(1 if client else 0, limits.request_id_gaps_max)
+        self.peer_ids = SeenIds(1 if client else 0, 2, limits.request_id_gaps_max)
+        self.peer_streams = SeenIds(1 if client else 0, 4, limits.request_id_gaps_max)
+        """Bidirectional streams of the peer, by QUIC stream id."""
         self.id_limit = 0
         """Request ids that the peer has granted lie below (drafts that limit them)."""
         self.granted_limit = self.peer_ids.next + 2 * limits.requests_open_max
@@ -335,8 +338,13 @@ class Core:
 
     def accept_stream(self, key: int) -> RequestStream:
         """Enters a stream that the peer has opened."""
+        self.peer_streams.add(key)
         stream = self.streams[key] = self._new_stream(key, None)
         return stream
+
+    def is_new_stream(self, key: int) -> bool:
+        """Whether this is a stream of the peer that nothing was heard of so far."""
+        return not key & LOCAL_STREAM_BIT and key not in self.peer_streams and key not in self.streams
 
     def close_stream(self, stream: RequestStream, code: StreamCode, *, abrupt: bool) -> None:
         """Ends what is open of a stream: our side with a FIN or a reset, the peer's by asking for it."""

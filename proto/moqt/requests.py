@@ -146,36 +146,3 @@ class Request:
         if actor not in allowed_actors(self.verb, trigger):
             return None
         return TRANSITIONS[self.verb][self.state].get(trigger)
-
-
-class SeenIds:
-    """The request ids that the peer has used: all below a mark, and a bounded set above it.
-
-    Ids come in steps of two from ``first``; requests on different streams may overtake each other.
-    """
-
-    def __init__(self, first: int, gaps_max: int) -> None:
-        self._first = first
-        self._mark = first
-        self._above: set[int] = set()
-        self._gaps_max = gaps_max
-        self.next = first
-        """Above every id seen."""
-
-    def add(self, request_id: int) -> bool:
-        """Notes an id; ``False`` if it has the wrong parity, was used, or leaves too many ids out."""
-        if request_id % 2 != self._first % 2 or request_id in self:
-            return False
-        if (request_id - self._mark) // 2 - len(self._above) > self._gaps_max:
-            return False
-        self._above.add(request_id)
-        if len(self._above) > self._gaps_max:
-            self._mark = min(self._above)  # ids below that never came: given up
-        while self._mark in self._above:
-            self._above.remove(self._mark)
-            self._mark += 2
-        self.next = max(self.next, request_id + 2)
-        return True
-
-    def __contains__(self, request_id: int) -> bool:
-        return request_id % 2 == self._first % 2 and (request_id < self._mark or request_id in self._above)

@@ -12,7 +12,7 @@ The tables at the end say for which requests a FIN, a reset or STOP_SENDING of t
 from __future__ import annotations
 
 from farcast.proto.moqt.codec import decode_message
-from farcast.proto.moqt.core import LOCAL_STREAM_BIT, Core, RequestStream
+from farcast.proto.moqt.core import Core, RequestStream
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode, StreamCode, violation
 from farcast.proto.moqt.events import (
     NamespaceWithdrawn,
@@ -117,13 +117,15 @@ def _control_message(core: Core, row: MessageRow, payload: bytes, early: EarlySt
 
 def request_data(core: Core, key: int, data: bytes, fin: bool) -> None:
     """Bytes of a request stream once SETUP is here. Raises :class:`ProtocolError`."""
-    stream = core.streams.get(key)
-    if stream is None:
-        if key & LOCAL_STREAM_BIT:
-            return
+    if core.is_new_stream(key):
         stream = core.accept_stream(key)
         if len(core.streams) - len(core.finished_streams) > _streams_max(core):
             refuse_stream(core, stream)
+    else:
+        known = core.streams.get(key)
+        if known is None:
+            return
+        stream = known
     if not stream.finished:
         _read_messages(core, stream, data)
     if fin and not core.closed:
@@ -191,15 +193,17 @@ def request_reset(core: Core, key: int, code: int) -> None:
 
 def request_stopped(core: Core, key: int, code: int) -> None:
     """The peer wants nothing more on our side of a request stream."""
-    stream = core.streams.get(key)
-    if stream is None and not key & LOCAL_STREAM_BIT:
+    if core.is_new_stream(key):
         # It can overtake the request that it cancels.
         core.close_stream(core.accept_stream(key), StreamCode.CANCELLED, abrupt=True)
         return
+    stream = core.streams.get(key)
     if stream is None or not stream.send_open:
         return
     request = stream.request
-    if request is not None and _ended_by_stop(request):
+    if request is None and not stream.finished:
+        core.close_stream(stream, StreamCode.CANCELLED, abrupt=True)
+    elif request is not None and _ended_by_stop(request):
         core.hang_up(request, abrupt=True)
         reason = f"the peer stopped the stream ({code:#x})"
         _report_end(core, request, False, PublishDoneCode.INTERNAL_ERROR, reason)

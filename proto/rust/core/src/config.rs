@@ -1,6 +1,7 @@
 //! Settings of a datapath, fixed at its start. Every limit has a name and a default here.
 
 use crate::command::Draft;
+use crate::hop::{HoldConfig, HopConfig};
 use crate::tls::ServerTls;
 use std::sync::Arc;
 
@@ -15,6 +16,12 @@ pub struct DatapathConfig {
     pub seed: Option<u64>,
     /// Limits against peers.
     pub limits: Limits,
+    /// Recovery on hops.
+    pub hop: HopConfig,
+    /// Congestion control on hops.
+    pub hop_rate: HoldConfig,
+    /// Clients whose offer marks them as `@moq/net` get draft 16 over WebTransport.
+    pub moq_net_quirk: bool,
 }
 
 /// Bounds on what a peer can make us hold.
@@ -34,6 +41,12 @@ pub struct Limits {
     pub send_window_bytes: u64,
     /// A connection that hears nothing this long is dead.
     pub idle_timeout_ms: u32,
+    /// Connection attempts that wait for their first answer, at once.
+    pub handshakes_max: usize,
+    /// A session that is not open after this long is given up.
+    pub handshake_timeout_ms: u32,
+    /// Bytes written to control and request streams that the peer has not taken, per session.
+    pub control_pending_bytes_max: usize,
     /// A data stream whose header does not complete, or whose alias is not bound, this long is
     /// stopped.
     pub stream_header_timeout_ms: u32,
@@ -55,6 +68,9 @@ impl Default for Limits {
             connection_window_bytes: 16 << 20,
             send_window_bytes: 1 << 20,
             idle_timeout_ms: 30_000,
+            handshakes_max: 1_024,
+            handshake_timeout_ms: 10_000,
+            control_pending_bytes_max: 4 << 20,
             stream_header_timeout_ms: 5_000,
             object_bytes_max: 16 << 20,
             unbound_bytes_max: 1 << 20,
@@ -70,6 +86,9 @@ impl Default for DatapathConfig {
             drafts: vec![Draft::D18, Draft::D16],
             seed: None,
             limits: Limits::default(),
+            hop: HopConfig::default(),
+            hop_rate: HoldConfig::default(),
+            moq_net_quirk: true,
         }
     }
 }

@@ -4,10 +4,28 @@
 //! deployed edge and the simulator run the very same code. Start at [`datapath::Datapath`].
 #![forbid(unsafe_code)]
 
+pub mod byte_queue;
 pub mod command;
 pub mod config;
+mod conn;
+mod conns;
+mod control;
 pub mod datapath;
+mod downstream;
 pub mod event;
+mod execute;
+pub mod hop;
+mod hop_link;
+mod ingest;
 pub mod location;
+pub mod moqt;
+mod publish;
+mod quic;
+mod relay;
+pub mod seed;
+mod session;
 pub mod stats;
 pub mod tls;
+mod track;
+pub mod varint;
+pub mod wt;

@@ -24,6 +24,8 @@ pub struct Totals {
     /// Groups that a viewer lagged behind in were evicted from the cache.
     pub groups_dropped_evicted: u64,
     pub streams_rejected: u64,
+    /// QUIC datagrams of sessions that are not hops: objects in datagrams are not carried.
+    pub datagrams_dropped: u64,
     pub protocol_errors: u64,
     pub handshakes_refused: u64,
     /// Commands executed and events emitted: what crosses to Python. Neither grows with objects in a
@@ -40,7 +42,6 @@ pub struct SessionStats {
     pub transport: Transport,
     pub remote: String,
     pub rtt_us: u64,
-    pub rtt_min_us: u64,
     pub congestion_window_bytes: u64,
     pub packets_sent: u64,
     pub packets_lost: u64,
@@ -59,6 +60,12 @@ pub struct HopStats {
     pub chunks_duplicate: u64,
     pub chunks_lost: u64,
     pub chunks_given_up: u64,
+    /// Offered for a subgroup that this end had already given up.
+    pub chunks_refused: u64,
+    /// Declared lost and acknowledged after all.
+    pub losses_spurious: u64,
+    /// Times the sender's own timer ran out without an acknowledgement.
+    pub probe_timeouts: u64,
     pub acks_sent: u64,
     pub acks_received: u64,
     pub heartbeats_sent: u64,
@@ -66,6 +73,8 @@ pub struct HopStats {
     pub unacked_bytes: u64,
     pub groups_shed: u64,
     pub datagrams_malformed: u64,
+    /// Not taken (and not acknowledged) because the received frames had not been fetched.
+    pub datagrams_refused: u64,
     pub rtt_us: u64,
 }
 

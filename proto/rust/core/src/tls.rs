@@ -1,5 +1,16 @@
 //! TLS settings as the datapath needs them, made from DER bytes; files and PEM are the shell's.
+//!
+//! A listener has two server configurations: the public one (`moqt-NN`, `h3`), which asks for no
+//! client certificate, and the hop one (`farcast-hop/1`), which demands one. Which of them answers is
+//! decided per incoming connection from the ALPN list of the ClientHello.
 
+use crate::command::{ALPN_H3, ALPN_HOP, Draft, Target};
+use noq_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 
 /// Why TLS settings could not be made.
@@ -35,15 +46,28 @@ pub enum Trust {
 }
 
 /// TLS of a listener: the public side, and the hop side if this edge takes part in hops.
-#[derive(Debug)]
 pub struct ServerTls {
-    _private: (),
+    public: rustls::ServerConfig,
+    hop: Option<rustls::ServerConfig>,
 }
 
 /// TLS of outgoing connections.
-#[derive(Debug)]
 pub struct ClientTls {
-    _private: (),
+    base: rustls::ClientConfig,
+}
+
+impl std::fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("hop", &self.hop.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientTls").finish_non_exhaustive()
+    }
 }
 
 impl ServerTls {
@@ -52,15 +76,205 @@ impl ServerTls {
         public: &Identity,
         hop: Option<(&Identity, &[Vec<u8>])>,
     ) -> Result<Arc<ServerTls>, TlsError> {
-        let _ = (public, hop);
-        unimplemented!()
+        let public = server_config(public, None)?;
+        let hop = hop
+            .map(|(identity, roots)| server_config(identity, Some(roots)))
+            .transpose()?;
+        Ok(Arc::new(ServerTls { public, hop }))
+    }
+
+    /// The public server side, offering HTTP/3 and the given drafts in that order of preference.
+    pub(crate) fn public(&self, drafts: &[Draft]) -> Result<Arc<QuicServerConfig>, TlsError> {
+        let mut config = self.public.clone();
+        config.alpn_protocols = drafts.iter().map(|d| d.protocol().into()).collect();
+        config.alpn_protocols.push(ALPN_H3.into());
+        quic_server(config)
+    }
+
+    /// The hop server side, if there is one.
+    pub(crate) fn hop(&self) -> Result<Option<Arc<QuicServerConfig>>, TlsError> {
+        let Some(config) = &self.hop else {
+            return Ok(None);
+        };
+        let mut config = config.clone();
+        config.alpn_protocols = vec![ALPN_HOP.into()];
+        quic_server(config).map(Some)
     }
 }
 
 impl ClientTls {
     /// `identity`: the client certificate to show (hops).
     pub fn new(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<ClientTls>, TlsError> {
-        let _ = (trust, identity);
-        unimplemented!()
+        let provider = Arc::new(ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(describe)?;
+        let builder = match trust {
+            Trust::Roots(roots) => builder.with_root_certificates(root_store(roots)?),
+            Trust::Fingerprints(hashes) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Pinned::new(&provider, Some(hashes.clone()))),
+            Trust::Insecure => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Pinned::new(&provider, None)),
+        };
+        let mut base = match identity {
+            Some(identity) => {
+                let (chain, key) = chain_and_key(identity);
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(describe)?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        base.resumption = rustls::client::Resumption::disabled();
+        Ok(Arc::new(ClientTls { base }))
+    }
+
+    /// The client side for one target.
+    pub(crate) fn for_target(&self, target: &Target) -> Result<Arc<QuicClientConfig>, TlsError> {
+        let mut config = self.base.clone();
+        config.alpn_protocols = match target {
+            Target::Quic { drafts } => drafts.iter().map(|d| d.protocol().into()).collect(),
+            Target::WebTransport { .. } => vec![ALPN_H3.into()],
+            Target::Hop => vec![ALPN_HOP.into()],
+        };
+        QuicClientConfig::try_from(config)
+            .map(Arc::new)
+            .map_err(describe)
+    }
+}
+
+fn server_config(
+    identity: &Identity,
+    client_roots: Option<&[Vec<u8>]>,
+) -> Result<rustls::ServerConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(describe)?;
+    let builder = match client_roots {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(root_store(roots)?), provider);
+            builder.with_client_cert_verifier(verifier.build().map_err(describe)?)
+        }
+    };
+    let (chain, key) = chain_and_key(identity);
+    let mut config = builder.with_single_cert(chain, key).map_err(describe)?;
+    // No 0-RTT: nothing of MoQT that changes state may be replayed.
+    config.max_early_data_size = 0;
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn quic_server(config: rustls::ServerConfig) -> Result<Arc<QuicServerConfig>, TlsError> {
+    QuicServerConfig::try_from(config)
+        .map(Arc::new)
+        .map_err(describe)
+}
+
+fn chain_and_key(identity: &Identity) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let chain = identity
+        .chain
+        .iter()
+        .cloned()
+        .map(CertificateDer::from)
+        .collect();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.clone()));
+    (chain, key)
+}
+
+fn root_store(roots: &[Vec<u8>]) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store
+            .add(CertificateDer::from(root.clone()))
+            .map_err(describe)?;
+    }
+    Ok(store)
+}
+
+fn describe(error: impl std::fmt::Display) -> TlsError {
+    TlsError(error.to_string())
+}
+
+/// Trusts certificates by the SHA-256 of the leaf, or (development) any at all. The handshake's
+/// signature is verified either way: the peer must hold the certificate's key.
+struct Pinned {
+    algorithms: WebPkiSupportedAlgorithms,
+    sha256: &'static dyn rustls::crypto::hash::Hash,
+    hashes: Option<Vec<[u8; 32]>>,
+}
+
+impl Pinned {
+    fn new(provider: &CryptoProvider, hashes: Option<Vec<[u8; 32]>>) -> Arc<Pinned> {
+        Arc::new(Pinned {
+            algorithms: provider.signature_verification_algorithms,
+            sha256: sha256(),
+            hashes,
+        })
+    }
+}
+
+impl std::fmt::Debug for Pinned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pinned")
+            .field("hashes", &self.hashes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 of the TLS provider, so that no second implementation is linked.
+fn sha256() -> &'static dyn rustls::crypto::hash::Hash {
+    match ring::cipher_suite::TLS13_AES_128_GCM_SHA256 {
+        rustls::SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
+        #[allow(unreachable_patterns)]
+        _ => unreachable!("TLS13_AES_128_GCM_SHA256 is a TLS 1.3 suite"),
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(hashes) = &self.hashes else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let found = self.sha256.hash(leaf);
+        if hashes.iter().any(|hash| hash == found.as_ref()) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::InvalidCertificate(
+            rustls::CertificateError::ApplicationVerificationFailure,
+        ))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("QUIC has no TLS 1.2".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
     }
 }

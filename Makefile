@@ -1,0 +1,122 @@
+# Everything is built into .venv and target; nothing needs root or system packages, except where a
+# target's own help says so.
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_SECONDS ?=
+PYTEST_ARGS ?=
+CARGO ?= cargo
+
+RUST_MIN := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find proto/rust simulations/net -name '*.rs' -o -name Cargo.toml)
+# Prints requirements of pyproject.toml: its argument is an expression over the parsed file `p`.
+requirements = $(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*($(1)), sep="\n")'
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# As setuptools-rust sets them, so that both build the same artifacts.
+CARGO_PY := PYO3_PYTHON=$(abspath $(BIN)/python) PYO3_BUILD_EXTENSION_MODULE=1 $(CARGO)
+
+ifndef PYTHON
+PYTHON := $(shell for python in python3.13 python3.12 python3.11 python3; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@echo "usage: make TARGET"
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
+	    printf '  %-9s %s\n' "$$target" "$$text"; done
+
+.PHONY: demo
+demo: $(VENV)/.core ## A film through two edges and a bad link, live figures (DEMO_SECONDS=N ends it)
+	$(BIN)/farcast dev --demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+.PHONY: test
+test: $(VENV)/.core $(VENV)/.tools ## Unit, property, in-memory and loopback tests, Python and Rust
+	$(BIN)/pytest $(PYTEST_ARGS)
+	$(CARGO) test --locked
+
+.PHONY: check
+check: $(VENV)/.runtime $(VENV)/.tools ## Style, types, import rules, lints, Python and Rust
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/lint-imports
+	$(CARGO) fmt --all --check
+	$(CARGO_PY) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: format
+format: $(VENV)/.tools ## Rewrite Python and Rust sources in the house format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(CARGO) fmt --all
+
+.PHONY: interop
+interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browser against ours
+	PYTHON=$(abspath $(BIN)/python) tests/interop/run.sh
+
+.PHONY: package
+package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment
+	PYTHON=$(abspath $(BIN)/python) .ci/package
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	rm -rf $(VENV) target build dist proto/_core*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache src/farcast.egg-info
+	find clients control_plane edge proto simulations src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# ---- What the targets need -------------------------------------------------------------------------
+
+# The project itself, editable, with its Rust core in release mode. Cargo compiles by itself first, for
+# its progress and its errors to be seen, while pip downloads; pip then finds everything compiled.
+$(VENV)/.core: $(RUST_SOURCES) pyproject.toml $(VENV)/.created | toolchain
+	@$(MAKE) --no-print-directory --jobs=2 compile $(VENV)/.runtime
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: compile
+compile: $(VENV)/.created
+	$(CARGO_PY) build --locked --release -p farcast-py
+
+$(VENV)/.runtime: pyproject.toml $(VENV)/.created
+	@echo "Installing the Python packages that Farcast uses"
+	@$(call requirements,p["build-system"]["requires"] + p["project"]["dependencies"]) > $(VENV)/runtime.txt
+	$(PIP) install --requirement $(VENV)/runtime.txt
+	@touch $@
+
+$(VENV)/.tools: pyproject.toml $(VENV)/.created
+	@echo "Installing the Python packages that tests and checks use"
+	@$(call requirements,sum(p["project"]["optional-dependencies"].values()$(,) [])) > $(VENV)/tools.txt
+	$(PIP) install --requirement $(VENV)/tools.txt
+	@touch $@
+
+$(VENV)/.created: | python toolchain
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+, := ,
+
+.PHONY: python
+python:
+	@test -n "$(PYTHON)" || { \
+	    echo "Farcast needs Python 3.11 or newer, and none of python3.13, python3.12, python3.11, python3 is."; \
+	    echo "Install one (https://www.python.org/downloads), or name yours: make PYTHON=/path/to/python"; exit 1; } >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Farcast needs Python 3.11 or newer; PYTHON=$(PYTHON) is not."; exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments: its venv module is missing."; \
+	    echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; } >&2
+
+.PHONY: toolchain
+toolchain:
+	@version=$$($(CARGO) --version 2>/dev/null | cut -d' ' -f2); \
+	if [ -z "$$version" ]; then found="it is not installed, or cargo is not on PATH"; \
+	elif ! printf '%s\n' $(RUST_MIN) "$$version" | sort --check=silent --version-sort; then found="this is Rust $$version"; fi; \
+	test -z "$$found" || { \
+	    echo "Farcast needs Rust $(RUST_MIN) or newer for its datapath: $$found."; \
+	    echo "Get it from https://rustup.rs (no root needed), or update it: rustup update stable"; exit 1; } >&2
+	@command -v cc >/dev/null || { \
+	    echo "Farcast needs a C compiler (cc) for the cryptography of its datapath."; \
+	    echo "On Debian and Ubuntu: apt install build-essential"; exit 1; } >&2

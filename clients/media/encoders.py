@@ -1,0 +1,137 @@
+"""The encoders of our own sources: H.264 (libx264) and Opus (libopus), without any delay.
+
+Every frame put in comes out at once: no B-frames, no look-ahead, one thread. H.264 is constrained
+baseline, which each browser decodes; the parameter sets are in the configuration only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
+
+from farcast.clients.media import codecs
+from farcast.clients.media.bitstream import annexb_to_lengths, avcc_from_annexb
+from farcast.clients.media.errors import MediaError
+from farcast.clients.media.tracks import Sample, TrackInfo
+
+VIDEO_TIMESCALE = 90_000
+AUDIO_FRAME_SAMPLES = 960
+"""Samples of one Opus frame: 20 ms."""
+AUDIO_CHANNELS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSettings:
+    """What an H.264 encoder is asked for. ``bitrate`` in bits per second, ``gop_s`` in seconds."""
+
+    width: int
+    height: int
+    framerate: Fraction
+    bitrate: int
+    gop_s: float
+
+
+class VideoEncoder:
+    """H.264, one frame in, one frame out. Raises :class:`MediaError` if the encoder refuses."""
+
+    def __init__(self, name: str, settings: VideoSettings) -> None:
+        self._context = context = _create(VideoCodecContext, "libx264")
+        self._duration = round(VIDEO_TIMESCALE / settings.framerate)
+        context.width, context.height = settings.width, settings.height
+        context.pix_fmt = "yuv420p"
+        context.time_base = Fraction(1, VIDEO_TIMESCALE)
+        context.framerate = settings.framerate
+        context.bit_rate = settings.bitrate
+        context.flags |= Flags.global_header
+        context.options = _x264_options(settings)
+        _open(context, "libx264")
+        self.track = _video_track(name, settings, bytes(context.extradata or b""))
+
+    def encode(self, image: av.VideoFrame, pts: int, *, keyframe: bool = False) -> Iterator[Sample]:
+        """Encode one picture in any pixel format; ``pts`` in ``VIDEO_TIMESCALE`` ticks."""
+        image = image.reformat(width=self.track.width, height=self.track.height, format="yuv420p")
+        image.pts, image.time_base = pts, Fraction(1, VIDEO_TIMESCALE)
+        image.pict_type = av.video.frame.PictureType.I if keyframe else av.video.frame.PictureType.NONE
+        for packet in self._context.encode(image):
+            at = pts if packet.pts is None else packet.pts
+            yield Sample(at, at, self._duration, packet.is_keyframe, annexb_to_lengths(bytes(packet)))
+
+
+class AudioEncoder:
+    """Opus at 48 kHz stereo in 20 ms frames."""
+
+    def __init__(self, name: str, bitrate: int) -> None:
+        self._context = context = _create(AudioCodecContext, "libopus")
+        context.sample_rate = codecs.OPUS_RATE
+        context.layout = "stereo"
+        context.format = "s16"
+        context.bit_rate = bitrate
+        context.time_base = Fraction(1, codecs.OPUS_RATE)
+        context.options = {"application": "lowdelay", "frame_duration": "20", "compression_level": "5"}
+        _open(context, "libopus")
+        self.track = TrackInfo(
+            name,
+            "audio",
+            "opus",
+            codecs.OPUS_RATE,
+            samplerate=codecs.OPUS_RATE,
+            channels=AUDIO_CHANNELS,
+            extradata=bytes(context.extradata or codecs.make_opus_head(AUDIO_CHANNELS)),
+            bitrate=bitrate,
+        )
+
+    def encode(self, pcm: np.ndarray[Any, np.dtype[Any]], pts: int) -> Iterator[Sample]:
+        """Encode ``AUDIO_FRAME_SAMPLES`` stereo samples: int16, shape (1, 2 * n), interleaved."""
+        frame = av.AudioFrame.from_ndarray(pcm, format="s16", layout="stereo")
+        frame.sample_rate = codecs.OPUS_RATE
+        frame.pts, frame.time_base = pts, Fraction(1, codecs.OPUS_RATE)
+        for packet in self._context.encode(frame):
+            yield Sample(pts, pts, AUDIO_FRAME_SAMPLES, True, bytes(packet))
+
+
+def _create(kind: type[Any], codec: str) -> Any:
+    try:
+        return kind.create(codec, "w")
+    except av.error.FFmpegError as error:
+        raise MediaError(f"this build of FFmpeg has no encoder {codec}: {error.strerror}") from None
+
+
+def _open(context: Any, codec: str) -> None:
+    try:
+        context.open()
+    except (av.error.FFmpegError, ValueError) as error:
+        raise MediaError(f"encoder {codec} refuses its settings: {error}") from None
+
+
+def _x264_options(settings: VideoSettings) -> dict[str, str]:
+    gop = max(round(settings.gop_s * settings.framerate), 1)
+    rate_kbit = max(settings.bitrate // 1000, 1)
+    limits = f"vbv-maxrate={rate_kbit * 3 // 2}:vbv-bufsize={rate_kbit}"
+    params = f"keyint={gop}:min-keyint={gop}:scenecut=0:threads=1:{limits}"
+    return {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "x264-params": params}
+
+
+def _video_track(name: str, settings: VideoSettings, extradata: bytes) -> TrackInfo:
+    avcc = avcc_from_annexb(extradata)
+    if avcc is None:
+        raise MediaError("encoder libx264 gave no parameter sets")
+    return TrackInfo(
+        name,
+        "video",
+        codecs.codec_string("h264", avcc),
+        VIDEO_TIMESCALE,
+        settings.width,
+        settings.height,
+        float(settings.framerate),
+        extradata=avcc,
+        bitrate=settings.bitrate * 3 // 2,
+    )

@@ -1,0 +1,203 @@
+"""Configuration of an edge: one frozen model from a TOML file, the environment and flags.
+
+A flag beats the environment, which beats the file, which beats the default. Environment names are
+``FARCAST_EDGE_`` and the key in capitals, a section's name in front: ``FARCAST_EDGE_LISTEN``,
+``FARCAST_EDGE_HOP_CERT``, ``FARCAST_EDGE_LIMITS_SESSIONS_MAX``. Everything that is wrong is reported in
+one `ConfigError`, a line each, with where it was written and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from farcast.edge.config_sources import Setting, from_environment, from_file, from_flags
+from farcast.edge.settings import LIMITS_DATAPATH, LIMITS_TRACK, UPSTREAM, Address, SettingError, kind_of
+from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.urls import ServerUrl
+
+LISTEN_DEFAULT = Address("127.0.0.1", 4433)
+OPS_DEFAULT = Address("127.0.0.1", 4434)
+
+
+class ConfigError(UserError):
+    """The configuration is wrong; ``errors`` holds one line per fault."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors), EXIT_USAGE)
+        self.errors = tuple(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class HopFiles:
+    """Our certificate and key on hops, and the authorities that a peer must chain to (PEM files)."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where tracks under a namespace prefix come from that nobody publishes here.
+
+    Trust of a stock relay: the system's authorities, unless ``ca``, ``cert_sha256`` or ``insecure``
+    says otherwise. A hop trusts ``[hop] ca`` and nothing else.
+    """
+
+    prefix: TrackNamespace
+    url: ServerUrl
+    ca: Path | None = None
+    cert_sha256: bytes | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """Everything that can be set about an edge. A default stands here and nowhere else."""
+
+    listen: Address = LISTEN_DEFAULT
+    ops: Address = OPS_DEFAULT
+    cert: Path | None = None
+    key: Path | None = None
+    dev_cert: bool = False
+    drafts: tuple[int, ...] = (18, 16)
+    node_id: str = ""
+    region: str = ""
+    log_level: str = "info"
+    drain_ms_max: int = 10_000
+    hop: HopFiles | None = None
+    upstreams: tuple[Upstream, ...] = ()
+    moq_net_draft_16: bool = True
+    moq_net_from_group_start: bool = True
+    limits_datapath: Mapping[str, int] = field(default_factory=dict)
+    limits_track: Mapping[str, int] = field(default_factory=dict)
+
+
+RELOADABLE = frozenset({"log_level", "drain_ms_max"})
+"""Fields that a running edge takes over on SIGHUP; for the others it has to be started again."""
+
+
+def load_config(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> EdgeConfig:
+    """The configuration, or a `ConfigError` with everything that is wrong with it.
+
+    ``flags`` maps keys of the schema to what was typed; None stands for "not given".
+    """
+    errors: list[str] = []
+    sources = [
+        from_file(file, errors) if file is not None else [],
+        from_environment(environ or {}, errors),
+        from_flags(flags or {}, errors),
+    ]
+    values: dict[str, Any] = {}
+    for settings in sources:
+        if any(setting.path.startswith(UPSTREAM) for setting in settings):
+            values = {path: value for path, value in values.items() if not path.startswith(UPSTREAM)}
+        for setting in settings:
+            _take(setting, values, errors)
+    config = _build(values, errors)
+    if errors:
+        raise ConfigError(errors)
+    return config
+
+
+def changed_fields(old: EdgeConfig, new: EdgeConfig) -> list[str]:
+    """Names of the fields in which two configurations differ."""
+    return [f.name for f in fields(EdgeConfig) if getattr(old, f.name) != getattr(new, f.name)]
+
+
+def _take(setting: Setting, values: dict[str, Any], errors: list[str]) -> None:
+    """Check one setting and let it replace a weaker source's; a bad one leaves None behind."""
+    kind = kind_of(setting.path)
+    if kind is None:
+        raise LookupError(setting.path)
+    values[setting.path] = None
+    try:
+        value = kind.from_text(str(setting.raw)) if setting.text else kind.from_toml(setting.raw)
+        if isinstance(value, Path):
+            value = setting.folder / value.expanduser()
+            _check_readable(value)
+    except SettingError as error:
+        errors.append(f"{setting.origin}: {setting.path.rpartition('.')[2]}: {error}")
+    else:
+        values[setting.path] = value
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise SettingError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
+    """The model, as far as its parts make sense together; where they do not, ``errors`` grows."""
+    _check_certificate(values, errors)
+    top = {path: value for path, value in values.items() if "." not in path and value is not None}
+    hop = _build_hop(values, errors)
+    upstreams = _build_upstreams(values, errors)
+    if "hop.cert" not in values and any(upstream.url.target == "hop" for upstream in upstreams):
+        errors.append("a farcast:// upstream needs a [hop] section with cert, key and ca")
+    return EdgeConfig(
+        **top,
+        **_quirks(values),
+        hop=hop,
+        upstreams=upstreams,
+        limits_datapath=_limits(values, LIMITS_DATAPATH),
+        limits_track=_limits(values, LIMITS_TRACK),
+    )
+
+
+def _check_certificate(values: dict[str, Any], errors: list[str]) -> None:
+    cert, key, dev_cert = ("cert" in values, "key" in values, values.get("dev_cert") is True)
+    if cert != key:
+        given, missing = ("cert", "key") if cert else ("key", "cert")
+        errors.append(f"{given} is given but {missing} is not: set both, or dev_cert for a throw-away one")
+    elif cert and dev_cert:
+        errors.append("cert and dev_cert are both given: choose one")
+    elif not cert and not dev_cert:
+        errors.append("no certificate: set cert and key (--cert FILE --key FILE), or --dev-cert for a trial")
+
+
+def _build_hop(values: dict[str, Any], errors: list[str]) -> HopFiles | None:
+    names = ("cert", "key", "ca")
+    if not any(f"hop.{name}" in values for name in names):
+        return None
+    missing = [name for name in names if f"hop.{name}" not in values]
+    errors += [f"[hop]: {name} is missing: a hop needs cert, key and ca" for name in missing]
+    files = [path for name in names if (path := values.get(f"hop.{name}")) is not None]
+    return HopFiles(*files) if len(files) == len(names) else None
+
+
+def _build_upstreams(values: dict[str, Any], errors: list[str]) -> tuple[Upstream, ...]:
+    grouped: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        section, _, key = path.rpartition(".")
+        if section.startswith(UPSTREAM):
+            grouped.setdefault(section, {})[key] = value
+    upstreams = []
+    for section, keys in grouped.items():
+        where = f"[[{UPSTREAM}]] number {int(section.rpartition('.')[2]) + 1}"
+        errors += [f"{where}: {key} is missing" for key in ("prefix", "url") if key not in keys]
+        given = {key: value for key, value in keys.items() if value is not None}
+        if {"prefix", "url"} <= given.keys():
+            upstreams.append(Upstream(**given))
+    return tuple(upstreams)
+
+
+def _quirks(values: dict[str, Any]) -> dict[str, Any]:
+    found = {path.partition(".")[2]: value for path, value in values.items() if path.startswith("quirks.")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _limits(values: dict[str, Any], names: Sequence[str]) -> dict[str, int]:
+    found = {name: values.get(f"limits.{name}") for name in names}
+    return {name: value for name, value in found.items() if value is not None}

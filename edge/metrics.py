@@ -1,0 +1,126 @@
+"""Prometheus metrics of an edge, rendered from one snapshot of its counters.
+
+Nothing is kept between scrapes: the datapath counts anyway, and what it counted is the metric. Labels
+are bounded: transports, directions, reasons, and the edges at the other ends of our hops.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from farcast import __version__
+
+if TYPE_CHECKING:
+    from farcast.proto._core import SnapshotDict
+
+TRANSPORTS = ("quic", "webtransport", "hop")
+
+_TOTALS = {
+    "duplicate_bytes_in": ("farcast_duplicate_bytes", "Bytes received of objects that were already held."),
+    "streams_rejected": ("farcast_streams_rejected", "Data streams of peers that were refused."),
+    "protocol_errors": ("farcast_protocol_errors", "Sessions and streams ended because a peer broke a rule."),
+    "handshakes_refused": ("farcast_handshakes_refused", "Connections refused before they were established."),
+    "commands": ("farcast_agent_commands", "Commands from the Python agent to the datapath."),
+    "events": ("farcast_agent_events", "Events from the datapath to the Python agent; not per object."),
+}
+_DIRECTED = {
+    "udp_datagrams": ("farcast_udp_datagrams", "UDP datagrams."),
+    "udp_bytes": ("farcast_udp_bytes", "Bytes in UDP datagrams."),
+    "objects": ("farcast_objects", "Media objects, whole."),
+    "object_bytes": ("farcast_object_bytes", "Bytes of media objects."),
+}
+_HOP_COUNTERS = {
+    "chunks_sent": ("farcast_hop_chunks_sent", "Chunks sent for the first time."),
+    "chunks_repaired": ("farcast_hop_chunks_repaired", "Chunks sent again."),
+    "chunks_received": ("farcast_hop_chunks_received", "Chunks received."),
+    "chunks_duplicate": ("farcast_hop_chunks_duplicate", "Chunks received that were already there."),
+    "chunks_lost": ("farcast_hop_chunks_lost", "Chunks that the other end reported missing."),
+    "chunks_given_up": ("farcast_hop_chunks_given_up", "Chunks whose repair was given up."),
+    "groups_shed": ("farcast_hop_groups_shed", "Groups dropped because the hop could not carry them."),
+}
+
+
+def render(snapshot: SnapshotDict, *, ready: bool, hop_peers: dict[int, str]) -> bytes:
+    """The text exposition; ``hop_peers`` maps sessions to the node ids at their other ends."""
+    registry = CollectorRegistry()
+    registry.register(_Snapshot(snapshot, ready, hop_peers))
+    return generate_latest(registry)
+
+
+class _Snapshot(Collector):
+    def __init__(self, snapshot: SnapshotDict, ready: bool, hop_peers: dict[int, str]) -> None:
+        self._snapshot = snapshot
+        self._ready = ready
+        self._hop_peers = hop_peers
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "farcast_build",
+            "The running build.",
+            {"version": __version__, "core": "rust", "python": platform.python_version()},
+        )
+        yield _gauge("farcast_ready", "1 while new viewers are accepted.", int(self._ready))
+        yield from self._totals()
+        yield from self._state()
+        yield from self._hops()
+
+    def _totals(self) -> Iterator[Metric]:
+        totals: dict[str, int] = dict(self._snapshot["totals"])  # type: ignore[arg-type]
+        for key, (name, text) in _TOTALS.items():
+            yield CounterMetricFamily(name, text, totals[key])
+        for key, (name, text) in _DIRECTED.items():
+            family = CounterMetricFamily(name, text, labels=["direction"])
+            for direction in ("in", "out"):
+                family.add_metric([direction], totals[f"{key}_{direction}"])
+            yield family
+        dropped = CounterMetricFamily(
+            "farcast_groups_dropped", "Groups that a viewer did not get to its end.", labels=["reason"]
+        )
+        for reason in ("slow", "evicted"):
+            dropped.add_metric([reason], totals[f"groups_dropped_{reason}"])
+        yield dropped
+
+    def _state(self) -> Iterator[Metric]:
+        snapshot = self._snapshot
+        counts: Counter[str] = Counter(session["transport"] for session in snapshot["sessions"])
+        sessions = GaugeMetricFamily("farcast_sessions", "Open sessions.", labels=["transport"])
+        for transport in TRANSPORTS:
+            sessions.add_metric([transport], counts[transport])
+        yield sessions
+        yield _gauge("farcast_tracks", "Tracks held.", snapshot["tracks"])
+        yield _gauge("farcast_cache_bytes", "Media kept for late joiners.", snapshot["cache_bytes"])
+        yield _gauge(
+            "farcast_downstreams", "Subscriptions that are being served.", len(snapshot["downstreams"])
+        )
+        queued = sum(downstream["queue_bytes"] for downstream in snapshot["downstreams"])
+        yield _gauge("farcast_queue_bytes", "Media that waits for slow viewers.", queued)
+
+    def _hops(self) -> Iterator[Metric]:
+        hops = [
+            (self._hop_peers.get(session["session"], session["remote"]), session, session["hop"])
+            for session in self._snapshot["sessions"]
+            if session["hop"] is not None
+        ]
+        rtt = GaugeMetricFamily("farcast_hop_rtt_seconds", "Smoothed round-trip time.", labels=["peer"])
+        queue = GaugeMetricFamily("farcast_hop_queue_bytes", "Chunks that wait to be sent.", labels=["peer"])
+        counters = {
+            key: CounterMetricFamily(name, text, labels=["peer"])
+            for key, (name, text) in _HOP_COUNTERS.items()
+        }
+        for peer, session, hop in hops:
+            rtt.add_metric([peer], session["rtt_us"] / 1e6)
+            queue.add_metric([peer], hop["queue_bytes"])
+            for key, family in counters.items():
+                family.add_metric([peer], hop[key])  # type: ignore[literal-required]
+        yield from (rtt, queue, *counters.values())
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value)

@@ -1,0 +1,186 @@
+"""One running edge: its sockets, its engines, its ops listener; for the daemon and for ``farcast dev``.
+
+Start order: certificates, names of upstreams, TCP sockets, UDP socket; then everything that can fail for
+a reason that lies with the operator has been tried, and serving begins.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from farcast import __version__
+from farcast.edge.assembly import agent_config, datapath_config
+from farcast.edge.config import EdgeConfig
+from farcast.edge.credentials import Credentials, load_credentials
+from farcast.edge.driver import Driver
+from farcast.edge.event_log import EventLog
+from farcast.edge.metrics import render
+from farcast.edge.ops import HttpListener, bind_http, cannot_listen, certificate_app, ops_app
+from farcast.edge.settings import Address
+from farcast.errors import UserError
+from farcast.proto.urls import split_host_port
+
+if TYPE_CHECKING:
+    from farcast.proto._core import DatapathConfig, Runtime
+    from farcast.proto.agent import Agent
+
+TEST_HOOKS_VARIABLE = "FARCAST_TEST_HOOKS"
+"""Set to 1, it adds ``POST /test/block`` to the ops listener; for this project's own tests."""
+
+FREE_PORT_ATTEMPTS_MAX = 20
+"""Tries to find a port that is free for both TCP and UDP, where the operator takes any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What an edge has bound. ``certificate`` is there with a development certificate only."""
+
+    runtime: Runtime
+    ops: HttpListener
+    certificate: HttpListener | None
+
+    @property
+    def listen(self) -> Address:
+        """The public UDP address as bound."""
+        return Address(*split_host_port(self.runtime.local_addr))
+
+    def close(self) -> None:
+        """Give back what no task has taken over."""
+        self.runtime.close()
+        self.ops.socket.close()
+        if self.certificate is not None:
+            self.certificate.socket.close()
+
+
+class EdgeNode:
+    """An edge; `open_edge` makes it, `run` serves until `drain` or `stop` has ended it."""
+
+    def __init__(self, config: EdgeConfig, credentials: Credentials, sockets: Sockets, agent: Agent) -> None:
+        self.config = config
+        self.credentials = credentials
+        self.listen = sockets.listen
+        self.ops = sockets.ops.address
+        self.driver = Driver(sockets.runtime, agent)
+        self._sockets = sockets
+        self.driver.on_event(EventLog())
+        self._ready = False
+        self._started = trio.current_time()
+
+    @property
+    def ready(self) -> bool:
+        """Whether new viewers should be sent here."""
+        return self._ready
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve; ``task_status`` tells when. Returns after `stop`, or when `drain` is done."""
+        hooks = os.environ.get(TEST_HOOKS_VARIABLE) == "1"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sockets.ops.serve, ops_app(self, test_hooks=hooks))
+            if self._sockets.certificate is not None:
+                app = certificate_app(self.credentials.public.sha256)
+                nursery.start_soon(self._sockets.certificate.serve, app)
+            self._ready = True
+            task_status.started()
+            await self.driver.run()
+            self._ready = False
+            nursery.cancel_scope.cancel()
+
+    async def drain(self) -> None:
+        """Not ready at once, GOAWAY to everybody, then `stop` when they have gone or the bound is reached."""
+        self._ready = False
+        gone = trio.Event()
+
+        def look() -> None:
+            if self.driver.engine.is_drained:
+                gone.set()
+
+        self.driver.on_progress(look)
+        self.driver.call(lambda agent, now_us: agent.drain(now_us))
+        look()
+        with trio.move_on_after(self.config.drain_ms_max / 1000):
+            await gone.wait()
+        self.stop()
+
+    def stop(self) -> None:
+        """End `run` now; sessions that are left are closed."""
+        self._ready = False
+        self.driver.close()
+
+    async def metrics(self) -> bytes:
+        """The Prometheus text."""
+        snapshot = await self.driver.snapshot()
+        return render(snapshot, ready=self._ready, hop_peers=self._hop_peers())
+
+    async def status(self) -> dict[str, Any]:
+        """Everything about this edge at this moment, for ``/status.json``."""
+        return {
+            "version": __version__,
+            "node_id": self.credentials.node_id,
+            "region": self.credentials.region,
+            "ready": self._ready,
+            "listen": str(self.listen),
+            "drafts": list(self.config.drafts),
+            "uptime_seconds": round(trio.current_time() - self._started, 3),
+            "agent": self.driver.engine.status(self.driver.now_us()),
+            "datapath": await self.driver.snapshot(),
+        }
+
+    def _hop_peers(self) -> dict[int, str]:
+        sessions = self.driver.engine.status(self.driver.now_us())["sessions"]
+        return {session["session"]: session["node_id"] for session in sessions if session["node_id"]}
+
+    def block(self, seconds: float) -> None:
+        """For tests: keep the Python thread busy."""
+        self.driver.block(seconds)
+
+
+async def open_edge(config: EdgeConfig, credentials: Credentials | None = None) -> EdgeNode:
+    """Prepare an edge and bind its sockets; `UserError` if that cannot be done.
+
+    ``credentials`` stand in for the certificate files of the configuration.
+    """
+    from farcast.proto.agent import Agent
+
+    if credentials is None:
+        credentials = load_credentials(config, datetime.now(UTC))
+    datapath = datapath_config(config, credentials)
+    agent = Agent(await agent_config(config, credentials))
+    return EdgeNode(config, credentials, _bind(config, datapath), agent)
+
+
+def _bind(config: EdgeConfig, datapath: DatapathConfig) -> Sockets:
+    ops = bind_http(config.ops, "--ops")
+    try:
+        if not config.dev_cert:
+            return Sockets(_bind_udp(config.listen, datapath), ops, None)
+        return _bind_both(config.listen, datapath, ops)
+    except BaseException:
+        ops.socket.close()
+        raise
+
+
+def _bind_both(listen: Address, datapath: DatapathConfig, ops: HttpListener) -> Sockets:
+    """UDP for media and TCP for the certificate's hash, on one port number."""
+    for attempts_left in reversed(range(FREE_PORT_ATTEMPTS_MAX)):
+        certificate = bind_http(listen, "--listen")
+        try:
+            return Sockets(_bind_udp(certificate.address, datapath), ops, certificate)
+        except UserError:
+            certificate.socket.close()
+            if listen.port != 0 or attempts_left == 0:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _bind_udp(listen: Address, datapath: DatapathConfig) -> Runtime:
+    from farcast.proto._core import Runtime
+
+    try:
+        return Runtime(str(listen), datapath)
+    except OSError as error:
+        raise UserError(cannot_listen(f"UDP {listen}", "--listen", error)) from error

@@ -1,0 +1,214 @@
+"""Which keys an edge's configuration has, and what each may hold.
+
+A `Kind` reads one value in either notation: TOML's, which has types, or text as in the environment and
+in flags. `SCHEMA` is the whole table; a section's name is the part before the dot.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farcast.proto.moqt.names import InvalidName, TrackNamespace
+from farcast.proto.urls import ServerUrl, join_host_port, parse_url, split_host_port
+
+DRAFTS_SPOKEN = (18, 16)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+UPSTREAM = "upstream"
+
+
+class SettingError(ValueError):
+    """A value is not what its key wants; says what would be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address to listen on: an IP address or ``localhost``, and a port (0: any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return join_host_port(self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the values of a key are read; both readers raise `SettingError`."""
+
+    from_toml: Callable[[object], Any]
+    from_text: Callable[[str], Any]
+
+
+def _typed(wanted: type, what: str) -> Callable[[object], Any]:
+    """The value as it is, if it has the type (a boolean is no integer here)."""
+
+    def check(value: object) -> Any:
+        if type(value) is not wanted:
+            raise SettingError(f"must be {what}, not {value!r}")
+        return value
+
+    return check
+
+
+def _string_kind(read: Callable[[str], Any]) -> Kind:
+    string = _typed(str, "a string")
+    return Kind(lambda value: read(string(value)), read)
+
+
+def _read_address(text: str) -> Address:
+    try:
+        host, port = split_host_port(text)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    host = "127.0.0.1" if host == "localhost" else host
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise SettingError(f"{host!r} is not an IP address, such as 127.0.0.1 or 0.0.0.0") from error
+    return Address(host, port)
+
+
+def _read_url(text: str) -> ServerUrl:
+    try:
+        return parse_url(text)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+
+
+def _read_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise SettingError(f"{text!r} is not a name of small letters, digits and hyphens, such as sin-1")
+    return text
+
+
+def _read_namespace(text: str) -> TrackNamespace:
+    try:
+        return TrackNamespace.parse(text)
+    except InvalidName as error:
+        raise SettingError(f"{text!r} is not a namespace such as live/room1: {error}") from error
+
+
+def _read_fingerprint(text: str) -> bytes:
+    try:
+        digest = bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise SettingError(f"{text!r} is not a SHA-256 of 64 hex digits")
+    return digest
+
+
+def _read_level(text: str) -> str:
+    if text not in LOG_LEVELS:
+        raise SettingError(f"{text!r} is not one of {', '.join(LOG_LEVELS)}")
+    return text
+
+
+def _check_drafts(value: object) -> tuple[int, ...]:
+    known = ", ".join(map(str, DRAFTS_SPOKEN))
+    if not isinstance(value, list) or not value or any(draft not in DRAFTS_SPOKEN for draft in value):
+        raise SettingError(f"must be a list out of {known}, most wanted first, not {value!r}")
+    if len(set(value)) < len(value):
+        raise SettingError(f"names a draft twice: {value!r}")
+    return tuple(value)
+
+
+def _read_drafts(text: str) -> tuple[int, ...]:
+    return _check_drafts([int(item) if item.strip().isdigit() else item for item in text.split(",")])
+
+
+def _check_count(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise SettingError(f"must be a whole number above 0, not {value!r}")
+    return value
+
+
+def _read_boolean(text: str) -> bool:
+    values = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in values:
+        raise SettingError(f"must be true or false, not {text!r}")
+    return values[text.lower()]
+
+
+ADDRESS = _string_kind(_read_address)
+BOOLEAN = Kind(_typed(bool, "true or false"), _read_boolean)
+COUNT = Kind(_check_count, lambda text: _check_count(int(text) if text.isdigit() else text))
+DRAFTS = Kind(_check_drafts, _read_drafts)
+FILE = _string_kind(Path)
+FINGERPRINT = _string_kind(_read_fingerprint)
+LEVEL = _string_kind(_read_level)
+NAME = _string_kind(_read_name)
+NAMESPACE = _string_kind(_read_namespace)
+URL = _string_kind(_read_url)
+
+LIMITS_DATAPATH = (
+    "sessions_max",
+    "uni_streams_max",
+    "bidi_streams_max",
+    "stream_window_bytes",
+    "connection_window_bytes",
+    "send_window_bytes",
+    "idle_timeout_ms",
+    "handshakes_max",
+    "handshake_timeout_ms",
+    "control_pending_bytes_max",
+    "stream_header_timeout_ms",
+    "object_bytes_max",
+    "unbound_bytes_max",
+    "control_event_bytes_max",
+)
+"""Keys of ``[limits]`` that the datapath takes, under the same names."""
+
+LIMITS_TRACK = ("queue_bytes_max", "queue_ms_max", "cache_bytes_max", "cache_ms_max", "cache_groups_max")
+"""Keys of ``[limits]`` that the agent gives along with each track and each viewer."""
+
+SCHEMA: dict[str, Kind] = {
+    "listen": ADDRESS,
+    "ops": ADDRESS,
+    "cert": FILE,
+    "key": FILE,
+    "dev_cert": BOOLEAN,
+    "drafts": DRAFTS,
+    "node_id": NAME,
+    "region": NAME,
+    "log_level": LEVEL,
+    "drain_ms_max": COUNT,
+    "hop.cert": FILE,
+    "hop.key": FILE,
+    "hop.ca": FILE,
+    "quirks.moq_net_draft_16": BOOLEAN,
+    "quirks.moq_net_from_group_start": BOOLEAN,
+    **{f"limits.{name}": COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
+}
+
+UPSTREAM_SCHEMA: dict[str, Kind] = {
+    "prefix": NAMESPACE,
+    "url": URL,
+    "ca": FILE,
+    "cert_sha256": FINGERPRINT,
+    "insecure": BOOLEAN,
+}
+"""Keys of one ``[[upstream]]``."""
+
+SECTIONS = ("hop", "quirks", "limits")
+
+
+def kind_of(path: str) -> Kind | None:
+    """The kind of a dotted key (``upstream.INDEX.key`` for upstreams), None if there is no such key."""
+    if upstream := re.fullmatch(rf"{UPSTREAM}\.\d+\.(\w+)", path):
+        return UPSTREAM_SCHEMA.get(upstream[1])
+    return SCHEMA.get(path)
+
+
+def keys_in(section: str) -> list[str]:
+    """What may be written in a section; the empty name is the top of the file."""
+    if section.startswith(UPSTREAM):
+        return list(UPSTREAM_SCHEMA)
+    if section:
+        return [path.partition(".")[2] for path in SCHEMA if path.startswith(f"{section}.")]
+    return [*(path for path in SCHEMA if "." not in path), *SECTIONS, UPSTREAM]

@@ -1,0 +1,1072 @@
+"""The Rust datapath: QUIC, WebTransport, MoQT data streams, tracks, forwarding, hop recovery.
+
+An agent sends ``Command`` objects down and gets ``Event`` objects up; a shell carries them: ``Runtime``
+over real sockets and threads, or ``World`` over modelled links on a virtual clock. Nothing here runs per
+packet or, in a relay, per object.
+
+Conventions:
+
+- Times are integer microseconds since the start of the ``Runtime`` or ``World`` (``now_us``).
+- Locations are ``(group, object)`` tuples. Addresses are ``"ip:port"`` strings. Drafts are 16 or 18.
+- Session ids: incoming ones are even and made by the datapath, outgoing ones are odd and made by the
+  agent. Stream keys that the agent makes have ``LOCAL_STREAM_BIT`` set.
+- Object properties are key-value pairs with delta-coded types and RFC 9000 varints (draft 16's form),
+  whatever the session's draft.
+- ``Command`` and ``Event`` objects are immutable, compare by value, and can be matched by class pattern.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Final, Literal, Self, TypeAlias, TypedDict, final, type_check_only
+
+_Location: TypeAlias = tuple[int, int]
+_Draft: TypeAlias = Literal[16, 18]
+_Transport: TypeAlias = Literal["quic", "webtransport", "hop"]
+_StreamKind: TypeAlias = Literal["control", "request"]
+_ClosedBy: TypeAlias = Literal["local", "peer", "timeout", "tls", "transport"]
+_GroupOrder: TypeAlias = Literal["ascending", "descending"]
+
+CORE_VERSION: Final[str]
+"""Version of the Rust crates; equal to ``farcast.__version__`` unless the build is stale."""
+
+LOCAL_STREAM_BIT: Final[int]
+"""Set in every stream key that the agent makes: ``LOCAL_STREAM_BIT | n``."""
+
+class CoreError(ValueError):
+    """Certificates, keys or trust roots that TLS refuses; the text says why."""
+
+# ---- TLS and settings --------------------------------------------------------------------------
+
+@final
+class ServerTls:
+    """TLS of a listener: the public side, and the side that other edges see if it takes part in hops.
+
+    Certificates and keys are DER; chains are leaf first; keys are PKCS#8. The three hop arguments go
+    together: our identity towards other edges, and the roots that theirs must chain to.
+
+    Raises ``CoreError`` for what cannot be used, ``ValueError`` if only some hop arguments are given.
+    """
+
+    def __new__(
+        cls,
+        public_chain: Sequence[bytes],
+        public_key: bytes,
+        hop_chain: Sequence[bytes] | None = None,
+        hop_key: bytes | None = None,
+        hop_roots: Sequence[bytes] | None = None,
+    ) -> Self: ...
+
+@final
+class ClientTls:
+    """TLS of outgoing connections: whom to trust, and which certificate to show (hops).
+
+    Exactly one of: ``roots`` (DER; the server's chain must end in one of them), ``fingerprints`` (SHA-256
+    of the server's leaf certificate, 32 bytes each), ``insecure=True`` (anybody; development only).
+    ``chain`` and ``key`` (DER, PKCS#8) go together.
+
+    Raises ``CoreError`` for what cannot be used, ``ValueError`` for a wrong combination.
+    """
+
+    def __new__(
+        cls,
+        roots: Sequence[bytes] | None = None,
+        fingerprints: Sequence[bytes] | None = None,
+        insecure: bool = False,
+        chain: Sequence[bytes] | None = None,
+        key: bytes | None = None,
+    ) -> Self: ...
+
+@final
+class DatapathConfig:
+    """Settings of one datapath. A limit that is ``None`` has its default; reading it gives the value."""
+
+    def __new__(
+        cls,
+        server: ServerTls | None = None,
+        drafts: Sequence[int] = (18, 16),
+        seed: int | None = None,
+        *,
+        moq_net_quirk: bool = True,
+        sessions_max: int | None = None,
+        uni_streams_max: int | None = None,
+        bidi_streams_max: int | None = None,
+        stream_window_bytes: int | None = None,
+        connection_window_bytes: int | None = None,
+        send_window_bytes: int | None = None,
+        idle_timeout_ms: int | None = None,
+        handshakes_max: int | None = None,
+        handshake_timeout_ms: int | None = None,
+        control_pending_bytes_max: int | None = None,
+        stream_header_timeout_ms: int | None = None,
+        object_bytes_max: int | None = None,
+        unbound_bytes_max: int | None = None,
+        control_event_bytes_max: int | None = None,
+    ) -> Self: ...
+    @property
+    def server(self) -> ServerTls | None:
+        """Certificates of the listener; ``None`` for a client that never listens."""
+    @property
+    def drafts(self) -> list[_Draft]:
+        """Drafts that incoming sessions may use, most wanted first."""
+    @property
+    def seed(self) -> int | None:
+        """Makes connection ids and packet numbers reproducible; ``None`` outside of the simulator."""
+    @property
+    def moq_net_quirk(self) -> bool:
+        """Clients whose offer marks them as ``@moq/net`` get draft 16 over WebTransport."""
+    @property
+    def handshakes_max(self) -> int:
+        """Connection attempts that wait for their first answer, at once."""
+    @property
+    def handshake_timeout_ms(self) -> int:
+        """A session that is not open after this many milliseconds is given up."""
+    @property
+    def control_pending_bytes_max(self) -> int:
+        """Bytes written to control and request streams that the peer has not taken, per session."""
+    @property
+    def sessions_max(self) -> int:
+        """Concurrent sessions."""
+    @property
+    def uni_streams_max(self) -> int:
+        """Unidirectional (data) streams that a peer may have open."""
+    @property
+    def bidi_streams_max(self) -> int:
+        """Bidirectional (request) streams that a peer may have open."""
+    @property
+    def stream_window_bytes(self) -> int:
+        """Flow-control window of one stream."""
+    @property
+    def connection_window_bytes(self) -> int:
+        """Flow-control window of one connection."""
+    @property
+    def send_window_bytes(self) -> int:
+        """Sent and not acknowledged, or waiting inside QUIC, per connection."""
+    @property
+    def idle_timeout_ms(self) -> int:
+        """A connection that hears nothing this long is dead."""
+    @property
+    def stream_header_timeout_ms(self) -> int:
+        """A data stream whose header is not complete, or whose alias is not bound, by then is stopped."""
+    @property
+    def object_bytes_max(self) -> int:
+        """Largest object, properties included."""
+    @property
+    def unbound_bytes_max(self) -> int:
+        """Chunks of one hop whose alias is not bound yet."""
+    @property
+    def control_event_bytes_max(self) -> int:
+        """Longest control-stream data in one ``StreamData`` event."""
+
+@final
+class CacheLimits:
+    """How much of a track is kept for late joiners. Immutable, compares by value."""
+
+    __match_args__ = ("cache_bytes_max", "cache_ms_max", "cache_groups_max")
+    def __new__(
+        cls, cache_bytes_max: int = 67_108_864, cache_ms_max: int = 10_000, cache_groups_max: int = 64
+    ) -> Self: ...
+    @property
+    def cache_bytes_max(self) -> int:
+        """Bytes over all groups of the track."""
+    @property
+    def cache_ms_max(self) -> int:
+        """Age at which a group that is not the newest goes."""
+    @property
+    def cache_groups_max(self) -> int:
+        """Groups kept at most, the running one included."""
+
+@final
+class QueueLimits:
+    """Limits of one downstream's backlog. Immutable, compares by value.
+
+    Beyond either limit its oldest groups of the lowest priority go.
+    """
+
+    __match_args__ = ("queue_bytes_max", "queue_ms_max")
+    def __new__(cls, queue_bytes_max: int = 8_388_608, queue_ms_max: int = 2_000) -> Self: ...
+    @property
+    def queue_bytes_max(self) -> int:
+        """Bytes that wait for the viewer, over all its open groups."""
+    @property
+    def queue_ms_max(self) -> int:
+        """How long the first waiting byte may wait."""
+
+@final
+class LargestCell:
+    """The largest location of a track, shared between the datapath, which writes it, and the agent."""
+
+    def __new__(cls) -> Self: ...
+    def get(self) -> _Location | None:
+        """The largest location so far, ``None`` before the first object."""
+    def set(self, location: _Location | None) -> None:
+        """Replace it; ``None`` forgets it."""
+
+# ---- Commands ----------------------------------------------------------------------------------
+
+class Command:
+    """What the agent tells the datapath; each kind is a nested class.
+
+    A command never fails: one that names a session, stream, track or downstream which is gone is
+    ignored, because its end was or will be reported by an event and the two may cross.
+    """
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    @final
+    class Connect(Command):
+        """Open a connection; answered by ``Event.SessionOpened`` or ``Event.SessionClosed``.
+
+        ``session`` is odd. ``server_name`` is the name to verify in the server's certificate. ``drafts``
+        are offered, most wanted first; a hop ignores them. ``authority`` (``host:port``) and ``path``
+        (with its query, starting with a slash) are WebTransport's.
+        """
+
+        __match_args__ = ("session", "remote", "server_name", "target", "tls", "drafts", "authority", "path")
+        def __new__(
+            cls,
+            session: int,
+            remote: str,
+            server_name: str,
+            target: _Transport,
+            tls: ClientTls,
+            drafts: Sequence[int] = (18, 16),
+            authority: str = "",
+            path: str = "/",
+        ) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def remote(self) -> str: ...
+        @property
+        def server_name(self) -> str: ...
+        @property
+        def target(self) -> _Transport: ...
+        @property
+        def tls(self) -> ClientTls: ...
+        @property
+        def drafts(self) -> list[_Draft]: ...
+        @property
+        def authority(self) -> str: ...
+        @property
+        def path(self) -> str: ...
+
+    @final
+    class Close(Command):
+        """Close a session with a MoQT session error code (0 is no error)."""
+
+        __match_args__ = ("session", "code", "reason")
+        def __new__(cls, session: int, code: int = 0, reason: str = "") -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def code(self) -> int: ...
+        @property
+        def reason(self) -> str: ...
+
+    @final
+    class OpenStream(Command):
+        """Open a control (unidirectional) or request (bidirectional) stream; writes may follow at once.
+
+        ``stream`` is ``LOCAL_STREAM_BIT | n`` with an ``n`` not used before in the session.
+        """
+
+        __match_args__ = ("session", "stream", "bidi")
+        def __new__(cls, session: int, stream: int, bidi: bool) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def stream(self) -> int: ...
+        @property
+        def bidi(self) -> bool: ...
+
+    @final
+    class Write(Command):
+        """Append to a control or request stream; ``fin`` ends our side of it."""
+
+        __match_args__ = ("session", "stream", "data", "fin")
+        def __new__(cls, session: int, stream: int, data: bytes, fin: bool = False) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def stream(self) -> int: ...
+        @property
+        def data(self) -> bytes: ...
+        @property
+        def fin(self) -> bool: ...
+
+    @final
+    class ResetStream(Command):
+        """Reset our side of a stream."""
+
+        __match_args__ = ("session", "stream", "code")
+        def __new__(cls, session: int, stream: int, code: int) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def stream(self) -> int: ...
+        @property
+        def code(self) -> int: ...
+
+    @final
+    class StopStream(Command):
+        """Ask the peer to stop sending on a stream."""
+
+        __match_args__ = ("session", "stream", "code")
+        def __new__(cls, session: int, stream: int, code: int) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def stream(self) -> int: ...
+        @property
+        def code(self) -> int: ...
+
+    @final
+    class AddTrack(Command):
+        """Begin to hold a track. ``largest`` is written by the datapath from then on."""
+
+        __match_args__ = ("track", "largest", "cache")
+        def __new__(cls, track: int, largest: LargestCell, cache: CacheLimits = ...) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def largest(self) -> LargestCell: ...
+        @property
+        def cache(self) -> CacheLimits: ...
+
+    @final
+    class RemoveTrack(Command):
+        """Forget a track, its cache, and what is bound to it."""
+
+        __match_args__ = ("track",)
+        def __new__(cls, track: int) -> Self: ...
+        @property
+        def track(self) -> int: ...
+
+    @final
+    class BindUpstream(Command):
+        """Objects with this alias in this session feed the track.
+
+        ``restart_allowed``: the upstream is a new one, and if its first object lies at or below what the
+        old one reached, the track starts over (``Event.TrackRestarted``).
+        """
+
+        __match_args__ = ("session", "alias", "track", "default_priority", "restart_allowed")
+        def __new__(
+            cls,
+            session: int,
+            alias: int,
+            track: int,
+            default_priority: int = 128,
+            restart_allowed: bool = False,
+        ) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def default_priority(self) -> int: ...
+        @property
+        def restart_allowed(self) -> bool: ...
+
+    @final
+    class UnbindUpstream(Command):
+        """Objects with this alias are no longer wanted; their open streams are stopped."""
+
+        __match_args__ = ("session", "alias")
+        def __new__(cls, session: int, alias: int) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+
+    @final
+    class AddDownstream(Command):
+        """Send the track to a session from a location on; what the cache holds of it goes at once.
+
+        ``end_group`` is the last group to be sent. ``subscriber_priority``: 0 goes first, 255 last.
+        ``forward=False`` pauses the subscription.
+        """
+
+        __match_args__ = (
+            "downstream",
+            "session",
+            "alias",
+            "track",
+            "start",
+            "end_group",
+            "subscriber_priority",
+            "group_order",
+            "forward",
+            "limits",
+        )
+        def __new__(
+            cls,
+            downstream: int,
+            session: int,
+            alias: int,
+            track: int,
+            start: _Location,
+            end_group: int | None = None,
+            subscriber_priority: int = 128,
+            group_order: _GroupOrder = "ascending",
+            forward: bool = True,
+            limits: QueueLimits = ...,
+        ) -> Self: ...
+        @property
+        def downstream(self) -> int: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def start(self) -> _Location: ...
+        @property
+        def end_group(self) -> int | None: ...
+        @property
+        def subscriber_priority(self) -> int: ...
+        @property
+        def group_order(self) -> _GroupOrder: ...
+        @property
+        def forward(self) -> bool: ...
+        @property
+        def limits(self) -> QueueLimits: ...
+
+    @final
+    class UpdateDownstream(Command):
+        """Change a downstream; ``None`` leaves a field as it is."""
+
+        __match_args__ = ("downstream", "start", "end_group", "subscriber_priority", "forward")
+        def __new__(
+            cls,
+            downstream: int,
+            start: _Location | None = None,
+            end_group: int | None = None,
+            subscriber_priority: int | None = None,
+            forward: bool | None = None,
+        ) -> Self: ...
+        @property
+        def downstream(self) -> int: ...
+        @property
+        def start(self) -> _Location | None: ...
+        @property
+        def end_group(self) -> int | None: ...
+        @property
+        def subscriber_priority(self) -> int | None: ...
+        @property
+        def forward(self) -> bool | None: ...
+
+    @final
+    class RemoveDownstream(Command):
+        """End a downstream: its open streams are reset with ``code``; ``Event.DownstreamEnded`` answers."""
+
+        __match_args__ = ("downstream", "code")
+        def __new__(cls, downstream: int, code: int = 0) -> Self: ...
+        @property
+        def downstream(self) -> int: ...
+        @property
+        def code(self) -> int: ...
+
+    @final
+    class FinishDownstream(Command):
+        """Let a downstream finish what its open groups already have; ``Event.DownstreamEnded`` answers."""
+
+        __match_args__ = ("downstream",)
+        def __new__(cls, downstream: int) -> Self: ...
+        @property
+        def downstream(self) -> int: ...
+
+    @final
+    class AddSink(Command):
+        """Give the objects of a track to the agent as ``Event.Object``, from a location on."""
+
+        __match_args__ = ("downstream", "track", "start")
+        def __new__(cls, downstream: int, track: int, start: _Location) -> Self: ...
+        @property
+        def downstream(self) -> int: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def start(self) -> _Location: ...
+
+    @final
+    class Publish(Command):
+        """Publish one whole object of a local track.
+
+        ``object`` rises inside a subgroup. ``priority``: 0 goes first, 255 last. ``status``: 0 normal, 3
+        end of group, 4 end of track; only 0 has a payload. ``end_of_subgroup``: no further object of this
+        subgroup follows. ``end_of_group``: this subgroup holds the last object of the group.
+        """
+
+        __match_args__ = (
+            "track",
+            "group",
+            "subgroup",
+            "object",
+            "payload",
+            "priority",
+            "status",
+            "properties",
+            "end_of_subgroup",
+            "end_of_group",
+        )
+        def __new__(
+            cls,
+            track: int,
+            group: int,
+            subgroup: int,
+            object: int,
+            payload: bytes,
+            priority: int = 128,
+            status: int = 0,
+            properties: bytes = b"",
+            end_of_subgroup: bool = False,
+            end_of_group: bool = False,
+        ) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def group(self) -> int: ...
+        @property
+        def subgroup(self) -> int: ...
+        @property
+        def object(self) -> int: ...
+        @property
+        def payload(self) -> bytes: ...
+        @property
+        def priority(self) -> int: ...
+        @property
+        def status(self) -> int: ...
+        @property
+        def properties(self) -> bytes: ...
+        @property
+        def end_of_subgroup(self) -> bool: ...
+        @property
+        def end_of_group(self) -> bool: ...
+
+    @final
+    class Snapshot(Command):
+        """Ask for all counters; answered by ``Event.Snapshot`` with the same token."""
+
+        __match_args__ = ("token",)
+        def __new__(cls, token: int) -> Self: ...
+        @property
+        def token(self) -> int: ...
+
+# ---- Events ------------------------------------------------------------------------------------
+
+class Event:
+    """What the datapath tells the agent; each kind is a nested class.
+
+    Nothing here happens per packet. ``Object`` and ``SinkSubgroupEnded`` exist only for local sinks.
+    """
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    @final
+    class SessionOpened(Event):
+        """A session is ready for its MoQT set-up messages.
+
+        ``draft`` is the one agreed on (hops speak draft 18's shape). ``incoming``: the peer opened it.
+        ``offered``: the peer's ALPN tokens or its ``WT-Available-Protocols``. ``authority`` and ``path``
+        are WebTransport's, empty elsewhere. ``peer_certificates``: DER, leaf first; empty where none was
+        asked for.
+        """
+
+        __match_args__ = (
+            "session",
+            "transport",
+            "draft",
+            "incoming",
+            "remote",
+            "offered",
+            "authority",
+            "path",
+            "peer_certificates",
+        )
+        def __new__(
+            cls,
+            session: int,
+            transport: _Transport,
+            draft: int,
+            incoming: bool,
+            remote: str,
+            offered: Sequence[str] = (),
+            authority: str = "",
+            path: str = "",
+            peer_certificates: Sequence[bytes] = (),
+        ) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def transport(self) -> _Transport: ...
+        @property
+        def draft(self) -> _Draft: ...
+        @property
+        def incoming(self) -> bool: ...
+        @property
+        def remote(self) -> str: ...
+        @property
+        def offered(self) -> list[str]: ...
+        @property
+        def authority(self) -> str: ...
+        @property
+        def path(self) -> str: ...
+        @property
+        def peer_certificates(self) -> list[bytes]: ...
+
+    @final
+    class SessionClosed(Event):
+        """A session, or the attempt to make one, is over.
+
+        ``code`` is the MoQT or QUIC code, ``reason`` a sentence for people. ``by``: ``local`` (a ``Close``,
+        or the peer broke the protocol), ``peer``, ``timeout`` (nothing was heard), ``tls`` (certificate,
+        ALPN or identity refused by either side), ``transport`` (any other transport error).
+        """
+
+        __match_args__ = ("session", "by", "code", "reason")
+        def __new__(cls, session: int, by: _ClosedBy, code: int = 0, reason: str = "") -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def by(self) -> _ClosedBy: ...
+        @property
+        def code(self) -> int: ...
+        @property
+        def reason(self) -> str: ...
+
+    @final
+    class StreamData(Event):
+        """Bytes of a control or request stream, in order; ``fin``: the peer's side ended with them."""
+
+        __match_args__ = ("session", "stream", "kind", "data", "fin")
+        def __new__(
+            cls, session: int, stream: int, kind: _StreamKind, data: bytes, fin: bool = False
+        ) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def stream(self) -> int: ...
+        @property
+        def kind(self) -> _StreamKind: ...
+        @property
+        def data(self) -> bytes: ...
+        @property
+        def fin(self) -> bool: ...
+
+    @final
+    class StreamReset(Event):
+        """The peer reset its side of a control or request stream."""
+
+        __match_args__ = ("session", "stream", "code")
+        def __new__(cls, session: int, stream: int, code: int) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def stream(self) -> int: ...
+        @property
+        def code(self) -> int: ...
+
+    @final
+    class StreamStopped(Event):
+        """The peer asked us to stop sending on a control or request stream."""
+
+        __match_args__ = ("session", "stream", "code")
+        def __new__(cls, session: int, stream: int, code: int) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def stream(self) -> int: ...
+        @property
+        def code(self) -> int: ...
+
+    @final
+    class TrackRestarted(Event):
+        """The track started over below its old largest location; its old cache and streams are gone.
+
+        ``downstreams`` had the old one: they get nothing of the new one, and are to be ended or added again.
+        """
+
+        __match_args__ = ("track", "downstreams")
+        def __new__(cls, track: int, downstreams: Sequence[int]) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def downstreams(self) -> list[int]: ...
+
+    @final
+    class TrackMalformed(Event):
+        """An upstream sent what no track can hold (another payload for the same object, …)."""
+
+        __match_args__ = ("session", "alias", "track", "reason")
+        def __new__(cls, session: int, alias: int, track: int, reason: str) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def reason(self) -> str: ...
+
+    @final
+    class DownstreamEnded(Event):
+        """A downstream is over; ``streams`` were opened for it in all (PUBLISH_DONE wants the number)."""
+
+        __match_args__ = ("downstream", "streams")
+        def __new__(cls, downstream: int, streams: int) -> Self: ...
+        @property
+        def downstream(self) -> int: ...
+        @property
+        def streams(self) -> int: ...
+
+    @final
+    class Object(Event):
+        """One whole object for a local sink, in order inside its subgroup.
+
+        ``first_byte_us`` and ``complete_us``: when its first byte arrived, and when it was whole.
+        """
+
+        __match_args__ = (
+            "downstream",
+            "group",
+            "subgroup",
+            "object",
+            "payload",
+            "priority",
+            "status",
+            "properties",
+            "first_byte_us",
+            "complete_us",
+        )
+        def __new__(
+            cls,
+            downstream: int,
+            group: int,
+            subgroup: int,
+            object: int,
+            payload: bytes,
+            priority: int = 128,
+            status: int = 0,
+            properties: bytes = b"",
+            first_byte_us: int = 0,
+            complete_us: int = 0,
+        ) -> Self: ...
+        @property
+        def downstream(self) -> int: ...
+        @property
+        def group(self) -> int: ...
+        @property
+        def subgroup(self) -> int: ...
+        @property
+        def object(self) -> int: ...
+        @property
+        def payload(self) -> bytes: ...
+        @property
+        def priority(self) -> int: ...
+        @property
+        def status(self) -> int: ...
+        @property
+        def properties(self) -> bytes: ...
+        @property
+        def first_byte_us(self) -> int: ...
+        @property
+        def complete_us(self) -> int: ...
+
+    @final
+    class SinkSubgroupEnded(Event):
+        """A subgroup of a local sink ended; ``reset``: before its last object."""
+
+        __match_args__ = ("downstream", "group", "subgroup", "end_of_group", "reset")
+        def __new__(
+            cls, downstream: int, group: int, subgroup: int, end_of_group: bool, reset: bool
+        ) -> Self: ...
+        @property
+        def downstream(self) -> int: ...
+        @property
+        def group(self) -> int: ...
+        @property
+        def subgroup(self) -> int: ...
+        @property
+        def end_of_group(self) -> bool: ...
+        @property
+        def reset(self) -> bool: ...
+
+    @final
+    class HopSilent(Event):
+        """Nothing was heard on a hop for its silence limit, or (``silent=False``) something is again."""
+
+        __match_args__ = ("session", "silent")
+        def __new__(cls, session: int, silent: bool) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def silent(self) -> bool: ...
+
+    @final
+    class Snapshot(Event):
+        """The answer to ``Command.Snapshot``."""
+
+        __match_args__ = ("token", "snapshot")
+        def __new__(cls, token: int, snapshot: SnapshotDict) -> Self: ...
+        @property
+        def token(self) -> int: ...
+        @property
+        def snapshot(self) -> SnapshotDict: ...
+
+# ---- Counters ----------------------------------------------------------------------------------
+
+@type_check_only
+class TotalsDict(TypedDict):
+    """Counters of a whole datapath since its start."""
+
+    udp_datagrams_in: int
+    udp_bytes_in: int
+    udp_datagrams_out: int
+    udp_bytes_out: int
+    objects_in: int
+    object_bytes_in: int
+    objects_out: int
+    object_bytes_out: int
+    duplicate_bytes_in: int
+    groups_dropped_slow: int
+    groups_dropped_evicted: int
+    streams_rejected: int
+    datagrams_dropped: int
+    protocol_errors: int
+    handshakes_refused: int
+    commands: int
+    events: int
+
+@type_check_only
+class HopStatsDict(TypedDict):
+    """Counters of the recovery layer of one hop, this end."""
+
+    chunks_sent: int
+    chunks_repaired: int
+    chunks_received: int
+    chunks_duplicate: int
+    chunks_lost: int
+    chunks_given_up: int
+    chunks_refused: int
+    losses_spurious: int
+    probe_timeouts: int
+    acks_sent: int
+    acks_received: int
+    heartbeats_sent: int
+    queue_bytes: int
+    unacked_bytes: int
+    groups_shed: int
+    datagrams_malformed: int
+    datagrams_refused: int
+    rtt_us: int
+
+@type_check_only
+class SessionStatsDict(TypedDict):
+    """State and counters of one session."""
+
+    session: int
+    transport: _Transport
+    remote: str
+    rtt_us: int
+    congestion_window_bytes: int
+    packets_sent: int
+    packets_lost: int
+    bytes_sent: int
+    bytes_received: int
+    hop: HopStatsDict | None
+
+@type_check_only
+class DownstreamStatsDict(TypedDict):
+    """State and counters of one downstream."""
+
+    downstream: int
+    session: int
+    objects: int
+    bytes: int
+    groups_dropped: int
+    queue_bytes: int
+
+@type_check_only
+class SnapshotDict(TypedDict):
+    """All counters of a datapath at one moment."""
+
+    now_us: int
+    totals: TotalsDict
+    sessions: list[SessionStatsDict]
+    downstreams: list[DownstreamStatsDict]
+    tracks: int
+    cache_bytes: int
+
+@type_check_only
+class LinkStatsDict(TypedDict):
+    """Counters of one direction of a link since it was made."""
+
+    packets_in: int
+    bytes_in: int
+    packets_delivered: int
+    bytes_delivered: int
+    packets_lost: int
+    packets_dropped_queue: int
+    packets_dropped_down: int
+    queue_bytes_peak: int
+
+@type_check_only
+class ShaperStatsDict(TypedDict):
+    """Counters of a ``UdpShaper``."""
+
+    forward: LinkStatsDict
+    backward: LinkStatsDict
+    clients: int
+    datagrams_refused: int
+    datagrams_dropped: int
+
+@type_check_only
+class IoStatsDict(TypedDict):
+    """Counters of a ``Runtime``'s thread and socket since its start.
+
+    ``objects_dropped``: ``Object`` events that were dropped because the agent did not drain them.
+    ``gso`` and ``gro``: whether the kernel's offload is in use. The buffers are the kernel's, as granted.
+    """
+
+    wakeups: int
+    receive_calls: int
+    send_calls: int
+    datagrams_in: int
+    bytes_in: int
+    datagrams_out: int
+    bytes_out: int
+    datagrams_truncated: int
+    datagrams_dropped_queue: int
+    datagrams_refused: int
+    receive_errors: int
+    send_blocked: int
+    objects_dropped: int
+    gso: bool
+    gro: bool
+    receive_buffer_bytes: int
+    send_buffer_bytes: int
+
+# ---- Shells ------------------------------------------------------------------------------------
+
+@final
+class Runtime:
+    """A datapath on real UDP sockets, in threads of its own that need no interpreter.
+
+    ``listen`` is ``"ip:port"``; port 0 takes a free one. A client listens too: it is the address that it
+    sends from. Raises ``OSError`` if the address cannot be bound, ``ValueError`` if it is none.
+    """
+
+    def __new__(cls, listen: str, config: DatapathConfig) -> Self: ...
+    @property
+    def local_addr(self) -> str:
+        """The bound address, ``"ip:port"``."""
+    @property
+    def event_fd(self) -> int:
+        """A file descriptor that is readable while events wait; owned by the runtime."""
+    def execute(self, commands: Sequence[Command]) -> None:
+        """Give commands to the datapath, in order, all or none. After ``close`` they are ignored.
+
+        Raises ``RuntimeError`` if the thread is so far behind that no more commands may wait.
+        """
+    def drain_events(self, max: int) -> list[Event]:
+        """Take the waiting events, oldest first, at most ``max``."""
+    def now_us(self) -> int:
+        """Microseconds since the start of the runtime, monotonic."""
+    def stats(self) -> IoStatsDict:
+        """Counters of the thread and its socket."""
+    def close(self) -> None:
+        """Close all sessions, stop the threads, free the sockets. A second call does nothing."""
+
+@final
+class LinkConfig:
+    """One direction of a path between two hosts. Immutable, compares by value.
+
+    ``loss_burst=None`` loses each datagram on its own account; else losses come in bursts of that mean
+    length in packets (Gilbert model), with the share ``loss`` in the long run.
+
+    Raises ``ValueError`` that names the field if no link can be like that.
+    """
+
+    __match_args__ = ("delay_us", "jitter_us", "rate_bps", "queue_bytes", "loss", "loss_burst")
+    def __new__(
+        cls,
+        delay_us: int = 0,
+        jitter_us: int = 0,
+        rate_bps: int | None = None,
+        queue_bytes: int = 262_144,
+        loss: float = 0.0,
+        loss_burst: float | None = None,
+    ) -> Self: ...
+    @property
+    def delay_us(self) -> int:
+        """Propagation delay."""
+    @property
+    def jitter_us(self) -> int:
+        """Up to this much is added to the delay, uniformly; datagrams never overtake one another."""
+    @property
+    def rate_bps(self) -> int | None:
+        """Bits per second, IP and UDP headers included; ``None`` for no limit, and then no queue."""
+    @property
+    def queue_bytes(self) -> int:
+        """What may wait for the rate before datagrams are dropped."""
+    @property
+    def loss(self) -> float:
+        """Share of datagrams lost on the wire, 0 to 1."""
+    @property
+    def loss_burst(self) -> float | None:
+        """Mean length of a burst of losses, packets."""
+
+@final
+class UdpShaper:
+    """Puts the datagrams between clients and one server through a link, in real time, in a thread.
+
+    Clients send to ``local_addr`` instead of to ``target``. ``forward`` shapes what goes to the target,
+    ``backward`` what comes back. Raises ``OSError`` if ``listen`` cannot be bound.
+    """
+
+    def __new__(
+        cls, listen: str, target: str, forward: LinkConfig, backward: LinkConfig, seed: int = 0
+    ) -> Self: ...
+    @property
+    def local_addr(self) -> str:
+        """The bound address, ``"ip:port"``."""
+    def stats(self) -> ShaperStatsDict:
+        """Counters of both directions, over all clients."""
+    def close(self) -> None:
+        """Stop the thread and free the sockets. A second call does nothing."""
+
+@final
+class World:
+    """Datapaths over modelled links on a virtual clock that starts at 0.
+
+    The same seed, hosts, links and commands give the same datagrams. Raises ``ValueError`` for hosts and
+    links that do not exist or exist already, ``RuntimeError`` if the world stands still (hosts that answer
+    one another endlessly over links without delay).
+    """
+
+    def __new__(cls, seed: int) -> Self: ...
+    def add_host(self, addr: str, config: DatapathConfig) -> int:
+        """Add a datapath at ``"ip:port"``; its number counts from 0. Its seed comes from the world's."""
+    def add_link(self, src_host: int, dst_host: int, config: LinkConfig) -> None:
+        """Add a directed link. The way back is a link of its own."""
+    def set_link(self, src_host: int, dst_host: int, config: LinkConfig) -> None:
+        """Change what a link is like from now on; what is under way keeps its arrival times."""
+    def set_link_up(self, src_host: int, dst_host: int, up: bool) -> None:
+        """Cut or mend a link."""
+    def link_stats(self, src_host: int, dst_host: int) -> LinkStatsDict:
+        """Counters of one link."""
+    def execute(self, host: int, commands: Sequence[Command]) -> None:
+        """Carry out commands at a host at the present instant."""
+    def run_until(self, t_us: int) -> list[tuple[int, int, Event]]:
+        """Run until events appear or until ``t_us``, whichever is first: ``(t_us, host, event)``, in order.
+
+        The clock then stands at that instant, so that an agent can answer at the time of the event. An
+        empty list means that ``t_us`` was reached.
+        """
+    def now_us(self) -> int:
+        """Virtual time."""
+    def trace_hash(self) -> str:
+        """Hash over time, size, source and destination of every datagram so far, hexadecimal."""

@@ -1,0 +1,297 @@
+//! One QUIC connection and the session on it: what it is made of, and how its parts are reached.
+//!
+//! The behaviour stands in the neighbours: `session` (from handshake to open session, and its end),
+//! `control` (control and request streams), `ingest` (incoming data streams), `hop_link` (chunks),
+//! `downstream` (outgoing data streams).
+
+use crate::command::{DownstreamId, Draft, SessionId, Target, TrackId};
+use crate::config::Limits;
+use crate::control::ControlStreams;
+use crate::event::{ClosedBy, Event, Transport};
+use crate::hop::{Hop, HopConfig};
+use crate::ingest::Inbound;
+use crate::stats::Totals;
+use crate::wt::{OwnStream, WebTransport};
+use bytes::Bytes;
+use noq_proto::{Connection, StreamId, VarInt};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// What several parts of the datapath write to while they work on one connection.
+#[derive(Debug)]
+pub(crate) struct Ctx {
+    pub(crate) epoch: Instant,
+    pub(crate) limits: Limits,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) totals: Totals,
+    pub(crate) hop: HopConfig,
+    pub(crate) drafts: Vec<Draft>,
+    pub(crate) moq_net_quirk: bool,
+}
+
+impl Ctx {
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.totals.events += 1;
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn micros(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.epoch).as_micros() as u64
+    }
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// QUIC and TLS.
+    Handshaking,
+    /// HTTP/3 SETTINGS and CONNECT.
+    Http3,
+    /// The session is open.
+    Open,
+    /// It was reported closed; what is left is QUIC's own end.
+    Closed,
+}
+
+/// What runs on the connection.
+pub(crate) enum Mode {
+    /// Not known before ALPN is agreed.
+    Unknown,
+    Quic,
+    WebTransport(Box<WebTransport>),
+    Hop(Box<HopLink>),
+}
+
+/// A hop's recovery engine and what waits around it.
+pub(crate) struct HopLink {
+    pub(crate) hop: Hop,
+    /// A datagram that QUIC had no room for.
+    pub(crate) held: Option<Bytes>,
+    /// Frames whose alias is not bound yet, in order of arrival.
+    pub(crate) unbound: VecDeque<crate::hop::Frame>,
+    pub(crate) unbound_bytes: usize,
+}
+
+/// Objects with an alias feed this track.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Binding {
+    pub(crate) track: TrackId,
+    pub(crate) default_priority: u8,
+    pub(crate) restart_allowed: bool,
+}
+
+/// An open data stream of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutKey {
+    pub(crate) downstream: DownstreamId,
+    pub(crate) group: u64,
+    pub(crate) subgroup: u64,
+}
+
+pub(crate) struct Conn {
+    pub(crate) quic: Connection,
+    pub(crate) session: SessionId,
+    pub(crate) incoming: bool,
+    pub(crate) target: Option<Target>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) offered: Vec<String>,
+    pub(crate) created: Instant,
+    pub(crate) phase: Phase,
+    pub(crate) mode: Mode,
+    pub(crate) draft: Draft,
+    pub(crate) control: ControlStreams,
+    pub(crate) inbound: BTreeMap<StreamId, Inbound>,
+    pub(crate) bindings: BTreeMap<u64, Binding>,
+    pub(crate) outbound: BTreeMap<StreamId, OutKey>,
+    pub(crate) downstreams: BTreeSet<DownstreamId>,
+    /// Blocked downstreams may go on.
+    pub(crate) writable: bool,
+    /// Server: `:authority` and `:path` of the CONNECT that is being answered.
+    pub(crate) requested: (String, String),
+    /// Streams that HTTP/3 asked for while the peer's limits did not allow them.
+    pub(crate) h3_unopened: Vec<OwnStream>,
+    /// HTTP/3 found a fault of the peer that ends the connection: code and reason.
+    pub(crate) h3_failure: Option<(u64, String)>,
+    /// Some downstream waits for a stream credit.
+    pub(crate) starved: bool,
+    /// When to look for downstreams that lag; armed while one is blocked.
+    pub(crate) lag_check_at: Option<Instant>,
+    /// When to end a WebTransport connection whose CLOSE capsule was just written.
+    pub(crate) close_at: Option<Instant>,
+    pub(crate) is_dirty: bool,
+    pub(crate) is_ready: bool,
+    pub(crate) armed: Option<Instant>,
+}
+
+impl Conn {
+    pub(crate) fn new(
+        quic: Connection,
+        session: SessionId,
+        target: Option<Target>,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Conn {
+        Conn {
+            quic,
+            session,
+            incoming: target.is_none(),
+            target,
+            remote,
+            offered: Vec::new(),
+            created: now,
+            phase: Phase::Handshaking,
+            mode: Mode::Unknown,
+            draft: Draft::D18,
+            control: ControlStreams::default(),
+            inbound: BTreeMap::new(),
+            bindings: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            downstreams: BTreeSet::new(),
+            writable: false,
+            requested: Default::default(),
+            h3_unopened: Vec::new(),
+            h3_failure: None,
+            starved: false,
+            lag_check_at: None,
+            close_at: None,
+            is_dirty: false,
+            is_ready: false,
+            armed: None,
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self.mode {
+            Mode::Hop(_) => Transport::Hop,
+            Mode::WebTransport(_) => Transport::WebTransport,
+            Mode::Quic | Mode::Unknown => Transport::Quic,
+        }
+    }
+
+    pub(crate) fn hop(&mut self) -> Option<&mut HopLink> {
+        match &mut self.mode {
+            Mode::Hop(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Ask the peer to stop sending on a stream; our state of it is gone.
+    pub(crate) fn stop_stream(&mut self, id: StreamId, code: u64) {
+        let code = self.wire_code(code);
+        // A stream that has ended meanwhile needs no stop.
+        let _ = self.quic.recv_stream(id).stop(code);
+    }
+
+    /// Reset our side of a stream.
+    pub(crate) fn reset_stream(&mut self, id: StreamId, code: u64) {
+        let code = self.wire_code(code);
+        // A stream that has ended meanwhile needs no reset.
+        let _ = self.quic.send_stream(id).reset(code);
+    }
+
+    /// An application error code as it goes on the wire: WebTransport maps it into HTTP/3's space.
+    fn wire_code(&self, code: u64) -> VarInt {
+        let code = match self.mode {
+            Mode::WebTransport(_) => crate::wt::app_error_to_http3(code as u32),
+            _ => code,
+        };
+        VarInt::from_u64(code).unwrap_or(VarInt::MAX)
+    }
+
+    /// An error code from the wire as the application meant it.
+    pub(crate) fn application_code(&self, code: VarInt) -> u64 {
+        let code = code.into_inner();
+        match self.mode {
+            Mode::WebTransport(_) => crate::wt::app_error_from_http3(code).map_or(code, u64::from),
+            _ => code,
+        }
+    }
+
+    /// End the session because the peer broke a rule, or because we were told to; reports it once.
+    pub(crate) fn close(
+        &mut self,
+        ctx: &mut Ctx,
+        now: Instant,
+        by: ClosedBy,
+        code: u32,
+        reason: &str,
+    ) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let linger = self.announce_close(code, reason);
+        self.report_closed(ctx, by, u64::from(code), reason.to_owned());
+        if linger {
+            self.close_at = Some(now + CLOSE_CAPSULE_LINGER);
+        } else {
+            let bytes = Bytes::copy_from_slice(&reason.as_bytes()[..reason.len().min(256)]);
+            self.quic.close(now, VarInt::from_u32(code), bytes);
+        }
+    }
+
+    /// WebTransport: say it in a capsule, which needs the connection a moment longer.
+    fn announce_close(&mut self, code: u32, reason: &str) -> bool {
+        let is_open = self.is_open();
+        match &mut self.mode {
+            Mode::WebTransport(wt) if is_open => {
+                let waits = wt.close(code, reason);
+                crate::session::run_wt_actions(self);
+                waits
+            }
+            _ => false,
+        }
+    }
+
+    /// Tell the agent, once, that the session is over.
+    pub(crate) fn report_closed(&mut self, ctx: &mut Ctx, by: ClosedBy, code: u64, reason: String) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.inbound.clear();
+        self.outbound.clear();
+        self.lag_check_at = None;
+        ctx.emit(Event::SessionClosed {
+            session: self.session,
+            by,
+            code,
+            reason,
+        });
+    }
+
+    /// When this connection wants to be called next, QUIC's timers and ours together.
+    pub(crate) fn next_timeout(&mut self, limits: &Limits) -> Option<Instant> {
+        let handshake = match self.phase {
+            Phase::Handshaking | Phase::Http3 => Some(self.handshake_deadline(limits)),
+            _ => None,
+        };
+        let hop = match &self.mode {
+            Mode::Hop(link) if self.phase == Phase::Open => link.hop.poll_timeout(),
+            _ => None,
+        };
+        let parked = self.inbound.values().filter_map(Inbound::deadline).min();
+        [
+            self.quic.poll_timeout(),
+            handshake,
+            hop,
+            parked,
+            self.lag_check_at,
+            self.close_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(crate) fn handshake_deadline(&self, limits: &Limits) -> Instant {
+        self.created + Duration::from_millis(u64::from(limits.handshake_timeout_ms))
+    }
+}
+
+/// How long a connection stays after a CLOSE_WEBTRANSPORT_SESSION capsule, so that the peer reads it.
+const CLOSE_CAPSULE_LINGER: Duration = Duration::from_millis(250);

@@ -1,0 +1,344 @@
+//! The agent's commands, one small function each.
+
+use crate::command::{Command, DownstreamId, SessionId, Target, TrackId};
+use crate::conn::{Binding, Conn, Mode};
+use crate::control;
+use crate::datapath::Datapath;
+use crate::downstream::{Downstream, Kind};
+use crate::event::{ClosedBy, Event};
+use crate::ingest;
+use crate::location::Location;
+use crate::publish;
+use crate::tls::ClientTls;
+use crate::track::Track;
+use noq_proto::ClientConfig;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
+    match command {
+        Command::Connect {
+            session,
+            remote,
+            server_name,
+            target,
+            tls,
+        } => {
+            connect(datapath, now, session, remote, &server_name, target, &tls);
+        }
+        Command::AddTrack {
+            track,
+            cache,
+            largest,
+        } => {
+            datapath.relay.add_track(track, Track::new(cache, largest));
+        }
+        Command::RemoveTrack { track } => remove_track(datapath, track),
+        Command::BindUpstream {
+            session,
+            alias,
+            track,
+            default_priority,
+            restart_allowed,
+        } => {
+            let binding = Binding {
+                track,
+                default_priority,
+                restart_allowed,
+            };
+            bind(datapath, now, session, alias, binding);
+        }
+        Command::AddDownstream { .. } => add_downstream(datapath, now, command),
+        Command::UpdateDownstream { .. } => update_downstream(datapath, now, &command),
+        Command::RemoveDownstream { downstream, code } => {
+            cancel_downstream(datapath, downstream, code);
+        }
+        Command::FinishDownstream { downstream } => finish_downstream(datapath, downstream),
+        Command::AddSink {
+            downstream,
+            track,
+            start,
+        } => {
+            add_sink(datapath, now, downstream, track, start);
+        }
+        Command::Publish { track, object } => {
+            publish::publish(&mut datapath.relay, &mut datapath.ctx, now, track, object);
+        }
+        Command::Snapshot { token } => {
+            let snapshot = Box::new(datapath.snapshot(now));
+            datapath.ctx.emit(Event::Snapshot { token, snapshot });
+        }
+        on_session => execute_on_session(datapath, now, on_session),
+    }
+}
+
+/// Commands that concern the streams of one open session.
+fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
+    let (Command::Close { session, .. }
+    | Command::OpenStream { session, .. }
+    | Command::Write { session, .. }
+    | Command::ResetStream { session, .. }
+    | Command::StopStream { session, .. }
+    | Command::UnbindUpstream { session, .. }) = command
+    else {
+        return;
+    };
+    let Some((index, conn)) = datapath.conns.of_session(session) else {
+        return;
+    };
+    let ctx = &mut datapath.ctx;
+    match command {
+        Command::Close { code, reason, .. } => {
+            conn.close(ctx, now, ClosedBy::Local, code, &reason);
+        }
+        Command::OpenStream { stream, bidi, .. } => control::open(conn, stream, bidi),
+        Command::Write {
+            stream, data, fin, ..
+        } => {
+            control::write(conn, ctx, now, stream, data, fin);
+        }
+        Command::ResetStream { stream, code, .. } => control::reset(conn, stream, code),
+        Command::StopStream { stream, code, .. } => control::stop(conn, stream, code),
+        Command::UnbindUpstream { alias, .. } => ingest::unbind(conn, alias),
+        _ => {}
+    }
+    datapath.conns.wake(index);
+}
+
+fn connect(
+    datapath: &mut Datapath,
+    now: Instant,
+    session: SessionId,
+    remote: SocketAddr,
+    server_name: &str,
+    target: Target,
+    tls: &Arc<ClientTls>,
+) {
+    let refuse = |datapath: &mut Datapath, by: ClosedBy, reason: String| {
+        datapath.ctx.emit(Event::SessionClosed {
+            session,
+            by,
+            code: 0,
+            reason,
+        });
+    };
+    if datapath.conns.index_of(session).is_some() {
+        return refuse(
+            datapath,
+            ClosedBy::Local,
+            format!("session id {session} is in use"),
+        );
+    }
+    let crypto = match tls.for_target(&target) {
+        Ok(crypto) => crypto,
+        Err(error) => return refuse(datapath, ClosedBy::Tls, error.to_string()),
+    };
+    let mut config = ClientConfig::new(crypto);
+    config.transport_config(match target {
+        Target::Hop => datapath.quic.hop_transport.clone(),
+        Target::Quic { .. } | Target::WebTransport { .. } => datapath.quic.public_transport.clone(),
+    });
+    if let Some(seed) = datapath.config.seed {
+        config.initial_dst_cid_provider(crate::seed::initial_cids(seed ^ session));
+    }
+    match datapath.endpoint.connect(now, config, remote, server_name) {
+        Ok((handle, quic)) => {
+            let conn = Conn::new(quic, session, Some(target), remote, now);
+            datapath.conns.insert(handle.0, conn);
+        }
+        Err(error) => {
+            refuse(
+                datapath,
+                ClosedBy::Transport,
+                format!("cannot connect to {remote}: {error}"),
+            );
+        }
+    }
+}
+
+fn remove_track(datapath: &mut Datapath, track: TrackId) {
+    let Some(entry) = datapath.relay.tracks.remove(&track) else {
+        return;
+    };
+    for id in entry.downstreams {
+        cancel_downstream(datapath, id, CANCELLED);
+    }
+    for index in datapath.conns.indices() {
+        let Some(conn) = datapath.conns.get(index) else {
+            continue;
+        };
+        let bound = conn
+            .bindings
+            .iter()
+            .filter(|(_, b)| b.track == track)
+            .map(|(a, _)| *a);
+        let bound: Vec<u64> = bound.collect();
+        bound.iter().for_each(|alias| ingest::unbind(conn, *alias));
+        if !bound.is_empty() {
+            datapath.conns.wake(index);
+        }
+    }
+}
+
+fn bind(datapath: &mut Datapath, now: Instant, session: SessionId, alias: u64, binding: Binding) {
+    let Some(index) = datapath.conns.index_of(session) else {
+        return;
+    };
+    let Some(mut conn) = datapath.conns.take(index) else {
+        return;
+    };
+    if conn.is_open() {
+        if binding.restart_allowed {
+            datapath.relay.expect_restart(binding.track);
+        }
+        conn.bindings.insert(alias, binding);
+        ingest::unpark(
+            &mut conn,
+            &mut datapath.relay,
+            &mut datapath.ctx,
+            now,
+            alias,
+        );
+    }
+    datapath.conns.put_back(index, conn);
+    datapath.conns.wake(index);
+}
+
+fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
+    let Command::AddDownstream {
+        downstream: id,
+        session,
+        alias,
+        track,
+        start,
+        end_group,
+        subscriber_priority,
+        group_order,
+        forward,
+        limits,
+    } = command
+    else {
+        return;
+    };
+    let Some((index, conn)) = datapath.conns.of_session(session) else {
+        return;
+    };
+    let kind = match conn.mode {
+        Mode::Hop(_) => Kind::Hop { conn: index },
+        _ => Kind::Viewer { conn: index },
+    };
+    let mut downstream = Downstream::new(id, kind, session, alias, track, start);
+    downstream.end_group = end_group;
+    downstream.subscriber_priority = subscriber_priority;
+    downstream.group_order = group_order;
+    downstream.forward = forward;
+    downstream.limits = limits;
+    if datapath.relay.add_downstream(downstream) {
+        conn.downstreams.insert(id);
+        datapath
+            .relay
+            .replay(&mut datapath.ctx, now, &mut datapath.conns, id);
+    }
+}
+
+fn add_sink(
+    datapath: &mut Datapath,
+    now: Instant,
+    id: DownstreamId,
+    track: TrackId,
+    start: Location,
+) {
+    let sink = Downstream::new(id, Kind::Sink, 0, 0, track, start);
+    if datapath.relay.add_downstream(sink) {
+        datapath
+            .relay
+            .replay(&mut datapath.ctx, now, &mut datapath.conns, id);
+    }
+}
+
+fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
+    let &Command::UpdateDownstream {
+        downstream: id,
+        start,
+        end_group,
+        subscriber_priority,
+        forward,
+    } = command
+    else {
+        return;
+    };
+    let Some(downstream) = datapath.relay.downstreams.get_mut(&id) else {
+        return;
+    };
+    let resumes = forward == Some(true) && !downstream.forward;
+    downstream.start = start.unwrap_or(downstream.start);
+    downstream.end_group = end_group.or(downstream.end_group);
+    downstream.subscriber_priority = subscriber_priority.unwrap_or(downstream.subscriber_priority);
+    downstream.forward = forward.unwrap_or(downstream.forward);
+    if resumes {
+        datapath
+            .relay
+            .replay(&mut datapath.ctx, now, &mut datapath.conns, id);
+    }
+}
+
+/// End a downstream at once: what a hop has queued or unacknowledged of it is forgotten.
+fn cancel_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
+    if let Some(downstream) = datapath.relay.downstreams.get(&id) {
+        let (kind, alias) = (downstream.kind, downstream.alias);
+        if let Kind::Hop { conn: index } = kind
+            && let Some(link) = datapath.conns.get(index).and_then(Conn::hop)
+        {
+            link.hop.cancel(alias, None, None);
+        }
+    }
+    end_downstream(datapath, id, code);
+}
+
+fn end_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
+    let Some(mut downstream) = datapath.relay.remove_downstream(id) else {
+        return;
+    };
+    if let Kind::Viewer { conn: index } | Kind::Hop { conn: index } = downstream.kind
+        && let Some(conn) = datapath.conns.get(index)
+    {
+        conn.downstreams.remove(&id);
+        downstream.reset_all(conn, u64::from(code));
+        datapath.conns.wake(index);
+    }
+    let streams = downstream.streams_opened;
+    datapath.ctx.emit(Event::DownstreamEnded {
+        downstream: id,
+        streams,
+    });
+}
+
+/// No new subgroups; what is open ends with what the track has of it.
+fn finish_downstream(datapath: &mut Datapath, id: DownstreamId) {
+    let Some(downstream) = datapath.relay.downstreams.get_mut(&id) else {
+        return;
+    };
+    downstream.finishing = true;
+    match downstream.kind {
+        Kind::Viewer { conn } => report_finished(datapath, conn),
+        Kind::Hop { .. } | Kind::Sink => end_downstream(datapath, id, CANCELLED),
+    }
+}
+
+/// End the finishing downstreams of a connection that have nothing left to send.
+pub(crate) fn report_finished(datapath: &mut Datapath, index: usize) {
+    let Some(conn) = datapath.conns.get(index) else {
+        return;
+    };
+    let ids: Vec<DownstreamId> = conn.downstreams.iter().copied().collect();
+    for id in ids {
+        let drained = |d: &Downstream| d.finishing && d.is_drained();
+        if datapath.relay.downstreams.get(&id).is_some_and(drained) {
+            end_downstream(datapath, id, CANCELLED);
+        }
+    }
+}
+
+/// Stream reset code of a subscription that ended (draft-18 §3.3.2).
+const CANCELLED: u32 = 0x1;

@@ -1,0 +1,112 @@
+//! The receiving half: deduplication, and acknowledgements soon enough that repairs are quick.
+//!
+//! An acknowledgement is due after [`HopConfig::ack_every`] data datagrams, or
+//! [`HopConfig::ack_delay_ms_max`] after the first that none covered; and at once when a datagram is
+//! missing, out of order, or the repair of a frame that had arrived (its sender does not know).
+
+use super::config::{HopConfig, ms};
+use super::frame::Frame;
+use super::window::{Seen, SeqWindow};
+use super::wire::{ACK_RANGES_MAX, Ack, Data};
+use crate::stats::HopStats;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// The receiving half of a hop.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    config: HopConfig,
+    /// Sequence numbers of datagrams, to be acknowledged.
+    seqs: SeqWindow,
+    /// First sequence numbers of frames, to tell a repair from news.
+    ids: SeqWindow,
+    frames: VecDeque<Frame>,
+    frames_bytes: u64,
+    largest_at: Option<Instant>,
+    unacknowledged: u32,
+    ack_at: Option<Instant>,
+    ack_due: bool,
+}
+
+impl Receiver {
+    pub(super) fn new(config: HopConfig) -> Receiver {
+        Receiver {
+            config,
+            seqs: SeqWindow::new(config.gaps_max),
+            ids: SeqWindow::new(config.gaps_max),
+            frames: VecDeque::new(),
+            frames_bytes: 0,
+            largest_at: None,
+            unacknowledged: 0,
+            ack_at: None,
+            ack_due: false,
+        }
+    }
+
+    /// A frame arrived. It is not acknowledged if there is no room for it: QUIC has delivered it, but
+    /// only an acknowledgement of ours stops the sender's repairs.
+    pub(super) fn handle_data(&mut self, now: Instant, data: Data, stats: &mut HopStats) {
+        if self.frames_bytes >= self.config.received_bytes_max {
+            stats.datagrams_refused += 1;
+            return;
+        }
+        let expected = self.seqs.largest().map_or(0, |largest| largest + 1);
+        if data.seq >= expected {
+            self.largest_at = Some(now);
+        }
+        let in_order = data.seq == expected;
+        let news = self.seqs.insert(data.seq) != Seen::Before && self.is_news(data.id);
+        self.schedule_ack(now, in_order && news);
+        if news {
+            stats.chunks_received += 1;
+            self.frames_bytes += data.frame.cost_bytes();
+            self.frames.push_back(data.frame);
+        } else {
+            stats.chunks_duplicate += 1;
+        }
+    }
+
+    /// A frame so old that it was forgotten is delivered: better twice than never, and the caller
+    /// keeps byte intervals.
+    fn is_news(&mut self, id: u64) -> bool {
+        self.ids.insert(id) != Seen::Before
+    }
+
+    fn schedule_ack(&mut self, now: Instant, ordinary: bool) {
+        self.unacknowledged += 1;
+        self.ack_due |= !ordinary || self.unacknowledged >= self.config.ack_every;
+        self.ack_at
+            .get_or_insert(now + ms(self.config.ack_delay_ms_max));
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.ack_due |= self.ack_at.is_some_and(|at| at <= now);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if self.ack_due { None } else { self.ack_at }
+    }
+
+    /// The acknowledgement, if one is due.
+    pub(super) fn poll_ack(&mut self, now: Instant) -> Option<Ack> {
+        self.handle_timeout(now);
+        if !self.ack_due {
+            return None;
+        }
+        self.ack_due = false;
+        self.ack_at = None;
+        self.unacknowledged = 0;
+        let largest_at = self.largest_at?;
+        let delay = now.saturating_duration_since(largest_at);
+        Some(Ack {
+            delay_us: u64::try_from(delay.as_micros()).unwrap_or(0),
+            ranges: self.seqs.descending().take(ACK_RANGES_MAX).collect(),
+        })
+    }
+
+    pub(super) fn poll_frame(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop_front()?;
+        self.frames_bytes -= frame.cost_bytes();
+        Some(frame)
+    }
+}

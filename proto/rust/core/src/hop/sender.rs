@@ -1,0 +1,360 @@
+//! The sending half: a bounded queue by priority, repair of what was lost, and giving up in time.
+//!
+//! A frame is offered once and then owed until it is acknowledged, cancelled by the caller, or given
+//! up. It is given up with its whole subgroup, because a viewer gets in-order prefixes of subgroups and
+//! what follows a hole is of no use; the receiver learns of it by a reliable reset. Three limits
+//! give up: the queue is too long in bytes (the oldest group of the lowest priority goes), a frame
+//! waited too long to be sent at all, or it stayed unacknowledged for its life.
+//!
+//! The timer ([`Sender::poll_timeout`]) that makes up for a lost tail is the probe timeout of RFC 9002
+//! §6.2: when nothing was acknowledged for an RTT and its variation after the last datagram, the oldest
+//! two frames in flight go out again. The acknowledgement of either shows what else was lost.
+
+use super::config::{HopConfig, ms};
+use super::error::{FrameError, HopError};
+use super::frame::{Frame, SubgroupKey};
+use super::inflight::InFlight;
+use super::repair::{PlainArq, Repair, RepairPolicy};
+use super::rtt::Rtt;
+use super::store::{FrameNo, FrameStore, Owed};
+use super::wire::{Ack, encode_data};
+use crate::stats::HopStats;
+use bytes::Bytes;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Reset code of a subgroup that waited too long or took too much room (draft-18, TOO_FAR_BEHIND).
+pub const RESET_TOO_FAR_BEHIND: u32 = 0x5;
+/// Reset code of a subgroup that could not be repaired in time (draft-18, DELIVERY_TIMEOUT).
+pub const RESET_DELIVERY_TIMEOUT: u32 = 0x2;
+
+/// Frames sent again when the probe timeout fires.
+const PROBE_FRAMES: usize = 2;
+/// Doublings of the probe timeout at most.
+const BACKOFF_MAX: u32 = 10;
+
+/// The sending half of a hop.
+#[derive(Debug)]
+pub(super) struct Sender {
+    config: HopConfig,
+    store: FrameStore,
+    flight: InFlight,
+    policy: Box<dyn RepairPolicy>,
+    /// Subgroups given up, whose later frames are refused; the newest last in `given_up_order`.
+    given_up: BTreeSet<SubgroupKey>,
+    given_up_order: VecDeque<SubgroupKey>,
+    /// Subgroups given up that the caller has not been told of.
+    news: VecDeque<SubgroupKey>,
+    /// The last data datagram, or the last time the probe timeout fired.
+    probe_from: Instant,
+    backoff: u32,
+}
+
+impl Sender {
+    pub(super) fn new(config: HopConfig, now: Instant) -> Sender {
+        Sender {
+            config,
+            store: FrameStore::default(),
+            flight: InFlight::new(config),
+            policy: Box::new(PlainArq),
+            given_up: BTreeSet::new(),
+            given_up_order: VecDeque::new(),
+            news: VecDeque::new(),
+            probe_from: now,
+            backoff: 0,
+        }
+    }
+
+    pub(super) fn queue_bytes(&self) -> u64 {
+        self.store.queue_bytes
+    }
+
+    pub(super) fn unacked_bytes(&self) -> u64 {
+        self.store.unacked_bytes
+    }
+
+    /// Takes a frame to be delivered.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        stats: &mut HopStats,
+    ) -> Result<(), FrameError> {
+        frame.check()?;
+        let key = frame.key();
+        if self.given_up.contains(&key) {
+            stats.chunks_refused += 1;
+            return Ok(());
+        }
+        if matches!(frame, Frame::SubgroupReset { .. }) {
+            self.forget(key, key);
+        }
+        self.store.insert(now, frame);
+        self.shed_excess(stats, now);
+        Ok(())
+    }
+
+    /// Forgets all that is owed of some subgroups of a track, and that any of them was given up.
+    pub(super) fn cancel(&mut self, alias: u64, group: Option<u64>, subgroup: Option<u64>) {
+        let end = |given: Option<u64>, open: u64| given.unwrap_or(open);
+        let key = |open| match group {
+            None => SubgroupKey {
+                alias,
+                group: open,
+                subgroup: open,
+            },
+            Some(group) => SubgroupKey {
+                alias,
+                group,
+                subgroup: end(subgroup, open),
+            },
+        };
+        let (first, last) = (key(0), key(u64::MAX));
+        self.forget(first, last);
+        let resumed: Vec<SubgroupKey> = self.given_up.range(first..=last).copied().collect();
+        if !resumed.is_empty() {
+            self.given_up_order
+                .retain(|key| !(first..=last).contains(key));
+            resumed.iter().for_each(|key| {
+                self.given_up.remove(key);
+            });
+        }
+    }
+
+    fn forget(&mut self, first: SubgroupKey, last: SubgroupKey) {
+        for no in self.store.range(first, last) {
+            self.store.remove(no);
+        }
+    }
+
+    /// An acknowledgement came.
+    pub(super) fn handle_ack(
+        &mut self,
+        now: Instant,
+        ack: &Ack,
+        rtt: &mut Rtt,
+        stats: &mut HopStats,
+    ) -> Result<(), HopError> {
+        let acked = self.flight.handle_ack(now, ack)?;
+        stats.acks_received += 1;
+        stats.losses_spurious += acked.spurious;
+        if let Some((elapsed, held)) = acked.rtt_sample {
+            rtt.sample(elapsed, held);
+        }
+        if !acked.frames.is_empty() {
+            self.backoff = 0;
+        }
+        for no in acked.frames {
+            self.store.remove(no);
+        }
+        self.repair_lost(now, stats);
+        Ok(())
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) {
+        self.repair_lost(now, stats);
+        self.expire(now, stats);
+        self.shed_overdue(now, stats);
+        if self.probe_at(rtt).is_some_and(|at| at <= now) {
+            self.probe(now, stats);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self, rtt: &Rtt) -> Option<Instant> {
+        let life = self.store.oldest().map(|(_, owed)| self.dies_at(owed));
+        let overdue = self
+            .store
+            .oldest_waiting()
+            .map(|(_, owed)| self.overdue_at(owed));
+        [
+            self.flight.poll_timeout(),
+            self.probe_at(rtt),
+            life,
+            overdue,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The next data datagram.
+    pub(super) fn poll_data(
+        &mut self,
+        now: Instant,
+        rtt: &Rtt,
+        stats: &mut HopStats,
+    ) -> Option<Bytes> {
+        if !self.has_room(stats) {
+            return None;
+        }
+        let fresh_allowed = self.store.unacked_bytes < self.config.unacked_bytes_max;
+        let no = self.store.first(fresh_allowed)?;
+        let seq = self.flight.record(now, no);
+        let owed = self.store.mark_sent(no, seq)?;
+        let id = owed.id.unwrap_or(seq);
+        let data = encode_data(seq, id, &owed.frame, budget_ms(now, owed, rtt));
+        if id == seq {
+            stats.chunks_sent += 1;
+        } else {
+            stats.chunks_repaired += 1;
+        }
+        self.probe_from = now;
+        Some(data)
+    }
+
+    /// Whether one more datagram can be in flight. What nobody waits for makes room; else only an
+    /// acknowledgement or the probe timeout does, or a silent peer would be sent the same for ever.
+    fn has_room(&mut self, stats: &mut HopStats) -> bool {
+        while self.flight.is_full() && self.flight.oldest().is_some_and(|no| !self.store.owes(no)) {
+            let lost = self.flight.evict();
+            self.repair(lost, stats);
+        }
+        !self.flight.is_full()
+    }
+
+    /// The next subgroup that was given up.
+    pub(super) fn poll_given_up(&mut self) -> Option<SubgroupKey> {
+        self.news.pop_front()
+    }
+
+    fn repair_lost(&mut self, now: Instant, stats: &mut HopStats) {
+        let lost = self.flight.take_lost(now);
+        self.repair(lost, stats);
+    }
+
+    fn repair(&mut self, lost: Vec<FrameNo>, stats: &mut HopStats) {
+        stats.chunks_lost += lost.len() as u64;
+        let owed: Vec<FrameNo> = lost
+            .into_iter()
+            .filter(|no| self.store.mark_lost(*no))
+            .collect();
+        for repair in self.policy.plan(&owed) {
+            match repair {
+                Repair::Copy(no) => self.store.queue_repair(no),
+            };
+        }
+    }
+
+    fn dies_at(&self, owed: &Owed) -> Instant {
+        owed.offered_at + ms(self.config.frame_life_ms_max)
+    }
+
+    fn overdue_at(&self, owed: &Owed) -> Instant {
+        owed.offered_at + ms(self.config.queue_ms_max)
+    }
+
+    /// Gives up what could not be delivered in its life.
+    fn expire(&mut self, now: Instant, stats: &mut HopStats) {
+        while let Some((no, owed)) = self.store.oldest() {
+            if self.dies_at(owed) > now {
+                return;
+            }
+            self.give_up(now, no, RESET_DELIVERY_TIMEOUT, stats);
+        }
+    }
+
+    /// Gives up what waited too long to be sent at all.
+    fn shed_overdue(&mut self, now: Instant, stats: &mut HopStats) {
+        while let Some((no, owed)) = self.store.oldest_waiting() {
+            if self.overdue_at(owed) > now {
+                return;
+            }
+            self.give_up(now, no, RESET_TOO_FAR_BEHIND, stats);
+        }
+    }
+
+    /// Gives up the oldest of the lowest priority until the rest fits.
+    fn shed_excess(&mut self, stats: &mut HopStats, now: Instant) {
+        while self.store.queue_bytes > self.config.queue_bytes_max {
+            let Some(no) = self.store.victim() else {
+                return;
+            };
+            self.give_up(now, no, RESET_TOO_FAR_BEHIND, stats);
+        }
+    }
+
+    /// Gives up a frame and its subgroup; tells the receiver and the caller. A reset is only dropped.
+    fn give_up(&mut self, now: Instant, no: FrameNo, code: u32, stats: &mut HopStats) {
+        let Some(owed) = self.store.remove(no) else {
+            return;
+        };
+        stats.chunks_given_up += 1;
+        if owed.is_reset() {
+            return;
+        }
+        let key = owed.frame.key();
+        for no in self.store.of_subgroup(key) {
+            self.store.remove(no);
+            stats.chunks_given_up += 1;
+        }
+        let SubgroupKey {
+            alias,
+            group,
+            subgroup,
+        } = key;
+        self.store.insert(
+            now,
+            Frame::SubgroupReset {
+                alias,
+                group,
+                subgroup,
+                code,
+            },
+        );
+        stats.groups_shed += 1;
+        self.remember_given_up(key);
+    }
+
+    fn remember_given_up(&mut self, key: SubgroupKey) {
+        if self.given_up.insert(key) {
+            self.given_up_order.push_back(key);
+        }
+        if self.given_up_order.len() > self.config.given_up_max
+            && let Some(oldest) = self.given_up_order.pop_front()
+        {
+            self.given_up.remove(&oldest);
+        }
+        self.news.push_back(key);
+        if self.news.len() > self.config.events_max {
+            self.news.pop_front();
+        }
+    }
+
+    /// When something must follow the last datagram, if any frame hangs on that.
+    fn probe_at(&self, rtt: &Rtt) -> Option<Instant> {
+        let floor = ms(self.config.probe_ms_min);
+        let base = (rtt.timeout() + ms(self.config.ack_delay_ms_max)).max(floor);
+        let wait = (base * (1 << self.backoff)).min(ms(self.config.probe_ms_max).max(base));
+        (self.store.outstanding > 0).then(|| self.probe_from + wait)
+    }
+
+    fn probe(&mut self, now: Instant, stats: &mut HopStats) {
+        self.probe_from = now;
+        self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
+        stats.probe_timeouts += 1;
+        let mut queued = 0;
+        if self.flight.is_full() {
+            let lost = (0..PROBE_FRAMES)
+                .flat_map(|_| self.flight.evict())
+                .collect();
+            self.repair(lost, stats);
+        }
+        for no in self.flight.frames() {
+            queued += usize::from(self.store.queue_repair(no));
+            if queued == PROBE_FRAMES {
+                return;
+            }
+        }
+    }
+}
+
+/// What is left of a frame's budget when it will arrive, reckoned with half the round trip.
+fn budget_ms(now: Instant, owed: &Owed, rtt: &Rtt) -> u16 {
+    let Frame::Chunk(chunk) = &owed.frame else {
+        return 0;
+    };
+    let on_the_way = rtt.measured().unwrap_or(Duration::ZERO) / 2;
+    let spent = now.saturating_duration_since(owed.offered_at) + on_the_way;
+    let spent_ms = u16::try_from(spent.as_millis()).unwrap_or(u16::MAX);
+    chunk.budget_ms.saturating_sub(spent_ms)
+}

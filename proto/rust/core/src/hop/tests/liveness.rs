@@ -1,0 +1,187 @@
+//! Heartbeats, silence, and the round trip.
+
+use super::link::{Weather, World, chunk};
+use crate::hop::{Hop, HopConfig, HopError, HopEvent};
+use std::time::Duration;
+
+fn heartbeats(hop: &Hop) -> u64 {
+    hop.stats().heartbeats_sent
+}
+
+/// One chunk every 20 ms from end 0.
+fn audio(world: &mut World, ms: u64) {
+    for object in 0..ms / 20 {
+        world.send(0, chunk(1, world.now_ms(), object, 0, 100));
+        world.run_ms(20);
+    }
+}
+
+fn events(world: &World, end: usize) -> Vec<HopEvent> {
+    world.events[end].iter().map(|(_, event)| *event).collect()
+}
+
+#[test]
+fn an_idle_hop_sends_a_heartbeat_a_second() {
+    let mut world = World::new(1, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.run_ms(10_500);
+    assert_eq!(heartbeats(&world.hops[0]), 11);
+    assert_eq!(heartbeats(&world.hops[1]), 11);
+}
+
+#[test]
+fn both_ends_send_one_every_forty_ms_while_media_flows_and_then_fall_back() {
+    let mut world = World::new(2, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.run_ms(5_010);
+    let before = world.hops.each_ref().map(heartbeats);
+    audio(&mut world, 4_000);
+    for (hop, before) in world.hops.iter().zip(before) {
+        let sent = heartbeats(hop) - before;
+        assert!((95..=102).contains(&sent), "{sent}");
+    }
+    world.run_ms(3_000);
+    let before = world.hops.each_ref().map(heartbeats);
+    world.run_ms(5_000);
+    for (hop, before) in world.hops.iter().zip(before) {
+        assert_eq!(heartbeats(hop) - before, 5);
+    }
+    assert!(events(&world, 0).is_empty() && events(&world, 1).is_empty());
+}
+
+#[test]
+fn silence_is_noticed_after_200_ms_while_media_flows_and_its_end_at_once() {
+    let mut world = World::new(3, HopConfig::default(), Weather::bursty(50, 0.0));
+    audio(&mut world, 2_000);
+    let cut_at = world.now;
+    world.weather = [Weather {
+        down: true,
+        ..world.weather[0]
+    }; 2];
+    audio(&mut world, 400);
+    for end in 0..2 {
+        let (at, event) = world.events[end][0];
+        assert_eq!(event, HopEvent::PeerSilent);
+        assert!(
+            at - cut_at < Duration::from_millis(251),
+            "{:?}",
+            at - cut_at
+        );
+    }
+    world.weather = [Weather::bursty(50, 0.0); 2];
+    audio(&mut world, 200);
+    for end in 0..2 {
+        assert_eq!(
+            events(&world, end),
+            [HopEvent::PeerSilent, HopEvent::PeerHeard]
+        );
+    }
+}
+
+#[test]
+fn silence_of_an_idle_peer_is_noticed_after_three_seconds() {
+    let mut world = World::new(4, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.run_ms(5_500);
+    world.weather[1].down = true;
+    world.run_ms(2_000);
+    assert!(events(&world, 0).is_empty());
+    world.run_ms(1_100);
+    assert_eq!(events(&world, 0), [HopEvent::PeerSilent]);
+    assert!(events(&world, 1).is_empty());
+}
+
+#[test]
+fn a_flow_that_begins_or_ends_is_no_silence_even_over_a_long_way() {
+    let mut world = World::new(5, HopConfig::default(), Weather::bursty(150, 0.0));
+    world.run_ms(2_700);
+    for _ in 0..20 {
+        audio(&mut world, 300);
+        world.run_ms(2_450);
+    }
+    for pause_ms in [950, 990, 1_000, 1_010, 1_490, 1_500, 1_510] {
+        audio(&mut world, 20);
+        world.run_ms(pause_ms);
+    }
+    assert!(events(&world, 0).is_empty(), "{:?}", world.events[0]);
+    assert!(events(&world, 1).is_empty(), "{:?}", world.events[1]);
+}
+
+#[test]
+fn heartbeats_lost_at_the_end_of_a_flow_are_no_silence() {
+    for cut_ms in (900..1_400).step_by(20) {
+        let mut world = World::new(5, HopConfig::default(), Weather::bursty(50, 0.0));
+        audio(&mut world, 2_000);
+        world.run_ms(cut_ms);
+        world.weather = [Weather {
+            down: true,
+            ..world.weather[0]
+        }; 2];
+        world.run_ms(120);
+        world.weather = [Weather::bursty(50, 0.0); 2];
+        world.run_ms(3_000);
+        assert!(
+            events(&world, 0).is_empty(),
+            "{cut_ms} {:?}",
+            world.events[0]
+        );
+        assert!(
+            events(&world, 1).is_empty(),
+            "{cut_ms} {:?}",
+            world.events[1]
+        );
+    }
+}
+
+#[test]
+fn moderate_loss_is_no_silence_while_media_flows() {
+    let mut world = World::new(6, HopConfig::default(), Weather::bursty(100, 0.03));
+    for picture in 0..900 {
+        for piece in 0..5 {
+            world.send(0, chunk(1, picture, piece, 0, 1_000));
+        }
+        world.run_ms(33);
+    }
+    assert!(events(&world, 1).is_empty());
+}
+
+#[test]
+fn the_round_trip_is_measured_without_any_media() {
+    let mut world = World::new(7, HopConfig::default(), Weather::bursty(70, 0.0));
+    world.run_ms(5_000);
+    for hop in &world.hops {
+        assert_eq!(hop.stats().rtt_us, 140_000);
+    }
+}
+
+#[test]
+fn quics_round_trip_counts_until_the_first_own_one() {
+    let mut world = World::new(8, HopConfig::default(), Weather::bursty(70, 0.0));
+    let (smoothed, min) = (Duration::from_millis(90), Duration::from_millis(80));
+    world.hops[0].set_rtt(smoothed, min);
+    assert_eq!(world.hops[0].stats().rtt_us, 90_000);
+    world.run_ms(5_000);
+    world.hops[0].set_rtt(smoothed, min);
+    assert_eq!(world.hops[0].stats().rtt_us, 140_000);
+}
+
+#[test]
+fn other_packets_of_the_peer_count_as_signs_of_life() {
+    let mut world = World::new(9, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.run_ms(5_000);
+    world.weather[1].down = true;
+    for _ in 0..10 {
+        world.run_ms(1_000);
+        world.hops[0].handle_heard(world.now);
+    }
+    assert!(events(&world, 0).is_empty());
+}
+
+#[test]
+fn an_echo_of_the_future_is_the_peers_error() {
+    let mut world = World::new(10, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.run_ms(10);
+    let future = vec![0x11, 2, 0, 0x80, 0, 0x40, 0, 0];
+    let held_too_long = vec![0x11, 2, 0, 0, 0x80, 0, 0x40, 0];
+    for data in [future, held_too_long] {
+        let result = world.hops[0].handle_datagram(world.now, data.into());
+        assert_eq!(result, Err(HopError::EchoOfUnsent));
+    }
+}

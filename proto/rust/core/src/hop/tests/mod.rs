@@ -1,0 +1,15 @@
+//! Tests of the hop as a whole: codec, and two ends joined by a bad link in virtual time.
+
+mod codec;
+mod limits;
+mod link;
+mod liveness;
+mod recovery;
+
+use std::time::Instant;
+
+/// The moment at which virtual time begins; which one it is does not matter.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn epoch() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,214 @@
+//! A hop's recovery engine on its connection: datagrams between it and QUIC, frames between it and
+//! the tracks.
+
+use crate::conn::{Binding, Conn, Ctx, HopLink};
+use crate::event::{ClosedBy, Event};
+use crate::hop::{Chunk, Frame, HopEvent};
+use crate::relay::Relay;
+use crate::track::{Conflict, End, ObjectKey, ObjectMeta};
+use noq_proto::{PathId, SendDatagramError};
+use std::time::Instant;
+
+/// Datagrams of a hop that broke the protocol before the session is closed: a single one may be a
+/// fault of an older version, a row of them is not.
+const MALFORMED_MAX: u64 = 16;
+
+/// Datagrams arrived: all of them are drained, or QUIC drops the oldest after acknowledging it.
+pub(crate) fn on_datagrams(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
+    let mut last_error = None;
+    while let Some(data) = conn.quic.datagrams().recv() {
+        let Some(link) = conn.hop() else { continue };
+        if let Err(error) = link.hop.handle_datagram(now, data) {
+            ctx.totals.protocol_errors += 1;
+            last_error = Some(error);
+        }
+        deliver(conn, relay, ctx, now);
+    }
+    if let Some(error) = last_error {
+        let malformed = conn
+            .hop()
+            .map_or(0, |link| link.hop.stats().datagrams_malformed);
+        if malformed > MALFORMED_MAX {
+            let reason = error.to_string();
+            conn.close(ctx, now, ClosedBy::Local, error.close_code(), &reason);
+        }
+    }
+    flush(conn, now);
+    report(conn, ctx);
+}
+
+/// Hand what the engine wants to send to QUIC as far as it takes it.
+pub(crate) fn flush(conn: &mut Conn, now: Instant) {
+    let rtt = conn.quic.rtt(PathId::ZERO);
+    let is_open = conn.is_open();
+    let crate::conn::Mode::Hop(link) = &mut conn.mode else {
+        return;
+    };
+    if !is_open {
+        return;
+    }
+    if let Some(rtt) = rtt {
+        link.hop.set_rtt(rtt, rtt);
+    }
+    loop {
+        let Some(data) = link.held.take().or_else(|| link.hop.poll_datagram(now)) else {
+            return;
+        };
+        match conn.quic.datagrams().send(data, false) {
+            Ok(()) => {}
+            Err(SendDatagramError::Blocked(data)) => {
+                link.held = Some(data);
+                return;
+            }
+            // The peer's edge offers datagrams by definition of the hop; what cannot be sent now is
+            // repaired as if it had been lost.
+            Err(_) => return,
+        }
+    }
+}
+
+pub(crate) fn on_timeout(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
+    let Some(link) = conn.hop() else { return };
+    link.hop.handle_timeout(now);
+    flush(conn, now);
+    report(conn, ctx);
+}
+
+fn report(conn: &mut Conn, ctx: &mut Ctx) {
+    let session = conn.session;
+    let Some(link) = conn.hop() else { return };
+    while let Some(event) = link.hop.poll_event() {
+        match event {
+            HopEvent::PeerSilent => ctx.emit(Event::HopSilent {
+                session,
+                silent: true,
+            }),
+            HopEvent::PeerHeard => ctx.emit(Event::HopSilent {
+                session,
+                silent: false,
+            }),
+            // The engine tells the receiver itself; the counter is in its statistics.
+            HopEvent::Shed { .. } => {}
+        }
+    }
+}
+
+/// Take the frames that arrived.
+fn deliver(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
+    while let Some(frame) = conn.hop().and_then(|link| link.hop.poll_frame()) {
+        match conn.bindings.get(&frame.key().alias).copied() {
+            Some(binding) => apply(conn, relay, ctx, now, binding, frame),
+            None => hold(conn, ctx, frame),
+        }
+    }
+}
+
+/// A frame came before the message that says which track its alias is: a bounded wait.
+fn hold(conn: &mut Conn, ctx: &Ctx, frame: Frame) {
+    let Some(link) = conn.hop() else { return };
+    link.unbound_bytes += cost(&frame);
+    link.unbound.push_back(frame);
+    while link.unbound_bytes > ctx.limits.unbound_bytes_max {
+        let Some(oldest) = link.unbound.pop_front() else {
+            break;
+        };
+        link.unbound_bytes -= cost(&oldest);
+    }
+}
+
+/// An alias was bound: deliver what waited for it.
+pub(crate) fn deliver_unbound(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
+    let Some(link) = conn.hop() else { return };
+    let waiting = std::mem::take(&mut link.unbound);
+    link.unbound_bytes = 0;
+    for frame in waiting {
+        match conn.bindings.get(&frame.key().alias).copied() {
+            Some(binding) => apply(conn, relay, ctx, now, binding, frame),
+            None => hold(conn, ctx, frame),
+        }
+    }
+}
+
+fn apply(
+    conn: &mut Conn,
+    relay: &mut Relay,
+    ctx: &mut Ctx,
+    now: Instant,
+    binding: Binding,
+    frame: Frame,
+) {
+    let (alias, group, subgroup) = {
+        let key = frame.key();
+        (key.alias, key.group, key.subgroup)
+    };
+    match frame {
+        Frame::Chunk(chunk) => {
+            if let Err(Conflict(reason)) = apply_chunk(relay, ctx, now, binding, chunk) {
+                let (session, track) = (conn.session, binding.track);
+                ctx.totals.protocol_errors += 1;
+                conn.bindings.remove(&alias);
+                ctx.emit(Event::TrackMalformed {
+                    session,
+                    alias,
+                    track,
+                    reason,
+                });
+            }
+        }
+        Frame::SubgroupEnd {
+            last, end_of_group, ..
+        } => {
+            let end = End::Finished { last };
+            relay.end_subgroup_early(now, binding, (group, subgroup), end, end_of_group);
+        }
+        Frame::SubgroupReset { code, .. } => {
+            relay.end_subgroup_early(now, binding, (group, subgroup), End::Reset { code }, false);
+        }
+    }
+}
+
+fn apply_chunk(
+    relay: &mut Relay,
+    ctx: &mut Ctx,
+    now: Instant,
+    binding: Binding,
+    chunk: Chunk,
+) -> Result<(), Conflict> {
+    if chunk.body_len > ctx.limits.object_bytes_max {
+        return Err(Conflict(format!("object of {} bytes", chunk.body_len)));
+    }
+    let key = ObjectKey {
+        group: chunk.group,
+        subgroup: chunk.subgroup,
+        object: chunk.object,
+    };
+    let meta = ObjectMeta {
+        prev: chunk.prev,
+        first_object: chunk.first_object,
+        priority: chunk.priority,
+        status: chunk.status,
+        props_len: u64::from(chunk.props_len),
+        body_len: chunk.body_len,
+        budget_ms: chunk.budget_ms,
+    };
+    relay.ingest(ctx, now, binding, key, &meta, (chunk.offset, chunk.body))
+}
+
+fn cost(frame: &Frame) -> usize {
+    const FRAME_BYTES: usize = 200;
+    match frame {
+        Frame::Chunk(chunk) => FRAME_BYTES + chunk.body.len(),
+        Frame::SubgroupEnd { .. } | Frame::SubgroupReset { .. } => FRAME_BYTES,
+    }
+}
+
+impl HopLink {
+    pub(crate) fn new(hop: crate::hop::Hop) -> HopLink {
+        HopLink {
+            hop,
+            held: None,
+            unbound: Default::default(),
+            unbound_bytes: 0,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! QUIC settings of the three kinds of connection: public, hop, and outgoing.
+
+use crate::config::{DatapathConfig, Limits};
+use crate::hop::HoldConfig;
+use crate::seed;
+use crate::tls::TlsError;
+use noq_proto::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of datagrams queued inside QUIC on a hop: one pacing quantum, so that control on streams
+/// never waits behind media (core_prototype, rule 4).
+const HOP_DATAGRAM_SEND_BYTES: usize = 16 << 10;
+/// Received datagrams waiting to be drained; an overflow would lose what QUIC has acknowledged.
+const HOP_DATAGRAM_RECEIVE_BYTES: usize = 8 << 20;
+/// WebTransport requires datagram support; stock peers' datagrams are counted and dropped.
+const PUBLIC_DATAGRAM_BYTES: usize = 64 << 10;
+/// An idle connection says it is alive this often.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Everything a datapath needs to accept and open connections.
+pub(crate) struct QuicConfigs {
+    pub(crate) endpoint: EndpointConfig,
+    pub(crate) public_server: Option<Arc<ServerConfig>>,
+    pub(crate) hop_server: Option<Arc<ServerConfig>>,
+    pub(crate) public_transport: Arc<TransportConfig>,
+    pub(crate) hop_transport: Arc<TransportConfig>,
+}
+
+impl QuicConfigs {
+    pub(crate) fn new(config: &DatapathConfig) -> Result<QuicConfigs, TlsError> {
+        let public_transport = Arc::new(public_transport(&config.limits));
+        let hop_transport = Arc::new(hop_transport(&config.limits, &config.hop_rate));
+        let (mut public_server, mut hop_server) = (None, None);
+        if let Some(tls) = &config.server {
+            let public = tls.public(&config.drafts)?;
+            public_server = Some(Arc::new(server(config, public, public_transport.clone())));
+            if let Some(hop) = tls.hop()? {
+                hop_server = Some(Arc::new(server(config, hop, hop_transport.clone())));
+            }
+        }
+        Ok(QuicConfigs {
+            endpoint: config.seed.map(seed::endpoint_config).unwrap_or_default(),
+            public_server,
+            hop_server,
+            public_transport,
+            hop_transport,
+        })
+    }
+}
+
+fn server(
+    config: &DatapathConfig,
+    tls: Arc<noq_proto::crypto::rustls::QuicServerConfig>,
+    transport: Arc<TransportConfig>,
+) -> ServerConfig {
+    let mut server = match config.seed {
+        Some(seed) => {
+            let mut server = ServerConfig::new(tls, Arc::new(seed::SeededKey(seed)));
+            server.time_source(Arc::new(seed::FixedTime));
+            server
+        }
+        None => ServerConfig::with_crypto(tls),
+    };
+    server.transport_config(transport);
+    server.max_incoming(config.limits.handshakes_max);
+    server
+}
+
+fn base_transport(limits: &Limits) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_uni_streams(VarInt::from_u32(limits.uni_streams_max))
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits.bidi_streams_max))
+        .stream_receive_window(VarInt::from_u32(limits.stream_window_bytes))
+        .receive_window(VarInt::from_u32(limits.connection_window_bytes))
+        .send_window(limits.send_window_bytes)
+        .send_fairness(false)
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
+            limits.idle_timeout_ms,
+        ))))
+        .keep_alive_interval(Some(KEEP_ALIVE));
+    transport
+}
+
+fn public_transport(limits: &Limits) -> TransportConfig {
+    let mut transport = base_transport(limits);
+    transport
+        .datagram_receive_buffer_size(Some(PUBLIC_DATAGRAM_BYTES))
+        .datagram_send_buffer_size(PUBLIC_DATAGRAM_BYTES);
+    transport
+}
+
+fn hop_transport(limits: &Limits, rate: &HoldConfig) -> TransportConfig {
+    let mut transport = base_transport(limits);
+    transport
+        .datagram_receive_buffer_size(Some(HOP_DATAGRAM_RECEIVE_BYTES))
+        .datagram_send_buffer_size(HOP_DATAGRAM_SEND_BYTES)
+        .congestion_controller_factory(Arc::new(*rate));
+    transport
+}

@@ -1,0 +1,449 @@
+//! The forwarding table: which track goes to which downstreams, and the fan-out of what came in.
+//!
+//! Ingest only writes into tracks and notes what changed (`Touch`). After all connections that had
+//! input were driven, `fan_out` looks at each changed subgroup once per downstream, so that several
+//! packets of one batch cost one pass.
+
+use crate::command::{DownstreamId, TrackId};
+use crate::conn::{Binding, Conn, Ctx};
+use crate::conns::Conns;
+use crate::downstream::{Downstream, Kind};
+use crate::event::Event;
+use crate::hop::{Chunk, Frame};
+use crate::moqt::ResetReason;
+use crate::track::{Conflict, End, ObjectKey, ObjectMeta, Track};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// Something changed in a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Touch {
+    /// A chunk became whole: hops send it.
+    Chunk {
+        track: TrackId,
+        key: ObjectKey,
+        index: u64,
+    },
+    /// A subgroup ended: hops say so.
+    Ended {
+        track: TrackId,
+        group: u64,
+        subgroup: u64,
+    },
+    /// Groups below this one left.
+    Evicted { track: TrackId, below: u64 },
+    /// The track started over without this downstream.
+    Orphaned { track: TrackId, id: DownstreamId },
+}
+
+impl Touch {
+    fn track(&self) -> TrackId {
+        match *self {
+            Touch::Chunk { track, .. }
+            | Touch::Ended { track, .. }
+            | Touch::Evicted { track, .. }
+            | Touch::Orphaned { track, .. } => track,
+        }
+    }
+}
+
+pub(crate) struct Entry {
+    pub(crate) track: Track,
+    pub(crate) downstreams: BTreeSet<DownstreamId>,
+    restart_undecided: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Relay {
+    pub(crate) tracks: BTreeMap<TrackId, Entry>,
+    pub(crate) downstreams: BTreeMap<DownstreamId, Downstream>,
+    touches: Vec<Touch>,
+    grown: BTreeSet<(TrackId, u64, u64)>,
+}
+
+impl Relay {
+    pub(crate) fn add_track(&mut self, id: TrackId, track: Track) {
+        let entry = Entry {
+            track,
+            downstreams: BTreeSet::new(),
+            restart_undecided: false,
+        };
+        self.tracks.entry(id).or_insert(entry);
+    }
+
+    /// Bytes of an object came from an upstream; a new upstream may make the track start over.
+    pub(crate) fn ingest(
+        &mut self,
+        ctx: &mut Ctx,
+        now: Instant,
+        binding: Binding,
+        key: ObjectKey,
+        meta: &ObjectMeta,
+        bytes: (u64, Bytes),
+    ) -> Result<(), Conflict> {
+        if binding.restart_allowed && self.starts_over(binding.track, key, meta) {
+            self.restart(ctx, binding.track);
+        }
+        self.write(ctx, now, binding.track, key, meta, bytes)
+    }
+
+    /// A new upstream of a track: its first object decides whether it goes on or starts over.
+    pub(crate) fn expect_restart(&mut self, track: TrackId) {
+        if let Some(entry) = self.tracks.get_mut(&track) {
+            entry.restart_undecided = true;
+        }
+    }
+
+    fn starts_over(&mut self, track: TrackId, key: ObjectKey, meta: &ObjectMeta) -> bool {
+        let Some(entry) = self.tracks.get_mut(&track) else {
+            return false;
+        };
+        let is_first = std::mem::take(&mut entry.restart_undecided);
+        match entry.track.held(key) {
+            Some(object) => !object.agrees(meta),
+            None => is_first && entry.track.has_reached(key),
+        }
+    }
+
+    fn restart(&mut self, ctx: &mut Ctx, track: TrackId) {
+        let Some(entry) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        entry.track.restart();
+        self.grown.retain(|(grown, ..)| *grown != track);
+        self.touches.retain(|touch| touch.track() != track);
+        let downstreams: Vec<DownstreamId> =
+            std::mem::take(&mut entry.downstreams).into_iter().collect();
+        self.touches
+            .extend(downstreams.iter().map(|&id| Touch::Orphaned { track, id }));
+        ctx.emit(Event::TrackRestarted { track, downstreams });
+    }
+
+    /// Write bytes of an object and note what changed.
+    pub(crate) fn write(
+        &mut self,
+        ctx: &mut Ctx,
+        now: Instant,
+        track: TrackId,
+        key: ObjectKey,
+        meta: &ObjectMeta,
+        (offset, data): (u64, Bytes),
+    ) -> Result<(), Conflict> {
+        let Some(entry) = self.tracks.get_mut(&track) else {
+            return Ok(());
+        };
+        let is_new_group = !entry.track.groups.contains_key(&key.group);
+        let len = data.len() as u64;
+        let written = entry.track.write(now, key, meta, offset, data)?;
+        ctx.totals.object_bytes_in += written.new_bytes;
+        ctx.totals.duplicate_bytes_in += len - written.new_bytes;
+        ctx.totals.objects_in += u64::from(written.completed);
+        let chunks = written.chunks.into_iter();
+        self.touches
+            .extend(chunks.map(|index| Touch::Chunk { track, key, index }));
+        self.grown.insert((track, key.group, key.subgroup));
+        if is_new_group || entry.track.outgrew_cache() {
+            let gone = entry.track.evict(now);
+            let below = gone.into_iter().next_back().map(|group| group + 1);
+            self.touches
+                .extend(below.map(|below| Touch::Evicted { track, below }));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end_subgroup(
+        &mut self,
+        track: TrackId,
+        (group, subgroup): (u64, u64),
+        end: End,
+        end_of_group: bool,
+    ) {
+        let Some(entry) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        entry.track.end_subgroup(group, subgroup, end, end_of_group);
+        self.touches.push(Touch::Ended {
+            track,
+            group,
+            subgroup,
+        });
+        self.grown.insert((track, group, subgroup));
+    }
+
+    /// The end of a subgroup came over a hop, perhaps before anything else of it.
+    pub(crate) fn end_subgroup_early(
+        &mut self,
+        now: Instant,
+        binding: Binding,
+        (group, subgroup): (u64, u64),
+        end: End,
+        end_of_group: bool,
+    ) {
+        let Some(entry) = self.tracks.get_mut(&binding.track) else {
+            return;
+        };
+        if entry.track.subgroup(group, subgroup).is_none() {
+            let priority = binding.default_priority;
+            entry
+                .track
+                .open_subgroup(now, group, subgroup, priority, false);
+            let gone = entry.track.evict(now);
+            let below = gone.into_iter().next_back().map(|group| group + 1);
+            let track = binding.track;
+            self.touches
+                .extend(below.map(|below| Touch::Evicted { track, below }));
+        }
+        self.end_subgroup(binding.track, (group, subgroup), end, end_of_group);
+    }
+
+    /// Register a downstream; `replay` follows.
+    pub(crate) fn add_downstream(&mut self, downstream: Downstream) -> bool {
+        let Some(entry) = self.tracks.get_mut(&downstream.track) else {
+            return false;
+        };
+        entry.downstreams.insert(downstream.id);
+        self.downstreams.insert(downstream.id, downstream);
+        true
+    }
+
+    pub(crate) fn remove_downstream(&mut self, id: DownstreamId) -> Option<Downstream> {
+        let gone = self.downstreams.remove(&id)?;
+        if let Some(entry) = self.tracks.get_mut(&gone.track) {
+            entry.downstreams.remove(&id);
+        }
+        Some(gone)
+    }
+
+    /// Send a downstream what the cache holds for it.
+    pub(crate) fn replay(
+        &mut self,
+        ctx: &mut Ctx,
+        now: Instant,
+        conns: &mut Conns,
+        id: DownstreamId,
+    ) {
+        let Some(downstream) = self.downstreams.get_mut(&id) else {
+            return;
+        };
+        let Some(entry) = self.tracks.get(&downstream.track) else {
+            return;
+        };
+        let first = downstream.start.group;
+        match downstream.kind {
+            Kind::Hop { conn: index } => {
+                if let Some(conn) = conns.get(index) {
+                    replay_to_hop(now, conn, downstream, &entry.track);
+                    crate::hop_link::flush(conn, now);
+                }
+                conns.mark_dirty(index);
+            }
+            Kind::Viewer { .. } | Kind::Sink => {
+                for (&group, held) in entry.track.groups.range(first..) {
+                    for &subgroup in held.subgroups.keys() {
+                        pump(ctx, now, conns, downstream, &entry.track, (group, subgroup));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carry everything that changed since the last call to the downstreams.
+    pub(crate) fn fan_out(&mut self, ctx: &mut Ctx, now: Instant, conns: &mut Conns) {
+        for (track, group, subgroup) in std::mem::take(&mut self.grown) {
+            let Some(entry) = self.tracks.get(&track) else {
+                continue;
+            };
+            for id in &entry.downstreams {
+                let Some(downstream) = self.downstreams.get_mut(id) else {
+                    continue;
+                };
+                if !matches!(downstream.kind, Kind::Hop { .. }) {
+                    pump(ctx, now, conns, downstream, &entry.track, (group, subgroup));
+                }
+            }
+        }
+        for touch in std::mem::take(&mut self.touches) {
+            self.touch(ctx, now, conns, touch);
+        }
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.grown.is_empty() || !self.touches.is_empty()
+    }
+
+    fn touch(&mut self, ctx: &mut Ctx, now: Instant, conns: &mut Conns, touch: Touch) {
+        if let Touch::Orphaned { id, .. } = touch {
+            let Some(downstream) = self.downstreams.get_mut(&id) else {
+                return;
+            };
+            if let Kind::Viewer { conn: index } = downstream.kind {
+                if let Some(conn) = conns.get(index) {
+                    downstream.reset_all(conn, u64::from(ResetReason::Cancelled.code(conn.draft)));
+                }
+                conns.mark_dirty(index);
+            }
+            return;
+        }
+        let Some(entry) = self.tracks.get(&touch.track()) else {
+            return;
+        };
+        for id in &entry.downstreams {
+            let Some(downstream) = self.downstreams.get_mut(id) else {
+                continue;
+            };
+            match (downstream.kind, touch) {
+                (Kind::Viewer { conn: index }, Touch::Evicted { below, .. }) => {
+                    downstream.evicted(ctx, conns.get(index), below);
+                    conns.mark_dirty(index);
+                }
+                (Kind::Hop { .. } | Kind::Sink, Touch::Evicted { below, .. }) => {
+                    downstream.evicted(ctx, None, below);
+                }
+                (Kind::Hop { conn }, _) => {
+                    touch_hop(now, conns, conn, downstream, &entry.track, touch);
+                }
+                (Kind::Viewer { .. } | Kind::Sink, _) => {}
+            }
+        }
+    }
+}
+
+fn touch_hop(
+    now: Instant,
+    conns: &mut Conns,
+    index: usize,
+    downstream: &mut Downstream,
+    track: &Track,
+    touch: Touch,
+) {
+    let frame = match touch {
+        Touch::Chunk { key, index, .. } => chunk_frame(now, downstream, track, key, index),
+        Touch::Ended {
+            group, subgroup, ..
+        } => end_frame(downstream, track, group, subgroup),
+        Touch::Evicted { .. } | Touch::Orphaned { .. } => None,
+    };
+    let (Some(frame), Some(conn)) = (frame, conns.get(index)) else {
+        return;
+    };
+    send_frame(now, conn, downstream, frame);
+    crate::hop_link::flush(conn, now);
+    conns.mark_dirty(index);
+}
+
+/// Send one subgroup of a track to a viewer or a sink.
+pub(crate) fn pump(
+    ctx: &mut Ctx,
+    now: Instant,
+    conns: &mut Conns,
+    downstream: &mut Downstream,
+    track: &Track,
+    (group, subgroup): (u64, u64),
+) {
+    match downstream.kind {
+        Kind::Viewer { conn: index } => {
+            if let Some(conn) = conns.get(index) {
+                downstream.pump(ctx, now, conn, track, group, subgroup);
+            }
+            conns.mark_dirty(index);
+        }
+        Kind::Sink => downstream.pump_sink(ctx, track, group, subgroup),
+        Kind::Hop { .. } => {}
+    }
+}
+
+fn replay_to_hop(now: Instant, conn: &mut Conn, downstream: &mut Downstream, track: &Track) {
+    for (&group, held) in track.groups.range(downstream.start.group..) {
+        for (&subgroup, source) in &held.subgroups {
+            for (&object, held) in &source.objects {
+                let key = ObjectKey {
+                    group,
+                    subgroup,
+                    object,
+                };
+                for index in held.body.chunks() {
+                    if let Some(frame) = chunk_frame(now, downstream, track, key, index) {
+                        send_frame(now, conn, downstream, frame);
+                    }
+                }
+            }
+            if let Some(frame) = end_frame(downstream, track, group, subgroup) {
+                send_frame(now, conn, downstream, frame);
+            }
+        }
+    }
+}
+
+fn send_frame(now: Instant, conn: &mut Conn, downstream: &mut Downstream, frame: Frame) {
+    if !conn.is_open() {
+        return;
+    }
+    if let Frame::Chunk(chunk) = &frame {
+        downstream.bytes += chunk.body.len() as u64;
+        downstream.objects += u64::from(chunk.offset + chunk.body.len() as u64 == chunk.body_len);
+    }
+    if let Some(link) = conn.hop() {
+        // Everything in a track came in by a reader or a hop that bounds its values to what a hop
+        // carries; what did not (a local publisher's own ids) is not sendable by design.
+        let _ = link.hop.send(now, frame);
+    }
+}
+
+fn chunk_frame(
+    now: Instant,
+    downstream: &Downstream,
+    track: &Track,
+    key: ObjectKey,
+    index: u64,
+) -> Option<Frame> {
+    if !downstream.wants(key.group, key.object) {
+        return None;
+    }
+    let source = track.subgroup(key.group, key.subgroup)?;
+    let object = source.objects.get(&key.object)?;
+    let residence = now.saturating_duration_since(object.first_at).as_millis();
+    Some(Frame::Chunk(Chunk {
+        alias: downstream.alias,
+        group: key.group,
+        subgroup: key.subgroup,
+        object: key.object,
+        prev: object.prev,
+        first_object: source.first_object,
+        priority: source.priority,
+        status: object.status,
+        budget_ms: object
+            .budget_ms
+            .saturating_sub(residence.min(u128::from(u16::MAX)) as u16),
+        props_len: object.props_len as u32,
+        body_len: object.body.len(),
+        offset: index * crate::track::body::CHUNK_BODY_BYTES,
+        body: object.body.chunk(index),
+    }))
+}
+
+fn end_frame(downstream: &Downstream, track: &Track, group: u64, subgroup: u64) -> Option<Frame> {
+    if !downstream.wants_group(group) {
+        return None;
+    }
+    let source = track.subgroup(group, subgroup)?;
+    let alias = downstream.alias;
+    match source.end? {
+        End::Finished { last } => {
+            let end_of_group = source.end_of_group;
+            Some(Frame::SubgroupEnd {
+                alias,
+                group,
+                subgroup,
+                last,
+                end_of_group,
+            })
+        }
+        End::Reset { code } => Some(Frame::SubgroupReset {
+            alias,
+            group,
+            subgroup,
+            code,
+        }),
+    }
+}

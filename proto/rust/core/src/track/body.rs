@@ -1,0 +1,257 @@
+//! The bytes of one object, as they come in: from a stream in order, from a hop in any order, from
+//! two upstreams twice.
+
+use bytes::{Bytes, BytesMut};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes of an object's body in one chunk of a hop; every chunk but an object's last has this size.
+pub const CHUNK_BODY_BYTES: u64 = crate::hop::CHUNK_BODY_BYTES as u64;
+
+/// The body of an object: its properties, then its payload.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    len: u64,
+    /// Segments of the contiguous prefix with their end offsets.
+    prefix: Vec<(u64, Bytes)>,
+    /// Bytes beyond the prefix by start offset, disjoint.
+    ahead: BTreeMap<u64, Bytes>,
+    /// Chunks below this index were announced.
+    announced_below: u64,
+    /// Announced chunks beyond.
+    announced_ahead: BTreeSet<u64>,
+}
+
+/// What an insertion added.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Added {
+    /// Bytes not held before.
+    pub(crate) bytes: u64,
+    /// Indices of chunks that became whole.
+    pub(crate) chunks: Vec<u64>,
+}
+
+impl Body {
+    pub(crate) fn new(len: u64) -> Body {
+        Body {
+            len,
+            ..Body::default()
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes that can be read from the start on without a gap.
+    pub(crate) fn ready(&self) -> u64 {
+        self.prefix.last().map_or(0, |(end, _)| *end)
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.ready() == self.len
+    }
+
+    /// Add bytes at an offset; what is held already is ignored. The caller has checked that
+    /// `offset + data.len() <= len`.
+    pub(crate) fn insert(&mut self, offset: u64, data: Bytes) -> Added {
+        let mut added = Added::default();
+        for (at, piece) in self.missing_pieces(offset, data) {
+            added.bytes += piece.len() as u64;
+            self.place(at, piece);
+        }
+        if added.bytes > 0 || self.len == 0 {
+            self.announce(&mut added.chunks);
+        }
+        if self.is_complete() {
+            self.coalesce();
+        }
+        added
+    }
+
+    /// Append slices of the prefix from `offset` on, at most `bytes_max` bytes.
+    pub(crate) fn read(&self, offset: u64, bytes_max: usize, out: &mut Vec<Bytes>) -> usize {
+        let first = self.prefix.partition_point(|(end, _)| *end <= offset);
+        let (mut at, mut taken) = (offset, 0);
+        for (end, segment) in &self.prefix[first..] {
+            if taken == bytes_max {
+                break;
+            }
+            let start = *end - segment.len() as u64;
+            let from = (at - start) as usize;
+            let to = segment.len().min(from + (bytes_max - taken));
+            out.push(segment.slice(from..to));
+            taken += to - from;
+            at += (to - from) as u64;
+        }
+        taken
+    }
+
+    /// The bytes of one announced chunk: shared where one segment holds them, gathered where several.
+    pub(crate) fn chunk(&self, index: u64) -> Bytes {
+        let (start, end) = self.chunk_range(index);
+        if start < self.ready() {
+            let mut parts = Vec::new();
+            self.read(start, (end - start) as usize, &mut parts);
+            return join(parts);
+        }
+        let found = self.ahead.range(..=start).next_back();
+        found.map_or_else(Bytes::new, |(at, data)| {
+            let from = (start - at) as usize;
+            data.slice(from..(from + (end - start) as usize).min(data.len()))
+        })
+    }
+
+    /// Indices of all chunks that are whole.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..self.announced_below).chain(self.announced_ahead.iter().copied())
+    }
+
+    /// How many chunks the object has; an empty object has one.
+    pub(crate) fn chunk_count(&self) -> u64 {
+        self.len.div_ceil(CHUNK_BODY_BYTES).max(1)
+    }
+
+    fn chunk_range(&self, index: u64) -> (u64, u64) {
+        let start = index * CHUNK_BODY_BYTES;
+        (start, (start + CHUNK_BODY_BYTES).min(self.len))
+    }
+
+    fn missing_pieces(&self, offset: u64, data: Bytes) -> Vec<(u64, Bytes)> {
+        let end = offset + data.len() as u64;
+        let mut at = offset.max(self.ready());
+        let mut pieces = Vec::new();
+        let before = self
+            .ahead
+            .range(..at)
+            .next_back()
+            .map(|(start, held)| (*start, held.len()));
+        if let Some((start, len)) = before {
+            at = at.max(start + len as u64);
+        }
+        for (start, held) in self.ahead.range(at..end.max(at)) {
+            if *start > at {
+                pieces.push((at, *start));
+            }
+            at = at.max(*start + held.len() as u64);
+        }
+        if at < end {
+            pieces.push((at, end));
+        }
+        let slice = |(from, to): (u64, u64)| {
+            (
+                from,
+                data.slice((from - offset) as usize..(to - offset) as usize),
+            )
+        };
+        pieces.into_iter().map(slice).collect()
+    }
+
+    fn place(&mut self, at: u64, piece: Bytes) {
+        if at != self.ready() {
+            self.ahead.insert(at, piece);
+            return;
+        }
+        self.prefix.push((at + piece.len() as u64, piece));
+        while let Some(next) = self.ahead.remove(&self.ready()) {
+            self.prefix.push((self.ready() + next.len() as u64, next));
+        }
+    }
+
+    fn announce(&mut self, chunks: &mut Vec<u64>) {
+        let ready = self.ready();
+        let whole = if ready == self.len {
+            self.chunk_count()
+        } else {
+            ready / CHUNK_BODY_BYTES
+        };
+        for index in self.announced_below..whole {
+            if !self.announced_ahead.remove(&index) {
+                chunks.push(index);
+            }
+        }
+        self.announced_below = self.announced_below.max(whole);
+        for (start, held) in &self.ahead {
+            let end = start + held.len() as u64;
+            let mut index = start.div_ceil(CHUNK_BODY_BYTES);
+            loop {
+                let (from, to) = (index * CHUNK_BODY_BYTES, (index + 1) * CHUNK_BODY_BYTES);
+                if from >= self.len || to.min(self.len) > end {
+                    break;
+                }
+                if self.announced_ahead.insert(index) {
+                    chunks.push(index);
+                }
+                index += 1;
+            }
+        }
+    }
+
+    fn coalesce(&mut self) {
+        if self.prefix.len() > 1 {
+            let whole = join(self.prefix.drain(..).map(|(_, segment)| segment).collect());
+            self.prefix.push((self.len, whole));
+        }
+    }
+}
+
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        whole.extend_from_slice(&part);
+    }
+    whole.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pattern(len: usize) -> Bytes {
+        (0..len)
+            .map(|i| (i * 31 % 251) as u8)
+            .collect::<Vec<u8>>()
+            .into()
+    }
+
+    #[test]
+    fn an_empty_body_is_complete_and_announces_its_only_chunk_once() {
+        let mut body = Body::new(0);
+        assert!(body.is_complete());
+        assert_eq!(body.insert(0, Bytes::new()).chunks, vec![0]);
+        assert_eq!(body.insert(0, Bytes::new()).chunks, Vec::<u64>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_overlapping_pieces_gives_the_bytes_once(
+            len in 1usize..6000,
+            cuts in proptest::collection::vec((0usize..6000, 1usize..3000), 0..40),
+        ) {
+            let whole = pattern(len);
+            let mut body = Body::new(len as u64);
+            let (mut new_bytes, mut chunks) = (0, Vec::new());
+            let pieces = cuts.into_iter().map(|(at, n)| (at % len, n)).chain([(0, len)]);
+            for (at, n) in pieces {
+                let end = (at + n).min(len);
+                let added = body.insert(at as u64, whole.slice(at..end));
+                new_bytes += added.bytes;
+                for index in &added.chunks {
+                    let from = (*index * CHUNK_BODY_BYTES) as usize;
+                    let to = (from + CHUNK_BODY_BYTES as usize).min(len);
+                    prop_assert_eq!(body.chunk(*index), whole.slice(from..to));
+                }
+                chunks.extend(added.chunks);
+            }
+            prop_assert_eq!(new_bytes, len as u64);
+            chunks.sort_unstable();
+            prop_assert_eq!(chunks, (0..body.chunk_count()).collect::<Vec<_>>());
+            let mut out = Vec::new();
+            prop_assert_eq!(body.read(0, usize::MAX, &mut out), len);
+            prop_assert_eq!(join(out), whole);
+        }
+    }
+}

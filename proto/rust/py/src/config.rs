@@ -1,0 +1,140 @@
+//! Settings of a datapath, a track and a downstream.
+
+use crate::record;
+use crate::tls::ServerTls;
+use crate::words::{DraftNumber, default_drafts};
+use farcast_core::command;
+use farcast_core::config::{self, Limits};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+/// Settings of one datapath.
+#[pyclass(frozen, module = "farcast.proto._core")]
+pub struct DatapathConfig {
+    #[pyo3(get)]
+    server: Option<Py<ServerTls>>,
+    config: config::DatapathConfig,
+}
+
+impl DatapathConfig {
+    /// As the core wants it.
+    pub fn to_core(&self) -> config::DatapathConfig {
+        self.config.clone()
+    }
+}
+
+/// A constructor that takes every limit as an optional keyword, and a getter for each.
+macro_rules! datapath_config {
+    ($($limit:ident: $kind:ty),+ $(,)?) => {
+        #[pymethods]
+        impl DatapathConfig {
+            #[new]
+            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, moq_net_quirk=true, $($limit=None),+))]
+            #[allow(clippy::too_many_arguments)] // keywords in Python
+            fn new(
+                server: Option<Py<ServerTls>>,
+                drafts: Vec<DraftNumber>,
+                seed: Option<u64>,
+                moq_net_quirk: bool,
+                $($limit: Option<$kind>),+
+            ) -> Self {
+                let mut limits = Limits::default();
+                $(limits.$limit = $limit.unwrap_or(limits.$limit);)+
+                let config = config::DatapathConfig {
+                    server: server.as_ref().map(|tls| tls.get().0.clone()),
+                    drafts: crate::words::drafts(&drafts),
+                    seed,
+                    limits,
+                    moq_net_quirk,
+                    ..config::DatapathConfig::default()
+                };
+                DatapathConfig { server, config }
+            }
+
+            #[getter]
+            fn drafts(&self) -> Vec<u16> {
+                self.config.drafts.iter().map(|draft| draft.number()).collect()
+            }
+
+            #[getter]
+            fn seed(&self) -> Option<u64> {
+                self.config.seed
+            }
+
+            #[getter]
+            fn moq_net_quirk(&self) -> bool {
+                self.config.moq_net_quirk
+            }
+
+            $(#[getter]
+            fn $limit(&self) -> $kind {
+                self.config.limits.$limit
+            })+
+        }
+    };
+}
+
+datapath_config! {
+    sessions_max: usize,
+    uni_streams_max: u32,
+    bidi_streams_max: u32,
+    stream_window_bytes: u32,
+    connection_window_bytes: u32,
+    send_window_bytes: u64,
+    idle_timeout_ms: u32,
+    handshakes_max: usize,
+    handshake_timeout_ms: u32,
+    control_pending_bytes_max: usize,
+    stream_header_timeout_ms: u32,
+    object_bytes_max: u64,
+    unbound_bytes_max: usize,
+    control_event_bytes_max: usize,
+}
+
+/// Limits that cross as a small immutable value: constructor with the core's defaults, getters,
+/// equality, a readable form.
+macro_rules! limits {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),+ $(,)? }) => {
+        $(#[$doc])*
+        #[pyclass(frozen, from_py_object, module = "farcast.proto._core")]
+        #[derive(Clone, Copy, Default)]
+        pub struct $name(pub command::$name);
+
+        #[pymethods]
+        impl $name {
+            #[classattr]
+            fn __match_args__(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+                PyTuple::new(py, [$(stringify!($field)),+])
+            }
+
+            #[new]
+            #[pyo3(signature = ($($field=command::$name::default().$field),+))]
+            fn new($($field: $kind),+) -> Self {
+                $name(command::$name { $($field),+ })
+            }
+
+            $(#[getter]
+            fn $field(&self) -> $kind {
+                self.0.$field
+            })+
+
+            fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+                record::eq(slf.as_any(), other)
+            }
+
+            fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+                record::repr(slf.as_any())
+            }
+        }
+    };
+}
+
+limits! {
+    /// How much of a track is kept for late joiners.
+    CacheLimits { cache_bytes_max: u64, cache_ms_max: u32, cache_groups_max: u32 }
+}
+
+limits! {
+    /// Limits of one downstream's backlog.
+    QueueLimits { queue_bytes_max: u64, queue_ms_max: u32 }
+}

@@ -1,0 +1,151 @@
+//! Counters as plain dictionaries.
+
+use crate::words::Word;
+use farcast_core::stats::{DownstreamStats, HopStats, SessionStats, Snapshot, Totals};
+use farcast_io::IoStats;
+use farcast_net::LinkStats;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// A dictionary of the named fields of a struct.
+macro_rules! dict {
+    ($py:expr, $from:expr, $($field:ident),+ $(,)?) => {{
+        let dict = PyDict::new($py);
+        $(dict.set_item(pyo3::intern!($py, stringify!($field)), $from.$field)?;)+
+        dict
+    }};
+}
+
+/// All counters of a datapath.
+pub fn snapshot<'py>(py: Python<'py>, from: &Snapshot) -> PyResult<Bound<'py, PyDict>> {
+    let sessions: PyResult<Vec<_>> = from.sessions.iter().map(|s| session(py, s)).collect();
+    let downstreams: PyResult<Vec<_>> =
+        from.downstreams.iter().map(|d| downstream(py, d)).collect();
+    let dict = dict!(py, from, now_us, tracks, cache_bytes);
+    dict.set_item("totals", totals(py, &from.totals)?)?;
+    dict.set_item("sessions", sessions?)?;
+    dict.set_item("downstreams", downstreams?)?;
+    Ok(dict)
+}
+
+fn totals<'py>(py: Python<'py>, from: &Totals) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict!(
+        py,
+        from,
+        udp_datagrams_in,
+        udp_bytes_in,
+        udp_datagrams_out,
+        udp_bytes_out,
+        objects_in,
+        object_bytes_in,
+        objects_out,
+        object_bytes_out,
+        duplicate_bytes_in,
+        groups_dropped_slow,
+        groups_dropped_evicted,
+        streams_rejected,
+        datagrams_dropped,
+        protocol_errors,
+        handshakes_refused,
+        commands,
+        events,
+    ))
+}
+
+fn session<'py>(py: Python<'py>, from: &SessionStats) -> PyResult<Bound<'py, PyDict>> {
+    let dict = dict!(
+        py,
+        from,
+        session,
+        rtt_us,
+        congestion_window_bytes,
+        packets_sent,
+        packets_lost,
+        bytes_sent,
+        bytes_received,
+    );
+    dict.set_item("transport", &Word(from.transport))?;
+    dict.set_item("remote", &from.remote)?;
+    let hop = from.hop.as_ref().map(|stats| hop(py, stats)).transpose()?;
+    dict.set_item("hop", hop)?;
+    Ok(dict)
+}
+
+fn hop<'py>(py: Python<'py>, from: &HopStats) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict!(
+        py,
+        from,
+        chunks_sent,
+        chunks_repaired,
+        chunks_received,
+        chunks_duplicate,
+        chunks_lost,
+        chunks_given_up,
+        chunks_refused,
+        losses_spurious,
+        probe_timeouts,
+        acks_sent,
+        acks_received,
+        heartbeats_sent,
+        queue_bytes,
+        unacked_bytes,
+        groups_shed,
+        datagrams_malformed,
+        datagrams_refused,
+        rtt_us,
+    ))
+}
+
+fn downstream<'py>(py: Python<'py>, from: &DownstreamStats) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict!(
+        py,
+        from,
+        downstream,
+        session,
+        objects,
+        bytes,
+        groups_dropped,
+        queue_bytes,
+    ))
+}
+
+/// Counters of a thread and its socket.
+pub fn io<'py>(py: Python<'py>, from: &IoStats) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict!(
+        py,
+        from,
+        wakeups,
+        receive_calls,
+        send_calls,
+        datagrams_in,
+        bytes_in,
+        datagrams_out,
+        bytes_out,
+        datagrams_truncated,
+        datagrams_dropped_queue,
+        datagrams_refused,
+        receive_errors,
+        send_blocked,
+        objects_dropped,
+        gso,
+        gro,
+        receive_buffer_bytes,
+        send_buffer_bytes,
+    ))
+}
+
+/// Counters of one direction of a link.
+pub fn link<'py>(py: Python<'py>, from: &LinkStats) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict!(
+        py,
+        from,
+        packets_in,
+        bytes_in,
+        packets_delivered,
+        bytes_delivered,
+        packets_lost,
+        packets_dropped_queue,
+        packets_dropped_down,
+        queue_bytes_peak,
+    ))
+}

@@ -1,0 +1,97 @@
+"""The ``farcast`` command: finds the subcommand, and turns every outcome into an exit code.
+
+Data goes to stdout, everything else to stderr. A `UserError` is shown as its message; only a defect of
+Farcast itself shows a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group
+
+from farcast import __version__
+from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
+
+RUN = Group("Run", sort_key=1)
+MEDIA = Group("Media", sort_key=2)
+CHECK = Group("Check", sort_key=3)
+
+
+def make_app() -> App:
+    """The command line; modules of subcommands are imported when they are used."""
+    app = App(
+        name="farcast",
+        help="Live media across the world over QUIC: edges, publishers, viewers.",
+        version=__version__,
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for name, group in (
+        ("edge", RUN),
+        ("dev", RUN),
+        ("publish", MEDIA),
+        ("watch", MEDIA),
+        ("doctor", CHECK),
+        ("version", CHECK),
+    ):
+        app.command(f"farcast.cli.{name}:{name}", name=name, group=group)
+    return app
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run one command line; its exit code."""
+    try:
+        return _run(tokens)
+    except BaseExceptionGroup as group:
+        return _exit_code_of(group)
+    except (UserError, KeyboardInterrupt, ModuleNotFoundError, BrokenPipeError) as error:
+        return _exit_code(error)
+
+
+def _run(tokens: Sequence[str]) -> int:
+    try:
+        result = make_app()(list(tokens), exit_on_error=False)
+    except CycloptsError:
+        return EXIT_USAGE
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _exit_code_of(group: BaseExceptionGroup[BaseException]) -> int:
+    """The exit code of what nurseries wrapped; a group that holds a defect is raised again."""
+    known, defects = group.split((UserError, KeyboardInterrupt, BrokenPipeError))
+    if known is None or defects is not None:
+        raise group
+    error: BaseException = known
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return _exit_code(error)
+
+
+def _exit_code(error: BaseException) -> int:
+    match error:
+        case UserError():
+            _complain(error.message)
+            return error.exit_code
+        case KeyboardInterrupt():
+            return EXIT_INTERRUPTED
+        case BrokenPipeError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_FAILED
+        case ModuleNotFoundError(name="farcast.proto._core"):
+            _complain("the Rust core is not built: run 'make' in a clone, or 'pip install .'")
+            return EXIT_FAILED
+        case _:
+            raise error
+
+
+def _complain(message: str) -> None:
+    for line in message.splitlines():
+        print(f"farcast: {line}", file=sys.stderr)

@@ -1,0 +1,161 @@
+"""The edge's configuration: precedence, and error texts that say what, where and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farcast.edge.config import ConfigError, EdgeConfig, changed_fields, load_config
+from farcast.edge.settings import Address
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "edge.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def errors_of(*args: object, **kwargs: object) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(*args, **kwargs)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 2
+    return caught.value.errors
+
+
+def test_dev_cert_alone_is_a_whole_configuration() -> None:
+    assert EdgeConfig(dev_cert=True) == load_config(flags={"dev_cert": True})
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    file = write(tmp_path, 'dev_cert = true\nlisten = "127.0.0.1:1"\nops = "127.0.0.1:1"\nregion = "eu"\n')
+    environ = {"FARCAST_EDGE_LISTEN": "127.0.0.1:2", "FARCAST_EDGE_OPS": "127.0.0.1:2"}
+    config = load_config(file, environ, {"listen": "[::1]:3", "drafts": None})
+    assert (Address("::1", 3), Address("127.0.0.1", 2), "eu") == (config.listen, config.ops, config.region)
+    assert config.drafts == (18, 16)
+
+
+def test_every_section_is_read_and_file_names_count_from_the_files_folder(tmp_path: Path) -> None:
+    for name in ("a.pem", "a.key", "ca.pem"):
+        (tmp_path / name).write_text("")
+    file = write(
+        tmp_path,
+        """
+        cert = "a.pem"
+        key = "a.key"
+        drafts = [16]
+        [hop]
+        cert = "a.pem"
+        key = "a.key"
+        ca = "ca.pem"
+        [[upstream]]
+        prefix = "live/a"
+        url = "farcast://10.0.0.1:4433"
+        [[upstream]]
+        prefix = ""
+        url = "https://relay.example/x"
+        insecure = true
+        [limits]
+        sessions_max = 10
+        queue_ms_max = 500
+        [quirks]
+        moq_net_from_group_start = false
+        """,
+    )
+    config = load_config(file)
+    assert tmp_path / "a.pem" == config.cert
+    assert config.hop is not None
+    assert tmp_path / "ca.pem" == config.hop.ca
+    assert [upstream.prefix.path() for upstream in config.upstreams] == ["live/a", ""]
+    assert [upstream.url.target for upstream in config.upstreams] == ["hop", "webtransport"]
+    assert config.upstreams[1].insecure
+    assert config.limits_datapath == {"sessions_max": 10}
+    assert config.limits_track == {"queue_ms_max": 500}
+    assert not config.moq_net_from_group_start
+
+
+def test_upstream_flags_replace_those_of_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, 'dev_cert = true\n[[upstream]]\nprefix = "a"\nurl = "moqt://h"\ninsecure = true\n')
+    config = load_config(file, flags={"upstream": ["b=moqt://i:1", "c=moqt://j:2"]})
+    assert [upstream.prefix.path() for upstream in config.upstreams] == ["b", "c"]
+    assert not config.upstreams[0].insecure
+
+
+def test_all_errors_come_at_once_with_line_and_nearest_key(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        """lisen = "127.0.0.1:1"
+ops = 4434
+dev_cert = "yes"
+cert = "nowhere.pem"
+[limits]
+session_max = 3
+queue_ms_max = -1
+[[upstream]]
+url = "ftp://x"
+[[upstream]]
+prefx = "a"
+""",
+    )
+    errors = errors_of(file, {"FARCAST_EDGE_LISTN": "x", "FARCAST_EDGE_DRAFTS": "17"})
+    assert [
+        f"{file}:1: unknown key 'lisen'; did you mean 'listen'?",
+        f"{file}:6: unknown key 'session_max' in [limits]; did you mean 'sessions_max'?",
+        f"{file}:11: unknown key 'prefx' in [upstream.1]; did you mean 'prefix'?",
+        "environment FARCAST_EDGE_LISTN: no such setting; did you mean 'FARCAST_EDGE_LISTEN'?",
+        f"{file}:2: ops: must be a string, not 4434",
+        f"{file}:3: dev_cert: must be true or false, not 'yes'",
+        f"{file}:4: cert: cannot read {tmp_path / 'nowhere.pem'}: No such file or directory",
+        f"{file}:7: queue_ms_max: must be a whole number above 0, not -1",
+        f"{file}:9: url: 'ftp://x': scheme 'ftp' is not known; use moqt://, https:// or farcast://",
+        "environment FARCAST_EDGE_DRAFTS: drafts: must be a list out of 18, 16, most wanted first, not [17]",
+        "cert is given but key is not: set both, or dev_cert for a throw-away one",
+        "[[upstream]] number 1: prefix is missing",
+    ] == list(errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("listen = ", "edge.toml: not valid TOML: Invalid value (at end of document)"),
+        ("dev_cert = true\nhop = 1", "edge.toml:2: [hop] is a section, not 1"),
+        ("dev_cert = true\nupstream = 1", "edge.toml:2: upstreams are sections [[upstream]], not 1"),
+        ("dev_cert = true\nca = 1", "edge.toml:2: unknown key 'ca'; 'ca' belongs into [hop]"),
+        ("dev_cert = true\ndrafts = [18, 18]", "edge.toml:2: drafts: names a draft twice: [18, 18]"),
+        ("dev_cert = true\nnode_id = 'Sin 1'", "edge.toml:2: node_id: 'Sin 1' is not a name"),
+        ("dev_cert = true\nlisten = '4433'", "edge.toml:2: listen: '4433' is not HOST:PORT"),
+        ("dev_cert = true\nlisten = 'edge.example:4433'", "'edge.example' is not an IP address"),
+        ("dev_cert = true\nlisten = '::1:4433'", "write an IPv6 address in brackets"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_fault(tmp_path: Path, text: str, error: str) -> None:
+    assert any(error in line for line in errors_of(write(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        ({}, "no certificate: set cert and key"),
+        ({"dev_cert": True, "upstream": ["a"]}, "--upstream: 'a' is not PREFIX=URL"),
+        ({"dev_cert": True, "upstream": ["a=farcast://h"]}, "a farcast:// upstream needs a [hop] section"),
+        ({"dev_cert": True, "listen": "h:99999"}, "--listen: listen: 'h:99999': the port must be"),
+        ({"dev_cert": True, "hop.cert": __file__}, "[hop]: key is missing"),
+        ({"dev_cert": True, "cert": __file__, "key": __file__}, "cert and dev_cert are both given"),
+    ],
+)
+def test_wrong_flags_are_named_with_their_fault(flags: dict[str, object], error: str) -> None:
+    assert any(error in line for line in errors_of(None, {}, flags))
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "none.toml"
+    errors = errors_of(file, {}, {"dev_cert": True})
+    assert (f"{file}: cannot read the configuration: No such file or directory",) == errors
+
+
+def test_changed_fields_names_what_a_reload_would_change() -> None:
+    old = EdgeConfig(dev_cert=True)
+    assert changed_fields(old, EdgeConfig(dev_cert=True, region="eu", log_level="debug")) == [
+        "region",
+        "log_level",
+    ]

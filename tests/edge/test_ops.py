@@ -1,0 +1,168 @@
+"""The ops listener: health, metrics and status over HTTP, and errors that name the port."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from farcast.edge import ops
+from farcast.edge.metrics import render
+from farcast.edge.ops import bind_http, certificate_app, ops_app
+from farcast.edge.settings import Address
+from farcast.errors import UserError
+
+HOP = {
+    "chunks_sent": 10, "chunks_repaired": 1, "chunks_received": 20, "chunks_duplicate": 2, "chunks_lost": 1,
+    "chunks_given_up": 0, "acks_sent": 3, "acks_received": 4, "heartbeats_sent": 5, "queue_bytes": 6,
+    "unacked_bytes": 7, "groups_shed": 0, "datagrams_malformed": 0, "rtt_us": 80_000,
+}  # fmt: skip
+SESSION = {
+    "session": 1, "transport": "hop", "remote": "127.0.0.1:9", "rtt_us": 80_000, "rtt_min_us": 79_000,
+    "congestion_window_bytes": 1, "packets_sent": 1, "packets_lost": 0, "bytes_sent": 1, "bytes_received": 1,
+    "hop": HOP,
+}  # fmt: skip
+TOTALS = [
+    "udp_datagrams_in", "udp_bytes_in", "udp_datagrams_out", "udp_bytes_out", "objects_in", "object_bytes_in",
+    "objects_out", "object_bytes_out", "duplicate_bytes_in", "groups_dropped_slow", "groups_dropped_evicted",
+    "streams_rejected", "protocol_errors", "handshakes_refused", "commands", "events",
+]  # fmt: skip
+
+
+def snapshot() -> Any:
+    return {
+        "now_us": 1,
+        "totals": {name: number for number, name in enumerate(TOTALS)},
+        "sessions": [SESSION, {**SESSION, "session": 2, "transport": "quic", "hop": None}],
+        "downstreams": [
+            {"downstream": 1, "session": 2, "objects": 1, "bytes": 1, "groups_dropped": 0, "queue_bytes": 9}
+        ],
+        "tracks": 3,
+        "cache_bytes": 4,
+    }
+
+
+class Reporter:
+    """An edge that answers, or that is stuck."""
+
+    def __init__(self, *, ready: bool = True, stuck: bool = False) -> None:
+        self.ready = ready
+        self.stuck = stuck
+        self.blocked: list[float] = []
+
+    async def metrics(self) -> bytes:
+        if self.stuck:
+            await trio.sleep_forever()
+        return render(snapshot(), ready=self.ready, hop_peers={1: "fra-1"})
+
+    async def status(self) -> dict[str, Any]:
+        return {"ready": self.ready}
+
+    def block(self, seconds: float) -> None:
+        self.blocked.append(seconds)
+
+
+def serve(app: Any, scenario: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+    async def main() -> None:
+        listener = bind_http(Address("127.0.0.1", 0), "--ops")
+        url = f"http://{listener.address}"
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listener.serve, app)
+                async with httpx.AsyncClient(base_url=url) as client:
+                    await scenario(client)
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_livez_is_always_ok_and_readyz_follows_the_edge() -> None:
+    reporter = Reporter()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert (await client.get("/livez")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 200
+        reporter.ready = False
+        assert (await client.get("/livez")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 503
+
+    serve(ops_app(reporter), scenario)
+
+
+def test_metrics_and_status_are_served() -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/metrics")
+        assert answer.headers["content-type"] == ops.METRICS_TYPE
+        assert 'farcast_hop_chunks_repaired_total{peer="fra-1"} 1.0' in answer.text
+        assert (await client.get("/status.json")).json() == {"ready": True}
+
+    serve(ops_app(Reporter()), scenario)
+
+
+def test_a_datapath_that_does_not_answer_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "ANSWER_SECONDS_MAX", 0.01)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/metrics")
+        assert (answer.status_code, answer.text) == (503, "the datapath does not answer\n")
+
+    serve(ops_app(Reporter(stuck=True)), scenario)
+
+
+def test_the_blocking_hook_exists_only_where_it_is_asked_for() -> None:
+    reporter = Reporter()
+
+    async def without(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/test/block?seconds=5")).status_code == 404
+
+    async def with_hook(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/test/block?seconds=5")).status_code == 200
+
+    serve(ops_app(reporter), without)
+    serve(ops_app(reporter, test_hooks=True), with_hook)
+    assert reporter.blocked == [5.0]
+
+
+def test_certificate_hash_is_hex_and_open_to_every_origin() -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/certificate.sha256")
+        assert answer.text == "ab" * 32
+        assert answer.headers["access-control-allow-origin"] == "*"
+
+    serve(certificate_app(b"\xab" * 32), scenario)
+
+
+def test_a_busy_port_is_one_line_with_the_flag_that_changes_it() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        address = Address("127.0.0.1", busy.getsockname()[1])
+        with pytest.raises(
+            UserError, match=f"cannot listen on TCP {address}: it is in use.* --ops"
+        ) as caught:
+            bind_http(address, "--ops")
+    assert caught.value.exit_code == 1
+    assert "\n" not in caught.value.message
+
+
+def test_metric_names_have_the_prefix_a_base_unit_and_help() -> None:
+    text = render(snapshot(), ready=True, hop_peers={}).decode()
+    families = list(text_string_to_metric_families(text))
+    assert len(families) > 20
+    for family in families:
+        assert family.name.startswith("farcast_")
+        assert family.documentation.endswith(".")
+        assert not family.name.endswith(("_ms", "_us", "_kb", "_percent"))
+
+
+def test_sessions_are_counted_by_transport() -> None:
+    text = render(snapshot(), ready=False, hop_peers={}).decode()
+    assert 'farcast_sessions{transport="quic"} 1.0' in text
+    assert 'farcast_sessions{transport="webtransport"} 0.0' in text
+    assert "farcast_ready 0.0" in text
+    assert 'farcast_hop_rtt_seconds{peer="127.0.0.1:9"} 0.08' in text
