@@ -32,6 +32,10 @@ class RawClient:
         self.closed: Any = None
 
     @property
+    def is_closed(self) -> bool:
+        return self.closed is not None
+
+    @property
     def session(self) -> Session:
         assert self._link is not None
         return self._link.engine

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,7 +84,7 @@ def test_no_input_raises_or_reaches_another_session(
     assert events_of(viewer) == []
 
 
-def _event(session: int, what: str, stream: int, data: bytes, fin: bool) -> object:
+def _event(session: int, what: Any, stream: int, data: bytes, fin: bool) -> object:
     if what == "reset":
         return Event.StreamReset(session, stream, 0)
     if what == "stopped":

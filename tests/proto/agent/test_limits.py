@@ -22,7 +22,7 @@ def test_sessions() -> None:
     world = World()
     edge = world.edge("e1", limits=AgentLimits(sessions_max=2))
     clients = [raw_client(world, edge)[1] for _ in range(3)]
-    assert [client.closed is not None for client in clients] == [False, False, True]
+    assert [client.is_closed for client in clients] == [False, False, True]
     assert "2 sessions" in clients[2].closed.reason
 
 
@@ -112,7 +112,7 @@ def test_a_session_that_never_sends_setup_is_closed() -> None:
     edge = world.edge("e1")
     _, silent = raw_client(world, edge, mute=True)
     world.run(TrackTiming().setup_ms_max - 100)
-    assert silent.closed is None
+    assert not silent.is_closed
     world.run(200)
     assert silent.closed.code == SessionCode.CONTROL_MESSAGE_TIMEOUT
 

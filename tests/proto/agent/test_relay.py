@@ -64,7 +64,7 @@ def test_the_upstream_ends_a_while_after_the_last_viewer_left() -> None:
     assert publisher.engine.subscriptions(b"video") == 1
     world.run(200)
     assert publisher.engine.subscriptions(b"video") == 0
-    assert (edge.tracks, edge.bindings, edge.downstreams) == ({}, {}, {})
+    assert edge.holds_nothing()
 
 
 def test_a_viewer_that_comes_while_the_track_lingers_gets_it_at_once() -> None:

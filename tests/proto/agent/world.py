@@ -102,6 +102,10 @@ class Host:
         (track,) = self.tracks
         return track
 
+    def holds_nothing(self) -> bool:
+        """Whether neither tracks nor anything about them is left."""
+        return not (self.tracks or self.bindings or self.downstreams or self.sinks)
+
     # --- commands -----------------------------------------------------------------------------------
 
     def execute(self, command: Any) -> None:
@@ -170,7 +174,7 @@ class Host:
         wire.kinds[other, theirs] = wire.kinds[self, command.stream] = "control" if control else "request"
 
     def write(self, command: Any) -> None:
-        def event(session: int, stream: int, kind: str) -> Any:
+        def event(session: int, stream: int, kind: Any) -> Any:
             return Event.StreamData(
                 session=session, stream=stream, kind=kind, data=command.data, fin=command.fin
             )
