@@ -201,3 +201,47 @@ def test_a_client_that_lost_its_edge_comes_back_with_its_tracks() -> None:
     assert [type(e) for e in events_of(viewer)][-1] is TrackReady
     assert publisher.engine.subscriptions(b"video") == 1
     assert publisher.count(Command.AddTrack) == viewer.count(Command.AddTrack) == 1
+
+
+def test_a_publisher_that_crashed_unnoticed_is_replaced_by_its_successor() -> None:
+    world = World()
+    edge = world.edge("e1")
+    crashed = world.publisher(edge, "live/a", "video")
+    viewer = world.viewer(edge, "live/a", "video")
+    world.run(200)
+    edge.media(edge.only_track(), 7, 3)
+    world.run(200)
+    world.publisher(edge, "live/a", "video")
+    world.run(TrackTiming().takeover_ms - 100)
+    assert track_status(edge)["source_session"] == crashed.wires[1].ends[edge]
+    world.run(200)
+    assert track_status(edge)["source_session"] != crashed.wires[1].ends[edge]
+    assert restarts_allowed(edge) == [False, True]
+    assert len(edge.bindings) == len(edge.downstreams) == 1
+    assert [type(e) for e in events_of(viewer)][-1] is TrackReady
+
+
+def test_a_publisher_that_is_alive_keeps_its_tracks() -> None:
+    world = World()
+    edge = world.edge("e1")
+    alive = world.publisher(edge, "live/a", "video", "catalog")
+    world.viewer(edge, "live/a", "video", "catalog")
+    world.run(200)
+    standby = world.publisher(edge, "live/a", "video", "catalog")
+    world.run(500)
+    edge.media(min(edge.tracks), 7, 3)
+    world.run(2_000)
+    assert alive.engine.subscriptions(b"video") == alive.engine.subscriptions(b"catalog") == 1
+    assert standby.engine.subscriptions(b"video") == 0
+
+
+def test_a_stalled_publisher_whose_rival_does_not_have_the_track_keeps_it() -> None:
+    world = World()
+    edge = world.edge("e1")
+    first = world.publisher(edge, "live/a", "video")
+    world.viewer(edge, "live/a", "video")
+    world.run(200)
+    world.publisher(edge, "live/a", "audio")
+    world.run(3_000)
+    assert first.engine.subscriptions(b"video") == 1
+    assert track_status(edge)["phase"] == "live"
