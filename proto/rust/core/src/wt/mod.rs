@@ -18,7 +18,7 @@
 //!
 //! `web-transport-proto` encodes and decodes the CONNECT request and response (QPACK, structured
 //! fields). Reading in pieces, demultiplexing, SETTINGS and capsules are here, bounded by the constants
-//! below. The bytes that we send are the same on every run, except the order of header fields inside
+//! below (and the few bytes of a stream's prefix by the number of streams that QUIC lets the peer open). The bytes that we send are the same on every run, except the order of header fields inside
 //! CONNECT, which that crate leaves to chance; their number is the same.
 //!
 //! Sources: RFC 9114 (HTTP/3), RFC 9204 (QPACK), RFC 9220 (extended CONNECT), RFC 9297 (datagrams and
@@ -27,8 +27,12 @@
 
 mod capsule;
 mod codes;
+mod connect;
 mod control;
 mod frame;
+mod peer_streams;
+#[cfg(test)]
+mod peer_tests;
 mod prefix;
 mod request;
 mod session;

@@ -1,20 +1,18 @@
 //! The state machine of one WebTransport connection.
 
-use super::capsule::{Capsule, CapsuleReader, encode_close};
+use super::capsule::encode_close;
 use super::codes::{H3Error, h3};
-use super::control::{self, ControlItem, ControlReader};
+use super::connect::{Connect, Phase};
+use super::control::ControlReader;
 use super::frame;
 use super::prefix::{Prefix, PrefixReader};
-use super::request::{self, MessageItem, MessageReader, Refusal, Response};
+use super::request::{self, MessageReader};
 use super::settings::{PeerSettings, control_stream_start, put};
-use super::{Action, InvalidTarget, OwnStream, REQUESTS_MAX, Role, StreamFate, WtEvent};
+use super::{Action, InvalidTarget, OwnStream, Role, StreamFate, WtEvent};
 use crate::varint::VarIntKind;
 use bytes::{Buf, Bytes};
 use std::collections::{BTreeMap, VecDeque};
 
-const UNI_PUSH: u64 = 0x01;
-const UNI_QPACK_ENCODER: u64 = 0x02;
-const UNI_QPACK_DECODER: u64 = 0x03;
 const UNI_WEBTRANSPORT: u64 = 0x54;
 /// Largest quarter stream id (RFC 9297 §2.1).
 const QUARTER_STREAM_ID_MAX: u64 = (1 << 60) - 1;
@@ -22,65 +20,31 @@ const QUARTER_STREAM_ID_MAX: u64 = (1 << 60) - 1;
 /// One end of one WebTransport connection.
 #[derive(Debug)]
 pub struct WebTransport {
-    side: Side,
-    own_control: Option<u64>,
-    peer_control: Option<(u64, ControlReader)>,
+    pub(super) side: Side,
+    pub(super) own_control: Option<u64>,
+    pub(super) peer_control: Option<(u64, ControlReader)>,
     /// The peer's QPACK streams, by type; what they carry is of no use without a dynamic table.
-    qpack: BTreeMap<u64, u64>,
-    settings: Option<PeerSettings>,
-    unknown_uni: BTreeMap<u64, PrefixReader>,
-    unknown_bidi: BTreeMap<u64, PrefixReader>,
-    requests: BTreeMap<u64, MessageReader>,
-    connect: Option<Connect>,
+    pub(super) qpack: BTreeMap<u64, u64>,
+    pub(super) settings: Option<PeerSettings>,
+    pub(super) unknown_uni: BTreeMap<u64, PrefixReader>,
+    pub(super) unknown_bidi: BTreeMap<u64, PrefixReader>,
+    pub(super) requests: BTreeMap<u64, MessageReader>,
+    pub(super) connect: Option<Connect>,
     /// Server: the session that streams may name before its CONNECT request has arrived.
-    early_session: Option<u64>,
-    draining: bool,
-    failed: bool,
-    actions: VecDeque<Action>,
-    events: VecDeque<WtEvent>,
+    pub(super) early_session: Option<u64>,
+    pub(super) draining: bool,
+    pub(super) failed: bool,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) events: VecDeque<WtEvent>,
 }
 
 #[derive(Debug)]
-enum Side {
+pub(super) enum Side {
     Server,
     Client {
         request: Bytes,
         offered: Vec<String>,
     },
-}
-
-/// The stream that the session lives on.
-#[derive(Debug)]
-struct Connect {
-    id: u64,
-    messages: MessageReader,
-    capsules: CapsuleReader,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// Server: requests are not to be acted on before the peer's SETTINGS are known.
-    AwaitingSettings(WtEvent),
-    /// Server: the application has not answered.
-    Requested,
-    /// Client: the server has not answered.
-    AwaitingResponse,
-    Open,
-    /// We ended the session, and the peer has not confirmed it.
-    Closing,
-    Over,
-}
-
-impl Connect {
-    fn new(id: u64, messages: MessageReader, phase: Phase) -> Self {
-        Connect {
-            id,
-            messages,
-            capsules: CapsuleReader::new(),
-            phase,
-        }
-    }
 }
 
 impl WebTransport {
@@ -346,370 +310,25 @@ impl WebTransport {
     }
 }
 
-/// Streams that the peer opens.
+/// What the parts share.
 impl WebTransport {
-    fn session_stream(&mut self, session: u64, rest: Bytes) -> StreamFate {
-        if !session.is_multiple_of(4) {
-            self.fail(H3Error::new(
-                h3::ID_ERROR,
-                "session id is not that of a request",
-            ));
-            return StreamFate::Over;
-        }
-        let gone = match &self.connect {
-            Some(connect) => matches!(connect.phase, Phase::Closing | Phase::Over),
-            None => false,
-        };
-        if self.session_id().or(self.early_session) != Some(session) {
-            StreamFate::Refused {
-                code: h3::BUFFERED_STREAM_REJECTED,
-            }
-        } else if gone {
-            StreamFate::Refused {
-                code: h3::SESSION_GONE,
-            }
-        } else {
-            StreamFate::Session { rest }
-        }
-    }
-
-    fn uni_of_kind(&mut self, id: u64, kind: u64, rest: Bytes, fin: bool) -> StreamFate {
-        match kind {
-            control::STREAM_TYPE if self.peer_control.is_none() => {
-                let from_client = matches!(self.side, Side::Server);
-                self.peer_control = Some((id, ControlReader::new(from_client)));
-                self.control_bytes(rest, fin)
-            }
-            UNI_QPACK_ENCODER | UNI_QPACK_DECODER if !self.qpack.contains_key(&kind) => {
-                self.qpack.insert(kind, id);
-                self.critical(fin)
-            }
-            control::STREAM_TYPE | UNI_QPACK_ENCODER | UNI_QPACK_DECODER => {
-                self.fail(H3Error::new(
-                    h3::STREAM_CREATION_ERROR,
-                    "second stream of a single kind",
-                ));
-                StreamFate::Over
-            }
-            UNI_PUSH => {
-                let code = match self.side {
-                    Side::Server => h3::STREAM_CREATION_ERROR,
-                    Side::Client { .. } => h3::ID_ERROR,
-                };
-                self.fail(H3Error::new(code, "push stream that nobody allowed"));
-                StreamFate::Over
-            }
-            _ => StreamFate::Refused {
-                code: h3::STREAM_CREATION_ERROR,
-            },
-        }
-    }
-
-    /// A stream that must stay open as long as the connection; its content, if any, is dealt with.
-    fn critical(&mut self, ended: bool) -> StreamFate {
-        if ended {
-            self.fail(H3Error::new(
-                h3::CLOSED_CRITICAL_STREAM,
-                "critical stream ended",
-            ));
-            return StreamFate::Over;
-        }
-        StreamFate::Mine
-    }
-
-    fn control_bytes(&mut self, data: Bytes, fin: bool) -> StreamFate {
-        if let Some((_, reader)) = &mut self.peer_control {
-            reader.push(data);
-        }
-        while let Some((_, reader)) = &mut self.peer_control {
-            match reader.poll() {
-                Ok(Some(ControlItem::Settings(settings))) => self.on_settings(settings),
-                Ok(Some(ControlItem::GoAway)) => self.on_goaway(),
-                Ok(None) => break,
-                Err(error) => {
-                    self.fail(error);
-                    return StreamFate::Over;
-                }
-            }
-        }
-        self.critical(fin)
-    }
-
-    fn on_settings(&mut self, settings: PeerSettings) {
-        match (&self.side, &mut self.connect) {
-            (Side::Server, Some(connect)) => {
-                if let Phase::AwaitingSettings(_) = connect.phase
-                    && let Phase::AwaitingSettings(request) =
-                        std::mem::replace(&mut connect.phase, Phase::Requested)
-                {
-                    self.events.push_back(request);
-                }
-            }
-            (Side::Client { .. }, None) if settings.supports_webtransport() => {
-                self.actions.push_back(Action::Open(OwnStream::Connect));
-            }
-            (Side::Client { .. }, None) => self.events.push_back(WtEvent::Refused {
-                status: None,
-                reason: "the server does not offer WebTransport",
-            }),
-            _ => {}
-        }
-        self.settings = Some(settings);
-    }
-
-    /// From a client it only says that pushes are over, which never were.
-    fn on_goaway(&mut self) {
-        if matches!(self.side, Side::Client { .. }) {
-            self.drain();
-        }
-    }
-
-    fn new_request(&mut self, id: u64, kind: u64, rest: Bytes, fin: bool) -> StreamFate {
-        if matches!(self.side, Side::Client { .. }) {
-            self.fail(H3Error::new(
-                h3::STREAM_CREATION_ERROR,
-                "request from a server",
-            ));
-            return StreamFate::Over;
-        }
-        if self.requests.len() >= REQUESTS_MAX {
-            return StreamFate::Refused {
-                code: h3::REQUEST_REJECTED,
-            };
-        }
-        let mut messages = MessageReader::after_kind(kind);
-        messages.push(rest);
-        self.request_bytes(id, messages, fin)
-    }
-
-    fn request_bytes(&mut self, id: u64, mut messages: MessageReader, fin: bool) -> StreamFate {
-        match messages.poll() {
-            Ok(Some(MessageItem::Headers(headers))) => self.on_request(id, &headers, messages, fin),
-            Ok(Some(MessageItem::HeadersTooLong | MessageItem::Data(_))) => self.answer(id, 431),
-            Ok(None) if fin => match messages.finish() {
-                Ok(()) => StreamFate::Refused {
-                    code: h3::REQUEST_INCOMPLETE,
-                },
-                Err(error) => self.fail(error),
-            },
-            Ok(None) => {
-                self.requests.insert(id, messages);
-                StreamFate::NeedMore
-            }
-            Err(error) => self.fail(error),
-        }
-    }
-
-    fn on_request(
-        &mut self,
-        id: u64,
-        headers: &Bytes,
-        messages: MessageReader,
-        fin: bool,
-    ) -> StreamFate {
-        if self.connect.is_some() {
-            return StreamFate::Refused {
-                code: h3::REQUEST_REJECTED,
-            };
-        }
-        let request = match request::decode_request(headers) {
-            Ok(request) => request,
-            Err(Refusal::Status(status)) => return self.answer(id, status),
-            Err(Refusal::Connection(error)) => return self.fail(error),
-        };
-        let phase = if self.settings.is_some() {
-            self.events.push_back(request);
-            Phase::Requested
-        } else {
-            Phase::AwaitingSettings(request)
-        };
-        self.connect = Some(Connect::new(id, messages, phase));
-        self.connect_bytes(Bytes::new(), fin)
-    }
-
-    /// Answer a request with nothing but a status.
-    fn answer(&mut self, id: u64, status: u16) -> StreamFate {
-        match request::encode_response(status, None) {
-            Some(response) => self.write(id, response, true),
-            None => self.actions.push_back(Action::Reset {
-                stream: id,
-                code: h3::REQUEST_REJECTED,
-            }),
-        }
-        self.actions.push_back(Action::Stop {
-            stream: id,
-            code: h3::NO_ERROR,
-        });
-        StreamFate::Over
-    }
-}
-
-/// The CONNECT stream.
-impl WebTransport {
-    fn connect_bytes(&mut self, data: Bytes, fin: bool) -> StreamFate {
-        if let Some(connect) = &mut self.connect {
-            connect.messages.push(data);
-        }
-        while let Some(connect) = &mut self.connect {
-            let result = match connect.messages.poll() {
-                Ok(Some(MessageItem::Headers(headers))) => self.on_connect_headers(&headers),
-                Ok(Some(MessageItem::HeadersTooLong)) => {
-                    Err(H3Error::new(h3::EXCESSIVE_LOAD, "header fields too long"))
-                }
-                Ok(Some(MessageItem::Data(piece))) => {
-                    self.on_connect_data(piece);
-                    Ok(())
-                }
-                Ok(None) if fin => connect.messages.finish().map(|()| self.on_connect_end()),
-                Ok(None) => return StreamFate::Mine,
-                Err(error) => Err(error),
-            };
-            match result {
-                Err(error) => return self.fail(error),
-                Ok(()) if fin && self.is_over() => return StreamFate::Over,
-                Ok(()) => {}
-            }
-        }
-        StreamFate::Over
-    }
-
-    fn on_connect_headers(&mut self, headers: &Bytes) -> Result<(), H3Error> {
-        let Some(connect) = &mut self.connect else {
-            return Ok(());
-        };
-        let (Phase::AwaitingResponse, Side::Client { offered, .. }) = (&connect.phase, &self.side)
-        else {
-            return Err(H3Error::new(h3::FRAME_UNEXPECTED, "HEADERS twice"));
-        };
-        match request::decode_response(headers)? {
-            Response::Informational => {}
-            Response::Accepted { protocol } => {
-                if protocol
-                    .as_ref()
-                    .is_some_and(|chosen| !offered.contains(chosen))
-                {
-                    self.abandon(h3::ALPN_ERROR);
-                    self.events.push_back(WtEvent::Refused {
-                        status: Some(200),
-                        reason: "the server chose a protocol that was not offered",
-                    });
-                    return Ok(());
-                }
-                connect.phase = Phase::Open;
-                self.events.push_back(WtEvent::Established { protocol });
-            }
-            Response::Refused { status, reason } => {
-                connect.phase = Phase::Over;
-                self.events.push_back(WtEvent::Refused { status, reason });
-            }
-        }
-        Ok(())
-    }
-
-    fn on_connect_data(&mut self, piece: Bytes) {
-        if let Some(connect) = &mut self.connect {
-            connect.capsules.push(piece);
-        }
-        while let Some(connect) = &mut self.connect {
-            match connect.capsules.poll() {
-                Ok(Some(Capsule::Close { code, reason })) => self.session_ended(code, reason),
-                Ok(Some(Capsule::Drain)) => self.drain(),
-                Ok(None) => return,
-                Err(_) => {
-                    if !self.is_over() {
-                        self.abandon(h3::MESSAGE_ERROR);
-                        self.events.push_back(WtEvent::Closed {
-                            code: 0,
-                            reason: "malformed capsule".to_owned(),
-                        });
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn on_connect_end(&mut self) {
-        match self.connect.as_ref().map(|connect| &connect.phase) {
-            Some(Phase::AwaitingResponse) => {
-                self.session_aborted("the server ended the request without a response");
-            }
-            _ => self.session_ended(0, String::new()),
-        }
-    }
-
-    /// The peer ended the session in order, or confirmed that we did.
-    fn session_ended(&mut self, code: u32, reason: String) {
-        let Some(connect) = &mut self.connect else {
-            return;
-        };
-        let id = connect.id;
-        match std::mem::replace(&mut connect.phase, Phase::Over) {
-            Phase::Over => return,
-            Phase::Closing => {}
-            Phase::Open | Phase::AwaitingResponse => self.write(id, Bytes::new(), true),
-            Phase::Requested | Phase::AwaitingSettings(_) => {
-                self.actions.push_back(Action::Reset {
-                    stream: id,
-                    code: h3::REQUEST_REJECTED,
-                });
-            }
-        }
-        self.events.push_back(WtEvent::Closed { code, reason });
-    }
-
-    fn session_aborted(&mut self, reason: &'static str) {
-        let Some(connect) = &self.connect else {
-            return;
-        };
-        let event = match connect.phase {
-            Phase::Over => return,
-            Phase::AwaitingResponse => WtEvent::Refused {
-                status: None,
-                reason,
-            },
-            _ => WtEvent::Closed {
-                code: 0,
-                reason: reason.to_owned(),
-            },
-        };
-        self.abandon(h3::NO_ERROR);
-        self.events.push_back(event);
-    }
-
-    /// Give up both directions of the CONNECT stream.
-    fn abandon(&mut self, code: u64) {
-        if let Some(connect) = &mut self.connect {
-            connect.phase = Phase::Over;
-            let stream = connect.id;
-            self.actions.push_back(Action::Stop { stream, code });
-            self.actions.push_back(Action::Reset { stream, code });
-        }
-    }
-
-    fn drain(&mut self) {
-        if !std::mem::replace(&mut self.draining, true) {
-            self.events.push_back(WtEvent::Draining);
-        }
-    }
-
-    fn requested(&mut self) -> Option<&mut Connect> {
+    pub(super) fn requested(&mut self) -> Option<&mut Connect> {
         self.connect
             .as_mut()
             .filter(|connect| matches!(connect.phase, Phase::Requested))
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.connect
             .as_ref()
             .is_none_or(|connect| matches!(connect.phase, Phase::Over))
     }
 
-    fn write(&mut self, stream: u64, data: Bytes, fin: bool) {
+    pub(super) fn write(&mut self, stream: u64, data: Bytes, fin: bool) {
         self.actions.push_back(Action::Write { stream, data, fin });
     }
 
-    fn fail(&mut self, error: H3Error) -> StreamFate {
+    pub(super) fn fail(&mut self, error: H3Error) -> StreamFate {
         if !std::mem::replace(&mut self.failed, true) {
             self.actions.push_back(Action::CloseConnection(error));
         }
