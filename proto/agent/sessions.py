@@ -31,7 +31,7 @@ class Peer:
         self.draft: int = opened.draft
         self.incoming: bool = opened.incoming
         self.remote: str = opened.remote
-        self.is_moq_net: bool = is_moq_net(opened.offered)
+        self.offered: list[str] = list(opened.offered)
         self.certificates: list[bytes] = list(opened.peer_certificates)
         self.upstream: UpstreamLink | None = None
         self.node_id: str | None = None
@@ -46,6 +46,11 @@ class Peer:
     def is_hop(self) -> bool:
         """Whether the peer is an edge."""
         return self.transport == "hop"
+
+    @property
+    def is_moq_net(self) -> bool:
+        """Whether the peer is ``@moq/net`` or its sibling in Rust."""
+        return is_moq_net(self.offered, self.implementation)
 
     @property
     def moqt(self) -> Session:
