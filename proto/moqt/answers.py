@@ -147,7 +147,9 @@ def reject_update(core: Core, request: Request, code: RequestCode, reason: str) 
         count = STREAM_COUNT_UNKNOWN
         done = PublishDone(request_id=request.request_id, status=status, stream_count=count, reason=reason)
         core.send(request, done, fin=True)
-    core.finish(request)
+        core.finish(request)
+    else:
+        cancel_sent(core, request, abrupt=False)
     core.emit(RequestCancelled(request.handle))
 
 

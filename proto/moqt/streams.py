@@ -7,6 +7,7 @@ The tables at the end say for which requests a FIN, a reset or STOP_SENDING of t
   of a namespace request (draft 18, section 6.1, and moq-net, which withdraws a namespace so). It is not for
   a SUBSCRIBE or a PUBLISH that the peer made or took: it merely has no further updates.
 - *STOP_SENDING* is where we were to send what was asked for.
+- A FIN and STOP_SENDING together always are, as nothing can be said any more.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ def _end_of_data(core: Core, stream: RequestStream) -> None:
         core.close_stream(stream, StreamCode.CANCELLED, abrupt=False)
         return
     unanswered = request.ours and request.state is State.PENDING
-    if unanswered or _role(request) in ENDED_BY_FIN:
+    if unanswered or _role(request) in ENDED_BY_FIN or not stream.send_open:
         core.finish(request)
         _report_end(core, request, unanswered, PublishDoneCode.TRACK_ENDED, "the publisher ended the stream")
 
@@ -203,7 +204,7 @@ def request_stopped(core: Core, key: int, code: int) -> None:
     request = stream.request
     if request is None and not stream.finished:
         core.close_stream(stream, StreamCode.CANCELLED, abrupt=True)
-    elif request is not None and _ended_by_stop(request):
+    elif request is not None and (_ended_by_stop(request) or not stream.receive_open):
         core.hang_up(request, abrupt=True)
         reason = f"the peer stopped the stream ({code:#x})"
         _report_end(core, request, False, PublishDoneCode.INTERNAL_ERROR, reason)
