@@ -136,7 +136,9 @@ class Pair:
             ended = bool(flow) and isinstance(flow[-1], tuple)
             if isinstance(transmit, StreamWrite):
                 assert not ended, "bytes after the end of a stream"
-                flow.extend(([transmit.data] if transmit.data else []) + ([("fin", 0)] if transmit.fin else []))
+                flow.extend(
+                    ([transmit.data] if transmit.data else []) + ([("fin", 0)] if transmit.fin else [])
+                )
             elif isinstance(transmit, StreamReset):
                 assert not ended, "a reset after the end of a stream"
                 flow.append(("reset", transmit.code))
@@ -148,7 +150,12 @@ class Pair:
         flow = self._flows[flow_key]
         receiver = self.server if from_client else self.client
         key = receiver.key(wire_id)
-        if self.random and isinstance(flow[-1], tuple) and flow[-1][0] == "reset" and self.random.random() < 0.3:
+        if (
+            self.random
+            and isinstance(flow[-1], tuple)
+            and flow[-1][0] == "reset"
+            and self.random.random() < 0.3
+        ):
             last = flow[-1]
             flow.clear()
             flow.append(last)

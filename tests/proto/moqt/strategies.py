@@ -32,7 +32,9 @@ ALL_PROFILES = (DRAFT_16, DRAFT_18, HOP)
 
 byte_fields = st.binary(min_size=1, max_size=12)
 namespaces = st.lists(byte_fields, max_size=5).map(lambda parts: TrackNamespace(tuple(parts)))
-nonempty_namespaces = st.lists(byte_fields, min_size=1, max_size=5).map(lambda parts: TrackNamespace(tuple(parts)))
+nonempty_namespaces = st.lists(byte_fields, min_size=1, max_size=5).map(
+    lambda parts: TrackNamespace(tuple(parts))
+)
 node_ids = st.text(st.characters(codec="utf-8"), max_size=12)
 reasons = st.text(st.characters(codec="utf-8"), max_size=40)
 

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from farcast.proto.moqt import events as e
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
@@ -193,7 +200,14 @@ class Agreement(RuleBasedStateMachine):
             core = end.session._core
             assert end.close is None
             assert end.session.open_requests == ()
-            tables = (core.by_id, core.as_publisher, core.as_subscriber, core.aliases, core.queue, core.streams)
+            tables = (
+                core.by_id,
+                core.as_publisher,
+                core.as_subscriber,
+                core.aliases,
+                core.queue,
+                core.streams,
+            )
             assert [len(table) for table in tables] == [0] * len(tables)
             assert core.peer_requests_open == 0
 

@@ -60,7 +60,9 @@ def decode(data: bytes, profile: Profile) -> m.Message:
 @pytest.mark.parametrize(("profile", "kind"), CASES)
 @settings(max_examples=25)
 @given(data=st.data())
-def test_every_message_survives_the_wire(profile: Profile, kind: type[m.Message], data: st.DataObject) -> None:
+def test_every_message_survives_the_wire(
+    profile: Profile, kind: type[m.Message], data: st.DataObject
+) -> None:
     message = data.draw(messages_of(profile, kind))
     assert decode(encode_message(message, profile), profile) == message
 
@@ -227,9 +229,7 @@ KNOWN = [
     ),
     (
         HOP,
-        m.Subscribe(
-            request_id=0, name=VIDEO, parameters=Parameters(hop_path=("s1", "d2"), origin="f")
-        ),
+        m.Subscribe(request_id=0, name=VIDEO, parameters=Parameters(hop_path=("s1", "d2"), origin="f")),
         "03 | 00 02 01 61 02 6263 01 76 02 c04641 07 02 02 7331 02 6432 02 02 01 66",
     ),
     # A token: USE_VALUE, type 0, value "t".
@@ -238,9 +238,7 @@ KNOWN = [
         m.PublishNamespace(
             request_id=0,
             namespace=TrackNamespace((b"a",)),
-            parameters=Parameters(
-                authorization_tokens=(AuthToken(TokenAliasType.USE_VALUE, None, 0, b"t"),)
-            ),
+            parameters=Parameters(authorization_tokens=(AuthToken(TokenAliasType.USE_VALUE, None, 0, b"t"),)),
         ),
         "06 | 00 01 01 61 01 03 03 03 00 74",
     ),

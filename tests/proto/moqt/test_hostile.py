@@ -441,9 +441,10 @@ class TestUnsupportedRequests:
     def test_the_refusal_ends_the_stream(self, profile: Profile) -> None:
         peer = Peer(profile)
         key = peer.request(self.messages(profile, 0)[-1])
-        last = next(item for item in reversed(peer.transmits) if isinstance(item, e.StreamWrite))
-        assert last.stream == key
-        assert last.fin
+        on_stream = [
+            item for item in peer.transmits if isinstance(item, e.StreamWrite) and item.stream == key
+        ]
+        assert [item.fin for item in on_stream] == [True]
 
 
 @PROFILES
@@ -660,6 +661,34 @@ class TestLimits:
         peer.session.handle_stream_reset(key, 1)
         peer.control(profile.client_setup(options=SetupOptions()))
         assert [type(event) for event in peer.events] == [e.Established]
+
+    @pytest.mark.parametrize("cut", [0, 1, 3, None])
+    def test_a_stream_ahead_of_setup_may_be_stopped(self, profile: Profile, cut: int | None) -> None:
+        peer = Peer(profile, setup=False)
+        wire = encode_message(m.SubscribeNamespace(request_id=0, prefix=TrackNamespace()), profile)
+        key = peer.new_stream()
+        peer.stream_bytes(key, wire[:cut])
+        peer.session.handle_stream_stopped(key, 1)
+        limit = 100 if profile is DRAFT_16 else None
+        peer.control(profile.client_setup(options=SetupOptions(max_request_id=limit)))
+        peer.stream_bytes(key, wire[cut:] if cut is not None else b"", fin=True)
+        assert [type(event) for event in peer.events] == [e.Established]
+        assert peer.failure is None
+        assert peer.session._core.streams == {}
+
+    def test_ids_lost_with_their_streams_are_granted_again(self, profile: Profile) -> None:
+        peer = Peer(profile)
+        for index in range(100):
+            key = peer.new_stream()
+            if index % 2:  # the reset overtakes the request
+                peer.session.handle_stream_reset(key, 1)
+                continue
+            prefix = TrackNamespace((b"p%d" % index,))
+            message = m.SubscribeNamespace(request_id=2 * index, prefix=prefix)
+            peer.stream_bytes(key, encode_message(message, profile))
+            peer.session.handle_stream_reset(key, 1)
+        peer.collect()
+        assert peer.failure is None
 
     def test_unanswered_updates_are_bounded(self, profile: Profile) -> None:
         peer = Peer(profile)

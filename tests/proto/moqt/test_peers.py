@@ -35,7 +35,9 @@ def wire_hex(wire: str) -> str:
 class Wire:
     """A session of ours and the bytes that go in and out."""
 
-    def __init__(self, profile: Profile, *, client: bool = False, webtransport: bool = False, quirks: bool = True):
+    def __init__(
+        self, profile: Profile, *, client: bool = False, webtransport: bool = False, quirks: bool = True
+    ):
         options = SetupOptions(implementation="farcast")
         table = DEFAULT_QUIRKS if quirks else {}
         self.session = Session(
@@ -102,7 +104,11 @@ class TestBrowser:
         asked = wire.event()
         assert isinstance(asked, e.SubscribeRequested)
         assert asked.name == FullTrackName.of("demo/bbb", "catalog")
-        assert (asked.filter, asked.priority, asked.group_order) == (LARGEST_OBJECT, 60, GroupOrder.DESCENDING)
+        assert (asked.filter, asked.priority, asked.group_order) == (
+            LARGEST_OBJECT,
+            60,
+            GroupOrder.DESCENDING,
+        )
         wire.session.accept_subscribe(asked.request, 9, largest=Location(5, 1))
         assert wire.sent() == [(0, wire_hex("04 | 02 09 01 09 02 05 01"))]
 
@@ -154,7 +160,11 @@ class TestBrowser:
         wire.control(0, "05 | 01 4194 00 02 6e6f")
         rejected = wire.event()
         assert isinstance(rejected, e.RequestRejected)
-        assert (rejected.request, rejected.code, rejected.wire_code) == (handle, RequestCode.INTERNAL_ERROR, 404)
+        assert (rejected.request, rejected.code, rejected.wire_code) == (
+            handle,
+            RequestCode.INTERNAL_ERROR,
+            404,
+        )
 
 
 class TestRust:

@@ -196,8 +196,12 @@ class TestTokens:
             assert caught.value.code is SessionCode.PROTOCOL_VIOLATION
 
     def test_a_token_has_the_fields_of_its_kind(self) -> None:
-        for arguments in ((TokenAliasType.USE_VALUE, 1, 0, b""), (TokenAliasType.DELETE,), (TokenAliasType.REGISTER, 1)):
-            with pytest.raises(ValueError, match="alias|type and value"):
+        for arguments in (
+            (TokenAliasType.USE_VALUE, 1, 0, b""),
+            (TokenAliasType.DELETE,),
+            (TokenAliasType.REGISTER, 1),
+        ):
+            with pytest.raises(ValueError, match=r"alias|type and value"):
                 AuthToken(*arguments)
 
 
@@ -210,7 +214,7 @@ class TestFilter:
             (FilterKind.ABSOLUTE_RANGE, Location(5, 0)),
             (FilterKind.ABSOLUTE_RANGE, Location(5, 0), 4),
         ):
-            with pytest.raises(ValueError, match="start|end group"):
+            with pytest.raises(ValueError, match=r"start|end group"):
                 Filter(*arguments)  # type: ignore[arg-type]
 
 
