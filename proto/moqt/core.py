@@ -319,8 +319,8 @@ class Core:
     def grant_requests(self) -> None:
         """Grants new request ids as the peer's requests end.
 
-        The peer may have ids for as many requests as there is room for, above the largest it has used: ids that
-        were lost with a stream are not waited for. Said again when half of them are used up.
+        The peer may have ids for as many requests as there is room for, above the largest it has used: ids
+        that were lost with a stream are not waited for. Said again when half of them are used up.
         """
         if not self.profile.request_ids_limited or self.closed or not self.established:
             return

@@ -1,8 +1,8 @@
 """Two sessions joined in memory, with the liberties that QUIC takes.
 
-Bytes of one stream arrive in order but cut anywhere; streams overtake each other; a reset may overtake the data
-before it; STOP_SENDING overtakes everything. Which of it happens is decided by a seed; without one everything
-arrives whole and in the order in which it was sent.
+Bytes of one stream arrive in order but cut anywhere; streams overtake each other; a reset may overtake the
+data before it; STOP_SENDING overtakes everything. Which of it happens is decided by a seed; without one
+everything arrives whole and in the order in which it was sent.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def pairs(draw: st.DrawFn, profile: Profile) -> Pairs:
     """Key-value pairs in ascending order, of types without a meaning to the draft."""
     kinds = st.integers(0x100, 2**20) | st.integers(0x100, profile.varint.value_max)
     chosen = sorted(draw(st.lists(kinds, max_size=4)))
-    values = {0: numbers(profile), 1: st.binary(max_size=20)}
+    values: dict[int, st.SearchStrategy[Any]] = {0: numbers(profile), 1: st.binary(max_size=20)}
     return tuple(Pair(kind, draw(values[kind % 2])) for kind in chosen)
 
 

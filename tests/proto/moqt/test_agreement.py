@@ -1,4 +1,5 @@
-"""Whatever two sessions are told to do, and however their streams arrive, at rest they agree on what is open."""
+"""Whatever two sessions are told to do, and however their streams arrive, at rest they agree on what is
+open."""
 
 from __future__ import annotations
 
@@ -182,9 +183,9 @@ class Agreement(RuleBasedStateMachine):
             assert self.facts(asked) == self.facts(asked_of)
 
     @staticmethod
-    def facts(requests: list[Request]) -> list[tuple[object, ...]]:
+    def facts(requests: list[Request]) -> list[tuple[Any, ...]]:
         """What both ends of a request must agree on."""
-        found = [
+        found: list[tuple[Any, ...]] = [
             (each.request_id, each.verb, each.state, each.name, each.namespace, sorted(each.suffixes))
             for each in requests
         ]

@@ -1,6 +1,7 @@
 """What @moq/net and moq-rs put on the wire, byte by byte, and what they need to get back.
 
-Written down from their source (moq-dev/moq, August 2026): ``moq-lite-js`` is @moq/net, ``moq-lite-rs`` moq-rs.
+Written down from their source (moq-dev/moq, August 2026): ``moq-lite-js`` is @moq/net, ``moq-lite-rs``
+moq-rs.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class TestBrowser:
         wire.session.announce_to(subscribed.request, TrackNamespace.parse("demo/bbb"))
         assert wire.sent() == [(4, wire_hex("07 | 00 00")), (4, wire_hex("08 | 02 04 64656d6f 03 626262"))]
 
-        # Parameters: FORWARD 1, SUBSCRIBER_PRIORITY 60, SUBSCRIPTION_FILTER LargestObject, GROUP_ORDER descending.
+        # Parameters: FORWARD 1, SUBSCRIBER_PRIORITY 60, SUBSCRIPTION_FILTER LargestObject, GROUP_ORDER
+        # descending.
         wire.control(0, "03 | 02 02 04 64656d6f 03 626262 07 636174616c6f67 04 10 01 10 3c 01 01 02 01 02")
         asked = wire.event()
         assert isinstance(asked, e.SubscribeRequested)

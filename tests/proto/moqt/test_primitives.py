@@ -133,10 +133,9 @@ class TestPairs:
     def test_arbitrary_bytes_give_pairs_or_a_protocol_error(self, varint: Varint, data: bytes) -> None:
         try:
             pairs = decode_pairs(data, varint)
-        except ProtocolError as error:
-            assert error.code in (SessionCode.KEY_VALUE_FORMATTING_ERROR, SessionCode.PROTOCOL_VIOLATION)
-        else:
-            assert decode_pairs(encode_pairs(pairs, varint), varint) == pairs
+        except ProtocolError:
+            return
+        assert decode_pairs(encode_pairs(pairs, varint), varint) == pairs
 
     def test_a_value_above_65535_bytes_is_a_violation_before_its_bytes_are_there(self) -> None:
         with pytest.raises(ProtocolError) as caught:
@@ -215,7 +214,7 @@ class TestFilter:
             (FilterKind.ABSOLUTE_RANGE, Location(5, 0), 4),
         ):
             with pytest.raises(ValueError, match=r"start|end group"):
-                Filter(*arguments)  # type: ignore[arg-type]
+                Filter(*arguments)
 
 
 class TestSeenIds:
