@@ -49,7 +49,7 @@ class DevNetwork:
 
 @asynccontextmanager
 async def dev_network(conditions: LinkConditions, port: int = 0) -> AsyncIterator[DevNetwork]:
-    """Run the network for the length of the block; ``port`` 0 takes free ones; `UserError` if one is busy."""
+    """Run the network for the length of the block; ``port`` 0 takes free ones; `UserError` if it is busy."""
     now = datetime.now(UTC)
     authority, public = HopAuthority(now), make_dev_identity(now)
     origin = await open_edge(*_edge(authority, public, "origin", port))
