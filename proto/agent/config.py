@@ -52,7 +52,7 @@ class Quirks:
 
     whole_group_for_moq_net: bool = True
     """``@moq/net`` asks for Largest Object and then insists on object 0 of a group: a client that
-    offers a ``moq-lite`` protocol gets the running group from its start."""
+    offers a ``moq-lite`` protocol, or names itself so in SETUP, gets the running group from its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ class TrackTiming:
     """While somebody waits, a publisher that did not know the track is asked again this often."""
     subscribe_ms_max: int = 5_000
     """An upstream that has not answered a SUBSCRIBE by then counts as refusing."""
+    takeover_ms: int = 1_000
+    """A publisher whose tracks stand still this long, while another one offers the same, is replaced."""
     late_stream_ms: int = 500
     """Data streams may arrive this long after the PUBLISH_DONE that ends their track."""
     setup_ms_max: int = 10_000
