@@ -20,7 +20,7 @@ from farcast.proto.properties import (
 
 def test_capture_time_is_a_varint_behind_its_delta_coded_type() -> None:
     wire = encode_properties([(CAPTURE_TIME, 1_764_000_000_000_000), (DEFAULT_PUBLISHER_PRIORITY, 5)])
-    assert wire.hex(" ", -2) == "0e05 8000 46b6 c006 4459 4162 4000"
+    assert wire.hex(" ", -2) == "0e05 78b6 c006 4459 4162 4000"
     assert decode_properties(wire) == (
         Property(DEFAULT_PUBLISHER_PRIORITY, 5),
         Property(CAPTURE_TIME, 1_764_000_000_000_000),
