@@ -52,7 +52,7 @@ class Quirks:
 
     whole_group_for_moq_net: bool = True
     """``@moq/net`` asks for Largest Object and then insists on object 0 of a group: a client that
-    offers a ``moq-lite`` protocol gets the running group from its start."""
+    offers a ``moq-lite`` protocol, or names itself so in SETUP, gets the running group from its start."""
 
 
 @dataclass(frozen=True, slots=True)

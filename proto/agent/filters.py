@@ -39,6 +39,9 @@ def is_over(filter: Filter | None, largest: Location | None) -> bool:
     return filter.end_group < largest.group
 
 
-def is_moq_net(offered: Sequence[str]) -> bool:
-    """Whether the protocols that a client offered mark it as ``@moq/net``."""
-    return any(protocol.startswith("moq-lite") for protocol in offered)
+def is_moq_net(offered: Sequence[str], implementation: str | None = None) -> bool:
+    """Whether a client is ``@moq/net`` or its sibling in Rust: what it offered says so, or its SETUP.
+
+    Both names start alike; a client that was told to speak one draft only offers no more than that.
+    """
+    return any(name.startswith("moq-lite") for name in (*offered, implementation or ""))

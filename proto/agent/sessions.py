@@ -31,7 +31,7 @@ class Peer:
         self.draft: int = opened.draft
         self.incoming: bool = opened.incoming
         self.remote: str = opened.remote
-        self.is_moq_net: bool = is_moq_net(opened.offered)
+        self.offered: list[str] = list(opened.offered)
         self.certificates: list[bytes] = list(opened.peer_certificates)
         self.upstream: UpstreamLink | None = None
         self.node_id: str | None = None
@@ -52,6 +52,11 @@ class Peer:
     def is_publisher(self) -> bool:
         """Whether tracks may be taken from this session because it offers them."""
         return not (self.is_hop or self.going_away or self.upstream is not None)
+
+    @property
+    def is_moq_net(self) -> bool:
+        """Whether the peer is ``@moq/net`` or its sibling in Rust."""
+        return is_moq_net(self.offered, self.implementation)
 
     @property
     def moqt(self) -> Session:
