@@ -62,6 +62,10 @@ class Film:
         captured_us = now_us if frame.capture_time_us is None else frame.capture_time_us
         return track.objects(frame, captured_us)
 
+    def last_objects(self) -> list[FilmObject]:
+        """What to publish at the end: a group that is not ended counts as broken off."""
+        return [track.end_of_group() for track in self._tracks.values() if track.is_in_group]
+
 
 class _FilmTrack:
     def __init__(self, info: TrackInfo, packaging: PublishedPackaging) -> None:
@@ -70,11 +74,15 @@ class _FilmTrack:
         self._group = -1
         self._object = 0
 
+    @property
+    def is_in_group(self) -> bool:
+        return self._group >= 0
+
     def objects(self, frame: Frame, captured_us: int) -> list[FilmObject]:
         ended = []
         if frame.group_start or self._group < 0:
-            if self._group >= 0:
-                ended.append(self._end_of_group())
+            if self.is_in_group:
+                ended.append(self.end_of_group())
             self._group += 1
             self._object = 0
         packed = self._packager.pack(frame)
@@ -83,5 +91,5 @@ class _FilmTrack:
         self._object += 1
         return [*ended, made]
 
-    def _end_of_group(self) -> FilmObject:
+    def end_of_group(self) -> FilmObject:
         return FilmObject(self._name, self._group, self._object, b"", status=STATUS_END_OF_GROUP)

@@ -28,6 +28,10 @@ LATE_SECONDS_MAX = 0.25
 FINISH_SECONDS_MAX = 5.0
 """How long subscribers may take for what was published last."""
 
+LINGER_SECONDS_MIN = 0.1
+LINGER_RTTS = 4
+"""How long the connection stays when everything is sent: an acknowledgement and two repairs."""
+
 R = TypeVar("R")
 
 OnFrame = Callable[[str, int, int, bytes], None]
@@ -158,6 +162,7 @@ class _Publishing:
     async def finish(self) -> None:
         """End all tracks, and let subscribers take what was published last."""
         self._no_subscribers = trio.Event()
+        self._publish(self._film.last_objects())
 
         def end(engine: Publisher, now_us: int) -> None:
             for name in self._film.priorities:
@@ -167,6 +172,13 @@ class _Publishing:
         if self._open_subscriptions:
             with trio.move_on_after(FINISH_SECONDS_MAX):
                 await self._no_subscribers.wait()
+                await self._linger()
+
+    async def _linger(self) -> None:
+        """Leave QUIC time to repair what was sent last: closing a connection ends that."""
+        sessions = (await self._driver.snapshot())["sessions"]
+        rtt_us = max((session["rtt_us"] for session in sessions), default=0)
+        await trio.sleep(LINGER_SECONDS_MIN + LINGER_RTTS * rtt_us / 1e6)
 
     def _publish(self, objects: list[FilmObject]) -> None:
         def hand_over(engine: Publisher, now_us: int) -> None:
