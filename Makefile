@@ -69,12 +69,16 @@ clean: ## Remove everything that was built
 
 # ---- What the targets need -------------------------------------------------------------------------
 
-# The project itself, editable, with its Rust core in release mode. Cargo runs first by itself, for its
-# progress and its errors to be seen; pip then finds everything built.
-$(VENV)/.core: $(RUST_SOURCES) pyproject.toml $(VENV)/.runtime | toolchain
-	$(CARGO_PY) build --locked --release -p farcast-py
+# The project itself, editable, with its Rust core in release mode. Cargo compiles by itself first, for
+# its progress and its errors to be seen, while pip downloads; pip then finds everything compiled.
+$(VENV)/.core: $(RUST_SOURCES) pyproject.toml $(VENV)/.created | toolchain
+	@$(MAKE) --no-print-directory --jobs=2 compile $(VENV)/.runtime
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+.PHONY: compile
+compile: $(VENV)/.created
+	$(CARGO_PY) build --locked --release -p farcast-py
 
 $(VENV)/.runtime: pyproject.toml $(VENV)/.created
 	@echo "Installing the Python packages that Farcast uses"

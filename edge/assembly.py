@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from farcast.edge.config import EdgeConfig, Upstream
 from farcast.edge.credentials import Credentials, peer_node_id
@@ -20,8 +20,9 @@ def datapath_config(config: EdgeConfig, credentials: Credentials) -> DatapathCon
     """Certificates, drafts and limits of the datapath."""
     from farcast.proto._core import DatapathConfig
 
+    limits: dict[str, Any] = dict(config.limits_datapath)
     return DatapathConfig(
-        server=credentials.server_tls(), drafts=config.drafts, **dict(config.limits_datapath)
+        credentials.server_tls(), config.drafts, moq_net_quirk=config.moq_net_draft_16, **limits
     )
 
 

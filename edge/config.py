@@ -71,6 +71,7 @@ class EdgeConfig:
     drain_ms_max: int = 10_000
     hop: HopFiles | None = None
     upstreams: tuple[Upstream, ...] = ()
+    moq_net_draft_16: bool = True
     moq_net_from_group_start: bool = True
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
     limits_track: Mapping[str, int] = field(default_factory=dict)
@@ -145,12 +146,11 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
     upstreams = _build_upstreams(values, errors)
     if "hop.cert" not in values and any(upstream.url.target == "hop" for upstream in upstreams):
         errors.append("a farcast:// upstream needs a [hop] section with cert, key and ca")
-    quirk = values.get("quirks.moq_net_from_group_start")
     return EdgeConfig(
         **top,
+        **_quirks(values),
         hop=hop,
         upstreams=upstreams,
-        moq_net_from_group_start=True if quirk is None else quirk,
         limits_datapath=_limits(values, LIMITS_DATAPATH),
         limits_track=_limits(values, LIMITS_TRACK),
     )
@@ -191,6 +191,11 @@ def _build_upstreams(values: dict[str, Any], errors: list[str]) -> tuple[Upstrea
         if {"prefix", "url"} <= given.keys():
             upstreams.append(Upstream(**given))
     return tuple(upstreams)
+
+
+def _quirks(values: dict[str, Any]) -> dict[str, Any]:
+    found = {path.partition(".")[2]: value for path, value in values.items() if path.startswith("quirks.")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _limits(values: dict[str, Any], names: Sequence[str]) -> dict[str, int]:

@@ -139,11 +139,15 @@ class EdgeNode:
         self.driver.block(seconds)
 
 
-async def open_edge(config: EdgeConfig) -> EdgeNode:
-    """Prepare an edge and bind its sockets; `UserError` if that cannot be done."""
+async def open_edge(config: EdgeConfig, credentials: Credentials | None = None) -> EdgeNode:
+    """Prepare an edge and bind its sockets; `UserError` if that cannot be done.
+
+    ``credentials`` stand in for the certificate files of the configuration.
+    """
     from farcast.proto.agent import Agent
 
-    credentials = load_credentials(config, datetime.now(UTC))
+    if credentials is None:
+        credentials = load_credentials(config, datetime.now(UTC))
     datapath = datapath_config(config, credentials)
     agent = Agent(await agent_config(config, credentials))
     return EdgeNode(config, credentials, _bind(config, datapath), agent)

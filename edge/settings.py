@@ -154,6 +154,9 @@ LIMITS_DATAPATH = (
     "connection_window_bytes",
     "send_window_bytes",
     "idle_timeout_ms",
+    "handshakes_max",
+    "handshake_timeout_ms",
+    "control_pending_bytes_max",
     "stream_header_timeout_ms",
     "object_bytes_max",
     "unbound_bytes_max",
@@ -178,6 +181,7 @@ SCHEMA: dict[str, Kind] = {
     "hop.cert": FILE,
     "hop.key": FILE,
     "hop.ca": FILE,
+    "quirks.moq_net_draft_16": BOOLEAN,
     "quirks.moq_net_from_group_start": BOOLEAN,
     **{f"limits.{name}": COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
 }

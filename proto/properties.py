@@ -26,7 +26,7 @@ DYNAMIC_GROUPS: Final = 0x30
 PRIOR_GROUP_ID_GAP: Final = 0x3C
 PRIOR_OBJECT_ID_GAP: Final = 0x3E
 
-CAPTURE_TIME: Final = 0x46C4
+CAPTURE_TIME: Final = 0x38C4
 """Object property: wall-clock time of capture, microseconds since the Unix epoch."""
 
 

@@ -147,8 +147,10 @@ def _packets(container: Any, streams: list[Any], source: str, *, flush: bool = F
         for packet in container.demux(streams):
             if packet.size or flush:
                 yield packet
-    except av.error.FFmpegError as error:
-        raise MediaError(f"{source} breaks off: {error.strerror}") from None
+    except av.error.ExitError:
+        raise MediaError(f"{source} breaks off: it has been silent for too long") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{source} breaks off: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _video_settings(stream: Any) -> VideoSettings:

@@ -33,9 +33,9 @@ TIMESCALE = 0x08
 VIDEO_CONFIG = 0x0D
 AUDIO_CONFIG = 0x0F
 
-DECODE_LEAD = 0x46C6
+DECODE_LEAD = 0x38C6
 """Our property: presentation minus decode time, in ticks. Left out if zero."""
-DURATION = 0x46C8
+DURATION = 0x38C8
 """Our property: duration in ticks."""
 
 PROPERTIES_MAX = 64

@@ -118,9 +118,7 @@ class Recorder:
         self._held.append((lane, sample))
         self._held_bytes += len(sample.data)
         self._start(final=False)
-        while self._output is None and (
-            len(self._held) > HELD_SAMPLES_MAX or self._held_bytes > HELD_BYTES_MAX
-        ):
+        while len(self._held) > HELD_SAMPLES_MAX or self._held_bytes > HELD_BYTES_MAX:
             self._held_bytes -= len(self._held.popleft()[1].data)
             self.stats.before_start += 1
 

@@ -27,7 +27,7 @@ class Source(Protocol):
         """The source itself."""
 
     def __next__(self) -> Frame:
-        """The next frame. Raises :class:`MediaError` if the input breaks off."""
+        """The next frame. Raises :class:`MediaError` where the input broke off, after all that came."""
 
     def close(self) -> None:
         """Free files and codecs; taking frames afterwards is an error."""

@@ -164,6 +164,8 @@ def _open(file: Any, name: str) -> Any:
         raise MediaError(f"cannot open {name}: it is a directory")
     try:
         return av.open(file, timeout=timeout, options={"fflags": "+genpts"})
+    except av.error.ExitError:
+        raise MediaError(f"cannot open {name}: no answer within {OPEN_TIMEOUT_S:g} s") from None
     except av.error.InvalidDataError:
         raise MediaError(
             f"cannot open {name}: it is not a media file that FFmpeg can read, or not all of one"

@@ -9,6 +9,7 @@ events are handed to them:
 ``upstreams``      connections to other edges and relays
 ``discovery``      namespaces
 ``sourcing``       where a track comes from
+``takeover``       which of two publishers is alive
 ``subscriptions``  who gets it
 """
 
@@ -27,6 +28,7 @@ from farcast.proto.agent.routes import detach_route
 from farcast.proto.agent.sessions import Peer, PeerTable
 from farcast.proto.agent.sourcing import Sourcing
 from farcast.proto.agent.subscriptions import Subscriptions
+from farcast.proto.agent.takeover import Takeover
 from farcast.proto.agent.tracks import Downstream, Pending, Publication, Source, TrackTable
 from farcast.proto.agent.upstreams import UpstreamLink, Upstreams
 from farcast.proto.moqt import events as moqt
@@ -48,6 +50,7 @@ class Agent:
         self._sourcing = Sourcing(self._hub, self._peers, self._tracks, self._namespaces, self._upstreams)
         self._subscriptions = Subscriptions(self._hub, self._peers, self._tracks, self._sourcing)
         self._discovery = Discovery(self._hub, self._peers, self._namespaces, self._upstreams)
+        self._takeover = Takeover(self._hub, self._peers, self._tracks, self._sourcing)
         self._discovery.appeared = self._namespace_appeared
         self._event_handlers = self._make_event_handlers()
         self._moqt_handlers = self._make_moqt_handlers()
@@ -250,8 +253,10 @@ class Agent:
         peer.roles[event.request] = publication
         self._tracks.add_publication(publication)
         peer.moqt.accept_publish(event.request, forward=wanted)
-        if track is not None:
+        if track is not None and track.source is None:
             self._sourcing.appeared(track, here=True)
+        elif track is not None:
+            self._takeover.offered(track, peer)
 
     def _publish_refusal(self, peer: Peer, event: moqt.PublishRequested) -> tuple[RequestCode, str] | None:
         limit = self.config.limits.published_tracks_per_session_max
@@ -312,10 +317,13 @@ class Agent:
     # --- what concerns several parts --------------------------------------------------------------
 
     def _namespace_appeared(self, peer: Peer, namespace: TrackNamespace) -> None:
-        here = not peer.is_hop and peer.upstream is None
         for track in list(self._tracks.by_name.values()):
-            if track.source is None and track.name.namespace.starts_with(namespace):
-                self._sourcing.appeared(track, here=here)
+            if not track.name.namespace.starts_with(namespace):
+                continue
+            if track.source is None:
+                self._sourcing.appeared(track, here=peer.is_publisher)
+            elif peer.is_publisher:
+                self._takeover.offered(track, peer)
 
     def _upstream_is_needed(self, link: UpstreamLink) -> bool:
         return self._sourcing.is_needed(link) or self._discovery.is_needed(link)
@@ -336,6 +344,7 @@ class Agent:
         link = peer.upstream
         if link is not None and link.peer is peer:
             self._upstreams.lost(link, reason)
+        self._takeover.session_lost(peer)
         self._sourcing.session_lost(peer)
         self._subscriptions.session_lost(peer)
 
@@ -352,6 +361,7 @@ class Agent:
             "answer": lambda track, _: self._sourcing.answer_due(track),
             "retry": lambda track, _: self._sourcing.retry_due(track),
             "rendezvous": self._subscriptions.rendezvous_due,
+            "takeover": lambda session, _: self._takeover.due(session),
             "linger": lambda track, _: self._subscriptions.linger_due(track),
             "grace": lambda track, _: self._subscriptions.grace_due(track),
             "finish": lambda track, _: self._subscriptions.finish_due(track),

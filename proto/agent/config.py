@@ -85,6 +85,8 @@ class TrackTiming:
     """While somebody waits, a publisher that did not know the track is asked again this often."""
     subscribe_ms_max: int = 5_000
     """An upstream that has not answered a SUBSCRIBE by then counts as refusing."""
+    takeover_ms: int = 1_000
+    """A publisher whose tracks stand still this long, while another one offers the same, is replaced."""
     late_stream_ms: int = 500
     """Data streams may arrive this long after the PUBLISH_DONE that ends their track."""
     setup_ms_max: int = 10_000

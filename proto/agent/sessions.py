@@ -37,6 +37,7 @@ class Peer:
         self.node_id: str | None = None
         self.established = False
         self.going_away = False
+        self.stalled = False
         self.closed = False
         self.roles: dict[int, Any] = {}
         self.implementation: str | None = None
@@ -51,6 +52,11 @@ class Peer:
     def is_moq_net(self) -> bool:
         """Whether the peer is ``@moq/net`` or its sibling in Rust."""
         return is_moq_net(self.offered, self.implementation)
+
+    @property
+    def is_publisher(self) -> bool:
+        """Whether tracks may be taken from this session because it offers them."""
+        return not (self.is_hop or self.going_away or self.upstream is not None)
 
     @property
     def moqt(self) -> Session:

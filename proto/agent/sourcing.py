@@ -89,13 +89,24 @@ class Sourcing:
         if track.source is None:
             self.failed(track, code, reason, retry_ms)
 
-    def _keys(self, track: Track) -> Iterator[SourceKey]:
+    def replace(self, track: Track) -> None:
+        """Look for another source beside the live one, which serves until the other stands."""
+        if track.source is not None and track.candidate is None:
+            track.tried = {track.source.key}
+            self._ask_next(track, RequestCode.DOES_NOT_EXIST, "", None)
+
+    def publishers_here(self, track: Track) -> Iterator[SourceKey]:
+        """Sessions at this edge that offer a track, those that have stalled last."""
+        found: list[tuple[SourceKey, Peer | None]] = []
         for publication in self._tracks.publications.get(track.name, ()):
-            yield "publication", publication.session
+            found.append((("publication", publication.session), self._peers.get(publication.session)))
         for announcement in self._namespaces.announcers(track.name.namespace):
-            peer = self._peers.get(announcement.session)
-            if peer is not None and not peer.is_hop and peer.upstream is None and not peer.going_away:
-                yield "announcer", peer.id
+            found.append((("announcer", announcement.session), self._peers.get(announcement.session)))
+        usable = [(key, peer) for key, peer in found if peer is not None and peer.is_publisher]
+        yield from (key for key, peer in sorted(usable, key=lambda item: item[1].stalled))
+
+    def _keys(self, track: Track) -> Iterator[SourceKey]:
+        yield from self.publishers_here(track)
         asking = self._nodes_asking(track)
         for link in self._upstreams.candidates(track.name.namespace):
             if link.node_id is None or link.node_id not in asking:

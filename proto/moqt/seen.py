@@ -6,8 +6,8 @@ from __future__ import annotations
 class SeenIds:
     """Ids that come in steps from ``first`` but may overtake each other: request ids, stream ids.
 
-    All below a mark count as seen, and a set of at most ``gaps_max`` above it. Ids that stay away are given up
-    as the others go on.
+    All below a mark count as seen, and a set of at most ``gaps_max`` above it. Ids that stay away are given
+    up as the others go on.
     """
 
     def __init__(self, first: int, step: int, gaps_max: int) -> None:
@@ -20,7 +20,7 @@ class SeenIds:
         """Above every id seen."""
 
     def add(self, number: int) -> bool:
-        """Notes an id; ``False`` if it is not of the sequence, was seen, or leaves out too many in one leap."""
+        """Notes an id; ``False`` if it is not of the sequence, was seen, or leaps too far."""
         if not self._belongs(number) or number in self:
             return False
         if (number - self._mark) // self._step - len(self._above) > self._gaps_max:

@@ -50,7 +50,9 @@ def load_certificates(file: Path) -> list[bytes]:
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}", EXIT_USAGE) from error
     except ValueError as error:
-        raise UserError(f"{file}: holds no PEM certificate (-----BEGIN CERTIFICATE-----)", EXIT_USAGE) from error
+        raise UserError(
+            f"{file}: holds no PEM certificate (-----BEGIN CERTIFICATE-----)", EXIT_USAGE
+        ) from error
     return [certificate.public_bytes(Encoding.DER) for certificate in certificates]
 
 

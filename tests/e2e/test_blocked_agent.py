@@ -50,9 +50,7 @@ class Source(threading.Thread):
         while not self.stopping.is_set():
             group, object = divmod(number, RATE_HZ)
             self.published[group, object] = time.monotonic()
-            self.publisher.publish(
-                TRACK, group, object, bytes(4_096), end_of_subgroup=object == RATE_HZ - 1
-            )
+            self.publisher.publish(TRACK, group, object, bytes(4_096), end_of_subgroup=object == RATE_HZ - 1)
             number += 1
             due = begin + number / RATE_HZ
             crowd.run(max(0.0, due - time.monotonic()), self._note)

@@ -53,7 +53,9 @@ class Crowd:
         if commands:
             self.runtime.execute(commands)
 
-    def run(self, seconds: float, on_event: Callable[[int, Any], None], until: Callable[[], bool] | None = None) -> None:
+    def run(
+        self, seconds: float, on_event: Callable[[int, Any], None], until: Callable[[], bool] | None = None
+    ) -> None:
         """Drive everything for a time, or until a condition holds; ``on_event(engine number, event)``."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and not (until is not None and until()):
@@ -72,8 +74,8 @@ class Crowd:
 
     def _dispatch(self) -> None:
         for event in self.runtime.drain_events(4_096):
-            owner = getattr(event, "session", None)
-            if owner is None:
+            owner: int = getattr(event, "session", -1)
+            if owner < 0:
                 owner = getattr(event, "downstream", 0)
             self.engines[owner // IDS_PER_ENGINE].handle_event(event, self.now_us())
         now_us = self.now_us()

@@ -17,7 +17,12 @@ def print_json(value: Mapping[str, object]) -> None:
 
 def notes() -> Console:
     """Where progress and remarks go: stderr, plain where that is no terminal or NO_COLOR is set."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A remark for the user."""
+    notes().print(text, markup=False, style="dim")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import itertools
+import socket
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import av
 import pytest
 
+from farcast.clients.media import sources
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.interleave import WINDOW_US_MAX, Interleaver
 from farcast.clients.media.sources import open_source
@@ -174,6 +176,34 @@ def test_what_cannot_be_opened_is_a_clear_error(tmp_path: Path, make_film: Any) 
         open_it("-", stdin=io.BytesIO(b"no film either"))
     with pytest.raises(MediaError, match="Connection refused"):
         open_it("http://127.0.0.1:1/film.mp4")
+
+
+def test_a_url_that_does_not_answer_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "OPEN_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/film.mp4"
+        with pytest.raises(MediaError, match="no answer within"):
+            open_it(url)
+
+
+class Breaking(Trickle):
+    """A pipe whose other end goes away with an error."""
+
+    def read1(self, size: int) -> bytes:
+        if not (data := super().read1(size)):
+            raise ConnectionResetError(104, "Connection reset by peer")
+        return data
+
+
+def test_an_input_that_breaks_off_gives_what_came_and_then_a_clear_error(make_film: Any) -> None:
+    data = make_film(fragmented=True).read_bytes()
+    source = open_it("-", stdin=cast(BinaryIO, Breaking(data[: len(data) // 2])))
+    frames = []
+    while source.next_time_us() is not None:
+        frames.append(next(source).track)
+    assert frames.count("video") >= 30
+    with pytest.raises(MediaError, match="standard input breaks off: Connection reset by peer"):
+        next(source)
 
 
 def test_a_loosely_interleaved_input_is_put_in_order_of_time() -> None:

@@ -19,7 +19,10 @@ class RawClient:
     """Engine: connects once (or, with no host to go to, is connected to), keeps every event of its
     session, answers nothing."""
 
-    def __init__(self, to: Host | None, *, kind: str = "quic", node_id: str = "", **options: Any) -> None:
+    def __init__(
+        self, to: Host | None, *, kind: str = "quic", node_id: str = "", mute: bool = False, **options: Any
+    ) -> None:
+        self._mute = mute
         self._node_id = node_id
         self._link: ControlLink | None = None
         self.commands: deque[Any] = deque()
@@ -29,20 +32,27 @@ class RawClient:
         self.closed: Any = None
 
     @property
+    def is_closed(self) -> bool:
+        return self.closed is not None
+
+    @property
     def session(self) -> Session:
         assert self._link is not None
         return self._link.engine
 
     def handle_event(self, event: Any, now_us: int) -> None:
-        if isinstance(event, Event.SessionOpened):
+        if isinstance(event, Event.SessionOpened) and not self._mute:
             node = NodeInfo(self._node_id) if self._node_id else None
             self._link = ControlLink(event, SetupOptions(implementation="raw", node=node))
         elif isinstance(event, Event.SessionClosed):
             self.closed = event
         elif self._link is not None:
             self._link.feed(event)
-            while (found := self.session.poll_event()) is not None:
-                self.events.append(found)
+            self._collect()
+
+    def _collect(self) -> None:
+        while self._link is not None and (found := self.session.poll_event()) is not None:
+            self.events.append(found)
 
     def handle_timeout(self, now_us: int) -> None:
         raise AssertionError("a raw client has no timers")
@@ -57,6 +67,7 @@ class RawClient:
 
     def found(self, kind: type[Found]) -> list[Found]:
         """Events of one kind so far."""
+        self._collect()
         return [event for event in self.events if isinstance(event, kind)]
 
     def last(self, kind: type[Found]) -> Found:

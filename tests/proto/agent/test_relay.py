@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from farcast.proto._core import Command
 from farcast.proto.agent import TrackTiming
 from farcast.proto.client.events import Failed, TrackReady, Waiting
 from farcast.proto.moqt.errors import RequestCode
-from farcast.proto.moqt.events import RequestRejected, SubscribeAccepted, SubscribeRequested
+from farcast.proto.moqt.events import RequestCancelled, RequestRejected, SubscribeAccepted, SubscribeRequested
 from farcast.proto.moqt.names import FullTrackName
 from farcast.proto.moqt.values import Location
 
@@ -62,7 +64,7 @@ def test_the_upstream_ends_a_while_after_the_last_viewer_left() -> None:
     assert publisher.engine.subscriptions(b"video") == 1
     world.run(200)
     assert publisher.engine.subscriptions(b"video") == 0
-    assert (edge.tracks, edge.bindings, edge.downstreams) == ({}, {}, {})
+    assert edge.holds_nothing()
 
 
 def test_a_viewer_that_comes_while_the_track_lingers_gets_it_at_once() -> None:
@@ -243,3 +245,31 @@ def test_a_refused_hop_is_closed_and_named() -> None:
     assert impostor.closed is not None
     assert "the certificate says mallory" in impostor.closed.reason
     assert origin.engine.status(world.now_us)["sessions"] == []
+
+
+def test_a_subscription_that_nobody_waits_for_any_more_is_cancelled_upstream() -> None:
+    world = World()
+    edge = world.edge("e1")
+    _, publisher = raw_client(world, edge, "publisher")
+    publisher.session.publish_namespace(namespace("live"))
+    _, viewer = raw_client(world, edge, "viewer")
+    request = viewer.session.subscribe(name())
+    world.run(50)
+    viewer.session.cancel(request)
+    world.run(LINGER_MS + 100)
+    assert publisher.last(RequestCancelled).request == publisher.last(SubscribeRequested).request
+    assert edge.engine.status(world.now_us)["tracks"] == []
+
+
+def test_the_status_is_plain_data() -> None:
+    world = World()
+    origin = world.edge("e1")
+    egress = world.edge("e2", ("live", origin), ("other", "10.0.0.99:4433"))
+    world.publisher(origin, "live/a", "video")
+    world.viewer(egress, "live/a", "video")
+    world.run(500)
+    status = json.loads(json.dumps(egress.engine.status(world.now_us)))
+    assert [session["transport"] for session in status["sessions"]] == ["quic", "hop"]
+    assert [upstream["state"] for upstream in status["upstreams"]] == ["open", "idle"]
+    (track,) = status["tracks"]
+    assert (track["namespace"], track["name"], track["viewers"]) == ("live/a", "video", 1)

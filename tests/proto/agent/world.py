@@ -85,8 +85,13 @@ class Host:
         wire = self.wires[session]
         for host, number in wire.ends.items():
             self.world.post(host, Event.SessionClosed(session=number, by="timeout", code=0, reason="gone"))
-            host.wires.pop(number, None)
+            host.forget(number)
         wire.open = False
+
+    def forget(self, session: int) -> None:
+        """A session is over; what was bound to it is not any more."""
+        self.wires.pop(session, None)
+        self.bindings = {key: bound for key, bound in self.bindings.items() if key[0] != session}
 
     def count(self, kind: type) -> int:
         """How many commands of a kind this host's engine has given."""
@@ -96,6 +101,10 @@ class Host:
         """The id of the one track there is."""
         (track,) = self.tracks
         return track
+
+    def holds_nothing(self) -> bool:
+        """Whether neither tracks nor anything about them is left."""
+        return not (self.tracks or self.bindings or self.downstreams or self.sinks)
 
     # --- commands -----------------------------------------------------------------------------------
 
@@ -136,12 +145,13 @@ class Host:
             self.world.post(host, opened)
 
     def close(self, command: Any) -> None:
-        wire = self.wires.pop(command.session, None)
+        wire = self.wires.get(command.session)
+        self.forget(command.session)
         if wire is None or not wire.open:
             return
         wire.open = False
         other = wire.other(self)
-        other.wires.pop(wire.ends[other], None)
+        other.forget(wire.ends[other])
         self.world.post(
             other,
             Event.SessionClosed(
@@ -164,7 +174,7 @@ class Host:
         wire.kinds[other, theirs] = wire.kinds[self, command.stream] = "control" if control else "request"
 
     def write(self, command: Any) -> None:
-        def event(session: int, stream: int, kind: str) -> Any:
+        def event(session: int, stream: int, kind: Any) -> Any:
             return Event.StreamData(
                 session=session, stream=stream, kind=kind, data=command.data, fin=command.fin
             )
@@ -188,7 +198,9 @@ class Host:
         if wire is None or not wire.open:
             return
         other = wire.other(self)
-        theirs = wire.keys[self, command.stream]
+        theirs = wire.keys.get((self, command.stream))
+        if theirs is None:
+            return
         self.world.post(other, make(wire.ends[other], theirs, wire.kinds[other, theirs]))
 
     def add_track(self, command: Any) -> None:

@@ -1,8 +1,8 @@
 """Two sessions joined in memory, with the liberties that QUIC takes.
 
-Bytes of one stream arrive in order but cut anywhere; streams overtake each other; a reset may overtake the data
-before it; STOP_SENDING overtakes everything. Which of it happens is decided by a seed; without one everything
-arrives whole and in the order in which it was sent.
+Bytes of one stream arrive in order but cut anywhere; streams overtake each other; a reset may overtake the
+data before it; STOP_SENDING overtakes everything. Which of it happens is decided by a seed; without one
+everything arrives whole and in the order in which it was sent.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ class Pair:
             ended = bool(flow) and isinstance(flow[-1], tuple)
             if isinstance(transmit, StreamWrite):
                 assert not ended, "bytes after the end of a stream"
-                flow.extend(([transmit.data] if transmit.data else []) + ([("fin", 0)] if transmit.fin else []))
+                flow.extend(
+                    ([transmit.data] if transmit.data else []) + ([("fin", 0)] if transmit.fin else [])
+                )
             elif isinstance(transmit, StreamReset):
                 assert not ended, "a reset after the end of a stream"
                 flow.append(("reset", transmit.code))
@@ -148,7 +150,12 @@ class Pair:
         flow = self._flows[flow_key]
         receiver = self.server if from_client else self.client
         key = receiver.key(wire_id)
-        if self.random and isinstance(flow[-1], tuple) and flow[-1][0] == "reset" and self.random.random() < 0.3:
+        if (
+            self.random
+            and isinstance(flow[-1], tuple)
+            and flow[-1][0] == "reset"
+            and self.random.random() < 0.3
+        ):
             last = flow[-1]
             flow.clear()
             flow.append(last)

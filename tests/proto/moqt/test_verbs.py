@@ -89,7 +89,11 @@ class TestSetup:
             server={"options": SetupOptions(implementation="other/1", path="/ignored")},
         )
         seen = pair.server.take(e.Established)
-        assert (seen.path, seen.authority, seen.implementation) == ("/live?x=1", "relay.example:4433", "farcast")
+        assert (seen.path, seen.authority, seen.implementation) == (
+            "/live?x=1",
+            "relay.example:4433",
+            "farcast",
+        )
         seen = pair.client.take(e.Established)
         assert (seen.path, seen.authority, seen.implementation) == (None, None, "other/1")
 
@@ -201,7 +205,10 @@ class TestSubscribe:
             assert answering.take(e.RequestCancelled).request == theirs
             answering.session.accept_subscribe(theirs, 1)  # too late, and ignored
         assert_at_rest(pair)
-        assert asking.events[-1:] in ([], [event for event in asking.events if isinstance(event, e.Established)])
+        assert asking.events[-1:] in (
+            [],
+            [event for event in asking.events if isinstance(event, e.Established)],
+        )
 
     def test_cancelling_an_established_subscription(self, pair: Pair, roles: tuple[End, End]) -> None:
         asking, answering = roles

@@ -147,10 +147,10 @@ impl Datapath {
         }
         let max = NonZeroUsize::new(max_datagrams).unwrap_or(NonZeroUsize::MIN);
         while let Some(index) = self.conns.first_dirty() {
-            if let Some(conn) = self.conns.get(index) {
-                if let Some(transmit) = conn.quic.poll_transmit(now, max, buf) {
-                    return Some(self.count_out(transmit));
-                }
+            if let Some(conn) = self.conns.get(index)
+                && let Some(transmit) = conn.quic.poll_transmit(now, max, buf)
+            {
+                return Some(self.count_out(transmit));
             }
             self.conns.settle_first_dirty();
             // Events such as freed datagram space are raised inside poll_transmit.

@@ -556,7 +556,7 @@ impl Downstream {
 impl Out {
     /// When the first byte that waits came to be held.
     fn waits_since(&self, source: &Subgroup, from: u64) -> Option<Instant> {
-        let id = self.current.map(|(id, _)| id).or_else(|| {
+        let id = self.current.map(|(id, _)| id).or({
             if self.pending.is_empty() {
                 None
             } else {

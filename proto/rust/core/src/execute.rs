@@ -287,10 +287,10 @@ fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
 fn cancel_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
     if let Some(downstream) = datapath.relay.downstreams.get(&id) {
         let (kind, alias) = (downstream.kind, downstream.alias);
-        if let Kind::Hop { conn: index } = kind {
-            if let Some(link) = datapath.conns.get(index).and_then(Conn::hop) {
-                link.hop.cancel(alias, None, None);
-            }
+        if let Kind::Hop { conn: index } = kind
+            && let Some(link) = datapath.conns.get(index).and_then(Conn::hop)
+        {
+            link.hop.cancel(alias, None, None);
         }
     }
     end_downstream(datapath, id, code);
@@ -300,12 +300,12 @@ fn end_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
     let Some(mut downstream) = datapath.relay.remove_downstream(id) else {
         return;
     };
-    if let Kind::Viewer { conn: index } | Kind::Hop { conn: index } = downstream.kind {
-        if let Some(conn) = datapath.conns.get(index) {
-            conn.downstreams.remove(&id);
-            downstream.reset_all(conn, u64::from(code));
-            datapath.conns.wake(index);
-        }
+    if let Kind::Viewer { conn: index } | Kind::Hop { conn: index } = downstream.kind
+        && let Some(conn) = datapath.conns.get(index)
+    {
+        conn.downstreams.remove(&id);
+        downstream.reset_all(conn, u64::from(code));
+        datapath.conns.wake(index);
     }
     let streams = downstream.streams_opened;
     datapath.ctx.emit(Event::DownstreamEnded {

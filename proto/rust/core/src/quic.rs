@@ -96,6 +96,6 @@ fn hop_transport(limits: &Limits, rate: &HoldConfig) -> TransportConfig {
     transport
         .datagram_receive_buffer_size(Some(HOP_DATAGRAM_RECEIVE_BYTES))
         .datagram_send_buffer_size(HOP_DATAGRAM_SEND_BYTES)
-        .congestion_controller_factory(Arc::new(rate.clone()));
+        .congestion_controller_factory(Arc::new(*rate));
     transport
 }

@@ -2,6 +2,7 @@
 //!
 //! What is asserted everywhere: no panic (the test would fail), the right error to the peer, and
 //! memory that does not grow with what it sends.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use bytes::{Bytes, BytesMut};
 use farcast_core::command::{CacheLimits, Command, Draft};
@@ -55,7 +56,7 @@ impl Duel {
         let now = Instant::now();
         let ca = include_bytes!("data/ca.der").to_vec();
         let identity = edge_identity();
-        let tls = ServerTls::new(&identity, Some((&identity, &[ca.clone()]))).unwrap();
+        let tls = ServerTls::new(&identity, Some((&identity, std::slice::from_ref(&ca)))).unwrap();
         let config = DatapathConfig {
             server: Some(tls),
             ..DatapathConfig::default()
@@ -304,15 +305,15 @@ fn garbage_on_every_kind_of_stream_never_panics_and_is_bounded() {
             for _ in 0..6 {
                 let len = random.next_u64() as usize % 200;
                 let mut bytes: Vec<u8> = (0..len).map(|_| random.next_u64() as u8).collect();
-                if random.next_u64() % 2 == 0 {
+                if random.next_u64().is_multiple_of(2) {
                     bytes.splice(0..0, HEADER);
                 }
-                let dir = if random.next_u64() % 3 == 0 {
+                let dir = if random.next_u64().is_multiple_of(3) {
                     Dir::Bi
                 } else {
                     Dir::Uni
                 };
-                duel.send(dir, &bytes, random.next_u64() % 2 == 0);
+                duel.send(dir, &bytes, random.next_u64().is_multiple_of(2));
             }
             let now = duel.now;
             assert!(duel.edge.snapshot(now).cache_bytes < 10_000);

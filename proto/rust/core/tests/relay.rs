@@ -70,8 +70,8 @@ fn frame(group: u64, object: u64) -> NewObject {
         object,
         priority: 100,
         status: 0,
-        // type 0x3AC4, value 5: RFC 9000 varints.
-        properties: Bytes::from_static(&[0x7A, 0xC4, 5]),
+        // type 0x38C4, value 5: RFC 9000 varints.
+        properties: Bytes::from_static(&[0x78, 0xC4, 5]),
         payload: payload.into(),
         end_of_subgroup: object + 1 == OBJECTS,
         end_of_group: object + 1 == OBJECTS,

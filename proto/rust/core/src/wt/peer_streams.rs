@@ -49,12 +49,9 @@ impl WebTransport {
                 self.qpack.insert(kind, id);
                 self.critical(fin)
             }
-            control::STREAM_TYPE | UNI_QPACK_ENCODER | UNI_QPACK_DECODER => {
-                return self.fail(H3Error::new(
-                    h3::STREAM_CREATION_ERROR,
-                    "second stream of a single kind",
-                ));
-            }
+            control::STREAM_TYPE | UNI_QPACK_ENCODER | UNI_QPACK_DECODER => self.fail(
+                H3Error::new(h3::STREAM_CREATION_ERROR, "second stream of a single kind"),
+            ),
             UNI_PUSH => {
                 let code = match self.side {
                     Side::Server => h3::STREAM_CREATION_ERROR,

@@ -1,5 +1,6 @@
 //! A small virtual network of datapaths, for tests of the datapath alone.
 #![allow(dead_code)] // not every test uses all of it
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use bytes::BytesMut;
 use farcast_core::command::{Command, Draft, Target};
@@ -63,13 +64,16 @@ pub struct Ends {
     pub far: u64,
 }
 
+/// Arrival, tie-break, source, destination, bytes.
+type Packet = (Instant, u64, usize, usize, Vec<u8>);
+
 pub struct Net {
     now: Instant,
     seed: u64,
     random: SplitMix,
     hosts: Vec<Host>,
     links: BTreeMap<(usize, usize), Link>,
-    heap: BinaryHeap<Reverse<(Instant, u64, usize, usize, Vec<u8>)>>,
+    heap: BinaryHeap<Reverse<Packet>>,
     sequence: u64,
     hash: u64,
     epoch: Instant,

@@ -172,6 +172,34 @@ fn memory_is_bounded_under_a_peer_that_never_acknowledges() {
 }
 
 #[test]
+fn no_more_datagrams_are_in_flight_than_are_kept_and_what_is_cancelled_makes_room() {
+    let start = epoch();
+    let mut hop = Hop::new(
+        HopConfig {
+            in_flight_max: 50,
+            ..HopConfig::default()
+        },
+        start,
+    );
+    for object in 0..200 {
+        hop.send(start, chunk(1, 0, object, 9, 1_000)).unwrap();
+        hop.send(start, chunk(2, 0, object, 10, 1_000)).unwrap();
+    }
+    drain(&mut hop, start);
+    assert_eq!(hop.stats().chunks_sent, 50);
+    let probed_at = start + Duration::from_millis(500);
+    hop.handle_timeout(probed_at);
+    drain(&mut hop, probed_at);
+    assert_eq!(
+        (hop.stats().chunks_sent, hop.stats().chunks_repaired),
+        (50, 2)
+    );
+    hop.cancel(1, None, None);
+    drain(&mut hop, probed_at);
+    assert_eq!(hop.stats().chunks_sent, 100);
+}
+
+#[test]
 fn frames_without_a_body_count_towards_the_limits() {
     let now = epoch();
     let config = HopConfig {

@@ -105,6 +105,32 @@ fn a_flow_that_begins_or_ends_is_no_silence_even_over_a_long_way() {
 }
 
 #[test]
+fn heartbeats_lost_at_the_end_of_a_flow_are_no_silence() {
+    for cut_ms in (900..1_400).step_by(20) {
+        let mut world = World::new(5, HopConfig::default(), Weather::bursty(50, 0.0));
+        audio(&mut world, 2_000);
+        world.run_ms(cut_ms);
+        world.weather = [Weather {
+            down: true,
+            ..world.weather[0]
+        }; 2];
+        world.run_ms(120);
+        world.weather = [Weather::bursty(50, 0.0); 2];
+        world.run_ms(3_000);
+        assert!(
+            events(&world, 0).is_empty(),
+            "{cut_ms} {:?}",
+            world.events[0]
+        );
+        assert!(
+            events(&world, 1).is_empty(),
+            "{cut_ms} {:?}",
+            world.events[1]
+        );
+    }
+}
+
+#[test]
 fn moderate_loss_is_no_silence_while_media_flows() {
     let mut world = World::new(6, HopConfig::default(), Weather::bursty(100, 0.03));
     for picture in 0..900 {

@@ -131,6 +131,25 @@ fn a_lost_tail_is_repaired_within_a_probe_timeout_and_a_round_trip() {
 }
 
 #[test]
+fn a_copy_that_may_still_arrive_is_waited_for() {
+    let mut world = World::new(8, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.run_ms(20_000);
+    world.weather[0].down = true;
+    world.send(0, chunk(1, 0, 0, 0, 100));
+    world.weather[0] = Weather::bursty(55, 0.0);
+    while world.hops[0].stats().chunks_repaired == 0 {
+        world.run_ms(1);
+    }
+    world.weather[0].delay_ms = 50;
+    world.send(0, chunk(1, 0, 1, 0, 100));
+    world.send(0, chunk(1, 0, 2, 0, 100));
+    world.run_ms(1_000);
+    assert_eq!(world.frames[1].len(), 3);
+    assert_eq!(world.hops[0].stats().chunks_lost, 1);
+    assert_eq!(world.hops[0].stats().chunks_repaired, 1);
+}
+
+#[test]
 fn no_acknowledgement_for_seconds_does_not_stop_new_frames() {
     let mut world = World::new(9, HopConfig::default(), Weather::bursty(50, 0.0));
     let mut offered = film(&mut world, 30);

@@ -1,0 +1,202 @@
+"""Publishes a source of frames in real time, on trio; reading and encoding happen on a thread."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import trio
+
+from farcast.clients.film import STATUS_NORMAL, Film, FilmObject
+from farcast.clients.media.errors import MediaError
+from farcast.clients.media.offer import PublishedPackaging
+from farcast.clients.media.source import Source
+from farcast.clients.running import Note, cannot_connect, running
+from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
+from farcast.edge.driver import Driver
+from farcast.errors import UserError
+from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig
+from farcast.proto.client import events as client
+from farcast.proto.moqt.names import TrackNamespace
+
+LATE_SECONDS_MAX = 0.25
+"""A source that falls behind by more is not caught up with: its later frames keep their distances."""
+
+FINISH_SECONDS_MAX = 5.0
+"""How long subscribers may take for what was published last."""
+
+R = TypeVar("R")
+
+OnFrame = Callable[[str, int, int, bytes], None]
+"""Told of each media object: track, group, object, payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """What to publish where. ``seconds``: end after so much of the source."""
+
+    server: Server
+    namespace: TrackNamespace
+    packaging: PublishedPackaging = "cmaf"
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class PublishReport:
+    """What was published. ``behind_s``: how much the source fell behind real time in all."""
+
+    frames: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    behind_s: float = 0.0
+    subscriptions: int = 0
+
+
+async def publish(
+    source: Source,
+    options: PublishOptions,
+    *,
+    note: Note,
+    on_frame: OnFrame | None = None,
+    accepted: trio.Event | None = None,
+    playing: trio.CancelScope | None = None,
+) -> PublishReport:
+    """Publish the source to its end; ``accepted`` is set when the film begins.
+
+    Cancelling ``playing`` ends the film early but in good order, tracks ended and delivered.
+
+    Raises `UserError` if the server cannot be reached or refuses, `MediaError` if the source breaks off.
+    """
+    target = await options.server.target()
+    connection = ConnectionConfig(
+        target, seed=secrets.randbits(63), connect_ms_max=int(CONNECT_SECONDS_MAX * 1000)
+    )
+    film = Film(source.tracks, options.packaging)
+    engine = Publisher(PublisherConfig(connection, options.namespace))
+    driver = Driver(open_runtime(target), engine)
+    publishing = _Publishing(driver, film, options, note, on_frame)
+    if accepted is not None:
+        publishing.accepted = accepted
+    driver.on_progress(publishing.handle_progress)
+    async with running(driver):
+        with playing or trio.CancelScope():
+            await publishing.accepted.wait()
+            await publishing.play(source)
+        await publishing.finish()
+    return publishing.report
+
+
+class _Publishing:
+    def __init__(
+        self,
+        driver: Driver[Publisher],
+        film: Film,
+        options: PublishOptions,
+        note: Note,
+        on_frame: OnFrame | None,
+    ) -> None:
+        self.report = PublishReport()
+        self.accepted = trio.Event()
+        self._driver = driver
+        self._film = film
+        self._options = options
+        self._note = note
+        self._on_frame = on_frame
+        self._open_subscriptions = 0
+        self._no_subscribers = trio.Event()
+        for name, priority in film.priorities.items():
+            driver.engine.add_track(name.encode(), priority=priority)
+
+    def handle_progress(self) -> None:
+        """Take what the engine has to say."""
+        while (event := self._driver.engine.poll_event()) is not None:
+            match event:
+                case client.Connected(transport, draft):
+                    self._note(f"connected over {transport}, draft {draft}")
+                case client.NamespaceAccepted(namespace) if not self.accepted.is_set():
+                    self._note(f"publishing {namespace.path()}: {', '.join(self._film.priorities)}")
+                    self.accepted.set()
+                case client.Subscribed():
+                    self.report.subscriptions += 1
+                    self._open_subscriptions += 1
+                case client.Unsubscribed():
+                    self._open_subscriptions -= 1
+                case client.Disconnected(reason) if self.accepted.is_set():
+                    self._note(f"connection lost: {reason}; trying again")
+                case client.Refused(reason, final):
+                    if final:
+                        raise cannot_connect(self._options.server, reason)
+                    self._note(f"{reason}; trying again")
+                case _:
+                    pass
+        if not self._open_subscriptions:
+            self._no_subscribers.set()
+
+    async def play(self, source: Source) -> None:
+        """Publish every frame when it is due."""
+        self._publish(self._film.catalog_objects())
+        start = trio.current_time()
+        while (due_us := await _in_thread(source.next_time_us)) is not None:
+            if self._options.seconds is not None and due_us >= self._options.seconds * 1e6:
+                return
+            late = trio.current_time() - start - due_us / 1e6
+            if late > LATE_SECONDS_MAX:
+                start += late
+                self.report.behind_s += late
+            await trio.sleep_until(start + due_us / 1e6)
+            frame = await _in_thread(lambda: next(source, None))
+            if frame is None:
+                return
+            objects = self._film.objects(frame, time.time_ns() // 1000)
+            self._publish(objects)
+            self._count(objects)
+            self.report.seconds = due_us / 1e6
+
+    async def finish(self) -> None:
+        """End all tracks, and let subscribers take what was published last."""
+        self._no_subscribers = trio.Event()
+
+        def end(engine: Publisher, now_us: int) -> None:
+            for name in self._film.priorities:
+                engine.end_track(name.encode())
+
+        self._driver.call(end)
+        if self._open_subscriptions:
+            with trio.move_on_after(FINISH_SECONDS_MAX):
+                await self._no_subscribers.wait()
+
+    def _publish(self, objects: list[FilmObject]) -> None:
+        def hand_over(engine: Publisher, now_us: int) -> None:
+            for made in objects:
+                engine.publish(
+                    made.track.encode(),
+                    made.group,
+                    made.object,
+                    made.payload,
+                    properties=made.properties,
+                    status=made.status,
+                    end_of_subgroup=made.end_of_group or made.status != STATUS_NORMAL,
+                    end_of_group=made.end_of_group,
+                )
+
+        self._driver.call(hand_over)
+
+    def _count(self, objects: list[FilmObject]) -> None:
+        for made in objects:
+            if made.status != STATUS_NORMAL:
+                continue
+            self.report.frames += 1
+            self.report.bytes += len(made.payload)
+            if self._on_frame is not None:
+                self._on_frame(made.track, made.group, made.object, made.payload)
+
+
+async def _in_thread(call: Callable[[], R]) -> R:
+    """Read or encode on a thread; a `MediaError` becomes the user's."""
+    try:
+        return await trio.to_thread.run_sync(call, abandon_on_cancel=True)
+    except MediaError as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter
+
+from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
+from farcast.proto.moqt.names import InvalidName, TrackNamespace
+
+Flag = Annotated[bool, Parameter(negative=())]
+"""An option that is given or not."""
+
+Namespace = Annotated[str, Parameter(help="Namespace, its fields separated by slashes, such as live/room1.")]
+Draft = Annotated[int | None, Parameter(help="Offer this MoQT draft only: 18 or 16.")]
+CertSha256 = Annotated[
+    str | None, Parameter(help="Trust the server whose certificate has this SHA-256 (64 hex digits).")
+]
+Ca = Annotated[Path | None, Parameter(help="Trust servers of the authorities in this PEM file.")]
+Insecure = Annotated[bool, Parameter(negative=(), help="Trust any server. For trials only.")]
+Json = Annotated[bool, Parameter(negative=(), help="Print the result as one JSON line.")]
+
+
+def parse_namespace(text: str) -> TrackNamespace:
+    """The namespace, or a `UserError` that says what is wrong with it."""
+    try:
+        namespace = TrackNamespace.parse(text)
+    except InvalidName as error:
+        raise UserError(f"--namespace {text!r}: {error}", EXIT_USAGE) from error
+    if not namespace.fields:
+        raise UserError("--namespace: an empty namespace cannot be used; try live/demo", EXIT_USAGE)
+    return namespace
+
+
+class Interruption:
+    """Remembers that the user interrupted; `exit_code` is 130 then."""
+
+    def __init__(self) -> None:
+        self.exit_code = EXIT_OK
+
+
+@asynccontextmanager
+async def interruptible(stop: Callable[[], None]) -> AsyncIterator[Interruption]:
+    """Call ``stop`` on the first SIGINT or SIGTERM; a second one raises `KeyboardInterrupt`."""
+    interruption = Interruption()
+
+    async def listen(signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if interruption.exit_code != EXIT_OK or (number == signal.SIGTERM and stopped):
+                raise KeyboardInterrupt
+            stopped.append(number)
+            interruption.exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK
+            stop()
+
+    stopped: list[int] = []
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, signals)
+            yield interruption
+            nursery.cancel_scope.cancel()

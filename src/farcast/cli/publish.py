@@ -1,0 +1,104 @@
+"""``farcast publish``: a film in real time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from typing import Literal
+
+import trio
+
+from farcast.cli.options import (
+    Ca,
+    CertSha256,
+    Draft,
+    Flag,
+    Insecure,
+    Json,
+    Namespace,
+    interruptible,
+    parse_namespace,
+)
+from farcast.cli.output import note, print_json, print_table
+from farcast.clients.media.errors import MediaError
+from farcast.clients.media.source import Source
+from farcast.clients.media.sources import open_source
+from farcast.clients.publish import PublishOptions, PublishReport
+from farcast.clients.publish import publish as publish_source
+from farcast.clients.server import server_from_options
+from farcast.errors import UserError
+
+
+def publish(
+    source: str,
+    url: str,
+    *,
+    namespace: Namespace,
+    packaging: Literal["cmaf", "loc"] = "cmaf",
+    transcode: Flag = False,
+    seconds: float | None = None,
+    draft: Draft = None,
+    cert_sha256: CertSha256 = None,
+    ca: Ca = None,
+    insecure: Insecure = False,
+    json: Json = False,
+) -> int:
+    """Publish a film in real time: a group a GOP, an object a frame.
+
+    Parameters
+    ----------
+    source
+        A file or URL that FFmpeg opens, "testsrc" (testsrc=size=1280x720:fps=60:bitrate=2000000:gop=2),
+        or "-" for fragmented MP4 on standard input.
+    url
+        moqt://HOST:PORT for raw QUIC, https://HOST:PORT/PATH for WebTransport.
+    packaging
+        How a frame becomes an object; browsers' @moq players need cmaf.
+    transcode
+        Encode anew as H.264 and Opus, for sources that cannot be carried as they are.
+    seconds
+        End after so much of the source.
+    """
+    server = server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
+    options = PublishOptions(server, parse_namespace(namespace), packaging, seconds)
+    opened = _open(source, transcode=transcode)
+    for line in opened.skipped:
+        note(line)
+
+    async def main() -> int:
+        playing = trio.CancelScope()
+        async with interruptible(playing.cancel) as interruption:
+            report = await publish_source(opened, options, note=note, playing=playing)
+            _print(report, json=json)
+            return interruption.exit_code
+
+    return trio.run(main)
+
+
+def _open(source: str, *, transcode: bool) -> Source:
+    try:
+        return open_source(source, clock_us=_wall_us, stdin=sys.stdin.buffer, transcode=transcode)
+    except MediaError as error:
+        raise UserError(str(error)) from error
+
+
+def _print(report: PublishReport, *, json: bool) -> None:
+    if json:
+        print_json(asdict(report))
+        return
+    rate = report.bytes * 8 / report.seconds / 1e6 if report.seconds else 0.0
+    print_table(
+        ("published", ""),
+        [
+            ("frames", str(report.frames)),
+            ("seconds", f"{report.seconds:.1f}"),
+            ("bit rate", f"{rate:.2f} Mbit/s"),
+            ("behind real time", f"{report.behind_s:.1f} s"),
+            ("subscriptions", str(report.subscriptions)),
+        ],
+    )
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1000

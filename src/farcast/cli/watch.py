@@ -1,0 +1,100 @@
+"""``farcast watch``: watch, measure, record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from farcast.cli.options import (
+    Ca,
+    CertSha256,
+    Draft,
+    Insecure,
+    Json,
+    Namespace,
+    interruptible,
+    parse_namespace,
+)
+from farcast.cli.output import note, print_json, print_table
+from farcast.clients.media.playback import Distribution, PlaybackReport
+from farcast.clients.server import server_from_options
+from farcast.clients.watch import Watcher, WatchOptions
+from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
+
+
+def watch(
+    url: str,
+    *,
+    namespace: Namespace,
+    out: Path | None = None,
+    seconds: float | None = None,
+    timeout: float = 30.0,
+    draft: Draft = None,
+    cert_sha256: CertSha256 = None,
+    ca: Ca = None,
+    insecure: Insecure = False,
+    json: Json = False,
+) -> int:
+    """Watch a namespace: measure what arrives, and record it.
+
+    Parameters
+    ----------
+    url
+        moqt://HOST:PORT for raw QUIC, https://HOST:PORT/PATH for WebTransport.
+    out
+        Write a playable MP4 file.
+    seconds
+        End so long after the first frame; otherwise when the film ends.
+    timeout
+        How many seconds to wait for a namespace that nobody publishes yet.
+    """
+    server = server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}", EXIT_USAGE)
+    watcher = Watcher(WatchOptions(server, parse_namespace(namespace), out, seconds, timeout), note=note)
+
+    async def main() -> int:
+        async with interruptible(watcher.stop) as interruption:
+            report = await watcher.run()
+            _print(report, watcher.objects_malformed, json=json)
+            if not report.frames:
+                return interruption.exit_code or EXIT_FAILED
+            return interruption.exit_code
+
+    return trio.run(main)
+
+
+def _print(report: PlaybackReport, malformed: int, *, json: bool) -> None:
+    if json:
+        print_json({**report.as_dict(), "objects_malformed": malformed})
+    else:
+        print_table(("watched", ""), report_rows(report))
+
+
+def report_rows(report: PlaybackReport) -> list[tuple[str, str]]:
+    """The figures for people."""
+    rate = None if report.bitrate is None else report.bitrate / 1e6
+    return [
+        ("join", _number(report.join_ms, "ms")),
+        ("first picture", _number(report.first_picture_ms, "ms")),
+        ("latency", latency_text(report.latency_ms)),
+        (
+            "frames",
+            f"{report.frames} in {report.playing_s:.1f} s, {report.missing} missing, {report.gaps} gaps",
+        ),
+        ("stalls", f"{report.stalls}, {report.stalled_s:.2f} s, longest {report.longest_stall_ms:.0f} ms"),
+        ("bit rate", _number(rate, "Mbit/s", 2)),
+        ("sound leads by", latency_text(report.av_skew_ms)),
+    ]
+
+
+def latency_text(spread: Distribution) -> str:
+    """Percentiles on one line."""
+    if spread.p50 is None:
+        return "-"
+    return f"p50 {spread.p50:.1f} ms, p90 {spread.p90:.1f}, p99 {spread.p99:.1f}, max {spread.max:.1f}"
+
+
+def _number(value: float | None, unit: str, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f} {unit}"

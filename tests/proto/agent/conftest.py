@@ -1,7 +1,0 @@
-"""These tests run with and without the built extension."""
-
-from __future__ import annotations
-
-from .fake_core import install
-
-install()
