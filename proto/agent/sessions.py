@@ -49,14 +49,14 @@ class Peer:
         return self.transport == "hop"
 
     @property
-    def is_moq_net(self) -> bool:
-        """Whether the peer is ``@moq/net`` or its sibling in Rust."""
-        return is_moq_net(self.offered, self.implementation)
-
-    @property
     def is_publisher(self) -> bool:
         """Whether tracks may be taken from this session because it offers them."""
         return not (self.is_hop or self.going_away or self.upstream is not None)
+
+    @property
+    def is_moq_net(self) -> bool:
+        """Whether the peer is ``@moq/net`` or its sibling in Rust."""
+        return is_moq_net(self.offered, self.implementation)
 
     @property
     def moqt(self) -> Session:

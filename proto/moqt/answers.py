@@ -124,7 +124,7 @@ def accept_update(core: Core, handle: int, largest: Location | None, expires_ms:
     if not request.is_subscription:
         parameters = NO_PARAMETERS
     core.send(request, RequestOk(request_id=_take_update(request), parameters=parameters))
-    core.note_peer_requests_over(1)
+    core.grant_requests()
 
 
 def reject_update(core: Core, request: Request, code: RequestCode, reason: str) -> None:
@@ -139,7 +139,7 @@ def reject_update(core: Core, request: Request, code: RequestCode, reason: str) 
         core.emit(RequestCancelled(request.handle))
         return
     _send_error(core, request, _take_update(request), code, reason)
-    core.note_peer_requests_over(1)
+    core.grant_requests()
     if request.is_subscription and not request.we_publish:
         return
     if request.is_subscription:
@@ -147,7 +147,9 @@ def reject_update(core: Core, request: Request, code: RequestCode, reason: str) 
         count = STREAM_COUNT_UNKNOWN
         done = PublishDone(request_id=request.request_id, status=status, stream_count=count, reason=reason)
         core.send(request, done, fin=True)
-    core.finish(request)
+        core.finish(request)
+    else:
+        cancel_sent(core, request, abrupt=False)
     core.emit(RequestCancelled(request.handle))
 
 

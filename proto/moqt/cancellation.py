@@ -8,16 +8,16 @@ from farcast.proto.moqt.messages import Message, PublishNamespaceCancel, Publish
 from farcast.proto.moqt.requests import Request, Trigger, Verb
 
 
-def cancel_sent(core: Core, request: Request) -> None:
+def cancel_sent(core: Core, request: Request, *, abrupt: bool | None = None) -> None:
     """Cancels a request of ours that was sent, or one of the peer's that was accepted.
 
     Our own streams end with FIN and STOP_SENDING, so that the request itself still arrives and what it had
     done is undone in good order (moq-net keeps a namespace alive for a while whose stream was reset); the
-    peer's are reset.
+    peer's are reset, unless ``abrupt`` says otherwise because something said before is still to arrive.
     """
     core.advance(request, Trigger.CANCEL, local=True)
     if request.stream is not None:
-        core.hang_up(request, StreamCode.CANCELLED, abrupt=not request.ours)
+        core.hang_up(request, StreamCode.CANCELLED, abrupt=not request.ours if abrupt is None else abrupt)
         return
     core.send(request, _cancel_message(core, request))
     core.release(request)

@@ -111,7 +111,6 @@ class Core:
         self.granted_limit = self.peer_ids.next + 2 * limits.requests_open_max
         """Request ids that we have granted lie below."""
         self.peer_requests_open = 0
-        self.peer_requests_over = 0
         self._next_handle = 1
         self._next_stream = 0
 
@@ -201,7 +200,7 @@ class Core:
             request, message = self.queue.popleft()
             if request.state is State.QUEUED:
                 self._send_first(request, message)
-            elif request.state is not State.CLOSED:
+            else:
                 self._send_update(request, message)
 
     def _id_available(self) -> bool:
@@ -278,6 +277,8 @@ class Core:
         request.state = State.CLOSED
         if self.requests.pop(request.handle, None) is None:
             return
+        if any(waiting is request for waiting, _ in self.queue):
+            self.queue = deque(item for item in self.queue if item[0] is not request)
         for request_id in (request.request_id, *request.updates_sent, *request.updates_received):
             self.by_id.pop(request_id, None)
         for table in (self.as_publisher, self.as_subscriber):
@@ -290,7 +291,7 @@ class Core:
             self.finish_stream(stream)
         if not request.ours:
             self.peer_requests_open -= 1
-            self.note_peer_requests_over(1 + len(request.updates_received))
+            self.grant_requests()
 
     def stream_of(self, request: Request) -> RequestStream | None:
         """The stream of a request, if it has one."""
@@ -315,14 +316,17 @@ class Core:
             stream.send_open = False
             self.transmits.append(StreamWrite(stream.key, b"", fin=True))
 
-    def note_peer_requests_over(self, count: int) -> None:
-        """So many requests of the peer are over: grants new ids once half of them may be used again."""
-        if not self.profile.request_ids_limited or self.closed:
+    def grant_requests(self) -> None:
+        """Grants new request ids as the peer's requests end.
+
+        The peer may have ids for as many requests as there is room for, above the largest it has used: ids
+        that were lost with a stream are not waited for. Said again when half of them are used up.
+        """
+        if not self.profile.request_ids_limited or self.closed or not self.established:
             return
-        self.peer_requests_over += count
-        first = 1 if self.client else 0
-        limit = first + 2 * (self.limits.requests_open_max + self.peer_requests_over)
-        if limit - self.granted_limit >= self.limits.requests_open_max:
+        room = 2 * max(0, self.limits.requests_open_max - self.peer_requests_open)
+        limit = self.peer_ids.next + room
+        if limit > self.granted_limit and self.granted_limit - self.peer_ids.next <= room // 2:
             self.granted_limit = limit
             self.send_control(MaxRequestId(request_id=limit))
 

@@ -111,7 +111,7 @@ def _lookup(core: Core, message: Any) -> Request | None:
 def _refuse_late_update(core: Core, message: RequestUpdate) -> None:
     code = core.profile.request_number(RequestCode.DOES_NOT_EXIST)
     core.send_control(RequestError(request_id=message.request_id, code=code, reason="the request is over"))
-    core.note_peer_requests_over(1)
+    core.grant_requests()
 
 
 def _describe(request: Request) -> str:

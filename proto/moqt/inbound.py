@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from farcast.proto.moqt.core import Core, RequestStream
-from farcast.proto.moqt.errors import ProtocolError, RequestCode, SessionCode, violation
+from farcast.proto.moqt.errors import ProtocolError, RequestCode, SessionCode, StreamCode, violation
 from farcast.proto.moqt.events import (
     GoawayReceived,
     NamespacePublished,
@@ -64,6 +64,10 @@ def open_request(core: Core, message: Any, stream: RequestStream | None) -> None
     """
     accept_request_id(core, message.request_id)
     tokens = core.tokens.resolve(message.parameters.authorization_tokens)
+    if stream is not None and not stream.send_open:
+        core.close_stream(stream, StreamCode.CANCELLED, abrupt=True)  # STOP_SENDING has overtaken it
+        core.grant_requests()
+        return
     try:
         _check_load(core)
         _OPENERS[type(message)](core, message, stream, tokens)
@@ -98,7 +102,7 @@ def _refuse(core: Core, request_id: int, stream: RequestStream | None, refusal: 
     core.send(request, error, fin=True)
     if stream is not None:
         core.finish_stream(stream)
-    core.note_peer_requests_over(1)
+    core.grant_requests()
 
 
 # --- one opener per kind of request ---------------------------------------------------------------------

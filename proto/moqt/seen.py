@@ -20,7 +20,8 @@ class SeenIds:
         """Above every id seen."""
 
     def add(self, number: int) -> bool:
-        """Notes an id; ``False`` if it is not of the sequence, was seen, or leaps too far."""
+        """Notes an id; ``False`` if it is not of the sequence, was seen, or leaves out too many in one
+        leap."""
         if not self._belongs(number) or number in self:
             return False
         if (number - self._mark) // self._step - len(self._above) > self._gaps_max:

@@ -115,10 +115,10 @@ class Session:
         """Bytes of a stream, in order. ``kind`` is ``"control"`` or ``"request"``."""
         if kind == "control":
             self._guard(lambda: streams.control_data(self._core, stream, data, fin, self._early))
-        elif self._core.established or stream & LOCAL_STREAM_BIT or stream in self._core.streams:
-            self._guard(lambda: streams.request_data(self._core, stream, data, fin))
-        elif not self._core.closed:
+        elif self._is_early(stream):
             self._early.push(self._core, stream, data, fin)
+        else:
+            self._guard(lambda: streams.request_data(self._core, stream, data, fin))
 
     def handle_stream_reset(self, stream: int, code: int) -> None:
         """The peer reset its side of a stream."""
@@ -131,8 +131,15 @@ class Session:
         """The peer wants nothing more on our side of a stream."""
         if self._is_control(stream):
             self._guard(_control_ended)
-        self._early.drop(stream)
-        self._guard(lambda: streams.request_stopped(self._core, stream, code))
+        elif self._is_early(stream):
+            self._early.stop(self._core, stream, code)
+        else:
+            self._guard(lambda: streams.request_stopped(self._core, stream, code))
+
+    def _is_early(self, stream: int) -> bool:
+        """Whether a request stream has to wait for the peer's SETUP."""
+        core = self._core
+        return not (core.established or core.closed or stream & LOCAL_STREAM_BIT or stream in core.streams)
 
     def _is_control(self, stream: int) -> bool:
         return stream in (self._core.control_key, self._core.peer_control_key)

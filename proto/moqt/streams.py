@@ -7,9 +7,12 @@ The tables at the end say for which requests a FIN, a reset or STOP_SENDING of t
   of a namespace request (draft 18, section 6.1, and moq-net, which withdraws a namespace so). It is not for
   a SUBSCRIBE or a PUBLISH that the peer made or took: it merely has no further updates.
 - *STOP_SENDING* is where we were to send what was asked for.
+- A FIN and STOP_SENDING together always are, as nothing can be said any more.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 from farcast.proto.moqt.codec import decode_message
 from farcast.proto.moqt.core import Core, RequestStream
@@ -29,39 +32,55 @@ from farcast.proto.moqt.requests import Request, State, Verb
 from farcast.proto.moqt.setup import receive_setup
 
 
+@dataclass(slots=True)
+class EarlyStream:
+    """What came on a request stream that is ahead of the peer's SETUP."""
+
+    data: bytearray = field(default_factory=bytearray)
+    fin: bool = False
+    stop_code: int | None = None
+
+
 class EarlyStreams:
     """Request streams that are ahead of the peer's SETUP (draft 18, section 3.3), within the session's
     limits."""
 
     def __init__(self) -> None:
-        self.data: dict[int, tuple[bytearray, bool]] = {}
-        self.bytes = 0
+        self._streams: dict[int, EarlyStream] = {}
+        self._bytes = 0
 
     def push(self, core: Core, key: int, data: bytes, fin: bool) -> None:
         """Keeps what came, or resets the stream."""
-        held, _ = self.data.get(key, (bytearray(), False))
-        limits = core.limits
-        if key not in self.data and len(self.data) >= limits.early_streams_max:
-            refuse_stream(core, core.accept_stream(key))
-        elif self.bytes + len(data) > limits.early_stream_bytes_max:
+        if self._bytes + len(data) > core.limits.early_stream_bytes_max:
             self.drop(key)
             refuse_stream(core, core.accept_stream(key))
-        else:
-            held += data
-            self.bytes += len(data)
-            self.data[key] = (held, fin)
+        elif (early := self._stream(core, key)) is not None:
+            early.data += data
+            early.fin = fin
+            self._bytes += len(data)
+
+    def stop(self, core: Core, key: int, code: int) -> None:
+        """Keeps that the peer wants nothing on a stream."""
+        if (early := self._stream(core, key)) is not None:
+            early.stop_code = code
 
     def drop(self, key: int) -> None:
         """Forgets a stream."""
-        held, _ = self.data.pop(key, (bytearray(), False))
-        self.bytes -= len(held)
+        if (early := self._streams.pop(key, None)) is not None:
+            self._bytes -= len(early.data)
 
-    def take(self) -> list[tuple[int, bytes, bool]]:
+    def take(self) -> dict[int, EarlyStream]:
         """All that was kept, in the order in which the streams came."""
-        kept = [(key, bytes(held), fin) for key, (held, fin) in self.data.items()]
-        self.data.clear()
-        self.bytes = 0
+        kept = self._streams
+        self._streams = {}
+        self._bytes = 0
         return kept
+
+    def _stream(self, core: Core, key: int) -> EarlyStream | None:
+        if key not in self._streams and len(self._streams) >= core.limits.early_streams_max:
+            refuse_stream(core, core.accept_stream(key))
+            return None
+        return self._streams.setdefault(key, EarlyStream())
 
 
 def refuse_stream(core: Core, stream: RequestStream) -> None:
@@ -102,8 +121,10 @@ def _control_message(core: Core, row: MessageRow, payload: bytes, early: EarlySt
     message = decode_message(row, payload, core.profile)
     if isinstance(message, AnySetup):
         receive_setup(core, message)
-        for key, data, fin in early.take():
-            request_data(core, key, data, fin)
+        for key, stream in early.take().items():
+            if stream.stop_code is not None:
+                request_stopped(core, key, stream.stop_code)
+            request_data(core, key, bytes(stream.data), stream.fin)
     elif row.message in SESSION_MESSAGES:
         SESSION_MESSAGES[row.message](core, message)
     elif is_request(message):
@@ -170,7 +191,7 @@ def _end_of_data(core: Core, stream: RequestStream) -> None:
         core.close_stream(stream, StreamCode.CANCELLED, abrupt=False)
         return
     unanswered = request.ours and request.state is State.PENDING
-    if unanswered or _role(request) in ENDED_BY_FIN:
+    if unanswered or _role(request) in ENDED_BY_FIN or not stream.send_open:
         core.finish(request)
         _report_end(core, request, unanswered, PublishDoneCode.TRACK_ENDED, "the publisher ended the stream")
 
@@ -193,21 +214,16 @@ def request_reset(core: Core, key: int, code: int) -> None:
 
 def request_stopped(core: Core, key: int, code: int) -> None:
     """The peer wants nothing more on our side of a request stream."""
-    if core.is_new_stream(key):
-        # It can overtake the request that it cancels.
-        core.close_stream(core.accept_stream(key), StreamCode.CANCELLED, abrupt=True)
-        return
-    stream = core.streams.get(key)
+    stream = core.accept_stream(key) if core.is_new_stream(key) else core.streams.get(key)
     if stream is None or not stream.send_open:
         return
     request = stream.request
-    if request is None and not stream.finished:
-        core.close_stream(stream, StreamCode.CANCELLED, abrupt=True)
-    elif request is not None and _ended_by_stop(request):
+    if request is not None and (_ended_by_stop(request) or not stream.receive_open):
         core.hang_up(request, abrupt=True)
         reason = f"the peer stopped the stream ({code:#x})"
         _report_end(core, request, False, PublishDoneCode.INTERNAL_ERROR, reason)
     else:
+        # A request that STOP_SENDING has overtaken is still taken in: its id and its tokens count.
         stream.send_open = False
         core.transmits.append(StreamReset(key, core.profile.stream_number(StreamCode.CANCELLED)))
 

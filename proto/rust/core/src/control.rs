@@ -290,6 +290,28 @@ pub(crate) struct Read {
     pub(crate) more: bool,
 }
 
+/// Read one chunk, or the end if no bytes are left before it.
+pub(crate) fn read_chunk(conn: &mut Conn, id: StreamId, bytes_max: usize) -> Read {
+    let mut read = Read::default();
+    let mut stream = conn.quic.recv_stream(id);
+    let mut chunks = match stream.read(true) {
+        Ok(chunks) => chunks,
+        Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => return read,
+    };
+    match chunks.next(bytes_max) {
+        Ok(Some(chunk)) => {
+            read.data.push(chunk.bytes);
+            read.more = true;
+        }
+        Ok(None) => read.fin = true,
+        Err(ReadError::Blocked) => {}
+        Err(ReadError::Reset(code)) => read.reset = Some(code),
+    }
+    // The connection is polled for transmits after every read anyway.
+    let _ = chunks.finalize();
+    read
+}
+
 /// Read what is there, at most `bytes_max`.
 pub(crate) fn read(conn: &mut Conn, id: StreamId, bytes_max: usize) -> Read {
     let mut read = Read::default();

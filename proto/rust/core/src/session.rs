@@ -313,7 +313,8 @@ pub(crate) fn feed_http3(
     id: StreamId,
 ) {
     loop {
-        let read = control::read(conn, id, H3_READ_BYTES);
+        // One chunk a time, so that the end of a stream is left for whom the stream turns out to be.
+        let read = control::read_chunk(conn, id, H3_READ_BYTES);
         let is_own = conn.quic.side() == id.initiator();
         let Mode::WebTransport(wt) = &mut conn.mode else {
             return;

@@ -188,6 +188,45 @@ fn a_film_reaches_webtransport_viewers_intact_on_both_drafts() {
 }
 
 #[test]
+fn a_webtransport_group_that_comes_at_once_with_its_end_waits_for_its_binding() {
+    for draft in [Draft::D16, Draft::D18] {
+        let mut net = Net::new(1);
+        for host in 0..2 {
+            net.add_host(vec![Draft::D18, Draft::D16]);
+            add_track(&mut net, host);
+        }
+        let publisher = net.connect(0, 1, Via::WebTransport(draft));
+        let object = NewObject {
+            payload: Bytes::from_static(b"fits one datagram"),
+            end_of_subgroup: true,
+            ..frame(0, 0)
+        };
+        net.execute(
+            0,
+            Command::Publish {
+                track: TRACK,
+                object,
+            },
+        );
+        net.execute(0, downstream(publisher.near, 5, Location::default()));
+        net.run_for(Duration::from_millis(200));
+        net.execute(1, bind(publisher.far, 5));
+        net.execute(
+            1,
+            Command::AddSink {
+                downstream: 1,
+                track: TRACK,
+                start: Location::default(),
+            },
+        );
+        net.run_for(Duration::from_millis(200));
+        let objects = objects_of(&mut net, 1);
+        assert_eq!(objects.len(), 1);
+        assert_eq!(objects[0].payload, "fits one datagram");
+    }
+}
+
+#[test]
 fn a_film_crosses_a_hop_with_bursty_loss_intact_and_in_order() {
     let hop = LinkSpec {
         loss: 0.05,
