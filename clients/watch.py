@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from farcast.clients.media.packaging import config_of, unpack
 from farcast.clients.media.playback import Arrival, Playback, PlaybackReport
 from farcast.clients.media.recorder import Recorder
 from farcast.clients.media.tracks import Sample, TrackInfo
+from farcast.clients.ordering import GroupOrder
 from farcast.clients.running import Note, cannot_connect, running
 from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
 from farcast.edge.driver import Driver
@@ -58,6 +59,8 @@ class Watcher:
         self._playback: Playback | None = None
         self._recorder: Recorder | None = None
         self._tracks: dict[str, OfferedTrack] = {}
+        self._orders: dict[str, GroupOrder] = {}
+        self._released_us = 0
         self._ended: set[str] = set()
         self._failed: dict[str, str] = {}
         self._catalog: str | None = None
@@ -127,7 +130,11 @@ class Watcher:
                 self._note_once(f"waiting for {namespace.path()}: nobody publishes it yet")
             case client.TrackReady(track):
                 self._ready(track.decode())
+            case client.SubgroupEnded(track) if track.decode() in self._tracks:
+                name = track.decode()
+                self._take(name, self._orders[name].handle_end(event))
             case client.TrackRestarted(track) if track.decode() in self._tracks:
+                self._take(track.decode(), self._orders[track.decode()].flush())
                 self._note(f"track {track.decode()} starts over")
                 self._playing.handle_restart()
             case client.TrackEnded(track, reason):
@@ -153,6 +160,7 @@ class Watcher:
     def _end(self, track: str, reason: str) -> None:
         if track not in self._tracks:
             return
+        self._take(track, self._orders[track].flush())
         self._ended.add(track)
         if self._ended >= self._tracks.keys():
             self._note(f"the film is over: {reason}" if reason else "the film is over")
@@ -173,10 +181,11 @@ class Watcher:
         track = event.track.decode()
         if event.status != STATUS_NORMAL:
             return
+        self._released_us = max(self._released_us, event.complete_us)
         if track in CATALOG_TRACKS:
             self._catalog_object(track, event.payload)
         elif track in self._tracks:
-            self._media_object(self._tracks[track], event)
+            self._take(track, self._orders[track].handle_object(event))
 
     def _catalog_object(self, name: str, payload: bytes) -> None:
         """Take the first catalog that offers something, and its later versions."""
@@ -194,6 +203,7 @@ class Watcher:
             return
         self._catalog = name
         self._tracks.update(new)
+        self._orders.update((name, GroupOrder()) for name in new)
         kinds = ", ".join(f"{track.info.name} ({track.info.codec})" for track in new.values())
         self._note(f"tracks in {name}: {kinds}")
         priorities = {name: PRIORITY[track.info.kind] for name, track in new.items()}
@@ -208,6 +218,10 @@ class Watcher:
             self._driver.call(take)
 
     # ---- Media ------------------------------------------------------------------------------------------
+
+    def _take(self, track: str, objects: Iterable[client.ObjectReceived]) -> None:
+        for received in objects:
+            self._media_object(self._tracks[track], received)
 
     def _media_object(self, track: OfferedTrack, event: client.ObjectReceived) -> None:
         name = track.info.name
@@ -241,7 +255,7 @@ class Watcher:
                 duration_us=sum(info.to_us(sample.duration) for sample in samples),
                 keyframe=first.keyframe,
                 size_bytes=len(event.payload),
-                arrival_us=event.complete_us + self._clock_offset_us,
+                arrival_us=self._released_us + self._clock_offset_us,
                 capture_time_us=captured_us,
             )
         )
