@@ -63,6 +63,10 @@ class Film:
         captured_us = now_us if frame.capture_time_us is None else frame.capture_time_us
         return track.objects(frame, captured_us)
 
+    def last_objects(self) -> list[FilmObject]:
+        """What to publish at the end: each track's group is closed, so that nothing of it is cut off."""
+        return [last for track in self._tracks.values() if (last := track.last_object()) is not None]
+
 
 class _FilmTrack:
     def __init__(self, info: TrackInfo, packaging: PublishedPackaging) -> None:
@@ -83,6 +87,9 @@ class _FilmTrack:
         made = FilmObject(self._name, self._group, self._object, packed.payload, properties)
         self._object += 1
         return [*ended, made]
+
+    def last_object(self) -> FilmObject | None:
+        return self._end_of_group() if self._group >= 0 else None
 
     def _end_of_group(self) -> FilmObject:
         return FilmObject(self._name, self._group, self._object, b"", status=STATUS_END_OF_GROUP)

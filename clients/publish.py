@@ -156,6 +156,7 @@ class _Publishing:
     async def finish(self) -> None:
         """End all tracks, and let subscribers take what was published last."""
         self._no_subscribers = trio.Event()
+        self._publish(self._film.last_objects())
 
         def end(engine: Publisher, now_us: int) -> None:
             for name in self._film.priorities:

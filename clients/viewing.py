@@ -7,7 +7,7 @@ tracks, and passes on what arrives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from farcast.clients.film import STATUS_NORMAL
@@ -17,6 +17,7 @@ from farcast.clients.media.offer import OfferedTrack
 from farcast.clients.media.packaging import config_of, unpack
 from farcast.clients.media.playback import Arrival, Playback
 from farcast.clients.media.tracks import Kind, Sample, TrackInfo
+from farcast.clients.ordering import GroupOrder
 from farcast.proto.client import Viewer
 from farcast.proto.client import events as client
 from farcast.proto.properties import CAPTURE_TIME, MalformedProperties, decode_properties
@@ -72,6 +73,8 @@ class Viewing:
         self._on_frame = on_frame
         self._sink = sink
         self._tracks: dict[str, OfferedTrack] = {}
+        self._orders: dict[str, GroupOrder] = {}
+        self._arrived_us = 0
         self._ended: set[str] = set()
         self._failed: set[str] = set()
         self._catalog: str | None = None
@@ -96,6 +99,8 @@ class Viewing:
                 self._note_once(f"waiting for {namespace.path()}: nobody publishes it yet")
             case client.TrackReady(track) if track.decode() in self._tracks:
                 self.playback.handle_joined(now_us + self._clock_offset_us)
+            case client.SubgroupEnded(track) if track.decode() in self._tracks:
+                self._take(track.decode(), self._orders[track.decode()].handle_end(event))
             case client.TrackRestarted(track) if track.decode() in self._tracks:
                 self._restart(track.decode())
             case client.TrackEnded(track, reason):
@@ -112,6 +117,7 @@ class Viewing:
     # ---- The course of tracks -------------------------------------------------------------------------
 
     def _restart(self, track: str) -> None:
+        self._take(track, self._orders[track].flush())
         self._note(f"track {track} starts over")
         self.playback.handle_restart()
         if self._sink is not None and track == self._leading():
@@ -125,6 +131,7 @@ class Viewing:
     def _end(self, track: str, reason: str) -> None:
         if track not in self._tracks:
             return
+        self._take(track, self._orders[track].flush())
         self._ended.add(track)
         if self._ended >= self._tracks.keys():
             self._note(f"the film is over: {reason}" if reason else "the film is over")
@@ -145,10 +152,11 @@ class Viewing:
         track = event.track.decode()
         if event.status != STATUS_NORMAL:
             return
+        self._arrived_us = max(self._arrived_us, event.complete_us)
         if track in CATALOG_TRACKS:
             self._catalog_object(track, event.payload, engine, now_us)
         elif track in self._tracks:
-            self._media_object(self._tracks[track], event)
+            self._take(track, self._orders[track].handle_object(event))
 
     def _catalog_object(self, name: str, payload: bytes, engine: Viewer, now_us: int) -> None:
         """Take the first catalog that offers something, and its later versions."""
@@ -166,12 +174,18 @@ class Viewing:
             return
         self._catalog = name
         self._tracks.update(new)
+        self._orders.update((name, GroupOrder()) for name in new)
         kinds = ", ".join(f"{track.info.name} ({track.info.codec})" for track in new.values())
         self._note(f"tracks in {name}: {kinds}")
         _subscribe(engine, now_us, {name: PRIORITY[track.info.kind] for name, track in new.items()})
         for other in CATALOG_TRACKS:
             if other != name:
                 engine.unsubscribe(other.encode())
+
+    def _take(self, track: str, objects: Iterable[client.ObjectReceived]) -> None:
+        """Use objects that have their turn now."""
+        for received in objects:
+            self._media_object(self._tracks[track], received)
 
     def _media_object(self, track: OfferedTrack, event: client.ObjectReceived) -> None:
         name = track.info.name
@@ -208,7 +222,7 @@ class Viewing:
                 duration_us=sum(info.to_us(sample.duration) for sample in samples),
                 keyframe=first.keyframe,
                 size_bytes=len(event.payload),
-                arrival_us=event.complete_us + self._clock_offset_us,
+                arrival_us=self._arrived_us + self._clock_offset_us,
                 capture_time_us=captured_us,
             )
         )

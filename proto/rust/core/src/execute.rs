@@ -54,7 +54,7 @@ pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
         Command::RemoveDownstream { downstream, code } => {
             cancel_downstream(datapath, downstream, code);
         }
-        Command::FinishDownstream { downstream } => finish_downstream(datapath, downstream),
+        Command::FinishDownstream { downstream } => finish_downstream(datapath, now, downstream),
         Command::AddSink {
             downstream,
             track,
@@ -315,7 +315,12 @@ fn end_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
 }
 
 /// No new subgroups; what is open ends with what the track has of it.
-fn finish_downstream(datapath: &mut Datapath, id: DownstreamId) {
+fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
+    // What was published just before is in the track, but not yet on its way.
+    let Datapath {
+        relay, ctx, conns, ..
+    } = datapath;
+    relay.fan_out(ctx, now, conns);
     let Some(downstream) = datapath.relay.downstreams.get_mut(&id) else {
         return;
     };
