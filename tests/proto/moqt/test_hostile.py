@@ -567,6 +567,26 @@ class TestResponses:
         assert isinstance(ended, e.PublishEnded)
         assert (ended.request, ended.status) == (handle, PublishDoneCode.TRACK_ENDED)
 
+    @pytest.mark.parametrize("verb", ["publish", "publish_namespace"])
+    @pytest.mark.parametrize("stop_first", [True, False])
+    def test_a_request_is_over_once_both_directions_of_its_stream_are(
+        self, profile: Profile, verb: str, stop_first: bool
+    ) -> None:
+        peer, key, handle = self.peer_with(profile, verb)
+        if key is None:
+            return
+        accept = encode_message(m.RequestOk(), profile)
+        if stop_first:  # it overtakes the response, and is not the end of a request without one
+            peer.session.handle_stream_stopped(key, 1)
+            peer.stream_bytes(key, accept, fin=True)
+        else:
+            peer.stream_bytes(key, accept, fin=True)
+            assert peer.session.open_requests == (handle,)
+            peer.session.handle_stream_stopped(key, 1)
+        peer.collect()
+        assert peer.events[-1] == e.RequestCancelled(handle)
+        assert peer.session.open_requests == ()
+
     def test_a_reset_says_why(self, profile: Profile) -> None:
         peer, key, _ = self.peer_with(profile, "subscribe")
         if key is None:

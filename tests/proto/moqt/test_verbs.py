@@ -407,23 +407,33 @@ class TestPublish:
         pair.run()
         assert answering.take(e.UpdateAccepted) == e.UpdateAccepted(theirs, Location(4, 0))
 
+    def test_a_subscribe_that_crosses_a_publish_is_refused(self, pair: Pair, roles: tuple[End, End]) -> None:
+        asking, answering = roles
+        asking.session.publish(NAME, 3)
+        ours = answering.session.subscribe(NAME)
+        pair.run()
+        refused = answering.take(e.RequestRejected)
+        assert (refused.request, refused.code) == (ours, RequestCode.DUPLICATE_SUBSCRIPTION)
+        answering.take(e.PublishRequested)
+
     def test_accepting_ends_a_pending_subscribe_for_the_same_track(
         self, pair: Pair, roles: tuple[End, End]
     ) -> None:
         asking, answering = roles
-        ours = asking.session.publish(NAME, 3)
         pending = answering.session.subscribe(NAME)
         pair.run()
-        refused_at_publisher = answering.has(e.RequestRejected)
-        offered = answering.take(e.PublishRequested)
-        answering.session.accept_publish(offered.request)
+        unanswered = asking.take(e.SubscribeRequested).request
+        ours = asking.session.publish(NAME, 3)
         pair.run()
-        if refused_at_publisher:
-            assert answering.take(e.RequestRejected).code is RequestCode.DUPLICATE_SUBSCRIPTION
-        else:
-            assert answering.take(e.RequestCancelled).request == pending
+        offered = answering.take(e.PublishRequested).request
+        answering.session.accept_publish(offered)
+        pair.run()
+        assert answering.take(e.RequestCancelled).request == pending
+        assert asking.take(e.RequestCancelled).request == unanswered
         assert asking.take(e.PublishAccepted).request == ours
-        assert answering.session.open_requests == (offered.request,)
+        assert answering.session.open_requests == (offered,)
+        answering.session.cancel(offered)
+        assert_at_rest(pair)
 
 
 class TestNamespaces:
