@@ -67,9 +67,9 @@ class Watcher:
         self._clock_offset_us = 0
         self._driver: Driver[Viewer] | None = None
 
-    def report(self) -> PlaybackReport | None:
-        """The figures up to now, None before `run`."""
-        return None if self._playback is None else self._playback.report(_wall_us())
+    def report(self, *, is_over: bool = False) -> PlaybackReport | None:
+        """The figures so far, None before `run`. When the film ``is_over``, no picture is no stall."""
+        return None if self._playback is None else self._playback.report(None if is_over else _wall_us())
 
     def stop(self) -> None:
         """End `run` in good order."""
