@@ -7,13 +7,14 @@ latency of a frame; so a group ends with an object of status END_OF_GROUP, witho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from farcast.clients.media.catalog import build_catalogs
 from farcast.clients.media.offer import PublishedPackaging
 from farcast.clients.media.packaging import Packager
 from farcast.clients.media.tracks import Frame, Kind, TrackInfo
+from farcast.proto.client import Publisher
 from farcast.proto.properties import CAPTURE_TIME, encode_properties
 
 STATUS_NORMAL = 0
@@ -93,3 +94,18 @@ class _FilmTrack:
 
     def end_of_group(self) -> FilmObject:
         return FilmObject(self._name, self._group, self._object, b"", status=STATUS_END_OF_GROUP)
+
+
+def hand_over(engine: Publisher, objects: Iterable[FilmObject]) -> None:
+    """Give the engine what is to be published now."""
+    for made in objects:
+        engine.publish(
+            made.track.encode(),
+            made.group,
+            made.object,
+            made.payload,
+            properties=made.properties,
+            status=made.status,
+            end_of_subgroup=made.end_of_group or made.status != STATUS_NORMAL,
+            end_of_group=made.end_of_group,
+        )

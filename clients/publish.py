@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import trio
 
-from farcast.clients.film import STATUS_NORMAL, Film, FilmObject
+from farcast.clients.film import STATUS_NORMAL, Film, FilmObject, hand_over
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.offer import PublishedPackaging
 from farcast.clients.media.source import Source
-from farcast.clients.running import Note, cannot_connect, running
+from farcast.clients.running import cannot_connect, running
 from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
+from farcast.clients.viewing import Note, OnFrame
 from farcast.edge.driver import Driver
 from farcast.errors import UserError
 from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig
@@ -33,9 +34,6 @@ LINGER_RTTS = 4
 """How long the connection stays when everything is sent: an acknowledgement and two repairs."""
 
 R = TypeVar("R")
-
-OnFrame = Callable[[str, int, int, bytes], None]
-"""Told of each media object: track, group, object, payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,20 +179,7 @@ class _Publishing:
         await trio.sleep(LINGER_SECONDS_MIN + LINGER_RTTS * rtt_us / 1e6)
 
     def _publish(self, objects: list[FilmObject]) -> None:
-        def hand_over(engine: Publisher, now_us: int) -> None:
-            for made in objects:
-                engine.publish(
-                    made.track.encode(),
-                    made.group,
-                    made.object,
-                    made.payload,
-                    properties=made.properties,
-                    status=made.status,
-                    end_of_subgroup=made.end_of_group or made.status != STATUS_NORMAL,
-                    end_of_group=made.end_of_group,
-                )
-
-        self._driver.call(hand_over)
+        self._driver.call(lambda engine, now_us: hand_over(engine, objects))
 
     def _count(self, objects: list[FilmObject]) -> None:
         for made in objects:

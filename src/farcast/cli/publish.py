@@ -34,6 +34,7 @@ from farcast.errors import UserError
 def publish(
     source: Annotated[str, Parameter(allow_leading_hyphen=True)],
     url: str,
+    /,
     *,
     namespace: Namespace,
     packaging: Literal["cmaf", "loc"] = "cmaf",

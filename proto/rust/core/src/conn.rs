@@ -113,6 +113,8 @@ pub(crate) struct Conn {
     pub(crate) h3_unopened: Vec<OwnStream>,
     /// HTTP/3 found a fault of the peer that ends the connection: code and reason.
     pub(crate) h3_failure: Option<(u64, String)>,
+    /// Some downstream is to end once all is sent.
+    pub(crate) has_finishing: bool,
     /// Some downstream waits for a stream credit.
     pub(crate) starved: bool,
     /// When to look for downstreams that lag; armed while one is blocked.
@@ -152,6 +154,7 @@ impl Conn {
             requested: Default::default(),
             h3_unopened: Vec::new(),
             h3_failure: None,
+            has_finishing: false,
             starved: false,
             lag_check_at: None,
             close_at: None,

@@ -227,6 +227,7 @@ impl Datapath {
         if serve {
             self.serve_blocked(now, index);
         }
+        crate::execute::report_finished(self, index);
         if ended {
             self.forget_downstreams(index);
         }
@@ -286,7 +287,6 @@ impl Datapath {
             let (ctx, conns) = (&mut self.ctx, &mut self.conns);
             crate::relay::pump(ctx, now, conns, downstream, &entry.track, key);
         }
-        crate::execute::report_finished(self, index);
     }
 
     /// A closed session's downstreams are gone; the agent knows by `SessionClosed`.

@@ -326,22 +326,41 @@ fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
     };
     downstream.finishing = true;
     match downstream.kind {
-        Kind::Viewer { conn } => report_finished(datapath, conn),
-        Kind::Hop { .. } | Kind::Sink => end_downstream(datapath, id, CANCELLED),
+        Kind::Viewer { conn } | Kind::Hop { conn } => {
+            if let Some(conn) = datapath.conns.get(conn) {
+                conn.has_finishing = true;
+            }
+            report_finished(datapath, conn);
+        }
+        Kind::Sink => end_downstream(datapath, id, CANCELLED),
     }
 }
 
-/// End the finishing downstreams of a connection that have nothing left to send.
+/// End the finishing downstreams of a connection that have nothing left to send; on a hop, nothing that
+/// the peer has not confirmed, so that what follows on the control stream cannot overtake it.
 pub(crate) fn report_finished(datapath: &mut Datapath, index: usize) {
     let Some(conn) = datapath.conns.get(index) else {
         return;
     };
-    let ids: Vec<DownstreamId> = conn.downstreams.iter().copied().collect();
-    for id in ids {
-        let drained = |d: &Downstream| d.finishing && d.is_drained();
-        if datapath.relay.downstreams.get(&id).is_some_and(drained) {
-            end_downstream(datapath, id, CANCELLED);
+    if !conn.has_finishing {
+        return;
+    }
+    let mut drained = Vec::new();
+    conn.has_finishing = false;
+    for id in conn.downstreams.clone() {
+        let Some(downstream) = datapath.relay.downstreams.get(&id) else {
+            continue;
+        };
+        let owes = conn
+            .hop()
+            .is_some_and(|link| link.hop.owes(downstream.alias));
+        if downstream.finishing && downstream.is_drained() && !owes {
+            drained.push(id);
         }
+        conn.has_finishing |= downstream.finishing;
+    }
+    for id in drained {
+        end_downstream(datapath, id, CANCELLED);
     }
 }
 

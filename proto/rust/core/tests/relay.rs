@@ -371,6 +371,33 @@ fn a_slow_viewer_loses_its_own_groups_and_delays_nobody() {
 }
 
 #[test]
+fn a_downstream_over_a_hop_ends_only_when_its_last_chunk_is_confirmed() {
+    let hop = LinkSpec {
+        loss: 0.4,
+        ..LinkSpec::delay_ms(40)
+    };
+    for seed in 0..20 {
+        let (mut net, _) = world(Via::Quic(Draft::D18), 1, LinkSpec::delay_ms(40), seed);
+        net.set_links(1, 2, hop);
+        let sessions = net.snapshot(1).downstreams;
+        let downstream = sessions.first().map(|d| d.downstream).unwrap();
+        publish_film(&mut net, 0..1);
+        net.take_events(1);
+        net.execute(1, Command::FinishDownstream { downstream });
+        let ended = |event: &Event| matches!(event, Event::DownstreamEnded { .. });
+        for _ in 0..400 {
+            if net.take_events(1).iter().any(ended) {
+                break;
+            }
+            net.run_for(Duration::from_millis(25));
+        }
+        // What was confirmed has left the hop; nothing more may come.
+        net.run_for(Duration::from_millis(100));
+        assert_intact(&objects_of(&mut net, 3), 0..1);
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_datagrams_and_another_seed_others() {
     let run = |seed| {
         let hop = LinkSpec {
