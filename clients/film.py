@@ -64,8 +64,8 @@ class Film:
         return track.objects(frame, captured_us)
 
     def last_objects(self) -> list[FilmObject]:
-        """What to publish at the end: each track's group is closed, so that nothing of it is cut off."""
-        return [last for track in self._tracks.values() if (last := track.last_object()) is not None]
+        """What to publish at the end: a group that is not ended counts as broken off."""
+        return [track.end_of_group() for track in self._tracks.values() if track.is_in_group]
 
 
 class _FilmTrack:
@@ -75,11 +75,15 @@ class _FilmTrack:
         self._group = -1
         self._object = 0
 
+    @property
+    def is_in_group(self) -> bool:
+        return self._group >= 0
+
     def objects(self, frame: Frame, captured_us: int) -> list[FilmObject]:
         ended = []
         if frame.group_start or self._group < 0:
-            if self._group >= 0:
-                ended.append(self._end_of_group())
+            if self.is_in_group:
+                ended.append(self.end_of_group())
             self._group += 1
             self._object = 0
         packed = self._packager.pack(frame)
@@ -88,10 +92,7 @@ class _FilmTrack:
         self._object += 1
         return [*ended, made]
 
-    def last_object(self) -> FilmObject | None:
-        return self._end_of_group() if self._group >= 0 else None
-
-    def _end_of_group(self) -> FilmObject:
+    def end_of_group(self) -> FilmObject:
         return FilmObject(self._name, self._group, self._object, b"", status=STATUS_END_OF_GROUP)
 
 

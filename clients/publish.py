@@ -29,6 +29,10 @@ LATE_SECONDS_MAX = 0.25
 FINISH_SECONDS_MAX = 5.0
 """How long subscribers may take for what was published last."""
 
+LINGER_SECONDS_MIN = 0.1
+LINGER_RTTS = 4
+"""How long the connection stays when everything is sent: an acknowledgement and two repairs."""
+
 R = TypeVar("R")
 
 
@@ -166,6 +170,13 @@ class _Publishing:
         if self._open_subscriptions:
             with trio.move_on_after(FINISH_SECONDS_MAX):
                 await self._no_subscribers.wait()
+                await self._linger()
+
+    async def _linger(self) -> None:
+        """Leave QUIC time to repair what was sent last: closing a connection ends that."""
+        sessions = (await self._driver.snapshot())["sessions"]
+        rtt_us = max((session["rtt_us"] for session in sessions), default=0)
+        await trio.sleep(LINGER_SECONDS_MIN + LINGER_RTTS * rtt_us / 1e6)
 
     def _publish(self, objects: list[FilmObject]) -> None:
         self._driver.call(lambda engine, now_us: hand_over(engine, objects))

@@ -49,13 +49,6 @@ class Sockets:
         """The public UDP address as bound."""
         return Address(*split_host_port(self.runtime.local_addr))
 
-    def close(self) -> None:
-        """Give back what no task has taken over."""
-        self.runtime.close()
-        self.ops.socket.close()
-        if self.certificate is not None:
-            self.certificate.socket.close()
-
 
 class EdgeNode:
     """An edge; `open_edge` makes it, `run` serves until `drain` or `stop` has ended it."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from farcast.edge.config import ConfigError, EdgeConfig, changed_fields, load_config
-from farcast.edge.settings import Address
+from farcast.edge.settings import LIMITS_DATAPATH, Address
+from farcast.proto._core import DatapathConfig
+from farcast.proto.agent.config import MediaLimits
 
 
 def write(folder: Path, text: str) -> Path:
@@ -159,3 +162,23 @@ def test_changed_fields_names_what_a_reload_would_change() -> None:
         "region",
         "log_level",
     ]
+
+
+def test_the_configuration_that_the_readme_shows_is_accepted_and_shows_the_defaults(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("```toml\n")[2].partition("```")[0]
+    for name in ("edge.pem", "edge.key", "hop.pem", "hop.key", "hops-ca.pem", "relay-ca.pem"):
+        (tmp_path / name).write_text("")
+    config = load_config(write(tmp_path, shown))
+    defaults = DatapathConfig()
+    assert config.limits_datapath == {name: getattr(defaults, name) for name in LIMITS_DATAPATH}
+    assert config.limits_track == asdict(MediaLimits())
+    for field in (
+        "drafts",
+        "log_level",
+        "drain_ms_max",
+        "moq_net_draft_16",
+        "moq_net_from_group_start",
+        "ops",
+    ):
+        assert getattr(config, field) == getattr(EdgeConfig(), field)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -38,27 +39,25 @@ def parse_namespace(text: str) -> TrackNamespace:
     return namespace
 
 
+@dataclass(slots=True)
 class Interruption:
-    """Remembers that the user interrupted; `exit_code` is 130 then."""
+    """Whether the user interrupted; ``exit_code`` is 130 then."""
 
-    def __init__(self) -> None:
-        self.exit_code = EXIT_OK
+    exit_code: int = EXIT_OK
 
 
 @asynccontextmanager
 async def interruptible(stop: Callable[[], None]) -> AsyncIterator[Interruption]:
-    """Call ``stop`` on the first SIGINT or SIGTERM; a second one raises `KeyboardInterrupt`."""
+    """Call ``stop`` on the first SIGINT or SIGTERM in the block; a second one is a `KeyboardInterrupt`."""
     interruption = Interruption()
 
     async def listen(signals: AsyncIterator[int]) -> None:
-        async for number in signals:
-            if interruption.exit_code != EXIT_OK or (number == signal.SIGTERM and stopped):
-                raise KeyboardInterrupt
-            stopped.append(number)
-            interruption.exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK
-            stop()
+        first = await anext(signals)
+        interruption.exit_code = EXIT_INTERRUPTED if first == signal.SIGINT else EXIT_OK
+        stop()
+        await anext(signals)
+        raise KeyboardInterrupt
 
-    stopped: list[int] = []
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen, signals)

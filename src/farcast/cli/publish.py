@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, Literal
 
 import trio
+from cyclopts import Parameter
 
 from farcast.cli.options import (
     Ca,
@@ -31,8 +32,9 @@ from farcast.errors import UserError
 
 
 def publish(
-    source: str,
+    source: Annotated[str, Parameter(allow_leading_hyphen=True)],
     url: str,
+    /,
     *,
     namespace: Namespace,
     packaging: Literal["cmaf", "loc"] = "cmaf",

@@ -25,6 +25,7 @@ from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
 
 def watch(
     url: str,
+    /,
     *,
     namespace: Namespace,
     out: Path | None = None,

@@ -316,11 +316,11 @@ fn end_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
 
 /// No new subgroups; what is open ends with what the track has of it.
 fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
-    // What was published just before is in the track, but not yet on its way.
-    let Datapath {
-        relay, ctx, conns, ..
-    } = datapath;
-    relay.fan_out(ctx, now, conns);
+    // What was published a moment ago belongs to it too.
+    if datapath.relay.has_work() {
+        let (ctx, conns) = (&mut datapath.ctx, &mut datapath.conns);
+        datapath.relay.fan_out(ctx, now, conns);
+    }
     let Some(downstream) = datapath.relay.downstreams.get_mut(&id) else {
         return;
     };

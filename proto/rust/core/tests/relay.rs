@@ -248,6 +248,26 @@ fn a_film_crosses_a_hop_with_bursty_loss_intact_and_in_order() {
 }
 
 #[test]
+fn what_was_published_just_before_a_downstream_finishes_still_arrives() {
+    let (mut net, _) = world(Via::Quic(Draft::D18), 1, LinkSpec::delay_ms(10), 1);
+    publish_film(&mut net, 0..1);
+    let object = frame(1, OBJECTS - 1);
+    let last = object.payload.clone();
+    let publish = Command::Publish {
+        track: TRACK,
+        object,
+    };
+    let finish = Command::FinishDownstream {
+        downstream: 100 + 1,
+    };
+    net.execute_all(0, [publish, finish]);
+    net.run_for(Duration::from_millis(500));
+    let objects = objects_of(&mut net, 3);
+    assert_eq!(objects.len() as u64, OBJECTS + 1);
+    assert_eq!(objects[OBJECTS as usize].payload, last);
+}
+
+#[test]
 fn a_late_joiner_gets_the_running_group_from_its_first_object_at_once() {
     let (mut net, _) = world(Via::Quic(Draft::D18), 1, LinkSpec::delay_ms(10), 3);
     publish_film(&mut net, 0..2);

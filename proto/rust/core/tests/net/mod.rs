@@ -193,8 +193,15 @@ impl Net {
     }
 
     pub fn execute(&mut self, host: usize, command: Command) {
+        self.execute_all(host, [command]);
+    }
+
+    /// Commands that the datapath gets in one go, as from a shell.
+    pub fn execute_all(&mut self, host: usize, commands: impl IntoIterator<Item = Command>) {
         let now = self.now;
-        self.hosts[host].datapath.execute(now, command);
+        for command in commands {
+            self.hosts[host].datapath.execute(now, command);
+        }
         self.flush(host);
     }
 
