@@ -91,17 +91,16 @@ def load_config(
     ``flags`` maps keys of the schema to what was typed; None stands for "not given".
     """
     errors: list[str] = []
-    sources = [
-        from_file(file, errors) if file is not None else [],
-        from_environment(environ or {}, errors),
-        from_flags(flags or {}, errors),
-    ]
+    of_file = from_file(file, errors) if file is not None else []
+    sources = [of_file or [], from_environment(environ or {}, errors), from_flags(flags or {}, errors)]
     values: dict[str, Any] = {}
     for settings in sources:
         if any(setting.path.startswith(UPSTREAM) for setting in settings):
             values = {path: value for path, value in values.items() if not path.startswith(UPSTREAM)}
         for setting in settings:
             _take(setting, values, errors)
+    if of_file is None:
+        raise ConfigError(errors)  # What seems to be missing may stand in the file.
     config = _build(values, errors)
     if errors:
         raise ConfigError(errors)

@@ -64,6 +64,8 @@ class FilmWorld:
         self._authority = HopAuthority(now, b"farcast twin: hop authority")
         self._public = make_dev_identity(now, seed=b"farcast twin: public certificate")
         self._hosts = 0
+        self.edges: dict[str, EdgeHost] = {}
+        """By node id."""
 
     def add_edge(
         self, node_id: str, *, upstream: EdgeHost | None = None, hop: LinkConfig | None = None
@@ -89,7 +91,8 @@ class FilmWorld:
         host = self.twin.add_host(remote, agent, DatapathConfig(server, DRAFTS))
         if upstream is not None:
             self.twin.join(host, upstream.host, hop or LinkConfig())
-        return EdgeHost(host, node_id, remote, agent)
+        self.edges[node_id] = EdgeHost(host, node_id, remote, agent)
+        return self.edges[node_id]
 
     def publish(
         self,

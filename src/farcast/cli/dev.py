@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from farcast.cli.demo import Demo
 from farcast.cli.dev_network import DevNetwork, LinkConditions, dev_network
-from farcast.cli.options import Flag, Json, interruptible, parse_namespace
+from farcast.cli.options import Flag, Json, check_seconds, interruptible, parse_namespace
 from farcast.cli.output import notes, print_json, print_table
 from farcast.clients.media.playback import PlaybackReport
 from farcast.edge.logs import configure_logs
@@ -50,6 +50,7 @@ def dev(
     namespace
         Namespace of the demo's film.
     """
+    check_seconds("--seconds", seconds)
     if not 0 <= loss <= 100:
         raise UserError(f"--loss {loss:g}: must be from 0 to 100 per cent", EXIT_USAGE)
     if not 0 <= port <= 65000:

@@ -58,8 +58,9 @@ def run(tokens: Sequence[str]) -> int:
 
 def _run(tokens: Sequence[str]) -> int:
     try:
-        result = make_app()(list(tokens), exit_on_error=False)
-    except CycloptsError:
+        result = make_app()(list(tokens), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _complain(" ".join(str(error).split()))
         return EXIT_USAGE
     return result if isinstance(result, int) else EXIT_OK
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -37,6 +38,12 @@ def parse_namespace(text: str) -> TrackNamespace:
     if not namespace.fields:
         raise UserError("--namespace: an empty namespace cannot be used; try live/demo", EXIT_USAGE)
     return namespace
+
+
+def check_seconds(option: str, seconds: float | None) -> None:
+    """`UserError` for a time that makes no sense."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UserError(f"{option} {seconds:g}: must be a number of seconds above 0", EXIT_USAGE)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from farcast.cli.options import (
     Insecure,
     Json,
     Namespace,
+    check_seconds,
     interruptible,
     parse_namespace,
 )
@@ -62,6 +63,7 @@ def publish(
     seconds
         End after so much of the source.
     """
+    check_seconds("--seconds", seconds)
     server = server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
     options = PublishOptions(server, parse_namespace(namespace), packaging, seconds)
     opened = _open(source, transcode=transcode)
