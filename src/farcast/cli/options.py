@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -36,6 +37,12 @@ def parse_namespace(text: str) -> TrackNamespace:
     if not namespace.fields:
         raise UserError("--namespace: an empty namespace cannot be used; try live/demo", EXIT_USAGE)
     return namespace
+
+
+def check_seconds(flag: str, seconds: float | None) -> None:
+    """Raise `UserError` unless it is a length of time above 0, or was not given."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UserError(f"{flag} {seconds:g}: must be a number of seconds above 0", EXIT_USAGE)
 
 
 class Interruption:

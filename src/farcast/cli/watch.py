@@ -13,6 +13,7 @@ from farcast.cli.options import (
     Insecure,
     Json,
     Namespace,
+    check_seconds,
     interruptible,
     parse_namespace,
 )
@@ -51,6 +52,8 @@ def watch(
         How many seconds to wait for a namespace that nobody publishes yet.
     """
     server = server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
+    check_seconds("--seconds", seconds)
+    check_seconds("--timeout", timeout)
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}", EXIT_USAGE)
     watcher = Watcher(WatchOptions(server, parse_namespace(namespace), out, seconds, timeout), note=note)
