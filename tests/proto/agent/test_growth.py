@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from types import FunctionType, MethodType, ModuleType
-from typing import Any
 
 import pytest
 
