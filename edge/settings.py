@@ -111,8 +111,10 @@ def _read_level(text: str) -> str:
 
 def _check_drafts(value: object) -> tuple[int, ...]:
     known = ", ".join(map(str, DRAFTS_SPOKEN))
-    if not isinstance(value, list) or not value or any(
-        type(draft) is not int or draft not in DRAFTS_SPOKEN for draft in value
+    if (
+        not isinstance(value, list)
+        or not value
+        or any(type(draft) is not int or draft not in DRAFTS_SPOKEN for draft in value)
     ):
         raise SettingError(f"must be a list out of {known}, most wanted first, not {value!r}")
     if len(set(value)) < len(value):
