@@ -77,7 +77,7 @@ def test_recording_into_a_folder_that_is_not_there_is_usage(
     ("tokens", "fault"),
     [
         (("--loss", "101"), "--loss 101: must be from 0 to 100"),
-        (("--delay", "-1"), "the link cannot be like that"),
+        (("--delay", "-1"), "must be 0 milliseconds or more"),
         (("--burst", "0"), "the link cannot be like that"),
     ],
 )
