@@ -52,6 +52,9 @@ pub struct Limits {
     pub stream_header_timeout_ms: u32,
     /// Largest object, properties included.
     pub object_bytes_max: u64,
+    /// What all tracks together may hold, bytes. Beyond it the groups that were written to longest ago
+    /// go, of whatever track; the running ones stay.
+    pub cache_total_bytes_max: u64,
     /// Chunks with an alias that is not bound yet, per hop, bytes.
     pub unbound_bytes_max: usize,
     /// Longest control-stream data handed over in one event, bytes.
@@ -73,6 +76,7 @@ impl Default for Limits {
             control_pending_bytes_max: 4 << 20,
             stream_header_timeout_ms: 5_000,
             object_bytes_max: 16 << 20,
+            cache_total_bytes_max: 1 << 30,
             unbound_bytes_max: 1 << 20,
             control_event_bytes_max: 64 << 10,
         }

@@ -192,7 +192,7 @@ impl Datapath {
             sessions,
             downstreams: downstreams.collect(),
             tracks: tracks.len() as u64,
-            cache_bytes: tracks.values().map(|entry| entry.track.bytes()).sum(),
+            cache_bytes: relay.cache_bytes(),
         }
     }
 

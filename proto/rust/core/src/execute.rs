@@ -158,7 +158,7 @@ fn connect(
 }
 
 fn remove_track(datapath: &mut Datapath, track: TrackId) {
-    let Some(entry) = datapath.relay.tracks.remove(&track) else {
+    let Some(entry) = datapath.relay.remove_track(track) else {
         return;
     };
     for id in entry.downstreams {

@@ -425,7 +425,15 @@ fn advance(
                 ingest.end(relay, End::Finished { last });
                 conn.inbound.remove(&id);
             }
-            Err(error) => fail(conn, relay, ctx, now, id, Some(&ingest), Failure::Data(error)),
+            Err(error) => fail(
+                conn,
+                relay,
+                ctx,
+                now,
+                id,
+                Some(&ingest),
+                Failure::Data(error),
+            ),
         },
         Ok(Progress::Taken) => {
             conn.inbound.insert(id, Inbound::Data(ingest));

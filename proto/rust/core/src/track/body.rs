@@ -47,6 +47,12 @@ impl Body {
         self.prefix.last().map_or(0, |(end, _)| *end)
     }
 
+    /// Bytes held, contiguous or not.
+    pub(crate) fn held(&self) -> u64 {
+        let ahead: usize = self.ahead.values().map(Bytes::len).sum();
+        self.ready() + ahead as u64
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.ready() == self.len
     }

@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use farcast_core::command::{Command, Draft, Target};
-use farcast_core::config::DatapathConfig;
+use farcast_core::config::{DatapathConfig, Limits};
 use farcast_core::datapath::Datapath;
 use farcast_core::event::Event;
 use farcast_core::seed::SplitMix;
@@ -116,6 +116,10 @@ impl Net {
     }
 
     pub fn add_host(&mut self, drafts: Vec<Draft>) -> usize {
+        self.add_host_with(drafts, Limits::default())
+    }
+
+    pub fn add_host_with(&mut self, drafts: Vec<Draft>, limits: Limits) -> usize {
         let roots = roots();
         let hop = Some((&identity(), &roots[..])).map(|(i, r)| (i.clone(), r));
         let tls = ServerTls::new(&identity(), hop.as_ref().map(|(i, r)| (i, *r))).unwrap();
@@ -124,6 +128,7 @@ impl Net {
             server: Some(tls),
             drafts,
             seed: Some(self.seed * 1000 + host as u64),
+            limits,
             ..DatapathConfig::default()
         };
         let datapath = Datapath::new(config, self.epoch).unwrap();
