@@ -71,6 +71,8 @@ pub(crate) struct HopLink {
     /// Frames whose alias is not bound yet, in order of arrival.
     pub(crate) unbound: VecDeque<crate::hop::Frame>,
     pub(crate) unbound_bytes: usize,
+    /// Aliases that were unbound: their chunks are dropped, not held. Aliases are not used twice.
+    pub(crate) retired: BTreeSet<u64>,
 }
 
 /// Objects with an alias feed this track.

@@ -13,6 +13,9 @@ use std::time::Instant;
 /// fault of an older version, a row of them is not.
 const MALFORMED_MAX: u64 = 16;
 
+/// Aliases that were unbound and are remembered, per hop.
+const RETIRED_MAX: usize = 4_096;
+
 /// Datagrams arrived: all of them are drained, or QUIC drops the oldest after acknowledging it.
 pub(crate) fn on_datagrams(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
     let mut last_error = None;
@@ -106,6 +109,9 @@ fn deliver(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
 /// A frame came before the message that says which track its alias is: a bounded wait.
 fn hold(conn: &mut Conn, ctx: &Ctx, frame: Frame) {
     let Some(link) = conn.hop() else { return };
+    if link.retired.contains(&frame.key().alias) {
+        return;
+    }
     link.unbound_bytes += cost(&frame);
     link.unbound.push_back(frame);
     while link.unbound_bytes > ctx.limits.unbound_bytes_max {
@@ -116,9 +122,28 @@ fn hold(conn: &mut Conn, ctx: &Ctx, frame: Frame) {
     }
 }
 
-/// An alias was bound: deliver what waited for it.
-pub(crate) fn deliver_unbound(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
+/// An alias is not wanted any more: what still comes of it is dropped.
+pub(crate) fn retire(conn: &mut Conn, alias: u64) {
     let Some(link) = conn.hop() else { return };
+    link.unbound.retain(|frame| frame.key().alias != alias);
+    link.unbound_bytes = link.unbound.iter().map(cost).sum();
+    link.retired.insert(alias);
+    if link.retired.len() > RETIRED_MAX {
+        // Aliases rise, so the lowest is the one that was unbound longest ago.
+        link.retired.pop_first();
+    }
+}
+
+/// An alias was bound: deliver what waited for it.
+pub(crate) fn deliver_unbound(
+    conn: &mut Conn,
+    relay: &mut Relay,
+    ctx: &mut Ctx,
+    now: Instant,
+    alias: u64,
+) {
+    let Some(link) = conn.hop() else { return };
+    link.retired.remove(&alias);
     let waiting = std::mem::take(&mut link.unbound);
     link.unbound_bytes = 0;
     for frame in waiting {
@@ -147,6 +172,7 @@ fn apply(
                 let (session, track) = (conn.session, binding.track);
                 ctx.totals.protocol_errors += 1;
                 conn.bindings.remove(&alias);
+                retire(conn, alias);
                 ctx.emit(Event::TrackMalformed {
                     session,
                     alias,
@@ -209,6 +235,7 @@ impl HopLink {
             held: None,
             unbound: Default::default(),
             unbound_bytes: 0,
+            retired: Default::default(),
         }
     }
 }

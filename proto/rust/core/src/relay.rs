@@ -277,8 +277,11 @@ impl Relay {
         self.end_subgroup(binding.track, (group, subgroup), end, end_of_group);
     }
 
-    /// Register a downstream; `replay` follows.
+    /// Register a downstream; `replay` follows. False if there is no such track, or the id is in use.
     pub(crate) fn add_downstream(&mut self, downstream: Downstream) -> bool {
+        if self.downstreams.contains_key(&downstream.id) {
+            return false;
+        }
         let Some(entry) = self.tracks.get_mut(&downstream.track) else {
             return false;
         };
@@ -374,11 +377,13 @@ impl Relay {
             };
             match (downstream.kind, touch) {
                 (Kind::Viewer { conn: index }, Touch::Evicted { below, .. }) => {
-                    downstream.evicted(ctx, conns.get(index), below);
-                    conns.mark_dirty(index);
+                    if let Some(conn) = conns.get(index) {
+                        downstream.evicted(ctx, conn, below);
+                    }
+                    conns.wake(index);
                 }
-                (Kind::Hop { .. } | Kind::Sink, Touch::Evicted { below, .. }) => {
-                    downstream.evicted(ctx, None, below);
+                (Kind::Sink, Touch::Evicted { below, .. }) => {
+                    downstream.evicted_from_sink(ctx, below);
                 }
                 (Kind::Hop { conn }, _) => {
                     touch_hop(now, conns, conn, downstream, &entry.track, touch);
