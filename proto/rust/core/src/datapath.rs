@@ -401,6 +401,7 @@ fn session_stats(conn: &mut Conn) -> Option<SessionStats> {
         Mode::Hop(link) => Some(link.hop.stats()),
         _ => None,
     };
+    let control_streams = conn.control.len() as u64;
     let path = conn.quic.path_stats(PathId::ZERO)?;
     Some(SessionStats {
         session,
@@ -412,6 +413,7 @@ fn session_stats(conn: &mut Conn) -> Option<SessionStats> {
         packets_lost: path.lost_packets,
         bytes_sent: path.udp_tx.bytes,
         bytes_received: path.udp_rx.bytes,
+        control_streams,
         hop,
     })
 }

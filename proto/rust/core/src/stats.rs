@@ -47,6 +47,8 @@ pub struct SessionStats {
     pub packets_lost: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
+    /// Control and request streams of which a side is not over.
+    pub control_streams: u64,
     pub hop: Option<HopStats>,
 }
 

@@ -7,7 +7,9 @@
 mod net;
 
 use bytes::Bytes;
-use farcast_core::command::{CacheLimits, Command, Draft, GroupOrder, NewObject, QueueLimits};
+use farcast_core::command::{
+    CacheLimits, Command, Draft, GroupOrder, LOCAL_STREAM_BIT, NewObject, QueueLimits,
+};
 use farcast_core::config::Limits;
 use farcast_core::event::Event;
 use farcast_core::location::{LargestCell, Location};
@@ -364,4 +366,108 @@ fn all_tracks_together_hold_no_more_than_the_total_and_running_groups_stay() {
         net.execute(host, Command::RemoveTrack { track });
     }
     assert_eq!(net.snapshot(host).cache_bytes, 0);
+}
+
+#[test]
+fn request_streams_that_are_over_are_forgotten_however_they_ended() {
+    for via in [
+        Via::Quic(Draft::D18),
+        Via::WebTransport(Draft::D18),
+        Via::Hop,
+    ] {
+        let (mut net, ends) = pair(via, 1);
+        let (session, far) = (ends.near, ends.far);
+        for n in 0..40u64 {
+            let stream = LOCAL_STREAM_BIT | n;
+            net.take_events(1);
+            let data = Bytes::from_static(b"request");
+            let bidi = true;
+            net.execute(
+                0,
+                Command::OpenStream {
+                    session,
+                    stream,
+                    bidi,
+                },
+            );
+            let fin = n % 2 == 0;
+            net.execute(
+                0,
+                Command::Write {
+                    session,
+                    stream,
+                    data,
+                    fin,
+                },
+            );
+            net.run_for(ms(50));
+            let theirs = net
+                .take_events(1)
+                .into_iter()
+                .find_map(|event| match event {
+                    Event::StreamData { stream, .. } => Some(stream),
+                    _ => None,
+                });
+            end_request(&mut net, far, theirs.unwrap(), session, stream, n % 4);
+            net.run_for(ms(50));
+        }
+        for host in 0..2 {
+            let streams = net.snapshot(host).sessions[0].control_streams;
+            assert_eq!(streams, 0, "host {host}");
+        }
+    }
+}
+
+/// The responder (1) and the requester (0) end a request in one of four ways.
+fn end_request(net: &mut Net, far: u64, theirs: u64, near: u64, ours: u64, how: u64) {
+    let code = 1;
+    let answer = |session, stream, fin| Command::Write {
+        session,
+        stream,
+        data: Bytes::from_static(b"answer"),
+        fin,
+    };
+    match how {
+        // The request ended with its last byte, and so does the answer.
+        0 => net.execute(1, answer(far, theirs, true)),
+        // The requester gives up.
+        1 => {
+            let (session, stream) = (near, ours);
+            net.execute(
+                0,
+                Command::ResetStream {
+                    session,
+                    stream,
+                    code,
+                },
+            );
+            net.execute(
+                0,
+                Command::StopStream {
+                    session,
+                    stream,
+                    code,
+                },
+            );
+            net.run_for(ms(50));
+        }
+        // The responder refuses by a reset.
+        2 => {
+            let (session, stream) = (far, theirs);
+            net.execute(
+                1,
+                Command::ResetStream {
+                    session,
+                    stream,
+                    code,
+                },
+            );
+        }
+        // Both finish, the responder first.
+        _ => {
+            net.execute(1, answer(far, theirs, true));
+            net.run_for(ms(50));
+            net.execute(0, answer(near, ours, true));
+        }
+    }
 }
