@@ -41,6 +41,8 @@ pub struct Limits {
     pub send_window_bytes: u64,
     /// A connection that hears nothing this long is dead.
     pub idle_timeout_ms: u32,
+    /// The same for a hop, whose heartbeats come every second at least: the agent is to connect anew.
+    pub hop_idle_timeout_ms: u32,
     /// Connection attempts that wait for their first answer, at once.
     pub handshakes_max: usize,
     /// A session that is not open after this long is given up.
@@ -71,6 +73,7 @@ impl Default for Limits {
             connection_window_bytes: 16 << 20,
             send_window_bytes: 1 << 20,
             idle_timeout_ms: 30_000,
+            hop_idle_timeout_ms: 5_000,
             handshakes_max: 1_024,
             handshake_timeout_ms: 10_000,
             control_pending_bytes_max: 4 << 20,

@@ -13,7 +13,7 @@ use crate::ingest::Inbound;
 use crate::stats::Totals;
 use crate::wt::{OwnStream, WebTransport};
 use bytes::Bytes;
-use noq_proto::{Connection, StreamId, VarInt};
+use noq_proto::{Connection, FrameStats, StreamId, VarInt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ pub(crate) struct Ctx {
     pub(crate) hop: HopConfig,
     pub(crate) drafts: Vec<Draft>,
     pub(crate) moq_net_quirk: bool,
+    /// The agent has too much to read: control and request streams are not read.
+    pub(crate) control_held: bool,
 }
 
 impl Ctx {
@@ -73,6 +75,8 @@ pub(crate) struct HopLink {
     pub(crate) unbound_bytes: usize,
     /// Aliases that were unbound: their chunks are dropped, not held. Aliases are not used twice.
     pub(crate) retired: BTreeSet<u64>,
+    /// Frames of any kind that QUIC had received when it was looked at last.
+    pub(crate) received: FrameStats,
 }
 
 /// Objects with an alias feed this track.

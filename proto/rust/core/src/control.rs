@@ -5,7 +5,7 @@ use crate::conn::{Conn, Ctx, Mode};
 use crate::event::{ClosedBy, Event, StreamKind};
 use bytes::{Bytes, BytesMut};
 use noq_proto::{Connection, Dir, ReadError, ReadableError, StreamId, WriteError};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 /// Control streams go before any media inside QUIC.
@@ -52,6 +52,8 @@ pub(crate) struct ControlStreams {
     /// HTTP/3's own streams.
     raw: BTreeMap<StreamId, Outgoing>,
     pending_bytes: usize,
+    /// Streams left unread while the agent is behind.
+    held: BTreeSet<StreamId>,
     /// Draft 16: the session's bidirectional control stream exists.
     has_control: bool,
 }
@@ -64,6 +66,10 @@ impl ControlStreams {
     /// Streams that are not over yet.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Nothing more comes from the peer on a stream.
@@ -422,6 +428,10 @@ pub(crate) fn deliver(conn: &mut Conn, ctx: &mut Ctx, id: StreamId, first: Bytes
     else {
         return false;
     };
+    if ctx.control_held && first.is_empty() {
+        conn.control.held.insert(id);
+        return true;
+    }
     let session = conn.session;
     let mut first = Some(first).filter(|bytes| !bytes.is_empty());
     loop {
@@ -450,6 +460,18 @@ pub(crate) fn deliver(conn: &mut Conn, ctx: &mut Ctx, id: StreamId, first: Bytes
         }
         if !read.more {
             return true;
+        }
+    }
+}
+
+/// Read the streams that were left unread, if the agent has caught up.
+pub(crate) fn resume(conn: &mut Conn, ctx: &mut Ctx) {
+    if ctx.control_held || !conn.is_open() {
+        return;
+    }
+    for id in std::mem::take(&mut conn.control.held) {
+        if !deliver(conn, ctx, id, Bytes::new()) {
+            conn.inbound.remove(&id);
         }
     }
 }

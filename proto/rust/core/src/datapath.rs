@@ -73,6 +73,7 @@ impl Datapath {
             hop: config.hop,
             drafts: config.drafts.clone(),
             moq_net_quirk: config.moq_net_quirk,
+            control_held: false,
         };
         Ok(Datapath {
             config,
@@ -119,6 +120,8 @@ impl Datapath {
 
     /// The time given by `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        // What arrived comes first, or a late wake-up makes a hop's peer look silent.
+        self.drive(now);
         while let Some(index) = self.conns.pop_due(now) {
             let Some(mut conn) = self.conns.take(index) else {
                 continue;
@@ -158,6 +161,22 @@ impl Datapath {
             self.drive(now);
         }
         None
+    }
+
+    /// Whether to leave control and request streams unread, because the agent is behind with its
+    /// events: then QUIC's flow control holds the peers back. Media goes on. Not to be called between
+    /// `poll_transmit` and sleeping: what resumes is worked on by the next `poll_transmit`.
+    pub fn hold_control(&mut self, held: bool) {
+        let was_held = std::mem::replace(&mut self.ctx.control_held, held);
+        if held || !was_held {
+            return;
+        }
+        for index in self.conns.indices() {
+            let waits = |conn: &mut Conn| conn.control.is_held();
+            if self.conns.get(index).is_some_and(waits) {
+                self.conns.wake(index);
+            }
+        }
     }
 
     /// The next event for the agent.
@@ -220,7 +239,9 @@ impl Datapath {
         while let Some(event) = conn.quic.poll() {
             session::on_quic_event(&mut conn, &mut self.relay, &mut self.ctx, now, event);
         }
+        crate::control::resume(&mut conn, &mut self.ctx);
         session::end_failed_http3(&mut conn, &mut self.ctx, now);
+        hop_link::note_heard(&mut conn, &mut self.ctx, now);
         let serve = session::take_writable(&mut conn);
         let ended = conn.phase == Phase::Closed;
         self.conns.put_back(index, conn);

@@ -70,6 +70,22 @@ pub(crate) fn flush(conn: &mut Conn, now: Instant) {
     }
 }
 
+/// Any authenticated packet is a sign of life: media may keep heartbeats out for a while.
+pub(crate) fn note_heard(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
+    if conn.hop().is_none() {
+        return;
+    }
+    let Some(path) = conn.quic.path_stats(PathId::ZERO) else {
+        return;
+    };
+    let Some(link) = conn.hop() else { return };
+    if link.received != path.frame_rx {
+        link.received = path.frame_rx;
+        link.hop.handle_heard(now);
+        report(conn, ctx);
+    }
+}
+
 pub(crate) fn on_timeout(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
     let Some(link) = conn.hop() else { return };
     link.hop.handle_timeout(now);
@@ -236,6 +252,7 @@ impl HopLink {
             unbound: Default::default(),
             unbound_bytes: 0,
             retired: Default::default(),
+            received: Default::default(),
         }
     }
 }

@@ -343,6 +343,17 @@ fn garbage_datagrams_on_a_hop_end_it_and_a_single_one_does_not() {
 }
 
 #[test]
+fn a_hop_whose_peer_only_sends_quic_packets_is_not_silent() {
+    let mut duel = Duel::new("farcast-hop/1");
+    let silent = |event: &Event| matches!(event, Event::HopSilent { silent: true, .. });
+    for _ in 0..16 {
+        duel.peer.ping();
+        duel.run(Duration::from_millis(500));
+    }
+    assert!(!duel.events.iter().any(silent));
+}
+
+#[test]
 fn datagrams_on_a_public_session_are_counted_and_dropped() {
     let mut duel = Duel::with_track(Draft::D18);
     for _ in 0..10 {
@@ -423,6 +434,27 @@ fn subgroups_without_end_in_one_group_cost_the_track() {
     duel.run(Duration::from_millis(100));
     assert!(duel.events.iter().any(malformed));
     assert_eq!(duel.closed(), None);
+}
+
+#[test]
+fn control_streams_wait_in_quic_while_the_agent_is_behind_and_come_whole_afterwards() {
+    let mut duel = Duel::with_track(Draft::D18);
+    let received = |duel: &Duel| -> (usize, usize) {
+        let data = duel.events.iter().filter_map(|event| match event {
+            Event::StreamData { data, fin, .. } => Some((data.len(), usize::from(*fin))),
+            _ => None,
+        });
+        data.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    duel.edge.hold_control(true);
+    for _ in 0..3 {
+        duel.send(Dir::Bi, &[7; 100_000], true);
+    }
+    duel.run(Duration::from_secs(1));
+    assert_eq!(received(&duel), (0, 0));
+    duel.edge.hold_control(false);
+    duel.run(Duration::from_secs(1));
+    assert_eq!(received(&duel), (300_000, 3));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use farcast_core::command::{
     CacheLimits, Command, Draft, GroupOrder, LOCAL_STREAM_BIT, NewObject, QueueLimits,
 };
 use farcast_core::config::Limits;
-use farcast_core::event::Event;
+use farcast_core::event::{ClosedBy, Event};
 use farcast_core::location::{LargestCell, Location};
 use net::{Ends, LinkSpec, Net, Via};
 use std::sync::Arc;
@@ -470,4 +470,25 @@ fn end_request(net: &mut Net, far: u64, theirs: u64, near: u64, ours: u64, how: 
             net.execute(0, answer(near, ours, true));
         }
     }
+}
+
+#[test]
+fn a_hop_whose_peer_is_gone_is_reported_closed_within_seconds() {
+    let (mut net, ends) = pair(Via::Hop, 1);
+    net.run_for(ms(20_000));
+    assert!(net.take_events(0).is_empty(), "an idle hop stays");
+    let cut = LinkSpec {
+        rate_bps: Some(1),
+        ..LinkSpec::delay_ms(5)
+    };
+    net.set_links(0, 1, cut);
+    net.run_for(ms(7_000));
+    let closed = net
+        .take_events(0)
+        .into_iter()
+        .find_map(|event| match event {
+            Event::SessionClosed { session, by, .. } => Some((session, by)),
+            _ => None,
+        });
+    assert_eq!(closed, Some((ends.near, ClosedBy::Timeout)));
 }
