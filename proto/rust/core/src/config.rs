@@ -43,7 +43,8 @@ pub struct Limits {
     pub idle_timeout_ms: u32,
     /// The same for a hop, whose heartbeats come every second at least: the agent is to connect anew.
     pub hop_idle_timeout_ms: u32,
-    /// Connection attempts that wait for their first answer, at once.
+    /// Incoming connections without an open session, at once. Beyond it a client must first show that it
+    /// receives at its address (RFC 9000 §8.1.2), or spoofed ones would use up `sessions_max`.
     pub handshakes_max: usize,
     /// A session that is not open after this long is given up.
     pub handshake_timeout_ms: u32,

@@ -186,6 +186,11 @@ impl Conn {
         self.phase == Phase::Open
     }
 
+    /// Its session was opened, or never will be.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closed)
+    }
+
     /// Ask the peer to stop sending on a stream; our state of it is gone.
     pub(crate) fn stop_stream(&mut self, id: StreamId, code: u64) {
         let code = self.wire_code(code);

@@ -366,6 +366,10 @@ impl Datapath {
             let transmit = self.endpoint.refuse(incoming, &mut self.scratch);
             return self.respond(transmit);
         }
+        let is_crowded = self.conns.handshaking() >= self.config.limits.handshakes_max;
+        if is_crowded && !incoming.remote_address_validated() {
+            return self.ask_for_address(incoming);
+        }
         let is_hop = offered.iter().any(|p| p == crate::command::ALPN_HOP);
         let server = if is_hop {
             self.quic.hop_server.clone()
@@ -390,6 +394,17 @@ impl Datapath {
                     self.respond(transmit);
                 }
             }
+        }
+    }
+
+    /// Too many are under way: first show that you are where you say.
+    fn ask_for_address(&mut self, incoming: Incoming) {
+        match self.endpoint.retry(incoming, &mut self.scratch) {
+            Ok(transmit) => {
+                self.ctx.totals.handshakes_retried += 1;
+                self.respond(transmit);
+            }
+            Err(error) => self.endpoint.ignore(error.into_incoming()),
         }
     }
 

@@ -492,3 +492,26 @@ fn a_hop_whose_peer_is_gone_is_reported_closed_within_seconds() {
         });
     assert_eq!(closed, Some((ends.near, ClosedBy::Timeout)));
 }
+
+#[test]
+fn a_crowd_of_handshakes_has_to_show_its_addresses_and_is_then_let_in() {
+    let limits = Limits {
+        handshakes_max: 2,
+        ..Limits::default()
+    };
+    let mut net = Net::new(1);
+    let edge = net.add_host_with(vec![Draft::D18], limits);
+    for _ in 0..5 {
+        let client = net.add_host(vec![Draft::D18]);
+        net.begin_connect(client, edge, Via::Quic(Draft::D18));
+    }
+    net.run_for(ms(2_000));
+    let is_opened = |event: &&Event| matches!(event, Event::SessionOpened { .. });
+    assert_eq!(net.take_events(edge).iter().filter(is_opened).count(), 5);
+    assert_eq!(net.snapshot(edge).totals.handshakes_retried, 3);
+    // Nobody is under way any more, so nobody is asked.
+    net.begin_connect(1, edge, Via::WebTransport(Draft::D18));
+    net.run_for(ms(1_000));
+    assert_eq!(net.take_events(edge).iter().filter(is_opened).count(), 1);
+    assert_eq!(net.snapshot(edge).totals.handshakes_retried, 3);
+}

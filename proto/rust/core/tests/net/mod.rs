@@ -154,8 +154,8 @@ impl Net {
         }
     }
 
-    /// Open a session and wait until both ends have it.
-    pub fn connect(&mut self, from: usize, to: usize, via: Via) -> Ends {
+    /// Begin to open a session; its id at this end.
+    pub fn begin_connect(&mut self, from: usize, to: usize, via: Via) -> u64 {
         let session = self.hosts[from].next_session;
         self.hosts[from].next_session += 2;
         let target = match via {
@@ -171,7 +171,6 @@ impl Net {
         };
         let tls = ClientTls::new(&Trust::Roots(roots()), Some(&identity())).unwrap();
         let server_name = "localhost".into();
-        self.take_events(to);
         self.execute(
             from,
             Command::Connect {
@@ -182,6 +181,13 @@ impl Net {
                 tls,
             },
         );
+        session
+    }
+
+    /// Open a session and wait until both ends have it.
+    pub fn connect(&mut self, from: usize, to: usize, via: Via) -> Ends {
+        self.take_events(to);
+        let session = self.begin_connect(from, to, via);
         self.run_for(Duration::from_secs(1));
         let opened = |event: &Event| match event {
             Event::SessionOpened { session, .. } => Some(*session),
