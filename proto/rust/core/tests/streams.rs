@@ -515,3 +515,57 @@ fn a_crowd_of_handshakes_has_to_show_its_addresses_and_is_then_let_in() {
     assert_eq!(net.take_events(edge).iter().filter(is_opened).count(), 1);
     assert_eq!(net.snapshot(edge).totals.handshakes_retried, 3);
 }
+
+#[test]
+fn a_session_closed_by_either_end_tells_both_the_code_and_leaves_nothing() {
+    let all = [
+        Via::Quic(Draft::D16),
+        Via::WebTransport(Draft::D18),
+        Via::Hop,
+    ];
+    for via in all {
+        for closer in 0..2 {
+            let (mut net, ends) = pair(via, 1);
+            net.execute(1, bind(ends.far));
+            net.execute(0, downstream(7, ends.near, Location::default()));
+            for id in 0..5 {
+                publish(&mut net, 0, object(0, id, 200_000));
+            }
+            net.run_for(ms(15));
+            let session = [ends.near, ends.far][closer];
+            let reason = "enough".to_owned();
+            let code = 0x5;
+            net.execute(
+                closer,
+                Command::Close {
+                    session,
+                    code,
+                    reason,
+                },
+            );
+            net.run_for(ms(4_000));
+            for host in 0..2 {
+                let closed = net
+                    .take_events(host)
+                    .into_iter()
+                    .find_map(|event| match event {
+                        Event::SessionClosed {
+                            by, code, reason, ..
+                        } => Some((by, code, reason)),
+                        _ => None,
+                    });
+                let by = if host == closer {
+                    ClosedBy::Local
+                } else {
+                    ClosedBy::Peer
+                };
+                assert_eq!(closed, Some((by, 0x5, "enough".to_owned())));
+                let left = net.snapshot(host);
+                assert_eq!(
+                    (left.sessions.len(), left.downstreams.len()),
+                    (0, 1 - usize::from(host == 0))
+                );
+            }
+        }
+    }
+}
