@@ -162,17 +162,21 @@ LIMITS_DATAPATH = (
     "connection_window_bytes",
     "send_window_bytes",
     "idle_timeout_ms",
+    "hop_idle_timeout_ms",
     "handshakes_max",
     "handshake_timeout_ms",
     "control_pending_bytes_max",
     "stream_header_timeout_ms",
     "object_bytes_max",
     "unbound_bytes_max",
+    "cache_total_bytes_max",
     "control_event_bytes_max",
 )
 """Keys of ``[limits]`` that the datapath takes, under the same names."""
 
-SIZES = frozenset({"send_window_bytes", "object_bytes_max", "queue_bytes_max", "cache_bytes_max"})
+SIZES = frozenset(
+    {"send_window_bytes", "object_bytes_max", "queue_bytes_max", "cache_bytes_max", "cache_total_bytes_max"}
+)
 """Limits that may be above 4 GiB."""
 
 LIMITS_TRACK = ("queue_bytes_max", "queue_ms_max", "cache_bytes_max", "cache_ms_max", "cache_groups_max")
