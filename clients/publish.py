@@ -28,6 +28,10 @@ LATE_SECONDS_MAX = 0.25
 FINISH_SECONDS_MAX = 5.0
 """How long subscribers may take for what was published last."""
 
+LAST_WORDS_SECONDS = 0.5
+"""How long the connection stays after PUBLISH_DONE was written: closing drops what was not yet sent again
+or sent at all, and viewers would wait in vain for the publisher to come back."""
+
 R = TypeVar("R")
 
 OnFrame = Callable[[str, int, int, bytes], None]
@@ -167,6 +171,7 @@ class _Publishing:
         if self._open_subscriptions:
             with trio.move_on_after(FINISH_SECONDS_MAX):
                 await self._no_subscribers.wait()
+                await trio.sleep(LAST_WORDS_SECONDS)
 
     def _publish(self, objects: list[FilmObject]) -> None:
         def hand_over(engine: Publisher, now_us: int) -> None:
