@@ -29,7 +29,7 @@ LATE_SECONDS_MAX = 0.25
 FINISH_SECONDS_MAX = 5.0
 """How long subscribers may take for what was published last."""
 
-LINGER_SECONDS_MIN = 0.1
+LINGER_SECONDS_MIN = 0.5
 LINGER_RTTS = 4
 """How long the connection stays when everything is sent: an acknowledgement and two repairs."""
 

@@ -17,6 +17,7 @@ from farcast.proto.client.events import (
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.events import (
     NamespaceAnnounced,
+    NamespacePublished,
     PublishEnded,
     RequestRejected,
     SubscribeAccepted,
@@ -207,3 +208,14 @@ def test_tracks_have_names_of_their_own() -> None:
     _, publisher, _ = at_a_server()
     with pytest.raises(ValueError, match="exists already"):
         publisher.engine.add_track(b"video")
+
+
+def test_a_server_that_is_going_away_is_not_a_final_refusal() -> None:
+    world, publisher, server = at_a_server()
+    (announced,) = server.found(NamespacePublished)
+    server.session.reject(announced.request, RequestCode.GOING_AWAY, "moving")
+    world.run(50)
+    refused = next(event for event in events_of(publisher) if isinstance(event, Refused))
+    assert not refused.final
+    world.run(1_500)
+    assert len(server.found(NamespacePublished)) == 2
