@@ -52,9 +52,11 @@ class Watcher:
         """Objects that held no media that can be read."""
         return 0 if self._viewing is None else self._viewing.objects_malformed
 
-    def report(self) -> PlaybackReport | None:
-        """The figures up to now, None before `run`."""
-        return None if self._viewing is None else self._viewing.playback.report(_wall_us())
+    def report(self, *, is_over: bool = False) -> PlaybackReport | None:
+        """The figures so far, None before `run`. When the film ``is_over``, no picture is no stall."""
+        if self._viewing is None:
+            return None
+        return self._viewing.playback.report(None if is_over else _wall_us())
 
     def stop(self) -> None:
         """End `run` in good order."""

@@ -121,20 +121,22 @@ def _take(setting: Setting, values: dict[str, Any], errors: list[str]) -> None:
     try:
         value = kind.from_text(str(setting.raw)) if setting.text else kind.from_toml(setting.raw)
         if isinstance(value, Path):
-            value = setting.folder / value.expanduser()
-            _check_readable(value)
+            value = _readable(setting.folder, value)
     except SettingError as error:
         errors.append(f"{setting.origin}: {setting.path.rpartition('.')[2]}: {error}")
     else:
         values[setting.path] = value
 
 
-def _check_readable(path: Path) -> None:
+def _readable(folder: Path, path: Path) -> Path:
     try:
+        path = folder / path.expanduser()
         with path.open("rb"):
-            pass
+            return path
     except OSError as error:
         raise SettingError(f"cannot read {path}: {error.strerror}") from error
+    except (RuntimeError, ValueError) as error:  # a home that nobody has, a null character
+        raise SettingError(f"cannot read {str(path)!r}: {error}") from error
 
 
 def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:

@@ -44,6 +44,9 @@ def from_file(file: Path, errors: list[str]) -> list[Setting] | None:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         errors.append(f"{file}: not valid TOML: {error}")
         return None
+    except RecursionError:
+        errors.append(f"{file}: not a configuration: nested too deep")
+        return None
     lines = _line_numbers(text)
     settings = []
     for path, raw in _flatten(document):

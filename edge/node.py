@@ -93,9 +93,10 @@ class EdgeNode:
                 gone.set()
 
         self.driver.on_progress(look)
-        self.driver.call(lambda agent, now_us: agent.drain(now_us))
+        drain_ms = self.config.drain_ms_max
+        self.driver.call(lambda agent, now_us: agent.drain(now_us, drain_ms))
         look()
-        with trio.move_on_after(self.config.drain_ms_max / 1000):
+        with trio.move_on_after(drain_ms / 1000):
             await gone.wait()
         self.stop()
 

@@ -47,6 +47,15 @@ def test_publishing_testsrc_with_an_unknown_option(capsys: pytest.CaptureFixture
     assert "testsrc has no option 'sise'" in complaint(capsys)
 
 
+def test_publishing_a_standard_input_that_is_no_film(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/null", encoding="ascii") as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        assert publish("-", NOBODY) == 1
+    assert "standard input" in complaint(capsys)
+
+
 def test_a_url_without_a_scheme_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert publish("testsrc", "127.0.0.1:9") == 2
     assert "write moqt://127.0.0.1:9 (raw QUIC) or https://127.0.0.1:9" in complaint(capsys)
@@ -68,7 +77,7 @@ def test_recording_into_a_folder_that_is_not_there_is_usage(
     ("tokens", "fault"),
     [
         (("--loss", "101"), "--loss 101: must be from 0 to 100"),
-        (("--delay", "-1"), "the link cannot be like that"),
+        (("--delay", "-1"), "must be 0 milliseconds or more"),
         (("--burst", "0"), "the link cannot be like that"),
     ],
 )

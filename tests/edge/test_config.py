@@ -109,7 +109,7 @@ prefx = "a"
         f"{file}:2: ops: must be a string, not 4434",
         f"{file}:3: dev_cert: must be true or false, not 'yes'",
         f"{file}:4: cert: cannot read {tmp_path / 'nowhere.pem'}: No such file or directory",
-        f"{file}:7: queue_ms_max: must be a whole number above 0, not -1",
+        f"{file}:7: queue_ms_max: must be a whole number from 1 to 4294967295, not -1",
         f"{file}:9: url: 'ftp://x': scheme 'ftp' is not known; use moqt://, https:// or farcast://",
         "environment FARCAST_EDGE_DRAFTS: drafts: must be a list out of 18, 16, most wanted first, not [17]",
         "cert is given but key is not: set both, or dev_cert for a throw-away one",
@@ -148,6 +148,27 @@ def test_a_wrong_file_is_named_with_its_fault(tmp_path: Path, text: str, error: 
 )
 def test_wrong_flags_are_named_with_their_fault(flags: dict[str, object], error: str) -> None:
     assert any(error in line for line in errors_of(None, {}, flags))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'cert = "~nobody-of-this-name/x"',
+        'cert = "a\\u0000b"',
+        "drafts = [16.0]",
+        "limits.cache_ms_max = 4294967296",
+        "limits.cache_bytes_max = 9007199254740993",
+        "drain_ms_max = 1000000000000000000000",
+        "a = " + 2000 * "[" + 2000 * "]",
+    ],
+)
+def test_what_only_a_library_would_refuse_is_a_fault_like_others(tmp_path: Path, text: str) -> None:
+    assert errors_of(write(tmp_path, text), {}, {"dev_cert": True})
+
+
+@pytest.mark.parametrize("name", ["DRAFTS", "LIMITS_SESSIONS_MAX"])
+def test_a_digit_that_is_no_number_is_a_fault_like_others(name: str) -> None:
+    assert errors_of(None, {f"FARCAST_EDGE_{name}": "\u00b2"}, {"dev_cert": True})
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

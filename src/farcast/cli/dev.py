@@ -55,6 +55,9 @@ def dev(
         raise UserError(f"--loss {loss:g}: must be from 0 to 100 per cent", EXIT_USAGE)
     if not 0 <= port <= 65000:
         raise UserError(f"--port {port}: must be from 0 to 65000", EXIT_USAGE)
+    if delay < 0 or jitter < 0:
+        raise UserError("--delay and --jitter: must be 0 milliseconds or more", EXIT_USAGE)
+    check_seconds("--seconds", seconds)
     conditions = LinkConditions(loss / 100, burst, delay, jitter)
     film = parse_namespace(namespace)
     configure_logs("error" if demo else "warning")
@@ -73,10 +76,10 @@ def dev(
 
 async def _wait(seconds: float | None) -> int:
     until = trio.CancelScope() if seconds is None else trio.move_on_after(seconds)
-    async with interruptible(until.cancel):
+    async with interruptible(until.cancel) as interruption:
         with until:
             await trio.sleep_forever()
-    return EXIT_OK
+    return interruption.exit_code
 
 
 async def _demo(demo: Demo, seconds: float | None, *, json: bool) -> int:

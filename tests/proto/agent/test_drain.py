@@ -65,6 +65,20 @@ def test_who_stays_is_closed_when_the_time_is_over() -> None:
     assert edge.engine.is_drained
 
 
+def test_a_drain_may_be_given_another_length_than_the_configurations() -> None:
+    world = World()
+    edge = world.edge("e1")
+    _, client = raw_client(world, edge)
+    client.session.publish_namespace(namespace("live/a"))
+    world.run(20)
+    edge.engine.drain(world.now_us, 2 * DRAIN_MS)
+    world.run(2 * DRAIN_MS - 100)
+    assert client.last(GoawayReceived).timeout_ms == 2 * DRAIN_MS
+    assert not client.is_closed
+    world.run(200)
+    assert client.is_closed
+
+
 def test_a_second_drain_changes_nothing() -> None:
     world = World()
     edge = world.edge("e1")

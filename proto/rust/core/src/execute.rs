@@ -158,7 +158,7 @@ fn connect(
 }
 
 fn remove_track(datapath: &mut Datapath, track: TrackId) {
-    let Some(entry) = datapath.relay.tracks.remove(&track) else {
+    let Some(entry) = datapath.relay.remove_track(track) else {
         return;
     };
     for id in entry.downstreams {
@@ -276,6 +276,16 @@ fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
     downstream.end_group = end_group.or(downstream.end_group);
     downstream.subscriber_priority = subscriber_priority.unwrap_or(downstream.subscriber_priority);
     downstream.forward = forward.unwrap_or(downstream.forward);
+    let index = match downstream.kind {
+        Kind::Viewer { conn } => Some(conn),
+        Kind::Hop { .. } | Kind::Sink => None,
+    };
+    if let Some(index) = index
+        && let Some(conn) = datapath.conns.get(index)
+    {
+        downstream.drop_unwanted(conn);
+        datapath.conns.wake(index);
+    }
     if resumes {
         datapath
             .relay

@@ -461,12 +461,13 @@ pub(crate) fn unpark(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Ins
         advance(conn, relay, ctx, now, id, ingest, false);
         on_readable(conn, relay, ctx, now, id);
     }
-    crate::hop_link::deliver_unbound(conn, relay, ctx, now);
+    crate::hop_link::deliver_unbound(conn, relay, ctx, now, alias);
 }
 
 /// An alias is not wanted any more: stop its streams.
 pub(crate) fn unbind(conn: &mut Conn, alias: u64) {
     conn.bindings.remove(&alias);
+    crate::hop_link::retire(conn, alias);
     let code = u64::from(ResetReason::Cancelled.code(conn.draft));
     stop_where(conn, code, |inbound| match inbound {
         Inbound::Data(ingest) | Inbound::Parked { ingest, .. } => {
