@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from farcast.edge.driver import DriverClosed
 from farcast.edge.settings import Address
 from farcast.errors import UserError
 
@@ -116,8 +117,11 @@ def ops_app(reporter: Reporter, *, test_hooks: bool = False) -> Starlette:
 
 
 async def _within_bound(ask: Callable[[], Awaitable[Any]], answer: Callable[[Any], Response]) -> Response:
-    with trio.move_on_after(ANSWER_SECONDS_MAX):
-        return answer(await ask())
+    try:
+        with trio.move_on_after(ANSWER_SECONDS_MAX):
+            return answer(await ask())
+    except DriverClosed:
+        return PlainTextResponse("the edge is ending\n", 503)
     return PlainTextResponse("the datapath does not answer\n", 503)
 
 

@@ -12,6 +12,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from farcast.edge import ops
+from farcast.edge.driver import DriverClosed
 from farcast.edge.metrics import render
 from farcast.edge.ops import bind_http, certificate_app, ops_app
 from farcast.edge.settings import Address
@@ -112,6 +113,19 @@ def test_a_datapath_that_does_not_answer_is_a_503(monkeypatch: pytest.MonkeyPatc
         assert (answer.status_code, answer.text) == (503, "the datapath does not answer\n")
 
     serve(ops_app(Reporter(stuck=True)), scenario)
+
+
+def test_an_edge_that_ends_meanwhile_is_a_503() -> None:
+    reporter = Reporter()
+
+    async def ended() -> dict[str, Any]:
+        raise DriverClosed
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert (await client.get("/status.json")).status_code == 503
+
+    reporter.status = ended  # type: ignore[method-assign]
+    serve(ops_app(reporter), scenario)
 
 
 def test_the_blocking_hook_exists_only_where_it_is_asked_for() -> None:

@@ -100,7 +100,7 @@ impl Relay {
         meta: &ObjectMeta,
         bytes: (u64, Bytes),
     ) -> Result<(), Conflict> {
-        if binding.restart_allowed && self.starts_over(binding.track, key, meta) {
+        if binding.restart_allowed && self.starts_over(binding.track, key, meta, &bytes) {
             self.restart(ctx, binding.track);
         }
         self.write(ctx, now, binding.track, key, meta, bytes)
@@ -113,13 +113,23 @@ impl Relay {
         }
     }
 
-    fn starts_over(&mut self, track: TrackId, key: ObjectKey, meta: &ObjectMeta) -> bool {
+    fn starts_over(
+        &mut self,
+        track: TrackId,
+        key: ObjectKey,
+        meta: &ObjectMeta,
+        (offset, data): &(u64, Bytes),
+    ) -> bool {
         let Some(entry) = self.tracks.get_mut(&track) else {
             return false;
         };
         let is_first = std::mem::take(&mut entry.restart_undecided);
         match entry.track.held(key) {
-            Some(object) => !object.agrees(meta),
+// Sound has objects of one size for hours; only what is in them tells another film. Later
+            // pieces do not decide: what came before them would be lost.
+            Some(object) => {
+                !object.agrees(meta) || (*offset == 0 && !object.body.begins_like(data))
+            }
             // In a group that is held it only fills a hole: chunks of a hop come in any order.
             None => {
                 is_first
@@ -316,7 +326,7 @@ impl Relay {
         match downstream.kind {
             Kind::Hop { conn: index } => {
                 if let Some(conn) = conns.get(index) {
-                    replay_to_hop(now, conn, downstream, &entry.track);
+                    replay_to_hop(ctx, now, conn, downstream, &entry.track);
                     crate::hop_link::flush(conn, now);
                 }
                 conns.mark_dirty(index);
@@ -386,7 +396,7 @@ impl Relay {
                     downstream.evicted_from_sink(ctx, below);
                 }
                 (Kind::Hop { conn }, _) => {
-                    touch_hop(now, conns, conn, downstream, &entry.track, touch);
+                    touch_hop(ctx, now, conns, conn, downstream, &entry.track, touch);
                 }
                 (Kind::Viewer { .. } | Kind::Sink, _) => {}
             }
@@ -395,6 +405,7 @@ impl Relay {
 }
 
 fn touch_hop(
+    ctx: &mut Ctx,
     now: Instant,
     conns: &mut Conns,
     index: usize,
@@ -412,7 +423,7 @@ fn touch_hop(
     let (Some(frame), Some(conn)) = (frame, conns.get(index)) else {
         return;
     };
-    send_frame(now, conn, downstream, frame);
+    send_frame(ctx, now, conn, downstream, frame);
     crate::hop_link::flush(conn, now);
     conns.mark_dirty(index);
 }
@@ -438,7 +449,13 @@ pub(crate) fn pump(
     }
 }
 
-fn replay_to_hop(now: Instant, conn: &mut Conn, downstream: &mut Downstream, track: &Track) {
+fn replay_to_hop(
+    ctx: &mut Ctx,
+    now: Instant,
+    conn: &mut Conn,
+    downstream: &mut Downstream,
+    track: &Track,
+) {
     for (&group, held) in track.groups.range(downstream.start.group..) {
         for (&subgroup, source) in &held.subgroups {
             for (&object, held) in &source.objects {
@@ -449,24 +466,34 @@ fn replay_to_hop(now: Instant, conn: &mut Conn, downstream: &mut Downstream, tra
                 };
                 for index in held.body.chunks() {
                     if let Some(frame) = chunk_frame(now, downstream, track, key, index) {
-                        send_frame(now, conn, downstream, frame);
+                        send_frame(ctx, now, conn, downstream, frame);
                     }
                 }
             }
             if let Some(frame) = end_frame(downstream, track, group, subgroup) {
-                send_frame(now, conn, downstream, frame);
+                send_frame(ctx, now, conn, downstream, frame);
             }
         }
     }
 }
 
-fn send_frame(now: Instant, conn: &mut Conn, downstream: &mut Downstream, frame: Frame) {
+fn send_frame(
+    ctx: &mut Ctx,
+    now: Instant,
+    conn: &mut Conn,
+    downstream: &mut Downstream,
+    frame: Frame,
+) {
     if !conn.is_open() {
         return;
     }
     if let Frame::Chunk(chunk) = &frame {
-        downstream.bytes += chunk.body.len() as u64;
-        downstream.objects += u64::from(chunk.offset + chunk.body.len() as u64 == chunk.body_len);
+        let bytes = chunk.body.len() as u64;
+        let objects = u64::from(chunk.offset + bytes == chunk.body_len);
+        downstream.bytes += bytes;
+        downstream.objects += objects;
+        ctx.totals.object_bytes_out += bytes;
+        ctx.totals.objects_out += objects;
     }
     if let Some(link) = conn.hop() {
         // Everything in a track came in by a reader or a hop that bounds its values to what a hop

@@ -94,6 +94,18 @@ impl Body {
         taken
     }
 
+    /// Whether the bytes held from the start on are those of `data`, as far as both reach.
+    pub(crate) fn begins_like(&self, data: &[u8]) -> bool {
+        let mut held = Vec::new();
+        self.read(0, data.len(), &mut held);
+        let mut rest = data;
+        held.iter().all(|segment| {
+            let (these, after) = rest.split_at(segment.len().min(rest.len()));
+            rest = after;
+            segment == these
+        })
+    }
+
     /// The bytes of one announced chunk: shared where one segment holds them, gathered where several.
     pub(crate) fn chunk(&self, index: u64) -> Bytes {
         let (start, end) = self.chunk_range(index);
@@ -235,6 +247,21 @@ mod tests {
         assert!(body.is_complete());
         assert_eq!(body.insert(0, Bytes::new()).chunks, vec![0]);
         assert_eq!(body.insert(0, Bytes::new()).chunks, Vec::<u64>::new());
+    }
+
+    #[test]
+    fn a_body_begins_like_its_own_bytes_and_like_no_others() {
+        let whole = pattern(3000);
+        let mut body = Body::new(3000);
+        assert!(body.begins_like(b"anything, for nothing is held"));
+        body.insert(0, whole.slice(..100));
+        body.insert(100, whole.slice(100..2000));
+        assert!(body.begins_like(&whole));
+        assert!(body.begins_like(&whole[..1500]));
+        let mut other = whole.to_vec();
+        other[1999] ^= 1;
+        assert!(!body.begins_like(&other));
+        assert!(body.begins_like(&other[..1999]));
     }
 
     proptest! {
