@@ -125,7 +125,7 @@ impl Relay {
         };
         let is_first = std::mem::take(&mut entry.restart_undecided);
         match entry.track.held(key) {
-// Sound has objects of one size for hours; only what is in them tells another film. Later
+            // Sound has objects of one size for hours; only what is in them tells another film. Later
             // pieces do not decide: what came before them would be lost.
             Some(object) => {
                 !object.agrees(meta) || (*offset == 0 && !object.body.begins_like(data))
