@@ -7,13 +7,14 @@ latency of a frame; so a group ends with an object of status END_OF_GROUP, witho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from farcast.clients.media.catalog import build_catalogs
 from farcast.clients.media.offer import PublishedPackaging
 from farcast.clients.media.packaging import Packager
 from farcast.clients.media.tracks import Frame, Kind, TrackInfo
+from farcast.proto.client import Publisher
 from farcast.proto.properties import CAPTURE_TIME, encode_properties
 
 STATUS_NORMAL = 0
@@ -62,6 +63,10 @@ class Film:
         captured_us = now_us if frame.capture_time_us is None else frame.capture_time_us
         return track.objects(frame, captured_us)
 
+    def last_objects(self) -> list[FilmObject]:
+        """What to publish at the end: a group that is not ended counts as broken off."""
+        return [track.end_of_group() for track in self._tracks.values() if track.is_in_group]
+
 
 class _FilmTrack:
     def __init__(self, info: TrackInfo, packaging: PublishedPackaging) -> None:
@@ -70,11 +75,15 @@ class _FilmTrack:
         self._group = -1
         self._object = 0
 
+    @property
+    def is_in_group(self) -> bool:
+        return self._group >= 0
+
     def objects(self, frame: Frame, captured_us: int) -> list[FilmObject]:
         ended = []
         if frame.group_start or self._group < 0:
-            if self._group >= 0:
-                ended.append(self._end_of_group())
+            if self.is_in_group:
+                ended.append(self.end_of_group())
             self._group += 1
             self._object = 0
         packed = self._packager.pack(frame)
@@ -83,5 +92,20 @@ class _FilmTrack:
         self._object += 1
         return [*ended, made]
 
-    def _end_of_group(self) -> FilmObject:
+    def end_of_group(self) -> FilmObject:
         return FilmObject(self._name, self._group, self._object, b"", status=STATUS_END_OF_GROUP)
+
+
+def hand_over(engine: Publisher, objects: Iterable[FilmObject]) -> None:
+    """Give the engine what is to be published now."""
+    for made in objects:
+        engine.publish(
+            made.track.encode(),
+            made.group,
+            made.object,
+            made.payload,
+            properties=made.properties,
+            status=made.status,
+            end_of_subgroup=made.end_of_group or made.status != STATUS_NORMAL,
+            end_of_group=made.end_of_group,
+        )

@@ -21,7 +21,7 @@ OBJECTS_HELD_MAX = 10_000
 
 
 class GroupOrder:
-    """Puts one track's objects in order; each group has one subgroup. Times are the datapath's microseconds."""
+    """Orders one track whose groups have one subgroup each. Times are the datapath's microseconds."""
 
     def __init__(self) -> None:
         self._current: int | None = None

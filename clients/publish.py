@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import trio
 
-from farcast.clients.film import STATUS_NORMAL, Film, FilmObject
+from farcast.clients.film import STATUS_NORMAL, Film, FilmObject, hand_over
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.offer import PublishedPackaging
 from farcast.clients.media.source import Source
-from farcast.clients.running import Note, cannot_connect, running
+from farcast.clients.running import cannot_connect, running
 from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
+from farcast.clients.viewing import Note, OnFrame
 from farcast.edge.driver import Driver
 from farcast.errors import UserError
 from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig
@@ -28,10 +29,11 @@ LATE_SECONDS_MAX = 0.25
 FINISH_SECONDS_MAX = 5.0
 """How long subscribers may take for what was published last."""
 
-R = TypeVar("R")
+LINGER_SECONDS_MIN = 0.1
+LINGER_RTTS = 4
+"""How long the connection stays when everything is sent: an acknowledgement and two repairs."""
 
-OnFrame = Callable[[str, int, int, bytes], None]
-"""Told of each media object: track, group, object, payload."""
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class _Publishing:
     async def finish(self) -> None:
         """End all tracks, and let subscribers take what was published last."""
         self._no_subscribers = trio.Event()
+        self._publish(self._film.last_objects())
 
         def end(engine: Publisher, now_us: int) -> None:
             for name in self._film.priorities:
@@ -167,22 +170,16 @@ class _Publishing:
         if self._open_subscriptions:
             with trio.move_on_after(FINISH_SECONDS_MAX):
                 await self._no_subscribers.wait()
+                await self._linger()
+
+    async def _linger(self) -> None:
+        """Leave QUIC time to repair what was sent last: closing a connection ends that."""
+        sessions = (await self._driver.snapshot())["sessions"]
+        rtt_us = max((session["rtt_us"] for session in sessions), default=0)
+        await trio.sleep(LINGER_SECONDS_MIN + LINGER_RTTS * rtt_us / 1e6)
 
     def _publish(self, objects: list[FilmObject]) -> None:
-        def hand_over(engine: Publisher, now_us: int) -> None:
-            for made in objects:
-                engine.publish(
-                    made.track.encode(),
-                    made.group,
-                    made.object,
-                    made.payload,
-                    properties=made.properties,
-                    status=made.status,
-                    end_of_subgroup=made.end_of_group or made.status != STATUS_NORMAL,
-                    end_of_group=made.end_of_group,
-                )
-
-        self._driver.call(hand_over)
+        self._driver.call(lambda engine, now_us: hand_over(engine, objects))
 
     def _count(self, objects: list[FilmObject]) -> None:
         for made in objects:

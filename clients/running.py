@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
@@ -11,9 +11,6 @@ import trio
 from farcast.clients.server import Server
 from farcast.edge.driver import Driver, Engine
 from farcast.errors import UserError
-
-Note = Callable[[str], None]
-"""Takes a remark for the user, one line."""
 
 
 class ClientEngine(Engine, Protocol):

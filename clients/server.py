@@ -19,6 +19,9 @@ DRAFTS = (18, 16)
 CONNECT_SECONDS_MAX = 5.0
 """A server that has not answered by then is reported as unreachable."""
 
+SILENCE_MS_MAX = 10_000
+"""A server from which nothing comes for so long is connected to anew: it may have crashed and be back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -84,7 +87,8 @@ def open_runtime(target: Target) -> Runtime:
     address = ipaddress.ip_address(split_host_port(target.remote)[0])
     anywhere = "0.0.0.0" if address.version == 4 else "::"
     local = str(address) if address.is_loopback else anywhere
-    return Runtime(join_host_port(local, 0), DatapathConfig(drafts=target.drafts))
+    config = DatapathConfig(drafts=target.drafts, idle_timeout_ms=SILENCE_MS_MAX)
+    return Runtime(join_host_port(local, 0), config)
 
 
 def _fingerprint(text: str) -> bytes:

@@ -91,17 +91,16 @@ def load_config(
     ``flags`` maps keys of the schema to what was typed; None stands for "not given".
     """
     errors: list[str] = []
-    sources = [
-        from_file(file, errors) if file is not None else [],
-        from_environment(environ or {}, errors),
-        from_flags(flags or {}, errors),
-    ]
+    of_file = from_file(file, errors) if file is not None else []
+    sources = [of_file or [], from_environment(environ or {}, errors), from_flags(flags or {}, errors)]
     values: dict[str, Any] = {}
     for settings in sources:
         if any(setting.path.startswith(UPSTREAM) for setting in settings):
             values = {path: value for path, value in values.items() if not path.startswith(UPSTREAM)}
         for setting in settings:
             _take(setting, values, errors)
+    if of_file is None:
+        raise ConfigError(errors)  # What seems to be missing may stand in the file.
     config = _build(values, errors)
     if errors:
         raise ConfigError(errors)
@@ -122,20 +121,22 @@ def _take(setting: Setting, values: dict[str, Any], errors: list[str]) -> None:
     try:
         value = kind.from_text(str(setting.raw)) if setting.text else kind.from_toml(setting.raw)
         if isinstance(value, Path):
-            value = setting.folder / value.expanduser()
-            _check_readable(value)
+            value = _readable(setting.folder, value)
     except SettingError as error:
         errors.append(f"{setting.origin}: {setting.path.rpartition('.')[2]}: {error}")
     else:
         values[setting.path] = value
 
 
-def _check_readable(path: Path) -> None:
+def _readable(folder: Path, path: Path) -> Path:
     try:
+        path = folder / path.expanduser()
         with path.open("rb"):
-            pass
+            return path
     except OSError as error:
         raise SettingError(f"cannot read {path}: {error.strerror}") from error
+    except (RuntimeError, ValueError) as error:  # a home that nobody has, a null character
+        raise SettingError(f"cannot read {str(path)!r}: {error}") from error
 
 
 def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:

@@ -33,17 +33,20 @@ class Setting:
     folder: Path = Path()
 
 
-def from_file(file: Path, errors: list[str]) -> list[Setting]:
-    """The settings of a TOML file; what cannot be read or is not known goes to ``errors``."""
+def from_file(file: Path, errors: list[str]) -> list[Setting] | None:
+    """The settings of a TOML file, None if it cannot be read; what is wrong goes to ``errors``."""
     try:
         text = file.read_text(encoding="utf-8")
         document = tomllib.loads(text)
     except OSError as error:
         errors.append(f"{file}: cannot read the configuration: {error.strerror}")
-        return []
+        return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         errors.append(f"{file}: not valid TOML: {error}")
-        return []
+        return None
+    except RecursionError:
+        errors.append(f"{file}: not a configuration: nested too deep")
+        return None
     lines = _line_numbers(text)
     settings = []
     for path, raw in _flatten(document):

@@ -26,11 +26,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LoadConfig = Callable[[], EdgeConfig]
 
 
-async def run_edge(load: LoadConfig, *, ready_json: bool) -> int:
+async def run_edge(
+    load: LoadConfig, *, ready_json: bool, task_status: trio.TaskStatus[EdgeNode] = trio.TASK_STATUS_IGNORED
+) -> int:
     """Run an edge until a signal ends it; the exit code.
 
     ``load`` reads the configuration, now and on each SIGHUP. ``ready_json``: one JSON line on stdout when
-    the edge serves. Raises `UserError` if it cannot start.
+    the edge serves. ``task_status`` gets the node then. Raises `UserError` if it cannot start.
     """
     config = load()
     configure_logs(config.log_level)
@@ -42,6 +44,7 @@ async def run_edge(load: LoadConfig, *, ready_json: bool) -> int:
             async with trio.open_nursery() as serving:
                 await serving.start(node.run)
                 _announce(node, ready_json=ready_json)
+                task_status.started(node)
             nursery.cancel_scope.cancel()
     log.info("stopped")
     return steering.exit_code

@@ -98,14 +98,16 @@ class Driver(Generic[E]):
         if self._closing:
             raise DriverClosed
         self._snapshots_asked += 1
+        token = self._snapshots_asked
         send, receive = trio.open_memory_channel["SnapshotDict"](1)
-        self._snapshots[self._snapshots_asked] = send
-        self._runtime.execute([Command.Snapshot(token=self._snapshots_asked)])
-        async with receive:
-            try:
-                return await receive.receive()
-            except trio.EndOfChannel as error:
-                raise DriverClosed from error
+        self._snapshots[token] = send
+        self._runtime.execute([Command.Snapshot(token=token)])
+        try:
+            return await receive.receive()
+        except trio.EndOfChannel as error:
+            raise DriverClosed from error
+        finally:
+            self._snapshots.pop(token, None)
 
     async def run(self) -> None:
         """Run until `close` or cancellation; on the way out commands are flushed and the runtime closed."""

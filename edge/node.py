@@ -49,13 +49,6 @@ class Sockets:
         """The public UDP address as bound."""
         return Address(*split_host_port(self.runtime.local_addr))
 
-    def close(self) -> None:
-        """Give back what no task has taken over."""
-        self.runtime.close()
-        self.ops.socket.close()
-        if self.certificate is not None:
-            self.certificate.socket.close()
-
 
 class EdgeNode:
     """An edge; `open_edge` makes it, `run` serves until `drain` or `stop` has ended it."""
@@ -100,9 +93,10 @@ class EdgeNode:
                 gone.set()
 
         self.driver.on_progress(look)
-        self.driver.call(lambda agent, now_us: agent.drain(now_us))
+        drain_ms = self.config.drain_ms_max
+        self.driver.call(lambda agent, now_us: agent.drain(now_us, drain_ms))
         look()
-        with trio.move_on_after(self.config.drain_ms_max / 1000):
+        with trio.move_on_after(drain_ms / 1000):
             await gone.wait()
         self.stop()
 

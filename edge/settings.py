@@ -111,7 +111,11 @@ def _read_level(text: str) -> str:
 
 def _check_drafts(value: object) -> tuple[int, ...]:
     known = ", ".join(map(str, DRAFTS_SPOKEN))
-    if not isinstance(value, list) or not value or any(draft not in DRAFTS_SPOKEN for draft in value):
+    if (
+        not isinstance(value, list)
+        or not value
+        or any(type(draft) is not int or draft not in DRAFTS_SPOKEN for draft in value)
+    ):
         raise SettingError(f"must be a list out of {known}, most wanted first, not {value!r}")
     if len(set(value)) < len(value):
         raise SettingError(f"names a draft twice: {value!r}")
@@ -119,13 +123,16 @@ def _check_drafts(value: object) -> tuple[int, ...]:
 
 
 def _read_drafts(text: str) -> tuple[int, ...]:
-    return _check_drafts([int(item) if item.strip().isdigit() else item for item in text.split(",")])
+    return _check_drafts([int(item) if item.strip().isdecimal() else item for item in text.split(",")])
 
 
-def _check_count(value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise SettingError(f"must be a whole number above 0, not {value!r}")
-    return value
+def _count_kind(max: int) -> Kind:
+    def check(value: object) -> int:
+        if type(value) is not int or not 1 <= value <= max:
+            raise SettingError(f"must be a whole number from 1 to {max}, not {value!r}")
+        return value
+
+    return Kind(check, lambda text: check(int(text) if text.isdecimal() else text))
 
 
 def _read_boolean(text: str) -> bool:
@@ -137,7 +144,8 @@ def _read_boolean(text: str) -> bool:
 
 ADDRESS = _string_kind(_read_address)
 BOOLEAN = Kind(_typed(bool, "true or false"), _read_boolean)
-COUNT = Kind(_check_count, lambda text: _check_count(int(text) if text.isdigit() else text))
+COUNT = _count_kind(2**32 - 1)
+SIZE = _count_kind(2**53)
 DRAFTS = Kind(_check_drafts, _read_drafts)
 FILE = _string_kind(Path)
 FINGERPRINT = _string_kind(_read_fingerprint)
@@ -154,15 +162,22 @@ LIMITS_DATAPATH = (
     "connection_window_bytes",
     "send_window_bytes",
     "idle_timeout_ms",
+    "hop_idle_timeout_ms",
     "handshakes_max",
     "handshake_timeout_ms",
     "control_pending_bytes_max",
     "stream_header_timeout_ms",
     "object_bytes_max",
     "unbound_bytes_max",
+    "cache_total_bytes_max",
     "control_event_bytes_max",
 )
 """Keys of ``[limits]`` that the datapath takes, under the same names."""
+
+SIZES = frozenset(
+    {"send_window_bytes", "object_bytes_max", "queue_bytes_max", "cache_bytes_max", "cache_total_bytes_max"}
+)
+"""Limits that may be above 4 GiB."""
 
 LIMITS_TRACK = ("queue_bytes_max", "queue_ms_max", "cache_bytes_max", "cache_ms_max", "cache_groups_max")
 """Keys of ``[limits]`` that the agent gives along with each track and each viewer."""
@@ -183,7 +198,7 @@ SCHEMA: dict[str, Kind] = {
     "hop.ca": FILE,
     "quirks.moq_net_draft_16": BOOLEAN,
     "quirks.moq_net_from_group_start": BOOLEAN,
-    **{f"limits.{name}": COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
+    **{f"limits.{name}": SIZE if name in SIZES else COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
 }
 
 UPSTREAM_SCHEMA: dict[str, Kind] = {

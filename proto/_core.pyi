@@ -93,12 +93,14 @@ class DatapathConfig:
         connection_window_bytes: int | None = None,
         send_window_bytes: int | None = None,
         idle_timeout_ms: int | None = None,
+        hop_idle_timeout_ms: int | None = None,
         handshakes_max: int | None = None,
         handshake_timeout_ms: int | None = None,
         control_pending_bytes_max: int | None = None,
         stream_header_timeout_ms: int | None = None,
         object_bytes_max: int | None = None,
         unbound_bytes_max: int | None = None,
+        cache_total_bytes_max: int | None = None,
         control_event_bytes_max: int | None = None,
     ) -> Self: ...
     @property
@@ -110,6 +112,12 @@ class DatapathConfig:
     @property
     def seed(self) -> int | None:
         """Makes connection ids and packet numbers reproducible; ``None`` outside of the simulator."""
+    @property
+    def hop_idle_timeout_ms(self) -> int:
+        """A hop that hears nothing this long is dead."""
+    @property
+    def cache_total_bytes_max(self) -> int:
+        """Bytes held over all tracks."""
     @property
     def moq_net_quirk(self) -> bool:
         """Clients whose offer marks them as ``@moq/net`` get draft 16 over WebTransport."""

@@ -46,7 +46,10 @@ def parse_url(text: str) -> ServerUrl:
         raise ValueError(
             f"{text!r} is no URL: write moqt://{text} (raw QUIC) or https://{text} (WebTransport)"
         )
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no URL: {error}") from None
     target = _TARGETS.get(parts.scheme)
     if target is None:
         raise ValueError(

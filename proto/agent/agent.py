@@ -43,6 +43,7 @@ class Agent:
 
     def __init__(self, config: AgentConfig) -> None:
         self._hub = Hub(config)
+        self._drain_ms = config.timing.drain_ms
         self._peers = PeerTable(self._hub)
         self._tracks = TrackTable()
         self._namespaces = NamespaceTable()
@@ -98,16 +99,18 @@ class Agent:
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def drain(self, now_us: int) -> None:
-        """Refuse what is new, send GOAWAY to everybody, and close what is left after ``drain_ms``."""
+    def drain(self, now_us: int, drain_ms: int | None = None) -> None:
+        """Refuse what is new, send GOAWAY to everybody, and close what is left after ``drain_ms`` (the
+        configuration's, unless given)."""
         if self._hub.draining:
             return
         self._hub.now_us = now_us
         self._hub.draining = True
-        self._hub.set_timer("drain", 0, after_ms=self.config.timing.drain_ms)
+        self._drain_ms = self.config.timing.drain_ms if drain_ms is None else drain_ms
+        self._hub.set_timer("drain", 0, after_ms=self._drain_ms)
         for peer in list(self._peers.by_id.values()):
             if peer.established:
-                peer.moqt.goaway(timeout_ms=self.config.timing.drain_ms)
+                peer.moqt.goaway(timeout_ms=self._drain_ms)
         self._pump()
 
     # --- output -----------------------------------------------------------------------------------
@@ -204,7 +207,7 @@ class Agent:
                 return
         peer.established = True
         if self._hub.draining:
-            peer.moqt.goaway(timeout_ms=self.config.timing.drain_ms)
+            peer.moqt.goaway(timeout_ms=self._drain_ms)
         if peer.upstream is not None and peer.upstream.peer is peer:
             self._upstreams.established(peer.upstream, peer)
             self._sourcing.upstream_ready(peer.upstream)

@@ -87,7 +87,7 @@ class TrackTiming:
     """An upstream that has not answered a SUBSCRIBE by then counts as refusing."""
     takeover_ms: int = 1_000
     """A publisher whose tracks stand still this long, while another one offers the same, is replaced."""
-    late_stream_ms: int = 500
+    late_stream_ms: int = 1_500
     """Data streams may arrive this long after the PUBLISH_DONE that ends their track."""
     setup_ms_max: int = 10_000
     """A session without SETUP is closed after this."""

@@ -98,11 +98,11 @@ class PeerTable:
 
     def open(self, event: Event.SessionOpened, upstream: UpstreamLink | None) -> Peer | None:
         """A session of the datapath is ready for SETUP; ``None`` where it was refused."""
-        limits = self.hub.config.limits
-        if upstream is None and len(self.by_id) >= limits.sessions_max:
+        refusal = self._refusal() if upstream is None else None
+        if refusal is not None:
             self.hub.counters["sessions_refused"] += 1
-            reason = f"this edge has its {limits.sessions_max} sessions already"
-            self.hub.command(Command.Close(event.session, int(SessionCode.INTERNAL_ERROR), reason))
+            code, reason = refusal
+            self.hub.command(Command.Close(event.session, int(code), reason))
             return None
         peer = Peer(self, event, self._options(event, upstream))
         peer.upstream = upstream
@@ -111,6 +111,16 @@ class PeerTable:
         self.hub.counters["sessions_opened"] += 1
         self.hub.set_timer("setup", peer.id, after_ms=self.hub.config.timing.setup_ms_max)
         return peer
+
+    def _refusal(self) -> tuple[SessionCode, str] | None:
+        """Why nobody is let in now. A client that a drain sent away, and that finds no other edge, keeps
+        its old session that way, and is served there until the drain is over."""
+        limit = self.hub.config.limits.sessions_max
+        if self.hub.draining:
+            return SessionCode.NO_ERROR, f"edge {self.hub.config.node_id} is going away"
+        if len(self.by_id) >= limit:
+            return SessionCode.INTERNAL_ERROR, f"this edge has its {limit} sessions already"
+        return None
 
     def mark(self, peer: Peer) -> None:
         """The peer's engine may have events or output."""

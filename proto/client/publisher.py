@@ -261,7 +261,7 @@ class Publisher:
         if event.request != self._announcement:
             return
         self._announcement = None
-        final = event.retry_ms is None
+        final = event.retry_ms is None and event.code is not RequestCode.GOING_AWAY
         reason = f"namespace {self._config.namespace.path()} refused: {event.reason or event.code.name}"
         self._events.append(Refused(reason, final))
         if not final:

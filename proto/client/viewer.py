@@ -38,7 +38,7 @@ from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, find_integer
 PRIORITY_DEFAULT = 128
 RETRY_MS_FIRST = 250
 RETRY_MS_MAX = 2_000
-LATE_STREAM_MS = 500
+LATE_STREAM_MS = 1_500
 TRACKS_MAX = 1_024
 
 FINAL = frozenset(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,40 @@ def test_help_groups_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     )
     for command in ("edge", "dev", "publish", "watch", "doctor", "version"):
         assert command in text
+    assert "relay media" in text
+
+
+def test_a_commands_own_help_is_its_whole_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("dev", "--help") == 0
+    assert "Insecure" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ("watch", "moqt://127.0.0.1:1", "--namespace", "a", "--seconds", "nan"),
+        ("watch", "moqt://127.0.0.1:1", "--namespace", "a", "--timeout", "-1"),
+        ("publish", "testsrc", "moqt://127.0.0.1:1", "--namespace", "a", "--seconds", "0"),
+        ("dev", "--seconds", "-1"),
+        ("dev", "--delay", "-1"),
+    ],
+)
+def test_a_length_of_time_that_is_none_is_refused(
+    tokens: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*tokens) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_lone_hyphen_is_standard_input() -> None:
+    command = [sys.executable, "-P", "-c", "from farcast.cli.main import main; main()"]
+    publish = ["publish", "-", "moqt://127.0.0.1:1", "--namespace", "a"]
+    done = subprocess.run(
+        [*command, *publish], input=b"no film", capture_output=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"farcast: ")
+    assert b"standard input" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["edge", "dev", "publish", "watch", "doctor", "version"])

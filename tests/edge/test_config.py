@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from farcast.edge.config import ConfigError, EdgeConfig, changed_fields, load_config
-from farcast.edge.settings import Address
+from farcast.edge.settings import LIMITS_DATAPATH, Address
+from farcast.proto._core import DatapathConfig
+from farcast.proto.agent.config import MediaLimits
 
 
 def write(folder: Path, text: str) -> Path:
@@ -106,7 +109,7 @@ prefx = "a"
         f"{file}:2: ops: must be a string, not 4434",
         f"{file}:3: dev_cert: must be true or false, not 'yes'",
         f"{file}:4: cert: cannot read {tmp_path / 'nowhere.pem'}: No such file or directory",
-        f"{file}:7: queue_ms_max: must be a whole number above 0, not -1",
+        f"{file}:7: queue_ms_max: must be a whole number from 1 to 4294967295, not -1",
         f"{file}:9: url: 'ftp://x': scheme 'ftp' is not known; use moqt://, https:// or farcast://",
         "environment FARCAST_EDGE_DRAFTS: drafts: must be a list out of 18, 16, most wanted first, not [17]",
         "cert is given but key is not: set both, or dev_cert for a throw-away one",
@@ -147,6 +150,27 @@ def test_wrong_flags_are_named_with_their_fault(flags: dict[str, object], error:
     assert any(error in line for line in errors_of(None, {}, flags))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'cert = "~nobody-of-this-name/x"',
+        'cert = "a\\u0000b"',
+        "drafts = [16.0]",
+        "limits.cache_ms_max = 4294967296",
+        "limits.cache_bytes_max = 9007199254740993",
+        "drain_ms_max = 1000000000000000000000",
+        "a = " + 2000 * "[" + 2000 * "]",
+    ],
+)
+def test_what_only_a_library_would_refuse_is_a_fault_like_others(tmp_path: Path, text: str) -> None:
+    assert errors_of(write(tmp_path, text), {}, {"dev_cert": True})
+
+
+@pytest.mark.parametrize("name", ["DRAFTS", "LIMITS_SESSIONS_MAX"])
+def test_a_digit_that_is_no_number_is_a_fault_like_others(name: str) -> None:
+    assert errors_of(None, {f"FARCAST_EDGE_{name}": "\u00b2"}, {"dev_cert": True})
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "none.toml"
     errors = errors_of(file, {}, {"dev_cert": True})
@@ -159,3 +183,23 @@ def test_changed_fields_names_what_a_reload_would_change() -> None:
         "region",
         "log_level",
     ]
+
+
+def test_the_configuration_that_the_readme_shows_is_accepted_and_shows_the_defaults(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("```toml\n")[2].partition("```")[0]
+    for name in ("edge.pem", "edge.key", "hop.pem", "hop.key", "hops-ca.pem", "relay-ca.pem"):
+        (tmp_path / name).write_text("")
+    config = load_config(write(tmp_path, shown))
+    defaults = DatapathConfig()
+    assert config.limits_datapath == {name: getattr(defaults, name) for name in LIMITS_DATAPATH}
+    assert config.limits_track == asdict(MediaLimits())
+    for field in (
+        "drafts",
+        "log_level",
+        "drain_ms_max",
+        "moq_net_draft_16",
+        "moq_net_from_group_start",
+        "ops",
+    ):
+        assert getattr(config, field) == getattr(EdgeConfig(), field)

@@ -162,6 +162,24 @@ def test_snapshot_is_answered_and_kept_from_the_engine(runtime: FakeRuntime) -> 
     assert engine.events == []
 
 
+def test_an_answer_after_its_asker_has_gone_does_no_harm(runtime: FakeRuntime) -> None:
+    counters: Any = {"now_us": 5}
+    outcome: list[str] = []
+
+    async def scenario(driver: Driver[Recorder]) -> None:
+        with trio.move_on_after(0.01):
+            await driver.snapshot()
+        (asked,) = runtime.executed
+        runtime.emit(Event.Snapshot(token=asked.token, snapshot=counters), silence(1))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        outcome.append("still there")
+
+    engine = Recorder()
+    drive(runtime, engine, scenario)
+    assert outcome == ["still there"]
+    assert engine.events == [silence(1)]
+
+
 def test_who_waits_for_a_snapshot_is_told_that_the_driver_closed(runtime: FakeRuntime) -> None:
     outcome: list[bool] = []
 

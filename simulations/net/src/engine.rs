@@ -27,6 +27,8 @@ pub trait Engine {
     fn handle_timeout(&mut self, now: Instant);
     /// Carry out one command of the agent.
     fn execute(&mut self, now: Instant, command: Command);
+    /// Whether to leave control streams unread because the agent is behind with its events.
+    fn hold_control(&mut self, _held: bool) {}
     /// The next datagrams to send, appended to `buf`.
     fn poll_transmit(
         &mut self,
@@ -58,6 +60,10 @@ impl Engine for Datapath {
 
     fn execute(&mut self, now: Instant, command: Command) {
         Datapath::execute(self, now, command);
+    }
+
+    fn hold_control(&mut self, held: bool) {
+        Datapath::hold_control(self, held);
     }
 
     fn poll_transmit(

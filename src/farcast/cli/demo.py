@@ -52,9 +52,11 @@ class Demo:
     hop: HopFigures = field(default_factory=HopFigures)
     _playing: trio.CancelScope = field(default_factory=trio.CancelScope)
     _watcher: Watcher | None = None
+    _is_over: bool = False
 
     def stop(self) -> None:
         """End the film in good order: what was published still arrives."""
+        self._is_over = True
         self._playing.cancel()
 
     async def run(self, seconds: float | None) -> PlaybackReport:
@@ -74,6 +76,7 @@ class Demo:
                 await publish(
                     source, options, note=_quiet, on_frame=published, accepted=accepted, playing=playing
                 )
+                self._is_over = True
 
             nursery.start_soon(play)
             await accepted.wait()
@@ -129,7 +132,7 @@ class Demo:
         return Group(table, Text("Ctrl-C ends it", style="dim"))
 
     def _rows(self) -> list[tuple[str, str]]:
-        report = self._watcher.report() if self._watcher is not None else None
+        report = self._watcher.report(is_over=self._is_over) if self._watcher is not None else None
         if report is None or report.video_latency_ms.p50 is None:
             return [("film", "waiting for the first picture")]
         latency, ledger, hop = report.video_latency_ms, self.ledger, self.hop

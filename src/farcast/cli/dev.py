@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from farcast.cli.demo import Demo
 from farcast.cli.dev_network import DevNetwork, LinkConditions, dev_network
-from farcast.cli.options import Flag, Json, interruptible, parse_namespace
+from farcast.cli.options import Flag, Json, check_seconds, interruptible, parse_namespace
 from farcast.cli.output import notes, print_json, print_table
 from farcast.clients.media.playback import PlaybackReport
 from farcast.edge.logs import configure_logs
@@ -50,10 +50,14 @@ def dev(
     namespace
         Namespace of the demo's film.
     """
+    check_seconds("--seconds", seconds)
     if not 0 <= loss <= 100:
         raise UserError(f"--loss {loss:g}: must be from 0 to 100 per cent", EXIT_USAGE)
     if not 0 <= port <= 65000:
         raise UserError(f"--port {port}: must be from 0 to 65000", EXIT_USAGE)
+    if delay < 0 or jitter < 0:
+        raise UserError("--delay and --jitter: must be 0 milliseconds or more", EXIT_USAGE)
+    check_seconds("--seconds", seconds)
     conditions = LinkConditions(loss / 100, burst, delay, jitter)
     film = parse_namespace(namespace)
     configure_logs("error" if demo else "warning")
@@ -72,10 +76,10 @@ def dev(
 
 async def _wait(seconds: float | None) -> int:
     until = trio.CancelScope() if seconds is None else trio.move_on_after(seconds)
-    async with interruptible(until.cancel):
+    async with interruptible(until.cancel) as interruption:
         with until:
             await trio.sleep_forever()
-    return EXIT_OK
+    return interruption.exit_code
 
 
 async def _demo(demo: Demo, seconds: float | None, *, json: bool) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,11 +15,9 @@ from farcast.edge.credentials import Credentials, HopIdentity
 from farcast.edge.node import EdgeNode, open_edge
 from farcast.edge.settings import Address
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto._core import LinkConfig, UdpShaper
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl, split_host_port
-
-if TYPE_CHECKING:
-    from farcast.proto._core import UdpShaper
 
 HOST = "127.0.0.1"
 EGRESS_PORT_OFFSET = 10
@@ -49,33 +46,27 @@ class DevNetwork:
 
 @asynccontextmanager
 async def dev_network(conditions: LinkConditions, port: int = 0) -> AsyncIterator[DevNetwork]:
-    """Run the network for the length of the block; ``port`` 0 takes free ones; `UserError` if it is busy."""
+    """Run the network for the length of the block; ``port`` 0 takes free ones."""
+    link = _link(conditions)
     now = datetime.now(UTC)
     authority, public = HopAuthority(now), make_dev_identity(now)
-    origin = await open_edge(*_edge(authority, public, "origin", port))
-    shaper = open_shaper(origin.listen, conditions)
-    try:
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        origin = await open_edge(*_edge(authority, public, "origin", port))
+        stack.callback(origin.stop)
+        await nursery.start(origin.run)
+        shaper = UdpShaper(f"{HOST}:0", str(origin.listen), link, link)
+        stack.callback(shaper.close)
         hop = Upstream(TrackNamespace(), ServerUrl("hop", *split_host_port(shaper.local_addr), ""))
         egress_port = port + EGRESS_PORT_OFFSET if port else 0
         egress = await open_edge(*_edge(authority, public, "egress", egress_port, hop))
-        async with trio.open_nursery() as nursery:
-            await nursery.start(origin.run)
-            await nursery.start(egress.run)
-            try:
-                yield DevNetwork(origin, egress, shaper, public)
-            finally:
-                egress.stop()
-                origin.stop()
-    finally:
-        shaper.close()
+        stack.callback(egress.stop)
+        await nursery.start(egress.run)
+        yield DevNetwork(origin, egress, shaper, public)
 
 
-def open_shaper(target: Address, conditions: LinkConditions) -> UdpShaper:
-    """A shaper before an edge, on a free port; `UserError` for conditions that no link can have."""
-    from farcast.proto._core import LinkConfig, UdpShaper
-
+def _link(conditions: LinkConditions) -> LinkConfig:
     try:
-        link = LinkConfig(
+        return LinkConfig(
             delay_us=round(conditions.delay_ms * 1000),
             jitter_us=round(conditions.jitter_ms * 1000),
             loss=conditions.loss,
@@ -83,7 +74,6 @@ def open_shaper(target: Address, conditions: LinkConditions) -> UdpShaper:
         )
     except (ValueError, OverflowError) as error:
         raise UserError(f"the link cannot be like that: {error}", EXIT_USAGE) from error
-    return UdpShaper(f"{HOST}:0", str(target), link, link)
 
 
 def _edge(

@@ -19,9 +19,22 @@ RUN = Group("Run", sort_key=1)
 MEDIA = Group("Media", sort_key=2)
 CHECK = Group("Check", sort_key=3)
 
+COMMANDS = (
+    ("edge", RUN, "Run an edge: relay media between publishers, viewers and other edges."),
+    ("dev", RUN, "Run two edges on this machine with a bad link between them; --demo adds a film."),
+    ("publish", MEDIA, "Publish a film in real time."),
+    ("watch", MEDIA, "Watch a namespace: measure what arrives, and record it."),
+    ("doctor", CHECK, "Check whether this machine can run Farcast, and say what to do where it cannot."),
+    ("version", CHECK, "Print what is installed."),
+)
+"""The subcommands as the overview shows them; their modules, with the full text, are not read for that."""
 
-def make_app() -> App:
-    """The command line; modules of subcommands are imported when they are used."""
+
+def make_app(*, overview: bool = False) -> App:
+    """The command line; modules of subcommands are imported when they are used.
+
+    ``overview``: no subcommand is going to run, each is shown with its line.
+    """
     app = App(
         name="farcast",
         help="Live media across the world over QUIC: edges, publishers, viewers.",
@@ -29,15 +42,8 @@ def make_app() -> App:
         help_format="plaintext",
         result_action="return_value",
     )
-    for name, group in (
-        ("edge", RUN),
-        ("dev", RUN),
-        ("publish", MEDIA),
-        ("watch", MEDIA),
-        ("doctor", CHECK),
-        ("version", CHECK),
-    ):
-        app.command(f"farcast.cli.{name}:{name}", name=name, group=group)
+    for name, group, text in COMMANDS:
+        app.command(f"farcast.cli.{name}:{name}", name=name, group=group, help=text if overview else None)
     return app
 
 
@@ -58,8 +64,11 @@ def run(tokens: Sequence[str]) -> int:
 
 def _run(tokens: Sequence[str]) -> int:
     try:
-        result = make_app()(list(tokens), exit_on_error=False)
-    except CycloptsError:
+        overview = not tokens or tokens[0].startswith("-")
+        app = make_app(overview=overview)
+        result = app(list(tokens), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _complain(" ".join(str(error).split()))
         return EXIT_USAGE
     return result if isinstance(result, int) else EXIT_OK
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -38,27 +40,31 @@ def parse_namespace(text: str) -> TrackNamespace:
     return namespace
 
 
-class Interruption:
-    """Remembers that the user interrupted; `exit_code` is 130 then."""
+def check_seconds(option: str, seconds: float | None) -> None:
+    """`UserError` for a time that makes no sense."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UserError(f"{option} {seconds:g}: must be a number of seconds above 0", EXIT_USAGE)
 
-    def __init__(self) -> None:
-        self.exit_code = EXIT_OK
+
+@dataclass(slots=True)
+class Interruption:
+    """Whether the user interrupted; ``exit_code`` is 130 then."""
+
+    exit_code: int = EXIT_OK
 
 
 @asynccontextmanager
 async def interruptible(stop: Callable[[], None]) -> AsyncIterator[Interruption]:
-    """Call ``stop`` on the first SIGINT or SIGTERM; a second one raises `KeyboardInterrupt`."""
+    """Call ``stop`` on the first SIGINT or SIGTERM in the block; a second one is a `KeyboardInterrupt`."""
     interruption = Interruption()
 
     async def listen(signals: AsyncIterator[int]) -> None:
-        async for number in signals:
-            if interruption.exit_code != EXIT_OK or (number == signal.SIGTERM and stopped):
-                raise KeyboardInterrupt
-            stopped.append(number)
-            interruption.exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK
-            stop()
+        first = await anext(signals)
+        interruption.exit_code = EXIT_INTERRUPTED if first == signal.SIGINT else EXIT_OK
+        stop()
+        await anext(signals)
+        raise KeyboardInterrupt
 
-    stopped: list[int] = []
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen, signals)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +19,7 @@ def print_json(value: Mapping[str, object]) -> None:
 
 def notes() -> Console:
     """Where progress and remarks go: stderr, plain where that is no terminal or NO_COLOR is set."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, color_system=_color_system())
 
 
 def note(text: str) -> None:
@@ -34,4 +36,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    Console(highlight=False, color_system=_color_system()).print(table)
+
+
+def _color_system() -> Literal["auto"] | None:
+    """None leaves out bold and dim too, which rich keeps for NO_COLOR."""
+    return None if os.environ.get("NO_COLOR") else "auto"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, BinaryIO, Literal, cast
 
 import trio
+from cyclopts import Parameter
 
 from farcast.cli.options import (
     Ca,
@@ -17,6 +17,7 @@ from farcast.cli.options import (
     Insecure,
     Json,
     Namespace,
+    check_seconds,
     interruptible,
     parse_namespace,
 )
@@ -27,12 +28,13 @@ from farcast.clients.media.sources import open_source
 from farcast.clients.publish import PublishOptions, PublishReport
 from farcast.clients.publish import publish as publish_source
 from farcast.clients.server import server_from_options
-from farcast.errors import UserError
+from farcast.errors import EXIT_USAGE, UserError
 
 
 def publish(
-    source: str,
+    source: Annotated[str, Parameter(allow_leading_hyphen=True)],
     url: str,
+    /,
     *,
     namespace: Namespace,
     packaging: Literal["cmaf", "loc"] = "cmaf",
@@ -60,7 +62,9 @@ def publish(
     seconds
         End after so much of the source.
     """
+    check_seconds("--seconds", seconds)
     server = server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
+    check_seconds("--seconds", seconds)
     options = PublishOptions(server, parse_namespace(namespace), packaging, seconds)
     opened = _open(source, transcode=transcode)
     for line in opened.skipped:
@@ -77,10 +81,20 @@ def publish(
 
 
 def _open(source: str, *, transcode: bool) -> Source:
+    stdin = _stdin() if source == "-" else None
     try:
-        return open_source(source, clock_us=_wall_us, stdin=sys.stdin.buffer, transcode=transcode)
+        return open_source(source, clock_us=_wall_us, stdin=stdin, transcode=transcode)
     except MediaError as error:
         raise UserError(str(error)) from error
+
+
+def _stdin() -> BinaryIO:
+    """Standard input without Python's buffer: a thread that waits in the buffered one when the command ends
+    holds its lock, and the interpreter aborts over that."""
+    try:
+        return cast(BinaryIO, open(0, "rb", buffering=0, closefd=False))
+    except OSError as error:
+        raise UserError(f"standard input cannot be read: {error.strerror}", EXIT_USAGE) from error
 
 
 def _print(report: PublishReport, *, json: bool) -> None:

@@ -13,6 +13,7 @@ from farcast.cli.options import (
     Insecure,
     Json,
     Namespace,
+    check_seconds,
     interruptible,
     parse_namespace,
 )
@@ -25,6 +26,7 @@ from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
 
 def watch(
     url: str,
+    /,
     *,
     namespace: Namespace,
     out: Path | None = None,
@@ -50,8 +52,10 @@ def watch(
         How many seconds to wait for a namespace that nobody publishes yet.
     """
     server = server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}", EXIT_USAGE)
+    check_seconds("--seconds", seconds)
+    check_seconds("--timeout", timeout)
+    if out is not None:
+        _check_writable(out)
     watcher = Watcher(WatchOptions(server, parse_namespace(namespace), out, seconds, timeout), note=note)
 
     async def main() -> int:
@@ -63,6 +67,21 @@ def watch(
             return interruption.exit_code
 
     return trio.run(main)
+
+
+def _check_writable(out: Path) -> None:
+    """`UserError` if a file cannot be made there; one that is there is left as it is for now."""
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}", EXIT_USAGE)
+    existed = out.exists()
+    try:
+        out.open("ab").close()
+        if not existed:
+            out.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: cannot be written: {error.strerror}; name another file", EXIT_USAGE
+        ) from error
 
 
 def _print(report: PlaybackReport, malformed: int, *, json: bool) -> None:

@@ -22,8 +22,8 @@ INIT = cmaf.read_init(cmaf.write_init(VIDEO), "video")
 frames = st.builds(
     Frame,
     track=st.just("video"),
-    dts=st.integers(0, 2**31),
-    pts=st.integers(0, 2**31),
+    dts=st.integers(0, 2**31 - 1),
+    pts=st.integers(0, 2**31 - 1),
     duration=st.integers(0, 2**32 - 1),
     keyframe=st.booleans(),
     data=st.binary(min_size=1, max_size=200),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farcast.proto._core import Command
-from farcast.proto.agent import TrackTiming
+from farcast.proto.agent import Agent, AgentConfig, TrackTiming
 from farcast.proto.client.events import TrackReady
 from farcast.proto.moqt.errors import RequestCode, SessionCode
 from farcast.proto.moqt.events import GoawayReceived, RequestRejected
@@ -65,6 +65,20 @@ def test_who_stays_is_closed_when_the_time_is_over() -> None:
     assert edge.engine.is_drained
 
 
+def test_a_drain_may_be_given_another_length_than_the_configurations() -> None:
+    world = World()
+    edge = world.edge("e1")
+    _, client = raw_client(world, edge)
+    client.session.publish_namespace(namespace("live/a"))
+    world.run(20)
+    edge.engine.drain(world.now_us, 2 * DRAIN_MS)
+    world.run(2 * DRAIN_MS - 100)
+    assert client.last(GoawayReceived).timeout_ms == 2 * DRAIN_MS
+    assert not client.is_closed
+    world.run(200)
+    assert client.is_closed
+
+
 def test_a_second_drain_changes_nothing() -> None:
     world = World()
     edge = world.edge("e1")
@@ -80,7 +94,7 @@ def test_clients_that_come_during_a_drain_are_sent_away() -> None:
     edge = world.edge("e1")
     edge.engine.drain(world.now_us)
     _, client = raw_client(world, edge)
-    assert client.found(GoawayReceived)
+    assert (client.closed.code, client.closed.reason) == (SessionCode.NO_ERROR, "edge e1 is going away")
 
 
 def test_a_client_sent_away_does_not_hammer_the_edge() -> None:
@@ -138,3 +152,32 @@ def test_a_viewer_moves_when_its_edge_sends_it_away() -> None:
     assert TrackReady in [type(e) for e in events_of(viewer)]
     assert len(viewer.bindings) == 1
     assert len(edge.downstreams) == 1
+
+
+def test_viewers_of_an_edge_that_drains_are_served_until_its_time_is_over() -> None:
+    world = World()
+    edge = world.edge("e1")
+    publisher = world.publisher(edge, "live/a", "video")
+    viewer = world.viewer(edge, "live/a", "video")
+    world.run(500)
+    events_of(viewer)
+    events_of(publisher)
+    edge.engine.drain(world.now_us)
+    world.run(DRAIN_MS - 100)
+    assert len(edge.downstreams) == 1
+    assert [type(e) for e in (*events_of(viewer), *events_of(publisher))] == []
+
+
+def test_clients_of_an_edge_that_starts_anew_after_a_drain_go_on() -> None:
+    world = World()
+    edge = world.edge("e1")
+    publisher = world.publisher(edge, "live/a", "video")
+    viewer = world.viewer(edge, "live/a", "video")
+    world.run(500)
+    events_of(viewer)
+    edge.engine.drain(world.now_us)
+    world.run(DRAIN_MS + 100)
+    edge.engine = Agent(AgentConfig(node_id="e1"))
+    world.run(15_000)
+    assert publisher.engine.state == "established"
+    assert TrackReady in [type(e) for e in events_of(viewer)]

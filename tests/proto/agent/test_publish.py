@@ -88,7 +88,7 @@ def test_the_end_of_a_published_track_reaches_its_viewers_with_the_stream_count(
     world.run(TrackTiming().late_stream_ms - 50)
     assert len(edge.downstreams) == 2
     assert not raw.found(PublishEnded)
-    world.run(1_000)
+    world.run(2_000)
     ended = raw.last(PublishEnded)
     assert (ended.status, ended.stream_count, ended.reason) == (PublishDoneCode.TRACK_ENDED, 3, "bye")
     assert [e.track for e in events_of(viewer) if isinstance(e, TrackEnded)] == [b"video"]

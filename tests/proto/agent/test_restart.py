@@ -109,7 +109,7 @@ def test_after_the_grace_time_the_track_is_over() -> None:
     world.run(200)
     ended = raw.last(PublishEnded)
     assert (ended.status, ended.reason) == (PublishDoneCode.TRACK_ENDED, "the publisher is gone")
-    world.run(1_000)
+    world.run(2_000)
     assert any(isinstance(e, TrackEnded) for e in events_of(viewer))
     assert edge.tracks == {}
 

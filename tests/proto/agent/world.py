@@ -8,6 +8,7 @@ test says it is: `Host.media` writes a largest location, `Host.restart` starts a
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,7 @@ class Wire:
     draft: int
     keys: dict[tuple[Host, int], int] = field(default_factory=dict)
     kinds: dict[tuple[Host, int], str] = field(default_factory=dict)
-    next_stream: dict[Host, int] = field(default_factory=dict)
+    next_stream: Counter[tuple[Host, bool]] = field(default_factory=Counter)
     open: bool = True
 
     def other(self, host: Host) -> Host:
@@ -129,7 +130,6 @@ class Host:
         wire = Wire({self: command.session, server: incoming}, command.target, draft)
         for host, peer in ((self, server), (server, self)):
             host.wires[wire.ends[host]] = wire
-            wire.next_stream[host] = 0
             hop = command.target == "hop"
             opened = Event.SessionOpened(
                 session=wire.ends[host],
@@ -164,8 +164,8 @@ class Host:
         if wire is None:
             return
         other = wire.other(self)
-        number = wire.next_stream[self]
-        wire.next_stream[self] = number + 1
+        number = wire.next_stream[self, command.bidi]
+        wire.next_stream[self, command.bidi] += 1
         theirs = number << 2 | (0 if wire.ends[self] % 2 else 1) | (0 if command.bidi else 2)
         first = number == 0
         control = (first and command.bidi) if wire.draft == 16 else not command.bidi

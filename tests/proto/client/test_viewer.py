@@ -17,6 +17,7 @@ from farcast.proto.client.events import (
     TrackReady,
     Waiting,
 )
+from farcast.proto.client.viewer import LATE_STREAM_MS
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.events import NamespaceSubscribed, RequestCancelled, SubscribeRequested
 from farcast.proto.moqt.values import Location
@@ -118,7 +119,7 @@ def test_the_end_of_a_track_leaves_time_for_late_streams() -> None:
     request = accept(world, server)
     events_of(viewer)
     server.session.publish_done(request, PublishDoneCode.TRACK_ENDED, stream_count=1, reason="bye")
-    world.run(400)
+    world.run(LATE_STREAM_MS - 100)
     assert events_of(viewer) == []
     assert len(viewer.bindings) == 1
     world.run(200)

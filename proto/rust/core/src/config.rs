@@ -41,7 +41,10 @@ pub struct Limits {
     pub send_window_bytes: u64,
     /// A connection that hears nothing this long is dead.
     pub idle_timeout_ms: u32,
-    /// Connection attempts that wait for their first answer, at once.
+    /// The same for a hop, whose heartbeats come every second at least: the agent is to connect anew.
+    pub hop_idle_timeout_ms: u32,
+    /// Incoming connections without an open session, at once. Beyond it a client must first show that it
+    /// receives at its address (RFC 9000 §8.1.2), or spoofed ones would use up `sessions_max`.
     pub handshakes_max: usize,
     /// A session that is not open after this long is given up.
     pub handshake_timeout_ms: u32,
@@ -52,6 +55,9 @@ pub struct Limits {
     pub stream_header_timeout_ms: u32,
     /// Largest object, properties included.
     pub object_bytes_max: u64,
+    /// What all tracks together may hold, bytes. Beyond it the groups that were written to longest ago
+    /// go, of whatever track; the running ones stay.
+    pub cache_total_bytes_max: u64,
     /// Chunks with an alias that is not bound yet, per hop, bytes.
     pub unbound_bytes_max: usize,
     /// Longest control-stream data handed over in one event, bytes.
@@ -68,11 +74,13 @@ impl Default for Limits {
             connection_window_bytes: 16 << 20,
             send_window_bytes: 1 << 20,
             idle_timeout_ms: 30_000,
+            hop_idle_timeout_ms: 5_000,
             handshakes_max: 1_024,
             handshake_timeout_ms: 10_000,
             control_pending_bytes_max: 4 << 20,
             stream_header_timeout_ms: 5_000,
             object_bytes_max: 16 << 20,
+            cache_total_bytes_max: 1 << 30,
             unbound_bytes_max: 1 << 20,
             control_event_bytes_max: 64 << 10,
         }

@@ -13,7 +13,7 @@ use crate::ingest::Inbound;
 use crate::stats::Totals;
 use crate::wt::{OwnStream, WebTransport};
 use bytes::Bytes;
-use noq_proto::{Connection, StreamId, VarInt};
+use noq_proto::{Connection, FrameStats, StreamId, VarInt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ pub(crate) struct Ctx {
     pub(crate) hop: HopConfig,
     pub(crate) drafts: Vec<Draft>,
     pub(crate) moq_net_quirk: bool,
+    /// The agent has too much to read: control and request streams are not read.
+    pub(crate) control_held: bool,
 }
 
 impl Ctx {
@@ -71,6 +73,10 @@ pub(crate) struct HopLink {
     /// Frames whose alias is not bound yet, in order of arrival.
     pub(crate) unbound: VecDeque<crate::hop::Frame>,
     pub(crate) unbound_bytes: usize,
+    /// Aliases that were unbound: their chunks are dropped, not held. Aliases are not used twice.
+    pub(crate) retired: BTreeSet<u64>,
+    /// Frames of any kind that QUIC had received when it was looked at last.
+    pub(crate) received: FrameStats,
 }
 
 /// Objects with an alias feed this track.
@@ -113,6 +119,8 @@ pub(crate) struct Conn {
     pub(crate) h3_unopened: Vec<OwnStream>,
     /// HTTP/3 found a fault of the peer that ends the connection: code and reason.
     pub(crate) h3_failure: Option<(u64, String)>,
+    /// Some downstream is to end once all is sent.
+    pub(crate) has_finishing: bool,
     /// Some downstream waits for a stream credit.
     pub(crate) starved: bool,
     /// When to look for downstreams that lag; armed while one is blocked.
@@ -152,6 +160,7 @@ impl Conn {
             requested: Default::default(),
             h3_unopened: Vec::new(),
             h3_failure: None,
+            has_finishing: false,
             starved: false,
             lag_check_at: None,
             close_at: None,
@@ -178,6 +187,11 @@ impl Conn {
 
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// Its session was opened, or never will be.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closed)
     }
 
     /// Ask the peer to stop sending on a stream; our state of it is gone.

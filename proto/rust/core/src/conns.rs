@@ -4,7 +4,7 @@ use crate::command::SessionId;
 use crate::config::Limits;
 use crate::conn::Conn;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Instant;
 
 /// Connections by the index of their QUIC handle.
@@ -12,6 +12,8 @@ use std::time::Instant;
 pub(crate) struct Conns {
     slots: Vec<Option<Box<Conn>>>,
     by_session: BTreeMap<SessionId, usize>,
+    /// Incoming ones whose session is not open yet.
+    handshaking: BTreeSet<usize>,
     /// May have something to send.
     dirty: VecDeque<usize>,
     /// May have events for us.
@@ -30,6 +32,9 @@ impl Conns {
             self.slots.resize_with(index + 1, || None);
         }
         self.by_session.insert(conn.session, index);
+        if conn.incoming {
+            self.handshaking.insert(index);
+        }
         self.slots[index] = Some(Box::new(conn));
         self.wake(index);
     }
@@ -37,7 +42,13 @@ impl Conns {
     pub(crate) fn remove(&mut self, index: usize) {
         if let Some(conn) = self.slots.get_mut(index).and_then(Option::take) {
             self.by_session.remove(&conn.session);
+            self.handshaking.remove(&index);
         }
+    }
+
+    /// How many incoming connections have no open session yet.
+    pub(crate) fn handshaking(&self) -> usize {
+        self.handshaking.len()
     }
 
     pub(crate) fn get(&mut self, index: usize) -> Option<&mut Conn> {
@@ -63,6 +74,9 @@ impl Conns {
     }
 
     pub(crate) fn put_back(&mut self, index: usize, conn: Box<Conn>) {
+        if conn.is_settled() {
+            self.handshaking.remove(&index);
+        }
         self.slots[index] = Some(conn);
     }
 

@@ -5,13 +5,16 @@ use crate::conn::{Conn, Ctx, Mode};
 use crate::event::{ClosedBy, Event, StreamKind};
 use bytes::{Bytes, BytesMut};
 use noq_proto::{Connection, Dir, ReadError, ReadableError, StreamId, WriteError};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 /// Control streams go before any media inside QUIC.
 pub(crate) const CONTROL_PRIORITY: i32 = i32::MAX;
 /// MoQT session error: the peer does not read its control streams.
 const EXCESSIVE_LOAD: u32 = 0x9;
+
+/// Reset code of a stream that the peer stopped (draft-18 §3.3.2, CANCELLED).
+const STOPPED: u64 = 0x1;
 
 /// One control or request stream that we can write to.
 #[derive(Debug)]
@@ -30,23 +33,54 @@ struct Unopened {
     fin: bool,
 }
 
+/// A stream as the agent knows it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    key: StreamKey,
+    kind: StreamKind,
+    /// The peer's side goes on.
+    is_read: bool,
+}
+
 /// All control and request streams of a session.
 #[derive(Debug, Default)]
 pub(crate) struct ControlStreams {
     outgoing: BTreeMap<StreamKey, Outgoing>,
     unopened: VecDeque<Unopened>,
-    /// Streams we opened or that the peer opened towards the agent, with their kind.
-    keys: BTreeMap<StreamId, (StreamKey, StreamKind)>,
+    /// Streams we opened or that the peer opened towards the agent, until both sides are over.
+    keys: BTreeMap<StreamId, Known>,
     /// HTTP/3's own streams.
     raw: BTreeMap<StreamId, Outgoing>,
     pending_bytes: usize,
+    /// Streams left unread while the agent is behind.
+    held: BTreeSet<StreamId>,
     /// Draft 16: the session's bidirectional control stream exists.
     has_control: bool,
 }
 
 impl ControlStreams {
     pub(crate) fn key_of(&self, id: StreamId) -> Option<StreamKey> {
-        self.keys.get(&id).map(|(key, _)| *key)
+        self.keys.get(&id).map(|known| known.key)
+    }
+
+    /// Streams that are not over yet.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Nothing more comes from the peer on a stream.
+    fn end_reading(&mut self, id: StreamId) {
+        let Some(known) = self.keys.get_mut(&id) else {
+            return;
+        };
+        known.is_read = false;
+        if !self.outgoing.contains_key(&known.key) {
+            self.keys.remove(&id);
+        }
     }
 
     /// What the next bidirectional stream of this session is for.
@@ -62,7 +96,10 @@ impl ControlStreams {
 
     fn forget(&mut self, key: StreamKey) -> Option<Outgoing> {
         let gone = self.outgoing.remove(&key)?;
-        self.pending_bytes -= gone.pending.iter().map(Bytes::len).sum::<usize>();
+        self.pending_bytes -= waiting_bytes(&gone.pending);
+        if self.keys.get(&gone.id).is_some_and(|known| !known.is_read) {
+            self.keys.remove(&gone.id);
+        }
         Some(gone)
     }
 }
@@ -110,7 +147,12 @@ pub(crate) fn open_waiting(conn: &mut Conn) {
             conn.control.pending_bytes += prefix.len();
             pending.push_front(prefix);
         }
-        conn.control.keys.insert(id, (waiting.key, kind));
+        let known = Known {
+            key: waiting.key,
+            kind,
+            is_read: waiting.bidi,
+        };
+        conn.control.keys.insert(id, known);
         conn.control.outgoing.insert(
             waiting.key,
             Outgoing {
@@ -172,8 +214,10 @@ fn flush_raw(conn: &mut Conn, id: StreamId) {
     let Some(stream) = conn.control.raw.get_mut(&id) else {
         return;
     };
-    if push(&mut conn.quic, stream, &mut conn.control.pending_bytes) == Pushed::Over {
-        conn.control.raw.remove(&id);
+    if push(&mut conn.quic, stream, &mut conn.control.pending_bytes) == Pushed::Over
+        && let Some(gone) = conn.control.raw.remove(&id)
+    {
+        conn.control.pending_bytes -= waiting_bytes(&gone.pending);
     }
 }
 
@@ -236,7 +280,27 @@ pub(crate) fn reset(conn: &mut Conn, key: StreamKey, code: u32) {
     if let Some(stream) = conn.control.forget(key) {
         conn.reset_stream(stream.id, u64::from(code));
     }
-    conn.control.unopened.retain(|stream| stream.key != key);
+    let control = &mut conn.control;
+    control.unopened.retain(|stream| {
+        let stays = stream.key != key;
+        if !stays {
+            control.pending_bytes -= waiting_bytes(&stream.pending);
+        }
+        stays
+    });
+}
+
+fn waiting_bytes(pending: &VecDeque<Bytes>) -> usize {
+    pending.iter().map(Bytes::len).sum()
+}
+
+/// The peer wants no more of our side of a stream; its key, if it is one of these.
+pub(crate) fn on_stopped(conn: &mut Conn, id: StreamId) -> Option<StreamKey> {
+    let key = conn.control.key_of(id)?;
+    if conn.control.forget(key).is_some() {
+        conn.reset_stream(id, STOPPED);
+    }
+    Some(key)
 }
 
 /// The agent no longer wants the peer's side of a stream.
@@ -245,11 +309,12 @@ pub(crate) fn stop(conn: &mut Conn, key: StreamKey, code: u32) {
         .control
         .keys
         .iter()
-        .find(|(_, (k, _))| *k == key)
+        .find(|(_, known)| known.key == key)
         .map(|(id, _)| *id);
     if let Some(id) = found {
         conn.stop_stream(id, u64::from(code));
         conn.inbound.remove(&id);
+        conn.control.end_reading(id);
     }
 }
 
@@ -261,7 +326,12 @@ pub(crate) fn accept_bidi(conn: &mut Conn, id: StreamId) -> StreamKind {
         .bidi_kind(conn.draft, matches!(conn.mode, Mode::Hop(_)));
     // The stream was accepted just now, so it exists.
     let _ = conn.quic.send_stream(id).set_priority(CONTROL_PRIORITY);
-    conn.control.keys.insert(id, (key, kind));
+    let known = Known {
+        key,
+        kind,
+        is_read: true,
+    };
+    conn.control.keys.insert(id, known);
     conn.control.outgoing.insert(
         key,
         Outgoing {
@@ -275,9 +345,12 @@ pub(crate) fn accept_bidi(conn: &mut Conn, id: StreamId) -> StreamKind {
 
 /// The peer's unidirectional control stream.
 pub(crate) fn accept_control_uni(conn: &mut Conn, id: StreamId) {
-    conn.control
-        .keys
-        .insert(id, (u64::from(id), StreamKind::Control));
+    let known = Known {
+        key: u64::from(id),
+        kind: StreamKind::Control,
+        is_read: true,
+    };
+    conn.control.keys.insert(id, known);
 }
 
 /// What a read of a stream brought.
@@ -349,9 +422,16 @@ pub(crate) fn read(conn: &mut Conn, id: StreamId, bytes_max: usize) -> Read {
 
 /// Hand bytes of a control or request stream to the agent. `false`: the stream is over.
 pub(crate) fn deliver(conn: &mut Conn, ctx: &mut Ctx, id: StreamId, first: Bytes) -> bool {
-    let Some(&(stream, kind)) = conn.control.keys.get(&id) else {
+    let Some(&Known {
+        key: stream, kind, ..
+    }) = conn.control.keys.get(&id)
+    else {
         return false;
     };
+    if ctx.control_held && first.is_empty() {
+        conn.control.held.insert(id);
+        return true;
+    }
     let session = conn.session;
     let mut first = Some(first).filter(|bytes| !bytes.is_empty());
     loop {
@@ -375,6 +455,7 @@ pub(crate) fn deliver(conn: &mut Conn, ctx: &mut Ctx, id: StreamId, first: Bytes
             });
         }
         if read.fin || read.reset.is_some() {
+            conn.control.end_reading(id);
             return false;
         }
         if !read.more {
@@ -383,9 +464,24 @@ pub(crate) fn deliver(conn: &mut Conn, ctx: &mut Ctx, id: StreamId, first: Bytes
     }
 }
 
+/// Read the streams that were left unread, if the agent has caught up.
+pub(crate) fn resume(conn: &mut Conn, ctx: &mut Ctx) {
+    if ctx.control_held || !conn.is_open() {
+        return;
+    }
+    for id in std::mem::take(&mut conn.control.held) {
+        if !deliver(conn, ctx, id, Bytes::new()) {
+            conn.inbound.remove(&id);
+        }
+    }
+}
+
 /// A control stream that came whole and ended at once.
-pub(crate) fn deliver_last(conn: &Conn, ctx: &mut Ctx, id: StreamId, data: Bytes) {
-    let Some(&(stream, kind)) = conn.control.keys.get(&id) else {
+pub(crate) fn deliver_last(conn: &mut Conn, ctx: &mut Ctx, id: StreamId, data: Bytes) {
+    let Some(&Known {
+        key: stream, kind, ..
+    }) = conn.control.keys.get(&id)
+    else {
         return;
     };
     ctx.emit(Event::StreamData {
@@ -395,6 +491,7 @@ pub(crate) fn deliver_last(conn: &Conn, ctx: &mut Ctx, id: StreamId, data: Bytes
         data,
         fin: true,
     });
+    conn.control.end_reading(id);
 }
 
 fn concat(parts: impl Iterator<Item = Bytes>) -> Bytes {

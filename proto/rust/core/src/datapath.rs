@@ -73,6 +73,7 @@ impl Datapath {
             hop: config.hop,
             drafts: config.drafts.clone(),
             moq_net_quirk: config.moq_net_quirk,
+            control_held: false,
         };
         Ok(Datapath {
             config,
@@ -119,6 +120,8 @@ impl Datapath {
 
     /// The time given by `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        // What arrived comes first, or a late wake-up makes a hop's peer look silent.
+        self.drive(now);
         while let Some(index) = self.conns.pop_due(now) {
             let Some(mut conn) = self.conns.take(index) else {
                 continue;
@@ -160,6 +163,22 @@ impl Datapath {
         None
     }
 
+    /// Whether to leave control and request streams unread, because the agent is behind with its
+    /// events: then QUIC's flow control holds the peers back. Media goes on. Not to be called between
+    /// `poll_transmit` and sleeping: what resumes is worked on by the next `poll_transmit`.
+    pub fn hold_control(&mut self, held: bool) {
+        let was_held = std::mem::replace(&mut self.ctx.control_held, held);
+        if held || !was_held {
+            return;
+        }
+        for index in self.conns.indices() {
+            let waits = |conn: &mut Conn| conn.control.is_held();
+            if self.conns.get(index).is_some_and(waits) {
+                self.conns.wake(index);
+            }
+        }
+    }
+
     /// The next event for the agent.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.ctx.events.pop_front()
@@ -192,7 +211,7 @@ impl Datapath {
             sessions,
             downstreams: downstreams.collect(),
             tracks: tracks.len() as u64,
-            cache_bytes: tracks.values().map(|entry| entry.track.bytes()).sum(),
+            cache_bytes: relay.cache_bytes(),
         }
     }
 
@@ -220,13 +239,16 @@ impl Datapath {
         while let Some(event) = conn.quic.poll() {
             session::on_quic_event(&mut conn, &mut self.relay, &mut self.ctx, now, event);
         }
+        crate::control::resume(&mut conn, &mut self.ctx);
         session::end_failed_http3(&mut conn, &mut self.ctx, now);
+        hop_link::note_heard(&mut conn, &mut self.ctx, now);
         let serve = session::take_writable(&mut conn);
         let ended = conn.phase == Phase::Closed;
         self.conns.put_back(index, conn);
         if serve {
             self.serve_blocked(now, index);
         }
+        crate::execute::report_finished(self, index);
         if ended {
             self.forget_downstreams(index);
         }
@@ -286,7 +308,6 @@ impl Datapath {
             let (ctx, conns) = (&mut self.ctx, &mut self.conns);
             crate::relay::pump(ctx, now, conns, downstream, &entry.track, key);
         }
-        crate::execute::report_finished(self, index);
     }
 
     /// A closed session's downstreams are gone; the agent knows by `SessionClosed`.
@@ -345,6 +366,10 @@ impl Datapath {
             let transmit = self.endpoint.refuse(incoming, &mut self.scratch);
             return self.respond(transmit);
         }
+        let is_crowded = self.conns.handshaking() >= self.config.limits.handshakes_max;
+        if is_crowded && !incoming.remote_address_validated() {
+            return self.ask_for_address(incoming);
+        }
         let is_hop = offered.iter().any(|p| p == crate::command::ALPN_HOP);
         let server = if is_hop {
             self.quic.hop_server.clone()
@@ -369,6 +394,17 @@ impl Datapath {
                     self.respond(transmit);
                 }
             }
+        }
+    }
+
+    /// Too many are under way: first show that you are where you say.
+    fn ask_for_address(&mut self, incoming: Incoming) {
+        match self.endpoint.retry(incoming, &mut self.scratch) {
+            Ok(transmit) => {
+                self.ctx.totals.handshakes_retried += 1;
+                self.respond(transmit);
+            }
+            Err(error) => self.endpoint.ignore(error.into_incoming()),
         }
     }
 
@@ -401,6 +437,7 @@ fn session_stats(conn: &mut Conn) -> Option<SessionStats> {
         Mode::Hop(link) => Some(link.hop.stats()),
         _ => None,
     };
+    let control_streams = conn.control.len() as u64;
     let path = conn.quic.path_stats(PathId::ZERO)?;
     Some(SessionStats {
         session,
@@ -412,6 +449,7 @@ fn session_stats(conn: &mut Conn) -> Option<SessionStats> {
         packets_lost: path.lost_packets,
         bytes_sent: path.udp_tx.bytes,
         bytes_received: path.udp_rx.bytes,
+        control_streams,
         hop,
     })
 }

@@ -5,7 +5,7 @@
 //! costs is therefore its cursors and what QUIC holds, and "its queue" is what lies between its
 //! cursor and the end of the track. When the first waiting byte is older than `queue_ms_max`, or more
 //! than `queue_bytes_max` wait, the subgroup's stream is reset and the viewer goes on with newer
-//! groups. A hop has no cursors at all: chunks go out as they become whole, in any order.
+//! groups. A late joiner may lag by as much more as it joined late. A hop has no cursors at all: chunks go out as they become whole, in any order.
 
 use crate::command::{DownstreamId, Draft, GroupOrder, QueueLimits, SessionId, TrackId};
 use crate::conn::{Conn, Ctx, OutKey};
@@ -49,6 +49,9 @@ struct Out {
     pending: VecDeque<Bytes>,
     is_blocked: bool,
     is_unwritable: bool,
+    /// How old the first byte was when this downstream came to it: a late joiner is as far behind as
+    /// it joined late, and keeps the group if it gets no further behind than that.
+    head_start: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -171,6 +174,11 @@ impl Downstream {
             return;
         };
         let mut out = self.open.remove(&key).unwrap_or_default();
+        if out.head_start.is_none()
+            && let Some((_, first)) = source.next_after(None, self.from(group))
+        {
+            out.head_start = Some(now.saturating_duration_since(first.first_at));
+        }
         let may_begin = out.stream.is_some() || !self.finishing;
         let pumped = if may_begin {
             self.pump_out(ctx, conn, source, key, &mut out)
@@ -421,6 +429,7 @@ impl Downstream {
                 continue;
             };
             let since = out.waits_since(source, self.from(key.0));
+            let life = life + out.head_start.unwrap_or_default();
             let late = since.is_some_and(|at| now.saturating_duration_since(at) > life);
             let is_old = newest.is_some_and(|newest| key.0 < newest);
             let too_much = waiting > self.limits.queue_bytes_max && is_old;
@@ -450,6 +459,7 @@ impl Downstream {
             conn.reset_stream(id, reset_code(conn, ResetReason::DeliveryTimeout));
         }
         self.done.insert(key);
+        conn.writable |= self.finishing;
         self.groups_dropped += 1;
         ctx.totals.groups_dropped_slow += 1;
     }
@@ -465,19 +475,49 @@ impl Downstream {
             conn.reset_stream(id, reset_code(conn, ResetReason::Cancelled));
         }
         self.done.insert((group, subgroup));
+        // If that was the last, a finishing downstream is to be reported.
+        conn.writable |= self.finishing;
+    }
+
+    /// Reset what the filter, which has changed, no longer lets pass.
+    pub(crate) fn drop_unwanted(&mut self, conn: &mut Conn) {
+        let (first, last) = (self.start.group, self.end_group.unwrap_or(u64::MAX));
+        let unwanted = |key: &&(u64, u64)| key.0 < first || key.0 > last;
+        let keys: Vec<_> = self.open.keys().filter(unwanted).copied().collect();
+        for (group, subgroup) in keys {
+            self.stopped(conn, group, subgroup);
+            // A later filter may let it pass again.
+            self.done.remove(&(group, subgroup));
+        }
     }
 
     /// Groups left the track.
-    pub(crate) fn evicted(&mut self, ctx: &mut Ctx, conn: Option<&mut Conn>, below: u64) {
+    pub(crate) fn evicted(&mut self, ctx: &mut Ctx, conn: &mut Conn, below: u64) {
         let keep = self.open.split_off(&(below, 0));
         let gone = std::mem::replace(&mut self.open, keep);
         self.done = self.done.split_off(&(below, 0));
-        let Some(conn) = conn else { return };
         for id in gone.into_values().filter_map(|out| out.stream) {
             conn.outbound.remove(&id);
             conn.reset_stream(id, reset_code(conn, ResetReason::DeliveryTimeout));
             self.groups_dropped += 1;
             ctx.totals.groups_dropped_evicted += 1;
+        }
+        conn.writable |= self.finishing;
+    }
+
+    /// Groups left the track before they ended: a sink that follows them is to know.
+    pub(crate) fn evicted_from_sink(&mut self, ctx: &mut Ctx, below: u64) {
+        let keep = self.open.split_off(&(below, 0));
+        let gone = std::mem::replace(&mut self.open, keep);
+        self.done = self.done.split_off(&(below, 0));
+        for (group, subgroup) in gone.into_keys() {
+            ctx.emit(Event::SinkSubgroupEnded {
+                downstream: self.id,
+                group,
+                subgroup,
+                end_of_group: false,
+                reset: true,
+            });
         }
     }
 

@@ -54,7 +54,7 @@ pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
         Command::RemoveDownstream { downstream, code } => {
             cancel_downstream(datapath, downstream, code);
         }
-        Command::FinishDownstream { downstream } => finish_downstream(datapath, downstream),
+        Command::FinishDownstream { downstream } => finish_downstream(datapath, now, downstream),
         Command::AddSink {
             downstream,
             track,
@@ -158,7 +158,7 @@ fn connect(
 }
 
 fn remove_track(datapath: &mut Datapath, track: TrackId) {
-    let Some(entry) = datapath.relay.tracks.remove(&track) else {
+    let Some(entry) = datapath.relay.remove_track(track) else {
         return;
     };
     for id in entry.downstreams {
@@ -276,6 +276,16 @@ fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
     downstream.end_group = end_group.or(downstream.end_group);
     downstream.subscriber_priority = subscriber_priority.unwrap_or(downstream.subscriber_priority);
     downstream.forward = forward.unwrap_or(downstream.forward);
+    let index = match downstream.kind {
+        Kind::Viewer { conn } => Some(conn),
+        Kind::Hop { .. } | Kind::Sink => None,
+    };
+    if let Some(index) = index
+        && let Some(conn) = datapath.conns.get(index)
+    {
+        downstream.drop_unwanted(conn);
+        datapath.conns.wake(index);
+    }
     if resumes {
         datapath
             .relay
@@ -315,28 +325,52 @@ fn end_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
 }
 
 /// No new subgroups; what is open ends with what the track has of it.
-fn finish_downstream(datapath: &mut Datapath, id: DownstreamId) {
+fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
+    // What was published a moment ago belongs to it too.
+    if datapath.relay.has_work() {
+        let (ctx, conns) = (&mut datapath.ctx, &mut datapath.conns);
+        datapath.relay.fan_out(ctx, now, conns);
+    }
     let Some(downstream) = datapath.relay.downstreams.get_mut(&id) else {
         return;
     };
     downstream.finishing = true;
     match downstream.kind {
-        Kind::Viewer { conn } => report_finished(datapath, conn),
-        Kind::Hop { .. } | Kind::Sink => end_downstream(datapath, id, CANCELLED),
+        Kind::Viewer { conn } | Kind::Hop { conn } => {
+            if let Some(conn) = datapath.conns.get(conn) {
+                conn.has_finishing = true;
+            }
+            report_finished(datapath, conn);
+        }
+        Kind::Sink => end_downstream(datapath, id, CANCELLED),
     }
 }
 
-/// End the finishing downstreams of a connection that have nothing left to send.
+/// End the finishing downstreams of a connection that have nothing left to send; on a hop, nothing that
+/// the peer has not confirmed, so that what follows on the control stream cannot overtake it.
 pub(crate) fn report_finished(datapath: &mut Datapath, index: usize) {
     let Some(conn) = datapath.conns.get(index) else {
         return;
     };
-    let ids: Vec<DownstreamId> = conn.downstreams.iter().copied().collect();
-    for id in ids {
-        let drained = |d: &Downstream| d.finishing && d.is_drained();
-        if datapath.relay.downstreams.get(&id).is_some_and(drained) {
-            end_downstream(datapath, id, CANCELLED);
+    if !conn.has_finishing {
+        return;
+    }
+    let mut drained = Vec::new();
+    conn.has_finishing = false;
+    for id in conn.downstreams.clone() {
+        let Some(downstream) = datapath.relay.downstreams.get(&id) else {
+            continue;
+        };
+        let owes = conn
+            .hop()
+            .is_some_and(|link| link.hop.owes(downstream.alias));
+        if downstream.finishing && downstream.is_drained() && !owes {
+            drained.push(id);
         }
+        conn.has_finishing |= downstream.finishing;
+    }
+    for id in drained {
+        end_downstream(datapath, id, CANCELLED);
     }
 }
 

@@ -13,6 +13,9 @@ use std::time::Instant;
 /// fault of an older version, a row of them is not.
 const MALFORMED_MAX: u64 = 16;
 
+/// Aliases that were unbound and are remembered, per hop.
+const RETIRED_MAX: usize = 4_096;
+
 /// Datagrams arrived: all of them are drained, or QUIC drops the oldest after acknowledging it.
 pub(crate) fn on_datagrams(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
     let mut last_error = None;
@@ -67,6 +70,22 @@ pub(crate) fn flush(conn: &mut Conn, now: Instant) {
     }
 }
 
+/// Any authenticated packet is a sign of life: media may keep heartbeats out for a while.
+pub(crate) fn note_heard(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
+    if conn.hop().is_none() {
+        return;
+    }
+    let Some(path) = conn.quic.path_stats(PathId::ZERO) else {
+        return;
+    };
+    let Some(link) = conn.hop() else { return };
+    if link.received != path.frame_rx {
+        link.received = path.frame_rx;
+        link.hop.handle_heard(now);
+        report(conn, ctx);
+    }
+}
+
 pub(crate) fn on_timeout(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
     let Some(link) = conn.hop() else { return };
     link.hop.handle_timeout(now);
@@ -106,6 +125,9 @@ fn deliver(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
 /// A frame came before the message that says which track its alias is: a bounded wait.
 fn hold(conn: &mut Conn, ctx: &Ctx, frame: Frame) {
     let Some(link) = conn.hop() else { return };
+    if link.retired.contains(&frame.key().alias) {
+        return;
+    }
     link.unbound_bytes += cost(&frame);
     link.unbound.push_back(frame);
     while link.unbound_bytes > ctx.limits.unbound_bytes_max {
@@ -116,9 +138,28 @@ fn hold(conn: &mut Conn, ctx: &Ctx, frame: Frame) {
     }
 }
 
-/// An alias was bound: deliver what waited for it.
-pub(crate) fn deliver_unbound(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
+/// An alias is not wanted any more: what still comes of it is dropped.
+pub(crate) fn retire(conn: &mut Conn, alias: u64) {
     let Some(link) = conn.hop() else { return };
+    link.unbound.retain(|frame| frame.key().alias != alias);
+    link.unbound_bytes = link.unbound.iter().map(cost).sum();
+    link.retired.insert(alias);
+    if link.retired.len() > RETIRED_MAX {
+        // Aliases rise, so the lowest is the one that was unbound longest ago.
+        link.retired.pop_first();
+    }
+}
+
+/// An alias was bound: deliver what waited for it.
+pub(crate) fn deliver_unbound(
+    conn: &mut Conn,
+    relay: &mut Relay,
+    ctx: &mut Ctx,
+    now: Instant,
+    alias: u64,
+) {
+    let Some(link) = conn.hop() else { return };
+    link.retired.remove(&alias);
     let waiting = std::mem::take(&mut link.unbound);
     link.unbound_bytes = 0;
     for frame in waiting {
@@ -147,6 +188,7 @@ fn apply(
                 let (session, track) = (conn.session, binding.track);
                 ctx.totals.protocol_errors += 1;
                 conn.bindings.remove(&alias);
+                retire(conn, alias);
                 ctx.emit(Event::TrackMalformed {
                     session,
                     alias,
@@ -209,6 +251,8 @@ impl HopLink {
             held: None,
             unbound: Default::default(),
             unbound_bytes: 0,
+            retired: Default::default(),
+            received: Default::default(),
         }
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Ingest {
     last: Option<u64>,
     current: Option<Current>,
     deadline: Instant,
+    /// The end of the stream was read.
+    is_whole: bool,
 }
 
 /// The object that is being read.
@@ -104,6 +106,7 @@ impl Ingest {
             last: None,
             current: None,
             deadline: now + header_timeout(ctx),
+            is_whole: false,
         }
     }
 
@@ -280,12 +283,21 @@ pub(crate) fn on_readable(
             }
         }
         Some(Inbound::Data(_)) => read_data(conn, relay, ctx, now, id),
-        Some(Inbound::Discarded) => {
-            if control::read(conn, id, READ_BYTES).fin {
-                conn.inbound.remove(&id);
-            }
-        }
+        Some(Inbound::Discarded) => discard(conn, id),
         Some(Inbound::Parked { .. } | Inbound::Early { .. }) => {}
+    }
+}
+
+/// Throw away what is there.
+fn discard(conn: &mut Conn, id: StreamId) {
+    loop {
+        let read = control::read(conn, id, READ_BYTES);
+        if read.fin || read.reset.is_some() {
+            conn.inbound.remove(&id);
+        }
+        if !read.more {
+            return;
+        }
     }
 }
 
@@ -322,7 +334,7 @@ fn sort(
             conn.inbound.remove(&id);
         }
         Ok(None) => {}
-        Err(error) => fail(conn, ctx, now, id, None, Failure::Data(error)),
+        Err(error) => fail(conn, relay, ctx, now, id, None, Failure::Data(error)),
     }
 }
 
@@ -354,8 +366,10 @@ fn sorted_as(
             advance(conn, relay, ctx, now, id, ingest, fin);
         }
         UniStreamKind::Padding => {
-            conn.inbound.insert(id, Inbound::Discarded);
-            on_readable(conn, relay, ctx, now, id);
+            if !fin {
+                conn.inbound.insert(id, Inbound::Discarded);
+                discard(conn, id);
+            }
         }
         // Nothing was ever asked for by FETCH.
         UniStreamKind::Fetch => {
@@ -397,6 +411,7 @@ fn advance(
     mut ingest: Box<Ingest>,
     fin: bool,
 ) {
+    ingest.is_whole |= fin;
     match ingest.poll(conn, relay, ctx, now) {
         Ok(Progress::Unbound) => {
             let deadline = now + header_timeout(ctx);
@@ -404,18 +419,26 @@ fn advance(
             conn.inbound
                 .insert(id, Inbound::Parked { ingest, deadline });
         }
-        Ok(Progress::Taken) if fin => match ingest.reader.finish() {
+        Ok(Progress::Taken) if ingest.is_whole => match ingest.reader.finish() {
             Ok(()) => {
                 let last = ingest.last;
                 ingest.end(relay, End::Finished { last });
                 conn.inbound.remove(&id);
             }
-            Err(error) => fail(conn, ctx, now, id, Some(&ingest), Failure::Data(error)),
+            Err(error) => fail(
+                conn,
+                relay,
+                ctx,
+                now,
+                id,
+                Some(&ingest),
+                Failure::Data(error),
+            ),
         },
         Ok(Progress::Taken) => {
             conn.inbound.insert(id, Inbound::Data(ingest));
         }
-        Err(failure) => fail(conn, ctx, now, id, Some(&ingest), failure),
+        Err(failure) => fail(conn, relay, ctx, now, id, Some(&ingest), failure),
     }
 }
 
@@ -438,12 +461,13 @@ pub(crate) fn unpark(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Ins
         advance(conn, relay, ctx, now, id, ingest, false);
         on_readable(conn, relay, ctx, now, id);
     }
-    crate::hop_link::deliver_unbound(conn, relay, ctx, now);
+    crate::hop_link::deliver_unbound(conn, relay, ctx, now, alias);
 }
 
 /// An alias is not wanted any more: stop its streams.
 pub(crate) fn unbind(conn: &mut Conn, alias: u64) {
     conn.bindings.remove(&alias);
+    crate::hop_link::retire(conn, alias);
     let code = u64::from(ResetReason::Cancelled.code(conn.draft));
     stop_where(conn, code, |inbound| match inbound {
         Inbound::Data(ingest) | Inbound::Parked { ingest, .. } => {
@@ -478,6 +502,7 @@ fn stop_where(conn: &mut Conn, code: u64, mut which: impl FnMut(&Inbound) -> boo
 
 fn fail(
     conn: &mut Conn,
+    relay: &mut Relay,
     ctx: &mut Ctx,
     now: Instant,
     id: StreamId,
@@ -496,7 +521,12 @@ fn fail(
         ErrorScope::Session(code) => conn.close(ctx, now, ClosedBy::Local, code, &reason),
         ErrorScope::Stream(why) => {
             ctx.totals.streams_rejected += 1;
-            conn.stop_stream(id, u64::from(why.code(draft)));
+            let code = why.code(draft);
+            conn.stop_stream(id, u64::from(code));
+            // Nothing more of the subgroup comes: who waits for it is to know.
+            if let Some(ingest) = ingest {
+                ingest.end(relay, End::Reset { code });
+            }
         }
         ErrorScope::Track(why) => {
             conn.stop_stream(id, u64::from(why.code(draft)));

@@ -93,7 +93,10 @@ fn public_transport(limits: &Limits) -> TransportConfig {
 
 fn hop_transport(limits: &Limits, rate: &HoldConfig) -> TransportConfig {
     let mut transport = base_transport(limits);
+    let idle_ms = limits.hop_idle_timeout_ms;
     transport
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
+        .keep_alive_interval(Some(Duration::from_millis(u64::from(idle_ms / 4))))
         .datagram_receive_buffer_size(Some(HOP_DATAGRAM_RECEIVE_BYTES))
         .datagram_send_buffer_size(HOP_DATAGRAM_SEND_BYTES)
         .congestion_controller_factory(Arc::new(*rate));

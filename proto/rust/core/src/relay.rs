@@ -9,12 +9,17 @@ use crate::conn::{Binding, Conn, Ctx};
 use crate::conns::Conns;
 use crate::downstream::{Downstream, Kind};
 use crate::event::Event;
+use crate::hop::frame::VALUE_MAX;
 use crate::hop::{Chunk, Frame};
 use crate::moqt::ResetReason;
 use crate::track::{Conflict, End, ObjectKey, ObjectMeta, Track};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+
+/// When all tracks together hold too much, one part in this many goes at once: finding the oldest
+/// groups means looking at all.
+const EVICT_SHARE: u64 = 8;
 
 /// Something changed in a track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +65,8 @@ pub(crate) struct Relay {
     pub(crate) downstreams: BTreeMap<DownstreamId, Downstream>,
     touches: Vec<Touch>,
     grown: BTreeSet<(TrackId, u64, u64)>,
+    /// What all tracks hold together.
+    bytes: u64,
 }
 
 impl Relay {
@@ -70,6 +77,17 @@ impl Relay {
             restart_undecided: false,
         };
         self.tracks.entry(id).or_insert(entry);
+    }
+
+    pub(crate) fn remove_track(&mut self, id: TrackId) -> Option<Entry> {
+        let gone = self.tracks.remove(&id)?;
+        self.bytes -= gone.track.bytes();
+        Some(gone)
+    }
+
+    /// What all tracks hold together.
+    pub(crate) fn cache_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Bytes of an object came from an upstream; a new upstream may make the track start over.
@@ -102,7 +120,12 @@ impl Relay {
         let is_first = std::mem::take(&mut entry.restart_undecided);
         match entry.track.held(key) {
             Some(object) => !object.agrees(meta),
-            None => is_first && entry.track.has_reached(key),
+            // In a group that is held it only fills a hole: chunks of a hop come in any order.
+            None => {
+                is_first
+                    && entry.track.has_reached(key)
+                    && !entry.track.groups.contains_key(&key.group)
+            }
         }
     }
 
@@ -110,6 +133,7 @@ impl Relay {
         let Some(entry) = self.tracks.get_mut(&track) else {
             return;
         };
+        self.bytes -= entry.track.bytes();
         entry.track.restart();
         self.grown.retain(|(grown, ..)| *grown != track);
         self.touches.retain(|touch| touch.track() != track);
@@ -120,7 +144,8 @@ impl Relay {
         ctx.emit(Event::TrackRestarted { track, downstreams });
     }
 
-    /// Write bytes of an object and note what changed.
+    /// Write bytes of an object and note what changed. Ids are bounded by what draft 16 and hops can
+    /// carry.
     pub(crate) fn write(
         &mut self,
         ctx: &mut Ctx,
@@ -133,9 +158,17 @@ impl Relay {
         let Some(entry) = self.tracks.get_mut(&track) else {
             return Ok(());
         };
+        let largest_id = key.group.max(key.subgroup).max(key.object);
+        if largest_id > VALUE_MAX {
+            return Err(Conflict(format!("id {largest_id} is beyond 2^62 - 1")));
+        }
         let is_new_group = !entry.track.groups.contains_key(&key.group);
         let len = data.len() as u64;
-        let written = entry.track.write(now, key, meta, offset, data)?;
+        let before = entry.track.bytes();
+        let written = entry.track.write(now, key, meta, offset, data);
+        self.bytes = self.bytes - before + entry.track.bytes();
+        let written = written?;
+        let before = entry.track.bytes();
         ctx.totals.object_bytes_in += written.new_bytes;
         ctx.totals.duplicate_bytes_in += len - written.new_bytes;
         ctx.totals.objects_in += u64::from(written.completed);
@@ -149,7 +182,49 @@ impl Relay {
             self.touches
                 .extend(below.map(|below| Touch::Evicted { track, below }));
         }
+        self.bytes = self.bytes - before + entry.track.bytes();
+        let bytes_max = ctx.limits.cache_total_bytes_max;
+        if self.bytes > bytes_max {
+            self.evict_over_all(bytes_max - bytes_max / EVICT_SHARE);
+            self.trim(track, bytes_max);
+        }
         Ok(())
+    }
+
+    /// Evict groups of any track, but none that runs, those first that were written to longest ago.
+    fn evict_over_all(&mut self, bytes_wanted: u64) {
+        let idle = |(id, entry): (&TrackId, &Entry)| {
+            let id = *id;
+            let at: Vec<Instant> = entry.track.idle_groups().collect();
+            at.into_iter().map(move |at| (at, id))
+        };
+        let mut oldest: Vec<(Instant, TrackId)> = self.tracks.iter().flat_map(idle).collect();
+        oldest.sort_unstable();
+        for (_, track) in oldest {
+            if self.bytes <= bytes_wanted {
+                return;
+            }
+            let Some(entry) = self.tracks.get_mut(&track) else {
+                continue;
+            };
+            let before = entry.track.bytes();
+            let below = entry.track.evict_oldest().map(|group| group + 1);
+            self.bytes = self.bytes - before + entry.track.bytes();
+            self.touches
+                .extend(below.map(|below| Touch::Evicted { track, below }));
+        }
+    }
+
+    /// Only running groups are left, and together they are too much: this one loses its front.
+    fn trim(&mut self, track: TrackId, bytes_max: u64) {
+        let excess = self.bytes.saturating_sub(bytes_max);
+        if let Some(entry) = self.tracks.get_mut(&track).filter(|_| excess > 0) {
+            let before = entry.track.bytes();
+            entry
+                .track
+                .trim_running_group(before.saturating_sub(excess));
+            self.bytes = self.bytes - before + entry.track.bytes();
+        }
     }
 
     pub(crate) fn end_subgroup(
@@ -183,6 +258,10 @@ impl Relay {
         let Some(entry) = self.tracks.get_mut(&binding.track) else {
             return;
         };
+        if !entry.track.has_room_for(group, subgroup) {
+            return;
+        }
+        let before = entry.track.bytes();
         if entry.track.subgroup(group, subgroup).is_none() {
             let priority = binding.default_priority;
             entry
@@ -194,11 +273,15 @@ impl Relay {
             self.touches
                 .extend(below.map(|below| Touch::Evicted { track, below }));
         }
+        self.bytes = self.bytes - before + entry.track.bytes();
         self.end_subgroup(binding.track, (group, subgroup), end, end_of_group);
     }
 
-    /// Register a downstream; `replay` follows.
+    /// Register a downstream; `replay` follows. False if there is no such track, or the id is in use.
     pub(crate) fn add_downstream(&mut self, downstream: Downstream) -> bool {
+        if self.downstreams.contains_key(&downstream.id) {
+            return false;
+        }
         let Some(entry) = self.tracks.get_mut(&downstream.track) else {
             return false;
         };
@@ -294,11 +377,13 @@ impl Relay {
             };
             match (downstream.kind, touch) {
                 (Kind::Viewer { conn: index }, Touch::Evicted { below, .. }) => {
-                    downstream.evicted(ctx, conns.get(index), below);
-                    conns.mark_dirty(index);
+                    if let Some(conn) = conns.get(index) {
+                        downstream.evicted(ctx, conn, below);
+                    }
+                    conns.wake(index);
                 }
-                (Kind::Hop { .. } | Kind::Sink, Touch::Evicted { below, .. }) => {
-                    downstream.evicted(ctx, None, below);
+                (Kind::Sink, Touch::Evicted { below, .. }) => {
+                    downstream.evicted_from_sink(ctx, below);
                 }
                 (Kind::Hop { conn }, _) => {
                     touch_hop(now, conns, conn, downstream, &entry.track, touch);

@@ -214,7 +214,7 @@ fn on_stopped(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, id: StreamId, c
         }
         return;
     }
-    if let Some(stream) = conn.control.key_of(id) {
+    if let Some(stream) = control::on_stopped(conn, id) {
         let code = conn.application_code(code);
         ctx.emit(Event::StreamStopped {
             session: conn.session,

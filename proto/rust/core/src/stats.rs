@@ -28,6 +28,8 @@ pub struct Totals {
     pub datagrams_dropped: u64,
     pub protocol_errors: u64,
     pub handshakes_refused: u64,
+    /// Clients that were asked to show that they receive at their address.
+    pub handshakes_retried: u64,
     /// Commands executed and events emitted: what crosses to Python. Neither grows with objects in a
     /// relay.
     pub commands: u64,
@@ -47,6 +49,8 @@ pub struct SessionStats {
     pub packets_lost: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
+    /// Control and request streams of which a side is not over.
+    pub control_streams: u64,
     pub hop: Option<HopStats>,
 }
 

@@ -343,6 +343,17 @@ fn garbage_datagrams_on_a_hop_end_it_and_a_single_one_does_not() {
 }
 
 #[test]
+fn a_hop_whose_peer_only_sends_quic_packets_is_not_silent() {
+    let mut duel = Duel::new("farcast-hop/1");
+    let silent = |event: &Event| matches!(event, Event::HopSilent { silent: true, .. });
+    for _ in 0..16 {
+        duel.peer.ping();
+        duel.run(Duration::from_millis(500));
+    }
+    assert!(!duel.events.iter().any(silent));
+}
+
+#[test]
 fn datagrams_on_a_public_session_are_counted_and_dropped() {
     let mut duel = Duel::with_track(Draft::D18);
     for _ in 0..10 {
@@ -369,6 +380,81 @@ fn a_reset_of_a_data_stream_is_no_error() {
         .unwrap();
     duel.run(Duration::from_millis(100));
     assert_eq!(duel.closed(), None);
+}
+
+#[test]
+fn ids_that_no_hop_can_carry_cost_the_track_and_nothing_else() {
+    // Draft 18's integers reach 2^64 - 1: nine bytes of ones.
+    let group = [&[0x10, ALIAS as u8][..], &[0xff; 9], &[128, 0, 1, b'a']].concat();
+    let object = [&HEADER[..], &[0xff; 9], &[1, b'a']].concat();
+    for stream in [group, object] {
+        let mut duel = Duel::with_track(Draft::D18);
+        duel.send(Dir::Uni, &stream, false);
+        duel.send(Dir::Uni, &HEADER, false);
+        let malformed = |event: &Event| matches!(event, Event::TrackMalformed { .. });
+        assert!(duel.events.iter().any(malformed));
+        assert_eq!(duel.closed(), None);
+    }
+}
+
+#[test]
+fn objects_without_a_payload_do_not_fill_the_memory() {
+    let mut duel = Duel::with_track(Draft::D18);
+    let id = duel.send(Dir::Uni, &HEADER, false).unwrap();
+    // Id delta, payload length 0, status 0.
+    let many = [0, 0, 0].repeat(20_000);
+    for _ in 0..50 {
+        duel.write(id, &many, false);
+    }
+    let now = duel.now;
+    let held = duel.edge.snapshot(now).cache_bytes;
+    let bound = u64::from(CacheLimits::default().cache_bytes_max as u32);
+    assert!(
+        held > bound / 2,
+        "an object costs more than its bytes: {held}"
+    );
+    assert!(held <= bound, "{held}");
+}
+
+#[test]
+fn subgroups_without_end_in_one_group_cost_the_track() {
+    let mut duel = Duel::with_track(Draft::D18);
+    let malformed = |event: &Event| matches!(event, Event::TrackMalformed { .. });
+    for subgroup in 0..5_000u64 {
+        let [high, low] = (subgroup as u16 | 0x8000).to_be_bytes();
+        let stream = [0x14, ALIAS as u8, 0, high, low, 128, 0, 1, b'a'];
+        if let Some(id) = duel.peer.streams().open(Dir::Uni) {
+            let _ = duel.peer.send_stream(id).write(&stream);
+            let _ = duel.peer.send_stream(id).finish();
+        }
+        if subgroup % 50 == 0 {
+            duel.run(Duration::from_millis(10));
+        }
+    }
+    duel.run(Duration::from_millis(100));
+    assert!(duel.events.iter().any(malformed));
+    assert_eq!(duel.closed(), None);
+}
+
+#[test]
+fn control_streams_wait_in_quic_while_the_agent_is_behind_and_come_whole_afterwards() {
+    let mut duel = Duel::with_track(Draft::D18);
+    let received = |duel: &Duel| -> (usize, usize) {
+        let data = duel.events.iter().filter_map(|event| match event {
+            Event::StreamData { data, fin, .. } => Some((data.len(), usize::from(*fin))),
+            _ => None,
+        });
+        data.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    duel.edge.hold_control(true);
+    for _ in 0..3 {
+        duel.send(Dir::Bi, &[7; 100_000], true);
+    }
+    duel.run(Duration::from_secs(1));
+    assert_eq!(received(&duel), (0, 0));
+    duel.edge.hold_control(false);
+    duel.run(Duration::from_secs(1));
+    assert_eq!(received(&duel), (300_000, 3));
 }
 
 #[test]

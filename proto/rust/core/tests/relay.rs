@@ -248,6 +248,26 @@ fn a_film_crosses_a_hop_with_bursty_loss_intact_and_in_order() {
 }
 
 #[test]
+fn what_was_published_just_before_a_downstream_finishes_still_arrives() {
+    let (mut net, _) = world(Via::Quic(Draft::D18), 1, LinkSpec::delay_ms(10), 1);
+    publish_film(&mut net, 0..1);
+    let object = frame(1, OBJECTS - 1);
+    let last = object.payload.clone();
+    let publish = Command::Publish {
+        track: TRACK,
+        object,
+    };
+    let finish = Command::FinishDownstream {
+        downstream: 100 + 1,
+    };
+    net.execute_all(0, [publish, finish]);
+    net.run_for(Duration::from_millis(500));
+    let objects = objects_of(&mut net, 3);
+    assert_eq!(objects.len() as u64, OBJECTS + 1);
+    assert_eq!(objects[OBJECTS as usize].payload, last);
+}
+
+#[test]
 fn a_late_joiner_gets_the_running_group_from_its_first_object_at_once() {
     let (mut net, _) = world(Via::Quic(Draft::D18), 1, LinkSpec::delay_ms(10), 3);
     publish_film(&mut net, 0..2);
@@ -347,6 +367,33 @@ fn a_slow_viewer_loses_its_own_groups_and_delays_nobody() {
     assert!(net.snapshot(2).cache_bytes < 20 << 20);
     for object in objects_of(&mut net, 5) {
         assert_eq!(object.payload, frame(object.group, object.object).payload);
+    }
+}
+
+#[test]
+fn a_downstream_over_a_hop_ends_only_when_its_last_chunk_is_confirmed() {
+    let hop = LinkSpec {
+        loss: 0.4,
+        ..LinkSpec::delay_ms(40)
+    };
+    for seed in 0..20 {
+        let (mut net, _) = world(Via::Quic(Draft::D18), 1, LinkSpec::delay_ms(40), seed);
+        net.set_links(1, 2, hop);
+        let sessions = net.snapshot(1).downstreams;
+        let downstream = sessions.first().map(|d| d.downstream).unwrap();
+        publish_film(&mut net, 0..1);
+        net.take_events(1);
+        net.execute(1, Command::FinishDownstream { downstream });
+        let ended = |event: &Event| matches!(event, Event::DownstreamEnded { .. });
+        for _ in 0..400 {
+            if net.take_events(1).iter().any(ended) {
+                break;
+            }
+            net.run_for(Duration::from_millis(25));
+        }
+        // What was confirmed has left the hop; nothing more may come.
+        net.run_for(Duration::from_millis(100));
+        assert_intact(&objects_of(&mut net, 3), 0..1);
     }
 }
 

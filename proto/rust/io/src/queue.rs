@@ -2,7 +2,8 @@
 //!
 //! An agent that is blocked for seconds must not hurt forwarding, and must not miss what it decides
 //! on. So the thread never waits for it: events for its decisions are always kept, while objects for
-//! local sinks are dropped, newest first, once too many wait.
+//! local sinks are dropped, newest first, once too many wait. What peers write on control streams is
+//! not read meanwhile, so that a peer cannot fill the memory of an edge whose agent is busy.
 
 use crate::runtime::CommandQueueFull;
 use crate::sys::EventFd;
@@ -12,6 +13,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes of control streams that may wait for the agent before no more are read.
+const CONTROL_BYTES_MAX: usize = 16 << 20;
 
 /// A panic elsewhere ends the process, so that a poisoned lock cannot be met twice.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -57,6 +61,11 @@ impl CommandQueue {
         Ok(())
     }
 
+    /// Wake the thread without a command.
+    pub(crate) fn nudge(&self) {
+        self.wake.set();
+    }
+
     /// Ask the thread to end.
     pub(crate) fn stop(&self) {
         lock(&self.state).is_stopping = true;
@@ -89,7 +98,9 @@ pub(crate) struct EventQueue {
 struct EventState {
     events: VecDeque<Event>,
     object_bytes: usize,
+    control_bytes: usize,
     objects_dropped: u64,
+    is_full: bool,
 }
 
 impl EventQueue {
@@ -118,8 +129,11 @@ impl EventQueue {
                 continue;
             }
             state.object_bytes += bytes.unwrap_or(0);
+            state.control_bytes += control_bytes(&event);
             state.events.push_back(event);
         }
+        state.is_full |= state.events.len() >= self.events_max;
+        state.is_full |= state.control_bytes > CONTROL_BYTES_MAX;
         if was_empty && !state.events.is_empty() {
             self.ready.set();
         }
@@ -132,10 +146,19 @@ impl EventQueue {
         let taken: Vec<Event> = state.events.drain(..count).collect();
         let bytes: usize = taken.iter().filter_map(object_bytes).sum();
         state.object_bytes -= bytes;
+        state.control_bytes -= taken.iter().map(control_bytes).sum::<usize>();
+        let has_room = state.events.len() <= self.events_max / 2
+            && state.control_bytes <= CONTROL_BYTES_MAX / 2;
+        state.is_full &= !has_room;
         if state.events.is_empty() {
             self.ready.clear();
         }
         taken
+    }
+
+    /// Too much waits, and half of it is not taken yet: control streams are to be left unread.
+    pub(crate) fn is_full(&self) -> bool {
+        lock(&self.state).is_full
     }
 
     /// Objects dropped so far.
@@ -146,6 +169,14 @@ impl EventQueue {
     /// Readable while events wait.
     pub(crate) fn raw(&self) -> RawFd {
         self.ready.raw()
+    }
+}
+
+/// Bytes of a control or request stream.
+fn control_bytes(event: &Event) -> usize {
+    match event {
+        Event::StreamData { data, .. } => data.len(),
+        _ => 0,
     }
 }
 
@@ -191,6 +222,29 @@ mod tests {
             first_byte_us: 0,
             complete_us: 0,
         })
+    }
+
+    #[test]
+    fn it_is_full_until_half_of_what_waits_is_taken() {
+        let queue = EventQueue::new(4, 1_000).expect("an eventfd");
+        queue.push(&mut (0..3).map(control).collect());
+        assert!(!queue.is_full());
+        queue.push(&mut vec![control(3)]);
+        queue.take(1);
+        assert!(queue.is_full());
+        queue.take(1);
+        assert!(!queue.is_full());
+        let data = Event::StreamData {
+            session: 0,
+            stream: 0,
+            kind: farcast_core::event::StreamKind::Control,
+            data: vec![0; CONTROL_BYTES_MAX + 1].into(),
+            fin: false,
+        };
+        queue.push(&mut vec![data]);
+        assert!(queue.is_full());
+        queue.take(9);
+        assert!(!queue.is_full());
     }
 
     /// `c` and number for a control event, `o` and number for an object.

@@ -24,7 +24,8 @@ use std::time::Instant;
 pub struct RuntimeOptions {
     /// Commands that may wait for the thread.
     pub commands_max: usize,
-    /// Waiting events beyond which `Object` events are dropped; other events never are.
+    /// Waiting events beyond which `Object` events are dropped, and control streams are not read until
+    /// half of them are gone; other events are always kept.
     pub events_max: usize,
     /// Payload bytes of waiting `Object` events beyond which further ones are dropped.
     pub event_bytes_max: usize,
@@ -179,7 +180,12 @@ impl Runtime {
 
     /// Take up to `max` waiting events, oldest first.
     pub fn drain_events(&self, max: usize) -> Vec<Event> {
-        self.shared.events.take(max)
+        let was_full = self.shared.events.is_full();
+        let taken = self.shared.events.take(max);
+        if was_full && !self.shared.events.is_full() {
+            self.shared.commands.nudge();
+        }
+        taken
     }
 
     /// Readable while events wait. Not to be read or closed by the caller: `drain_events` clears it.

@@ -83,6 +83,7 @@ impl<E: Engine> Shell<E> {
             if is_stopping && end_by.is_none() {
                 end_by = Some(self.close_sessions());
             }
+            self.engine.hold_control(self.shared.events.is_full());
             let more_datagrams = ready.datagrams && self.receive()?;
             self.fire_timer();
             let more_trains = self.transmit();

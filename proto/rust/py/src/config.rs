@@ -82,12 +82,14 @@ datapath_config! {
     connection_window_bytes: u32,
     send_window_bytes: u64,
     idle_timeout_ms: u32,
+    hop_idle_timeout_ms: u32,
     handshakes_max: usize,
     handshake_timeout_ms: u32,
     control_pending_bytes_max: usize,
     stream_header_timeout_ms: u32,
     object_bytes_max: u64,
     unbound_bytes_max: usize,
+    cache_total_bytes_max: u64,
     control_event_bytes_max: usize,
 }
 

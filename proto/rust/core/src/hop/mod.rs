@@ -122,6 +122,11 @@ impl Hop {
         }
     }
 
+    /// Whether something of a track is still to be delivered, or its delivery to be confirmed.
+    pub fn owes(&self, alias: u64) -> bool {
+        self.sender.owes(alias)
+    }
+
     /// A QUIC datagram came from the peer.
     ///
     /// # Errors

@@ -94,6 +94,10 @@ impl Sender {
         Ok(())
     }
 
+    pub(super) fn owes(&self, alias: u64) -> bool {
+        self.store.owes_track(alias)
+    }
+
     /// Forgets all that is owed of some subgroups of a track, and that any of them was given up.
     pub(super) fn cancel(&mut self, alias: u64, group: Option<u64>, subgroup: Option<u64>) {
         let end = |given: Option<u64>, open: u64| given.unwrap_or(open);

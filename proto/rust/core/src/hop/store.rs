@@ -74,6 +74,17 @@ impl FrameStore {
         self.owed.contains_key(&no)
     }
 
+    /// Whether any frame of a track still has to be delivered.
+    pub(super) fn owes_track(&self, alias: u64) -> bool {
+        let first = SubgroupKey {
+            alias,
+            group: 0,
+            subgroup: 0,
+        };
+        let next = self.by_subgroup.range((first, 0)..).next();
+        next.is_some_and(|(key, _)| key.alias == alias)
+    }
+
     /// The frame offered first of all that are owed.
     pub(super) fn oldest(&self) -> Option<(FrameNo, &Owed)> {
         self.owed.first_key_value().map(|(no, owed)| (*no, owed))

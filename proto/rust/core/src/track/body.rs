@@ -47,6 +47,12 @@ impl Body {
         self.prefix.last().map_or(0, |(end, _)| *end)
     }
 
+    /// Bytes held, contiguous or not.
+    pub(crate) fn held(&self) -> u64 {
+        let ahead: usize = self.ahead.values().map(Bytes::len).sum();
+        self.ready() + ahead as u64
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.ready() == self.len
     }
@@ -55,12 +61,14 @@ impl Body {
     /// `offset + data.len() <= len`.
     pub(crate) fn insert(&mut self, offset: u64, data: Bytes) -> Added {
         let mut added = Added::default();
+        let mut placed = Vec::new();
         for (at, piece) in self.missing_pieces(offset, data) {
+            placed.push(at);
             added.bytes += piece.len() as u64;
             self.place(at, piece);
         }
         if added.bytes > 0 || self.len == 0 {
-            self.announce(&mut added.chunks);
+            self.announce(&placed, &mut added.chunks);
         }
         if self.is_complete() {
             self.coalesce();
@@ -157,7 +165,8 @@ impl Body {
         }
     }
 
-    fn announce(&mut self, chunks: &mut Vec<u64>) {
+    /// Note the chunks that became whole, in the prefix or in the pieces placed just now at `placed`.
+    fn announce(&mut self, placed: &[u64], chunks: &mut Vec<u64>) {
         let ready = self.ready();
         let whole = if ready == self.len {
             self.chunk_count()
@@ -170,7 +179,10 @@ impl Body {
             }
         }
         self.announced_below = self.announced_below.max(whole);
-        for (start, held) in &self.ahead {
+        for start in placed {
+            let Some(held) = self.ahead.get(start) else {
+                continue;
+            };
             let end = start + held.len() as u64;
             let mut index = start.div_ceil(CHUNK_BODY_BYTES);
             loop {

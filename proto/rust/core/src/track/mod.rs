@@ -16,6 +16,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What an object, and a subgroup, counts for in the byte account beside its body: without it a peer
+/// that sends empty ones would be held for free.
+const OBJECT_COST_BYTES: u64 = 256;
+const SUBGROUP_COST_BYTES: u64 = 256;
+/// Subgroups of one group; more make the track malformed.
+pub(crate) const SUBGROUPS_MAX: usize = 4_096;
+
 /// Where an object belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ObjectKey {
@@ -157,6 +164,10 @@ impl Track {
             bytes: 0,
         });
         held.last_write = now;
+        if !held.subgroups.contains_key(&subgroup) {
+            held.bytes += SUBGROUP_COST_BYTES;
+            self.bytes += SUBGROUP_COST_BYTES;
+        }
         let opened = held.subgroups.entry(subgroup).or_insert_with(|| Subgroup {
             priority,
             first_object,
@@ -179,6 +190,12 @@ impl Track {
         offset: u64,
         data: Bytes,
     ) -> Result<Written, Conflict> {
+        if !self.has_room_for(key.group, key.subgroup) {
+            return Err(Conflict(format!(
+                "group {} has more than {SUBGROUPS_MAX} subgroups",
+                key.group
+            )));
+        }
         let opened = self.open_subgroup(
             now,
             key.group,
@@ -195,18 +212,11 @@ impl Track {
         {
             return Ok(Written::default());
         }
+        let is_new = !subgroup.objects.contains_key(&key.object);
         let object = subgroup
             .objects
             .entry(key.object)
-            .or_insert_with(|| Object {
-                prev: meta.prev,
-                status: meta.status,
-                props_len: meta.props_len,
-                budget_ms: meta.budget_ms,
-                body: Body::new(meta.body_len),
-                first_at: now,
-                complete_at: None,
-            });
+            .or_insert_with(|| Object::new(now, meta));
         if !object.agrees(meta) {
             return Err(Conflict(format!(
                 "object {} of group {} came twice with different headers",
@@ -220,7 +230,8 @@ impl Track {
         if completed {
             object.complete_at = Some(now);
         }
-        self.account(now, key, added.bytes);
+        let cost = if is_new { OBJECT_COST_BYTES } else { 0 };
+        self.account(now, key, added.bytes + cost);
         Ok(Written {
             new_bytes: added.bytes,
             chunks: added.chunks,
@@ -249,7 +260,7 @@ impl Track {
     /// Groups that must go, oldest first, given the limits; they are removed.
     pub(crate) fn evict(&mut self, now: Instant) -> Vec<u64> {
         let mut evicted = Vec::new();
-        while let Some((&oldest, group)) = self.groups.first_key_value() {
+        while let Some((_, group)) = self.groups.first_key_value() {
             let is_running = self.groups.len() == 1;
             let too_many = self.groups.len() > self.cache.cache_groups_max as usize;
             let too_big = self.bytes > self.cache.cache_bytes_max;
@@ -258,30 +269,57 @@ impl Track {
             if is_running || !(too_many || too_big || too_old) {
                 break;
             }
-            self.bytes -= group.bytes;
-            self.groups.remove(&oldest);
-            self.evicted_below = oldest + 1;
-            evicted.push(oldest);
+            evicted.extend(self.evict_oldest());
         }
-        self.trim_running_group();
+        self.trim_running_group(self.cache.cache_bytes_max);
         evicted
     }
 
+    /// Remove the oldest group, unless it is the running one.
+    pub(crate) fn evict_oldest(&mut self) -> Option<u64> {
+        if self.groups.len() < 2 {
+            return None;
+        }
+        let (oldest, group) = self.groups.pop_first()?;
+        self.bytes -= group.bytes;
+        self.evicted_below = oldest + 1;
+        Some(oldest)
+    }
+
+    /// When each group but the running one was written to last.
+    pub(crate) fn idle_groups(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.groups
+            .values()
+            .rev()
+            .skip(1)
+            .map(|group| group.last_write)
+    }
+
+    /// Whether a group may have this subgroup.
+    pub(crate) fn has_room_for(&self, group: u64, subgroup: u64) -> bool {
+        self.groups.get(&group).is_none_or(|held| {
+            held.subgroups.len() < SUBGROUPS_MAX || held.subgroups.contains_key(&subgroup)
+        })
+    }
+
     /// A single group that outgrew the cache loses its oldest whole objects; nobody can join it at
-    /// its start any more, those who are in it go on.
-    fn trim_running_group(&mut self) {
+    /// its start any more, those who are in it go on. The newest object stays.
+    pub(crate) fn trim_running_group(&mut self, bytes_max: u64) {
         let Some(mut entry) = self.groups.last_entry() else {
             return;
         };
         let group = entry.get_mut();
-        for subgroup in group.subgroups.values_mut() {
-            while self.bytes > self.cache.cache_bytes_max && subgroup.objects.len() > 1 {
+        let newest = group.subgroups.keys().next_back().copied();
+        for (id, subgroup) in &mut group.subgroups {
+            let keep = usize::from(Some(*id) == newest);
+            while self.bytes > bytes_max && subgroup.objects.len() > keep {
                 let Some((id, object)) = subgroup.objects.pop_first() else {
                     break;
                 };
                 subgroup.dropped_to = Some(id);
-                self.bytes -= object.body.len().min(self.bytes);
-                group.bytes -= object.body.len().min(group.bytes);
+                let freed = object.body.held() + OBJECT_COST_BYTES;
+                self.bytes -= freed;
+                group.bytes -= freed;
             }
         }
     }
@@ -301,6 +339,18 @@ impl Track {
 }
 
 impl Object {
+    fn new(now: Instant, meta: &ObjectMeta) -> Object {
+        Object {
+            prev: meta.prev,
+            status: meta.status,
+            props_len: meta.props_len,
+            budget_ms: meta.budget_ms,
+            body: Body::new(meta.body_len),
+            first_at: now,
+            complete_at: None,
+        }
+    }
+
     /// Whether a header says the same of this object.
     pub(crate) fn agrees(&self, meta: &ObjectMeta) -> bool {
         self.status == meta.status
@@ -311,12 +361,13 @@ impl Object {
 
 impl Subgroup {
     /// The object that a reader that has `last` gets next, once it is there: the one that follows in
-    /// the subgroup, or the first from `from` on for a reader that has none.
+    /// the subgroup (nothing fits between consecutive ids), or the first from `from` on for a reader
+    /// that has none.
     pub(crate) fn next_after(&self, last: Option<u64>, from: u64) -> Option<(u64, &Object)> {
         let start = last.map_or(from, |last| last + 1);
         let (&id, object) = self.objects.range(start..).next()?;
         let follows = match (last, object.prev) {
-            (Some(last), prev) => prev == Some(last),
+            (Some(last), prev) => prev == Some(last) || id == last + 1,
             (None, Some(prev)) => prev < from,
             (None, None) => true,
         };

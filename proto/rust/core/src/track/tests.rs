@@ -121,19 +121,19 @@ fn old_groups_leave_and_do_not_come_back_but_the_running_one_stays() {
     let later = now + Duration::from_secs(3600);
     assert_eq!(track.evict(later), vec![2]);
     assert_eq!(track.evict(later), Vec::<u64>::new());
-    assert_eq!(track.bytes(), 10);
+    assert_eq!(track.bytes(), 10 + OBJECT_COST_BYTES + SUBGROUP_COST_BYTES);
 }
 
 #[test]
 fn a_group_that_outgrows_the_cache_loses_its_front_and_keeps_growing() {
     let (mut track, _, now) = track(CacheLimits {
-        cache_bytes_max: 100,
+        cache_bytes_max: SUBGROUP_COST_BYTES + 10 * (OBJECT_COST_BYTES + 10),
         ..CacheLimits::default()
     });
     for object in 0..30 {
         put(&mut track, now, 7, object, 10);
         track.evict(now);
-        assert!(track.bytes() <= 110);
+        assert!(track.bytes() <= SUBGROUP_COST_BYTES + 10 * (OBJECT_COST_BYTES + 10));
     }
     let subgroup = track.subgroup(7, 0).unwrap();
     assert_eq!(subgroup.dropped_to, Some(19));
@@ -150,4 +150,24 @@ fn a_finished_subgroup_stays_finished_when_a_reset_comes_late() {
     let subgroup = track.subgroup(1, 0).unwrap();
     assert_eq!(subgroup.end, Some(End::Finished { last: Some(0) }));
     assert!(subgroup.is_finished_at(Some(0), 0) && subgroup.end_of_group);
+}
+
+#[test]
+fn what_is_held_is_counted_exactly_although_incomplete_objects_are_dropped() {
+    let (mut track, _, now) = track(CacheLimits {
+        cache_bytes_max: 10_000,
+        ..CacheLimits::default()
+    });
+    for object in 0..100u64 {
+        // A tenth of the object only.
+        let header = meta(object.checked_sub(1), 5_000);
+        let data = Bytes::from(vec![1; 500]);
+        track.write(now, key(1, object), &header, 0, data).unwrap();
+        track.evict(now);
+    }
+    let subgroup = track.subgroup(1, 0).unwrap();
+    let held: u64 = subgroup.objects.values().map(|o| o.body.held()).sum();
+    let costs = subgroup.objects.len() as u64 * OBJECT_COST_BYTES + SUBGROUP_COST_BYTES;
+    assert_eq!(track.bytes(), held + costs);
+    assert!(held > 5_000 && track.bytes() <= 10_000, "{held}");
 }

@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use farcast_core::command::{Command, Draft, Target};
-use farcast_core::config::DatapathConfig;
+use farcast_core::config::{DatapathConfig, Limits};
 use farcast_core::datapath::Datapath;
 use farcast_core::event::Event;
 use farcast_core::seed::SplitMix;
@@ -116,6 +116,10 @@ impl Net {
     }
 
     pub fn add_host(&mut self, drafts: Vec<Draft>) -> usize {
+        self.add_host_with(drafts, Limits::default())
+    }
+
+    pub fn add_host_with(&mut self, drafts: Vec<Draft>, limits: Limits) -> usize {
         let roots = roots();
         let hop = Some((&identity(), &roots[..])).map(|(i, r)| (i.clone(), r));
         let tls = ServerTls::new(&identity(), hop.as_ref().map(|(i, r)| (i, *r))).unwrap();
@@ -124,6 +128,7 @@ impl Net {
             server: Some(tls),
             drafts,
             seed: Some(self.seed * 1000 + host as u64),
+            limits,
             ..DatapathConfig::default()
         };
         let datapath = Datapath::new(config, self.epoch).unwrap();
@@ -149,8 +154,8 @@ impl Net {
         }
     }
 
-    /// Open a session and wait until both ends have it.
-    pub fn connect(&mut self, from: usize, to: usize, via: Via) -> Ends {
+    /// Begin to open a session; its id at this end.
+    pub fn begin_connect(&mut self, from: usize, to: usize, via: Via) -> u64 {
         let session = self.hosts[from].next_session;
         self.hosts[from].next_session += 2;
         let target = match via {
@@ -166,7 +171,6 @@ impl Net {
         };
         let tls = ClientTls::new(&Trust::Roots(roots()), Some(&identity())).unwrap();
         let server_name = "localhost".into();
-        self.take_events(to);
         self.execute(
             from,
             Command::Connect {
@@ -177,6 +181,13 @@ impl Net {
                 tls,
             },
         );
+        session
+    }
+
+    /// Open a session and wait until both ends have it.
+    pub fn connect(&mut self, from: usize, to: usize, via: Via) -> Ends {
+        self.take_events(to);
+        let session = self.begin_connect(from, to, via);
         self.run_for(Duration::from_secs(1));
         let opened = |event: &Event| match event {
             Event::SessionOpened { session, .. } => Some(*session),
@@ -193,8 +204,15 @@ impl Net {
     }
 
     pub fn execute(&mut self, host: usize, command: Command) {
+        self.execute_all(host, [command]);
+    }
+
+    /// Commands that the datapath gets in one go, as from a shell.
+    pub fn execute_all(&mut self, host: usize, commands: impl IntoIterator<Item = Command>) {
         let now = self.now;
-        self.hosts[host].datapath.execute(now, command);
+        for command in commands {
+            self.hosts[host].datapath.execute(now, command);
+        }
         self.flush(host);
     }
 

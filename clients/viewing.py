@@ -1,0 +1,238 @@
+"""What a viewer makes of a namespace: finds the tracks in its catalog, subscribes them, measures them.
+
+Pure bookkeeping between the `Viewer` engine and an application, for ``farcast watch`` and for the simulator
+alike: it reads no clock and writes no file. It is polled after the engine had input, asks the engine for
+tracks, and passes on what arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from farcast.clients.film import STATUS_NORMAL
+from farcast.clients.media.catalog import CATALOG_TRACKS, parse_catalog
+from farcast.clients.media.errors import MediaError
+from farcast.clients.media.offer import OfferedTrack
+from farcast.clients.media.packaging import config_of, unpack
+from farcast.clients.media.playback import Arrival, Playback
+from farcast.clients.media.tracks import Kind, Sample, TrackInfo
+from farcast.clients.ordering import GroupOrder
+from farcast.proto.client import Viewer
+from farcast.proto.client import events as client
+from farcast.proto.properties import CAPTURE_TIME, MalformedProperties, decode_properties
+
+PRIORITY_CATALOG = 0
+PRIORITY: dict[Kind, int] = {"audio": 64, "video": 128}
+"""Subscriber priorities."""
+
+Note = Callable[[str], None]
+"""Takes a remark for the user, one line."""
+
+OnFrame = Callable[[str, int, int, bytes], None]
+"""Told of each media object: track, group, object, payload."""
+
+
+class SampleSink(Protocol):
+    """Takes what there is to see and hear, in order of arrival."""
+
+    def begin(self, tracks: Sequence[TrackInfo]) -> None:
+        """These tracks will come; called before the first sample."""
+
+    def take(self, track: str, samples: Sequence[Sample], config: bytes | None) -> None:
+        """The samples of one object, and the decoder configuration if it came with them."""
+
+    def start_over(self) -> None:
+        """The publisher began anew, and so may its times."""
+
+
+class Viewing:
+    """One viewer's state. ``clock_offset_us`` leads from the engine's clock to that of capture times."""
+
+    def __init__(
+        self,
+        started_us: int,
+        *,
+        clock_offset_us: int = 0,
+        note: Note,
+        on_frame: OnFrame | None = None,
+        sink: SampleSink | None = None,
+    ) -> None:
+        self.playback = Playback(started_us + clock_offset_us)
+        self.objects_malformed = 0
+        self.begun = False
+        """Whether something to see or hear has come."""
+        self.over = False
+        """Whether every track has ended."""
+        self.refusal: str | None = None
+        """Why there will be no connection."""
+        self.failure: str | None = None
+        """Why there is nothing to watch."""
+        self._clock_offset_us = clock_offset_us
+        self._note = note
+        self._on_frame = on_frame
+        self._sink = sink
+        self._tracks: dict[str, OfferedTrack] = {}
+        self._orders: dict[str, GroupOrder] = {}
+        self._arrived_us = 0
+        self._ended: set[str] = set()
+        self._failed: set[str] = set()
+        self._catalog: str | None = None
+        self._noted: set[str] = set()
+
+    def start(self, engine: Viewer, now_us: int) -> None:
+        """Ask for the catalogs."""
+        _subscribe(engine, now_us, dict.fromkeys(CATALOG_TRACKS, PRIORITY_CATALOG))
+
+    def poll(self, engine: Viewer, now_us: int) -> None:
+        """Take what the engine has to say, and ask it for the tracks that a catalog names."""
+        while (event := engine.poll_event()) is not None:
+            self._handle(event, engine, now_us)
+
+    def _handle(self, event: client.ViewerEvent, engine: Viewer, now_us: int) -> None:
+        match event:
+            case client.ObjectReceived():
+                self._object(event, engine, now_us)
+            case client.Connected(transport, draft):
+                self._note(f"connected over {transport}, draft {draft}")
+            case client.Waiting(namespace):
+                self._note_once(f"waiting for {namespace.path()}: nobody publishes it yet")
+            case client.TrackReady(track) if track.decode() in self._tracks:
+                self.playback.handle_joined(now_us + self._clock_offset_us)
+            case client.SubgroupEnded(track) if track.decode() in self._tracks:
+                self._take(track.decode(), self._orders[track.decode()].handle_end(event))
+            case client.TrackRestarted(track) if track.decode() in self._tracks:
+                self._restart(track.decode())
+            case client.TrackEnded(track, reason):
+                self._end(track.decode(), reason)
+            case client.Disconnected(reason):
+                self._note_once(f"connection lost: {reason}; trying again")
+            case client.Failed(reason, None):
+                self.refusal = reason
+            case client.Failed(reason, bytes(track)):
+                self._fail(track.decode(), reason)
+            case _:
+                pass
+
+    # ---- The course of tracks -------------------------------------------------------------------------
+
+    def _restart(self, track: str) -> None:
+        self._take(track, self._orders[track].flush())
+        self._note(f"track {track} starts over")
+        self.playback.handle_restart()
+        if self._sink is not None and track == self._leading():
+            self._sink.start_over()
+
+    def _leading(self) -> str:
+        """The track by which others are placed in time: the first with pictures, else the first."""
+        pictures = [name for name, track in self._tracks.items() if track.info.kind == "video"]
+        return (pictures or list(self._tracks))[0]
+
+    def _end(self, track: str, reason: str) -> None:
+        if track not in self._tracks:
+            return
+        self._take(track, self._orders[track].flush())
+        self._ended.add(track)
+        if self._ended >= self._tracks.keys():
+            self._note(f"the film is over: {reason}" if reason else "the film is over")
+            self.over = True
+
+    def _fail(self, track: str, reason: str) -> None:
+        """A track will not come: fatal if it was the last catalog or the last media track."""
+        self._failed.add(track)
+        if self._catalog is None and self._failed >= set(CATALOG_TRACKS):
+            self.failure = reason
+        if track in self._tracks:
+            self._note(reason)
+            self._end(track, reason)
+
+    # ---- Objects ----------------------------------------------------------------------------------------
+
+    def _object(self, event: client.ObjectReceived, engine: Viewer, now_us: int) -> None:
+        track = event.track.decode()
+        if event.status != STATUS_NORMAL:
+            return
+        self._arrived_us = max(self._arrived_us, event.complete_us)
+        if track in CATALOG_TRACKS:
+            self._catalog_object(track, event.payload, engine, now_us)
+        elif track in self._tracks:
+            self._take(track, self._orders[track].handle_object(event))
+
+    def _catalog_object(self, name: str, payload: bytes, engine: Viewer, now_us: int) -> None:
+        """Take the first catalog that offers something, and its later versions."""
+        if self._catalog not in (None, name):
+            return
+        try:
+            offer = parse_catalog(name, payload)
+        except MediaError as error:
+            self._note_once(f"{name} cannot be used: {error}")
+            return
+        for reason in offer.ignored:
+            self._note_once(reason)
+        new = {track.info.name: track for track in offer.tracks if track.info.name not in self._tracks}
+        if not new:
+            return
+        self._catalog = name
+        self._tracks.update(new)
+        self._orders.update((name, GroupOrder()) for name in new)
+        kinds = ", ".join(f"{track.info.name} ({track.info.codec})" for track in new.values())
+        self._note(f"tracks in {name}: {kinds}")
+        _subscribe(engine, now_us, {name: PRIORITY[track.info.kind] for name, track in new.items()})
+        for other in CATALOG_TRACKS:
+            if other != name:
+                engine.unsubscribe(other.encode())
+
+    def _take(self, track: str, objects: Iterable[client.ObjectReceived]) -> None:
+        """Use objects that have their turn now."""
+        for received in objects:
+            self._media_object(self._tracks[track], received)
+
+    def _media_object(self, track: OfferedTrack, event: client.ObjectReceived) -> None:
+        name = track.info.name
+        try:
+            pairs = decode_properties(event.properties)
+            properties: dict[int, Any] = {pair.type: pair.value for pair in pairs}
+            samples = unpack(track, event.payload, properties, event.object)
+        except (MediaError, MalformedProperties) as error:
+            self.objects_malformed += 1
+            self._note_once(f"track {name}: an object cannot be read: {error}")
+            return
+        if self._on_frame is not None:
+            self._on_frame(name, event.group, event.object, event.payload)
+        if not samples:
+            return
+        self._measure(track.info, event, samples, properties.get(CAPTURE_TIME))
+        if self._sink is not None:
+            if not self.begun:
+                self._sink.begin([offered.info for offered in self._tracks.values()])
+            self._sink.take(name, samples, config_of(properties))
+        self.begun = True
+
+    def _measure(
+        self, info: TrackInfo, event: client.ObjectReceived, samples: list[Sample], captured_us: int | None
+    ) -> None:
+        first = samples[0]
+        self.playback.handle_arrival(
+            Arrival(
+                track=info.name,
+                kind=info.kind,
+                group=event.group,
+                object_id=event.object,
+                pts_us=info.to_us(first.pts),
+                duration_us=sum(info.to_us(sample.duration) for sample in samples),
+                keyframe=first.keyframe,
+                size_bytes=len(event.payload),
+                arrival_us=self._arrived_us + self._clock_offset_us,
+                capture_time_us=captured_us,
+            )
+        )
+
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self._note(text)
+
+
+def _subscribe(engine: Viewer, now_us: int, priorities: dict[str, int]) -> None:
+    for name, priority in priorities.items():
+        engine.subscribe(name.encode(), now_us, priority=priority)
