@@ -63,8 +63,8 @@ package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh enviro
 
 .PHONY: clean
 clean: ## Remove everything that was built
-	rm -rf $(VENV) target build dist proto/_core*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	    .import_linter_cache src/farcast.egg-info
+	rm -rf $(VENV) .venv-peers target build dist proto/_core*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache src/farcast.egg-info tests/interop/node_modules tests/interop/out
 	find clients control_plane edge proto simulations src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # ---- What the targets need -------------------------------------------------------------------------

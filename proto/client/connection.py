@@ -50,6 +50,7 @@ class Opened:
     session: int
     transport: str
     draft: int
+    implementation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class Connection:
 
     def _session_event(self, link: ControlLink, event: Any) -> None:
         if isinstance(event, moqt.Established):
-            self._established(link)
+            self._established(link, event.implementation)
         elif isinstance(event, moqt.SessionFailed):
             self.flush()
             self._session_over(link.session_id, "local", event.reason)
@@ -206,7 +207,7 @@ class Connection:
         elif link is self._current:
             self._notices.append(event)
 
-    def _established(self, link: ControlLink) -> None:
+    def _established(self, link: ControlLink, implementation: str | None) -> None:
         if link is not self._opening:
             return
         self._opening = None
@@ -218,7 +219,8 @@ class Connection:
         self._was_established = True
         self._timers.cancel("give up")
         self.state = "established"
-        self._notices.append(self._opened.pop(link.session_id))
+        opened = self._opened.pop(link.session_id)
+        self._notices.append(replace(opened, implementation=implementation))
 
     def _goaway(self, link: ControlLink) -> None:
         if link is self._current and self._opening is None and self._connecting is None:

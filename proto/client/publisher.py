@@ -21,7 +21,7 @@ from farcast.proto.agent.downstream import (
     effective_group_order,
     update_downstream,
 )
-from farcast.proto.agent.filters import is_over, start_location
+from farcast.proto.agent.filters import is_moq_net, is_over, start_location
 from farcast.proto.agent.timers import Timers
 from farcast.proto.client.connection import Connection, ConnectionConfig, GaveUp, Lost, Opened
 from farcast.proto.client.events import (
@@ -36,7 +36,7 @@ from farcast.proto.client.events import (
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.names import TrackNamespace
-from farcast.proto.moqt.values import Location
+from farcast.proto.moqt.values import Filter, Location
 from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, Properties, Property
 
 SUBSCRIPTIONS_MAX = 1_024
@@ -88,6 +88,7 @@ class Publisher:
         self._announcement: int | None = None
         self._next_id = config.first_id
         self._next_alias = 1
+        self._whole_group = False
         self._now_us = 0
         self._handlers = self._make_handlers()
 
@@ -234,6 +235,7 @@ class Publisher:
         self._connection.flush()
 
     def _opened(self, notice: Opened) -> None:
+        self._whole_group = is_moq_net((), notice.implementation)
         self._events.append(Connected(notice.transport, notice.draft))
         self._announce()
 
@@ -316,7 +318,7 @@ class Publisher:
                 session=session_id,
                 alias=alias,
                 track=track.id,
-                start=start_location(event.filter, largest),
+                start=self._start(event.filter, largest),
                 filter=event.filter,
                 priority=event.priority,
                 group_order=effective_group_order(event.group_order, track.properties),
@@ -326,6 +328,10 @@ class Publisher:
         )
         self._events.append(Subscribed(track.name, self.subscriptions(track.name)))
 
+    def _start(self, filter: Filter | None, largest: Location | None) -> Location:
+        """Relays of the moq-dev family ask as ``@moq/net`` does, and would miss a catalog that stands."""
+        return start_location(filter, largest, whole_group=self._whole_group)
+
     def _update_requested(self, event: moqt.UpdateRequested) -> None:
         session, downstream = self._connection.moqt, self._request(event.request)
         if session is None:
@@ -334,7 +340,7 @@ class Publisher:
         if downstream is not None:
             location = downstream.track.largest.get()
             largest = Location(*location) if location is not None else None
-            start = start_location(event.filter, largest) if event.filter is not None else None
+            start = self._start(event.filter, largest) if event.filter is not None else None
             self._commands.append(update_downstream(downstream.id, event, start))
         session.accept_update(event.request, largest=largest)
 

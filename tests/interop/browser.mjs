@@ -5,7 +5,7 @@
 //     {"id": 3, "do": "screenshot", "number": 0, "path": "…"}
 //     {"id": 4, "do": "close", "number": 0}
 //
-// What fails is answered with {"event": "refused", "id": …, "reason": …}. Ends when stdin does.
+// What fails is answered with {"event": "refused", "id": …, "reason": …}. Ends when stdin does, or on SIGTERM.
 import { createServer } from "node:http";
 import { readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -66,7 +66,7 @@ async function open(browser, base, { page: name, query }) {
 
 const base = await serve(await bundlePages());
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: 60_000 });
+const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: 60_000, handleSIGTERM: false });
 const pages = [];
 
 const commands = {
@@ -84,9 +84,14 @@ async function obey(command) {
     }
 }
 
+async function end() {
+    await browser.close();
+    process.exit(0);
+}
+
+process.on("SIGTERM", end);
 say({ event: "ready", version: browser.version(), base });
 for await (const line of createInterface({ input: process.stdin })) {
     obey(JSON.parse(line));
 }
-await browser.close();
-process.exit(0);
+await end();

@@ -34,7 +34,7 @@ PREFIX = "interop"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where peers connect; ``cert_sha256`` in hex; ``ops`` is HOST:PORT of its status."""
+    """Where peers connect; ``cert_sha256`` in hex; ``ops`` is HOST:PORT of an edge's status."""
 
     address: str
     cert_sha256: str
@@ -105,19 +105,33 @@ async def two_edges(
 ) -> AsyncIterator[Network]:
     """Two edges on loopback for the length of the block, the second fetching from the first."""
     authority = HopAuthority(datetime.now(UTC))
-    async with _edge("origin", folder, authority, origin_drafts) as origin:
-        upstream = ["--upstream", f"{PREFIX}=farcast://{origin.address}"]
-        async with _edge("viewer", folder, authority, viewer_drafts, upstream) as viewer:
+    issued = _issue(authority, folder, "origin")
+    async with _edge("origin", folder, origin_drafts, issued) as origin:
+        upstream = [
+            "--upstream",
+            f"{PREFIX}=farcast://{origin.address}",
+            *_issue(authority, folder, "viewer"),
+        ]
+        async with _edge("viewer", folder, viewer_drafts, upstream) as viewer:
             yield Network(origin, viewer)
 
 
 @asynccontextmanager
-async def _edge(
-    name: str, folder: Path, authority: HopAuthority, drafts: Sequence[int], more: Sequence[str] = ()
-) -> AsyncIterator[Server]:
+async def edge_below(relay: Server, folder: Path) -> AsyncIterator[Server]:
+    """One edge on loopback for the length of the block, fetching from a relay over raw QUIC."""
+    config = folder / "edge.toml"
+    upstream = {"prefix": PREFIX, "url": relay.url("quic"), "cert_sha256": relay.cert_sha256}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in upstream.items()]
+    config.write_text("\n".join(["[[upstream]]", *lines, ""]))
+    async with _edge("below", folder, (18, 16), ["--config", str(config)]) as edge:
+        yield edge
+
+
+@asynccontextmanager
+async def _edge(name: str, folder: Path, drafts: Sequence[int], more: Sequence[str]) -> AsyncIterator[Server]:
     spoken = ",".join(map(str, drafts))
     fixed = ["--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dev-cert", "--ready-json"]
-    flags = [*fixed, "--drafts", spoken, "--log-level", "debug", *_issue(authority, folder, name), *more]
+    flags = [*fixed, "--drafts", spoken, "--log-level", "debug", *more]
     async with child(f"edge-{name}", [FARCAST, "edge", *flags], folder) as process:
         with trio.fail_after(30):
             ready = await process.event("ready")

@@ -108,4 +108,5 @@ def _reason(error: BaseException) -> str:
         error = error.exceptions[0]
     if isinstance(error, DEFECTS):
         traceback.print_exception(error)
-    return str(error) if isinstance(error, Unmet) else f"{type(error).__name__}: {error}"
+    said = str(error).partition("\n")[0]
+    return said if isinstance(error, Unmet) else f"{type(error).__name__}: {said}"

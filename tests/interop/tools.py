@@ -49,6 +49,18 @@ def moq_rs(
     role: str, server: Server, transport: Transport, namespace: str, folder: Path, more: Sequence[Path] = ()
 ) -> AbstractAsyncContextManager[Child]:
     """A role of ``moq_rs.py`` for the length of the block."""
-    words: list[str | Path] = [role, server.url(transport), server.cert_sha256, namespace, *more]
-    command: list[str | Path] = [PEERS_PYTHON, "-m", "tests.interop.moq_rs", *words]
-    return child(f"moq-rs-{role}", command, folder, environ={"PYTHONPATH": str(ROOT)})
+    words = [role, server.url(transport), server.cert_sha256, namespace, *more]
+    return _peer(f"moq-rs-{role}", ["tests.interop.moq_rs", *map(str, words)], folder)
+
+
+@asynccontextmanager
+async def moq_rs_relay(folder: Path) -> AsyncIterator[Server]:
+    """moq-rs as a relay for the length of the block."""
+    async with _peer("moq-rs-relay", ["tests.interop.moq_rs_relay"], folder) as process:
+        ready = await process.event("ready")
+        yield Server(ready["listen"], ready["cert_sha256"], ops="")
+
+
+def _peer(name: str, words: Sequence[str], folder: Path) -> AbstractAsyncContextManager[Child]:
+    """A module in the peers' environment."""
+    return child(name, [PEERS_PYTHON, "-m", *words], folder, environ={"PYTHONPATH": str(ROOT)})

@@ -20,9 +20,17 @@ class RawClient:
     session, answers nothing."""
 
     def __init__(
-        self, to: Host | None, *, kind: str = "quic", node_id: str = "", mute: bool = False, **options: Any
+        self,
+        to: Host | None,
+        *,
+        kind: str = "quic",
+        node_id: str = "",
+        implementation: str = "raw",
+        mute: bool = False,
+        **options: Any,
     ) -> None:
         self._mute = mute
+        self._implementation = implementation
         self._node_id = node_id
         self._link: ControlLink | None = None
         self.commands: deque[Any] = deque()
@@ -43,7 +51,7 @@ class RawClient:
     def handle_event(self, event: Any, now_us: int) -> None:
         if isinstance(event, Event.SessionOpened) and not self._mute:
             node = NodeInfo(self._node_id) if self._node_id else None
-            self._link = ControlLink(event, SetupOptions(implementation="raw", node=node))
+            self._link = ControlLink(event, SetupOptions(implementation=self._implementation, node=node))
         elif isinstance(event, Event.SessionClosed):
             self.closed = event
         elif self._link is not None:

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from farcast.proto._core import Event
-from farcast.proto.agent.link import ControlLink
 from farcast.proto.moqt.names import FullTrackName
-from farcast.proto.moqt.values import LARGEST_OBJECT, SetupOptions
+from farcast.proto.moqt.values import LARGEST_OBJECT
 
 from .raw import RawClient
 from .world import World
-
-
-class NamedClient(RawClient):
-    """A client that says its name in SETUP."""
-
-    def __init__(self, *args: Any, implementation: str, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._implementation = implementation
-
-    def handle_event(self, event: Any, now_us: int) -> None:
-        if isinstance(event, Event.SessionOpened):
-            self._link = ControlLink(event, SetupOptions(implementation=self._implementation))
-        else:
-            super().handle_event(event, now_us)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +24,7 @@ def test_a_client_that_pins_its_draft_still_gets_the_running_group_from_its_star
     world.viewer(edge, "live/a", "video")
     world.run(200)
     edge.media(edge.only_track(), 5, 9)
-    client = NamedClient(edge, kind="webtransport", drafts=(16,), implementation=implementation)
+    client = RawClient(edge, kind="webtransport", drafts=(16,), implementation=implementation)
     world.add("client", client).offered = ["moqt-16"]
     world.run(50)
     client.session.subscribe(FullTrackName.of("live/a", "video"), filter=LARGEST_OBJECT)

@@ -32,10 +32,12 @@ from ..agent.world import Host, World, events_of, namespace
 NAME = FullTrackName.of("live/a", "video")
 
 
-def at_a_server(drafts: tuple[int, ...] = (18,)) -> tuple[World, Host, RawClient]:
+def at_a_server(
+    drafts: tuple[int, ...] = (18,), implementation: str = "raw"
+) -> tuple[World, Host, RawClient]:
     """A publisher connected to a server that does only what the test says."""
     world = World()
-    server = RawClient(None)
+    server = RawClient(None, implementation=implementation)
     host = world.add("server", server)
     publisher = world.publisher(host, "live/a", "video", drafts=drafts)
     world.run(50)
@@ -86,6 +88,19 @@ def test_filters_and_updates_reach_the_datapath() -> None:
     world.run(10)
     (update,) = publisher.updates
     assert (update.start, update.end_group, update.forward) == ((6, 0), 8, True)
+
+
+@pytest.mark.parametrize(("implementation", "start"), [("moq-lite-rs", (4, 0)), ("raw", (4, 6))])
+def test_a_relay_of_the_moq_dev_family_gets_the_running_group_from_its_start(
+    implementation: str, start: tuple[int, int]
+) -> None:
+    world, publisher, server = at_a_server(implementation=implementation)
+    publisher.engine.publish(b"video", 4, 5, b"x")
+    world.run(10)
+    server.session.subscribe(NAME, filter=LARGEST_OBJECT)
+    world.run(10)
+    (made,) = publisher.downstreams.values()
+    assert made.start == start
 
 
 def test_a_subscriber_that_leaves_is_taken_out() -> None:
