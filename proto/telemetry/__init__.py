@@ -1,0 +1,1 @@
+"""What an edge measures: sketches of distributions, and the report made of them every second."""
