@@ -1041,6 +1041,10 @@ class UdpShaper:
     @property
     def local_addr(self) -> str:
         """The bound address, ``"ip:port"``."""
+    def set_links(self, forward: LinkConfig, backward: LinkConfig) -> None:
+        """Change what both directions are like; datagrams under way keep their times."""
+    def set_up(self, forward: bool, backward: bool) -> None:
+        """Cut (False) or mend each direction; datagrams under way still arrive."""
     def stats(self) -> ShaperStatsDict:
         """Counters of both directions, over all clients."""
     def close(self) -> None:

@@ -49,8 +49,19 @@ pub struct ShaperStats {
     pub datagrams_dropped: u64,
 }
 
+/// What one direction is to be like from now on.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    config: LinkConfig,
+    up: bool,
+}
+
 struct Shared {
     stop: EventFd,
+    /// Set when `wanted` changed.
+    change: EventFd,
+    /// Client to target, and back.
+    wanted: Mutex<[Wanted; 2]>,
     stats: Mutex<ShaperStats>,
 }
 
@@ -75,6 +86,7 @@ impl UdpShaper {
         let refuse = |way: &str, error: LinkError| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("{way} {error}"))
         };
+        let wanted = [forward, backward].map(|config| Wanted { config, up: true });
         let forward = Link::new(forward, derive_seed(seed, 0)).map_err(|e| refuse("forward", e))?;
         let backward =
             Link::new(backward, derive_seed(seed, 1)).map_err(|e| refuse("backward", e))?;
@@ -82,6 +94,8 @@ impl UdpShaper {
         let local_addr = socket.local_addr()?;
         let shared = Arc::new(Shared {
             stop: EventFd::new()?,
+            change: EventFd::new()?,
+            wanted: Mutex::new(wanted),
             stats: Mutex::default(),
         });
         let proxy = Proxy::new(socket, target, forward, backward, Arc::clone(&shared));
@@ -105,6 +119,39 @@ impl UdpShaper {
             .stats
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Change what both directions are like; datagrams under way keep their times. An error of kind
+    /// `InvalidInput` if a link cannot be like that, and then nothing changes.
+    pub fn set_links(&self, forward: LinkConfig, backward: LinkConfig) -> io::Result<()> {
+        for (way, config) in [("forward", forward), ("backward", backward)] {
+            let invalid = |e| io::Error::new(io::ErrorKind::InvalidInput, format!("{way} {e}"));
+            config.validate().map_err(invalid)?;
+        }
+        self.change(|wanted| {
+            wanted[0].config = forward;
+            wanted[1].config = backward;
+        });
+        Ok(())
+    }
+
+    /// Cut or mend each direction. Datagrams under way still arrive.
+    pub fn set_up(&self, forward: bool, backward: bool) {
+        self.change(|wanted| {
+            wanted[0].up = forward;
+            wanted[1].up = backward;
+        });
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut [Wanted; 2])) {
+        edit(
+            &mut self
+                .shared
+                .wanted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        self.shared.change.set();
     }
 
     /// Stop; datagrams under way are lost. Idempotent.
@@ -136,6 +183,7 @@ struct Proxy {
 
 /// Which sockets have datagrams.
 struct Ready {
+    change: bool,
     socket: bool,
     clients: Vec<SocketAddr>,
 }
@@ -166,6 +214,9 @@ impl Proxy {
     fn run(mut self) -> io::Result<()> {
         set_precise_timers()?;
         while let Some(ready) = self.wait()? {
+            if ready.change {
+                self.take_change();
+            }
             if ready.socket {
                 self.receive_from_clients()?;
             }
@@ -190,7 +241,11 @@ impl Proxy {
             let at = self.epoch + Duration::from_micros(at_us);
             at.saturating_duration_since(clock::now())
         });
-        let fixed = [self.shared.stop.raw(), self.socket.raw()];
+        let fixed = [
+            self.shared.stop.raw(),
+            self.shared.change.raw(),
+            self.socket.raw(),
+        ];
         let upstream = self
             .clients
             .by_address
@@ -199,15 +254,33 @@ impl Proxy {
         let fds = fixed.into_iter().chain(upstream);
         let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, false)).collect();
         poll(&mut fds, timeout)?;
-        let clients = self.clients.by_address.keys().zip(&fds[2..]);
+        let clients = self.clients.by_address.keys().zip(&fds[3..]);
         let ready = Ready {
-            socket: fds[1].is_readable(),
+            change: fds[1].is_readable(),
+            socket: fds[2].is_readable(),
             clients: clients
                 .filter(|(_, fd)| fd.is_readable())
                 .map(|(a, _)| *a)
                 .collect(),
         };
         Ok((!fds[0].is_readable()).then_some(ready))
+    }
+
+    fn take_change(&mut self) {
+        self.shared.change.clear();
+        let wanted = *self
+            .shared
+            .wanted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (way, wanted) in [&mut self.forward, &mut self.backward]
+            .into_iter()
+            .zip(wanted)
+        {
+            // Checked when it was asked for.
+            let _ = way.link.set_config(wanted.config);
+            way.link.set_up(wanted.up);
+        }
     }
 
     fn receive_from_clients(&mut self) -> io::Result<()> {

@@ -202,3 +202,39 @@ fn a_busy_port_and_an_impossible_link_are_named() {
     let message = "backward link: loss.p = 2: must be from 0 to 1";
     assert_eq!(error.to_string(), message);
 }
+
+#[test]
+fn each_direction_can_be_cut_and_mended_and_made_another_link() {
+    let (target, client) = (socket(), socket());
+    let shaper = start(address(&target), delay(0), delay(0));
+    let send = |byte: u8| {
+        client.send_to(&[byte], shaper.local_addr()).expect("sent");
+    };
+    send(1);
+    let (_, back) = receive(&target);
+
+    shaper.set_up(false, true);
+    stats_when(&shaper, |s| {
+        send(2);
+        s.forward.packets_dropped_down > 0
+    });
+    target.send_to(&[3], back).expect("sent");
+    assert_eq!(receive(&client).0, [3]);
+
+    shaper.set_up(true, true);
+    let slow = delay(60_000);
+    shaper.set_links(slow, delay(0)).expect("a possible link");
+    let delivered = shaper.stats().forward.packets_delivered;
+    stats_when(&shaper, |s| {
+        send(4);
+        s.forward.packets_delivered > delivered
+    });
+    assert_eq!(receive(&target).0, [4]);
+
+    let impossible = LinkConfig {
+        rate_bps: Some(0),
+        ..LinkConfig::default()
+    };
+    let refused = shaper.set_links(impossible, delay(0)).expect_err("refused");
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+}

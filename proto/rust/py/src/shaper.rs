@@ -41,6 +41,16 @@ impl UdpShaper {
         self.lock().local_addr().to_string()
     }
 
+    fn set_links(&self, forward: &LinkConfig, backward: &LinkConfig) -> PyResult<()> {
+        let shaper = self.lock();
+        let changed = shaper.set_links(forward.to_core(), backward.to_core());
+        changed.map_err(io_error)
+    }
+
+    fn set_up(&self, forward: bool, backward: bool) {
+        self.lock().set_up(forward, backward);
+    }
+
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = py.detach(|| self.lock().stats());
         let dict = PyDict::new(py);
