@@ -159,9 +159,10 @@ def _check_report(report: Report, path: str) -> None:
 def _check_link(link: LinkReport, path: str) -> None:
     if link.rx_lost > link.rx_packets:
         raise BadMessage(f"{link.rx_lost} packets lost of {link.rx_packets} - at `{path}.rx_lost`")
-    if len(link.rx_bursts) not in (0, BURST_BUCKETS):
+    lengths = len(link.rx_bursts)
+    if lengths not in (0, BURST_BUCKETS):
         raise BadMessage(
-            f"{len(link.rx_bursts)} burst lengths, {BURST_BUCKETS} or none are allowed - at `{path}.rx_bursts`"
+            f"{lengths} burst lengths, {BURST_BUCKETS} or none are allowed - at `{path}.rx_bursts`"
         )
 
 

@@ -6,7 +6,7 @@ sends `Report`s, each answered by `ReportAck`, and the control plane sends `Plan
 N-1 understand each other; what a field means never changes.
 
 Times are integer microseconds. Durations are measured by one clock; ``*_unix_us`` is wall-clock time and
-only for people. Counts of a `LinkReport` are of its interval, not totals. The types of the fields say
+only for people. Counts of a `LinkReport` are not totals. The types of the fields say
 what they may hold (`farcast.proto.control.ranges`); decoding checks it.
 """
 
@@ -64,6 +64,9 @@ class PlanVersion(Record, frozen=True, kw_only=True, tag=False):
     epoch: Epoch
     sequence: Count
 
+    def __str__(self) -> str:
+        return f"{self.epoch.cluster}/{self.epoch.number}.{self.sequence}"
+
 
 # ---- Edge to control plane ------------------------------------------------------------------------
 
@@ -85,7 +88,7 @@ class Hello(Record, frozen=True, kw_only=True, tag="hello"):
 
 
 class LinkReport(Record, frozen=True, kw_only=True, tag=False):
-    """What one edge measured of the link between it and ``peer`` in one interval.
+    """What one edge measured of the link between it and ``peer`` since it last reported that link.
 
     ``rx_*`` is the direction from the peer to the reporter: packets that were due, those that never came,
     runs of losses by length (`BURST_BUCKETS`), mean variation of arrival spacing, bytes per second
