@@ -6,8 +6,8 @@ sends `Report`s, each answered by `ReportAck`, and the control plane sends `Plan
 N-1 understand each other; what a field means never changes.
 
 Times are integer microseconds. Durations are measured by one clock; ``*_unix_us`` is wall-clock time and
-only for people. Counts of a `LinkReport` are not totals. The types of the fields say
-what they may hold (`farcast.proto.control.ranges`); decoding checks it.
+only for people. Counts of a `LinkReport` are not totals. The types of the fields say what they may hold
+(`farcast.proto.control.ranges`); decoding checks it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class LinkReport(Record, frozen=True, kw_only=True, tag=False):
     """What one edge measured of the link between it and ``peer`` since it last reported that link.
 
     ``rx_*`` is the direction from the peer to the reporter: packets that were due, those that never came,
-    runs of losses by length (`BURST_BUCKETS`), mean variation of arrival spacing, bytes per second
+    runs of losses by length (`BURST_BUCKETS`), mean variation of arrival spacing, bits per second
     received. ``rtt_sketch``: bucket to count, see `farcast.proto.telemetry.sketch`. ``silent``: nothing is
     heard from the peer. ``media``: tracks flow on it.
     """
