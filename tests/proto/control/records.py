@@ -169,9 +169,7 @@ from_control: st.SearchStrategy[m.FromControl] = st.one_of(
         base=st.none() | _versions,
         nodes=_tuples(st.builds(m.NodeInfo, node_id=_ids, region=_ids, address=_addresses)),
         nodes_removed=_tuples(_ids),
-        routes=_tuples(
-            st.builds(m.RouteEntry, origin=_ids, upstreams=_tuples(_ids), path=_tuples(_ids))
-        ),
+        routes=_tuples(st.builds(m.RouteEntry, origin=_ids, upstreams=_tuples(_ids), path=_tuples(_ids))),
         directory=_tuples(st.builds(m.DirectoryEntry, namespace=_namespaces, origin=_ids)),
         directory_removed=_tuples(_namespaces),
         edge_list=st.none() | st.from_regex(r"[A-Za-z0-9_.-]{0,20}", fullmatch=True),
