@@ -138,71 +138,83 @@ class Framer:
 
 # ---- Rules over more than one field ---------------------------------------------------------------
 
-
-def check_message(message: object) -> None:
-    """Apply the rules that a field's type cannot express. Raises `BadMessage`."""
-    rule = _RULES.get(type(message))
-    if rule is not None:
-        rule(message, "$")
-
-
-def _check_hello(hello: Hello, path: str) -> None:
-    _check_address(hello.advertise, f"{path}.advertise")
-
-
-def _check_report(report: Report, path: str) -> None:
-    _check_each(report.links, _check_link, f"{path}.links")
-    _check_each(report.offered, _check_named, f"{path}.offered")
-    _check_each(report.withdrawn, _check_namespace, f"{path}.withdrawn")
-
-
-def _check_link(link: LinkReport, path: str) -> None:
-    if link.rx_lost > link.rx_packets:
-        raise BadMessage(f"{link.rx_lost} packets lost of {link.rx_packets} - at `{path}.rx_lost`")
-    lengths = len(link.rx_bursts)
-    if lengths not in (0, BURST_BUCKETS):
-        raise BadMessage(
-            f"{lengths} burst lengths, {BURST_BUCKETS} or none are allowed - at `{path}.rx_bursts`"
-        )
-
-
-def _check_plan(delta: PlanDelta, path: str) -> None:
-    _check_each(delta.nodes, _check_node, f"{path}.nodes")
-    _check_each(delta.directory, _check_named, f"{path}.directory")
-    _check_each(delta.directory_removed, _check_namespace, f"{path}.directory_removed")
-
-
-def _check_node(node: NodeInfo, path: str) -> None:
-    _check_address(node.address, f"{path}.address")
-
-
-def _check_named(entry: Offer | DirectoryEntry, path: str) -> None:
-    _check_namespace(entry.namespace, f"{path}.namespace")
-
-
-def _check_namespace(fields: tuple[bytes, ...], path: str) -> None:
-    length = sum(map(len, fields))
-    if length > FULL_TRACK_NAME_BYTES_MAX:
-        raise BadMessage(
-            f"namespace of {length} bytes, at most {FULL_TRACK_NAME_BYTES_MAX} are allowed - at `{path}`"
-        )
-
-
-def _check_address(address: str, path: str) -> None:
-    port = int(address.rpartition(":")[2])
-    if not 0 < port <= _PORT_MAX:
-        raise BadMessage(f"port {port}, 1 to {_PORT_MAX} are allowed - at `{path}`")
-
+_Fault = tuple[str, str]
+"""What is wrong, and the path to it from the record that was looked at."""
 
 _Item = TypeVar("_Item")
 
 
-def _check_each(items: tuple[_Item, ...], check: Callable[[_Item, str], None], path: str) -> None:
+def check_message(message: object) -> None:
+    """Apply the rules that a field's type cannot express. Raises `BadMessage`."""
+    rule = _RULES.get(type(message))
+    fault = None if rule is None else rule(message)
+    if fault is not None:
+        raise BadMessage(f"{fault[0]} - at `$.{fault[1]}`")
+
+
+def _check_hello(hello: Hello) -> _Fault | None:
+    return _check_address(hello.advertise, "advertise")
+
+
+def _check_report(report: Report) -> _Fault | None:
+    return (
+        _check_each(report.links, _check_link, "links")
+        or _check_each(report.offered, _check_named, "offered")
+        or _check_each(report.withdrawn, _check_namespace, "withdrawn")
+    )
+
+
+def _check_link(link: LinkReport) -> _Fault | None:
+    if link.rx_lost > link.rx_packets:
+        return f"{link.rx_lost} packets lost of {link.rx_packets}", ".rx_lost"
+    lengths = len(link.rx_bursts)
+    if lengths not in (0, BURST_BUCKETS):
+        return f"{lengths} burst lengths, {BURST_BUCKETS} or none are allowed", ".rx_bursts"
+    return None
+
+
+def _check_plan(delta: PlanDelta) -> _Fault | None:
+    return (
+        _check_each(delta.nodes, _check_node, "nodes")
+        or _check_each(delta.directory, _check_named, "directory")
+        or _check_each(delta.directory_removed, _check_namespace, "directory_removed")
+    )
+
+
+def _check_node(node: NodeInfo) -> _Fault | None:
+    return _check_address(node.address, ".address")
+
+
+def _check_named(entry: Offer | DirectoryEntry) -> _Fault | None:
+    fault = _check_namespace(entry.namespace)
+    return None if fault is None else (fault[0], ".namespace")
+
+
+def _check_namespace(fields: tuple[bytes, ...]) -> _Fault | None:
+    length = sum(map(len, fields))
+    if length > FULL_TRACK_NAME_BYTES_MAX:
+        return f"namespace of {length} bytes, at most {FULL_TRACK_NAME_BYTES_MAX} are allowed", ""
+    return None
+
+
+def _check_address(address: str, path: str) -> _Fault | None:
+    port = int(address.rpartition(":")[2])
+    if not 0 < port <= _PORT_MAX:
+        return f"port {port}, 1 to {_PORT_MAX} are allowed", path
+    return None
+
+
+def _check_each(
+    items: tuple[_Item, ...], check: Callable[[_Item], _Fault | None], path: str
+) -> _Fault | None:
     for index, item in enumerate(items):
-        check(item, f"{path}[{index}]")
+        fault = check(item)
+        if fault is not None:
+            return fault[0], f"{path}[{index}]{fault[1]}"
+    return None
 
 
-_RULES: Final[Mapping[type, Callable[[Any, str], None]]] = {
+_RULES: Final[Mapping[type, Callable[[Any], _Fault | None]]] = {
     Hello: _check_hello,
     Report: _check_report,
     PlanDelta: _check_plan,

@@ -67,7 +67,7 @@ class EdgePlan:
     _lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        lengths = sorted({len(fields) for fields in self.directory}, reverse=True)
+        lengths = sorted(set(map(len, self.directory)), reverse=True)
         object.__setattr__(self, "_lengths", tuple(lengths))
 
     def route_for(self, namespace: TrackNamespace) -> Route | None:

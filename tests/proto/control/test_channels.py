@@ -362,11 +362,11 @@ def test_a_plan_is_pushed_answered_and_said_at_the_next_hello() -> None:
     assert pair.server.push(PLAN) is None
     pair.pump()
     assert pair.edge_events == [e.PlanReceived(PLAN)]
-    assert pair.server.plans_unanswered == (PLAN.version,)
+    assert list(pair.server.plans_unanswered) == [PLAN.version]
     pair.edge.answer_plan(PLAN.version, None)
     pair.pump()
     assert pair.server_events == [e.PlanAcked(PLAN.version)]
-    assert pair.server.plans_unanswered == ()
+    assert list(pair.server.plans_unanswered) == []
     pair.connect()
     assert pair.server_events[-1] == e.HelloReceived(changed(HELLO, holds=PLAN.version))
 
