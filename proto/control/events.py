@@ -1,6 +1,7 @@
 """What the two ends of a control channel report to whoever runs them.
 
-Each connection ends with exactly one `Refused` or `Broken` at the edge, one `Broken` at the control plane.
+Each connection ends with exactly one `Refused` or `Broken` at the edge, and with one `Broken` at the control
+plane, unless it was the control plane that sent the edge away.
 """
 
 from __future__ import annotations

@@ -359,6 +359,17 @@ def test_a_report_stays_within_its_bytes_and_leaves_out_what_matters_least() -> 
     assert reported == dict.fromkeys(range(400), 500)
 
 
+def test_a_report_that_is_filled_to_the_brim_does_not_spill_over() -> None:
+    """Whatever room is left for the last link, in steps smaller than the head of the list."""
+    peers = {n: f"n-{n:04}" for n in range(1_024)}
+    taken = snapshot(**{f"s{n}": hop(rtt_sketch=dict.fromkeys(range(100), 1)) for n in range(1_024)})
+    for step in range(0, 300, 7):
+        report_bytes_max = REPORT_BYTES_LEAST + step
+        report = Edge(peers, report_bytes_max=report_bytes_max).report(taken)
+        assert len(report.links) < 1_024
+        assert report_bytes_max - 400 < encoded_bytes(report) <= report_bytes_max
+
+
 def test_the_largest_report_passes_the_codec_of_the_control_plane() -> None:
     edge = Edge({n: f"node-{n:058}" for n in range(1_024)}, report_bytes_max=FROM_EDGE_BYTES_MAX)
     demand = [m.TrackLoad(origin=peer, tracks=2**53 - 1, bps=10**15) for peer in edge.peers.values()]
