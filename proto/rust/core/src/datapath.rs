@@ -451,5 +451,6 @@ fn session_stats(conn: &mut Conn) -> Option<SessionStats> {
         bytes_received: path.udp_rx.bytes,
         control_streams,
         hop,
+        hop_rtt_sketch: Vec::new(),
     })
 }
