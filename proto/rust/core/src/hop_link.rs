@@ -51,7 +51,8 @@ pub(crate) fn flush(conn: &mut Conn, now: Instant) {
         return;
     }
     if let Some(rtt) = rtt {
-        link.hop.set_rtt(rtt, rtt);
+        // The smoothed one is no floor: the path may get shorter.
+        link.hop.set_rtt(rtt, rtt / 2);
     }
     loop {
         let Some(data) = link.held.take().or_else(|| link.hop.poll_datagram(now)) else {
@@ -206,6 +207,7 @@ fn apply(
         Frame::SubgroupReset { code, .. } => {
             relay.end_subgroup_early(now, binding, (group, subgroup), End::Reset { code }, false);
         }
+        Frame::Forward { .. } => {}
     }
 }
 
@@ -240,7 +242,9 @@ fn cost(frame: &Frame) -> usize {
     const FRAME_BYTES: usize = 200;
     match frame {
         Frame::Chunk(chunk) => FRAME_BYTES + chunk.body.len(),
-        Frame::SubgroupEnd { .. } | Frame::SubgroupReset { .. } => FRAME_BYTES,
+        Frame::SubgroupEnd { .. } | Frame::SubgroupReset { .. } | Frame::Forward { .. } => {
+            FRAME_BYTES
+        }
     }
 }
 
