@@ -206,6 +206,8 @@ fn bind(datapath: &mut Datapath, now: Instant, session: SessionId, alias: u64, b
 }
 
 fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
+    // What came in a moment ago is in the cache: a hop would get it from there and once more as news.
+    carry_out(datapath, now);
     let Command::AddDownstream {
         downstream: id,
         session,
@@ -258,6 +260,8 @@ fn add_sink(
 }
 
 fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
+    // As for a new one.
+    carry_out(datapath, now);
     let &Command::UpdateDownstream {
         downstream: id,
         start,
@@ -324,13 +328,18 @@ fn end_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
     });
 }
 
-/// No new subgroups; what is open ends with what the track has of it.
-fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
-    // What was published a moment ago belongs to it too.
+/// Carry what changed up to now to the downstreams as they are now.
+fn carry_out(datapath: &mut Datapath, now: Instant) {
     if datapath.relay.has_work() {
         let (ctx, conns) = (&mut datapath.ctx, &mut datapath.conns);
         datapath.relay.fan_out(ctx, now, conns);
     }
+}
+
+/// No new subgroups; what is open ends with what the track has of it.
+fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
+    // What was published a moment ago belongs to it too.
+    carry_out(datapath, now);
     let Some(downstream) = datapath.relay.downstreams.get_mut(&id) else {
         return;
     };

@@ -268,6 +268,38 @@ fn what_was_published_just_before_a_downstream_finishes_still_arrives() {
 }
 
 #[test]
+fn what_comes_in_while_a_hop_subscribes_or_resumes_crosses_it_once() {
+    let mut net = Net::new(1);
+    for host in 0..2 {
+        net.add_host(vec![Draft::D18]);
+        add_track(&mut net, host);
+    }
+    let between = net.connect(1, 0, Via::Hop);
+    net.execute(1, bind(between.near, 6));
+    let publish = |object| Command::Publish {
+        track: TRACK,
+        object: frame(0, object),
+    };
+    let update = |start, forward| Command::UpdateDownstream {
+        downstream: 100 + between.far,
+        start,
+        end_group: None,
+        subscriber_priority: None,
+        forward: Some(forward),
+    };
+    let subscribe = downstream(between.far, 6, Location::default());
+    net.execute_all(0, [publish(0), subscribe]);
+    net.run_for(Duration::from_millis(200));
+    net.execute(0, update(None, false));
+    let from = Some(Location::new(0, 1));
+    net.execute_all(0, [publish(1), update(from, true)]);
+    net.run_for(Duration::from_millis(200));
+    assert_eq!(net.snapshot(0).totals.objects_out, 2);
+    assert_eq!(net.snapshot(1).totals.objects_in, 2);
+    assert_eq!(net.snapshot(1).totals.duplicate_bytes_in, 0);
+}
+
+#[test]
 fn a_late_joiner_gets_the_running_group_from_its_first_object_at_once() {
     let (mut net, _) = world(Via::Quic(Draft::D18), 1, LinkSpec::delay_ms(10), 3);
     publish_film(&mut net, 0..2);
