@@ -45,8 +45,9 @@ pub(super) struct Heartbeats {
     media_at: Option<Instant>,
     /// When the flow that goes on began.
     media_since: Instant,
-    /// Media may begin to flow at any time.
+    /// Media may begin to flow at any time; when that was so last.
     watched: bool,
+    watched_at: Option<Instant>,
     /// The peer keeps the short interval.
     peer_media: bool,
     /// Since when we keep the short interval.
@@ -94,6 +95,7 @@ impl Heartbeats {
             media_at: None,
             media_since: now,
             watched: false,
+            watched_at: None,
             peer_media: false,
             fast_since: now,
             peer_gap: None,
@@ -117,15 +119,12 @@ impl Heartbeats {
         now.saturating_duration_since(self.heard_at)
     }
 
-    /// How long nothing was heard or, if that is what makes the peer silent, nothing was acknowledged.
+    /// How long nothing was heard or, of a peer that is deaf but not mute, nothing was acknowledged.
     pub(super) fn silence(&self, now: Instant) -> Duration {
-        let unacknowledged = now.saturating_duration_since(self.acknowledged_at);
-        let deaf_for = if self.deaf {
-            unacknowledged
-        } else {
-            Duration::ZERO
-        };
-        self.unheard(now).max(deaf_for)
+        if self.deaf && !self.mute {
+            return now.saturating_duration_since(self.acknowledged_at);
+        }
+        self.unheard(now)
     }
 
     pub(super) fn spacing_us(&self) -> u64 {
@@ -171,9 +170,10 @@ impl Heartbeats {
         }
         if watched {
             self.become_fast(now);
-        } else if self.watched {
-            // As at the end of a flow: the short interval goes on until the peer has heard of it.
-            self.media_at = Some(self.media_at.map_or(now, |at| at.max(now)));
+        }
+        if watched || self.watched {
+            // After it, as after a flow, the short interval goes on until the peer has heard of it.
+            self.watched_at = Some(now);
         }
         self.watched = watched;
     }
@@ -316,13 +316,20 @@ impl Heartbeats {
 
     /// Media flows, or may begin to at any time.
     fn flows(&self, now: Instant) -> bool {
-        self.watched || self.has_media(now)
+        let flowed = self.flowed_at();
+        self.watched || flowed.is_some_and(|at| now < at + ms(self.config.media_ms))
+    }
+
+    /// When media flowed last, or might have begun to.
+    fn flowed_at(&self) -> Option<Instant> {
+        self.media_at.max(self.watched_at)
     }
 
     /// Whether the short interval is kept then, as things are.
     fn is_fast(&self, at: Instant) -> bool {
         let lingers = ms(self.config.media_ms + self.config.heartbeat_linger_ms);
-        self.watched || self.peer_media || self.media_at.is_some_and(|media| at < media + lingers)
+        let flowed = self.flowed_at();
+        self.watched || self.peer_media || flowed.is_some_and(|last| at < last + lingers)
     }
 
     /// Called before what makes the short interval due.
@@ -349,12 +356,12 @@ impl Heartbeats {
         let intervals = self.peer_interval * IDLE_INTERVALS;
         let idle = self.heard_at + intervals.max(ms(self.config.silent_idle_ms));
         let begun = self.watched || self.peer_media;
-        let Some(media_at) = self.media_at.or(begun.then_some(self.heard_at)) else {
+        let Some(flowed_at) = self.flowed_at().or(begun.then_some(self.heard_at)) else {
             return idle;
         };
         let answered_at = self.heard_at.max(self.media_since + answer_within);
         let fast = answered_at + ms(self.config.silent_ms);
-        let flow_ends = media_at + ms(self.config.media_ms);
+        let flow_ends = flowed_at + ms(self.config.media_ms);
         if begun || fast <= flow_ends {
             fast.min(idle)
         } else {
