@@ -119,12 +119,10 @@ impl Heartbeats {
         now.saturating_duration_since(self.heard_at)
     }
 
-    /// How long nothing was heard or, of a peer that is deaf but not mute, nothing was acknowledged.
-    pub(super) fn silence(&self, now: Instant) -> Duration {
-        if self.deaf && !self.mute {
-            return now.saturating_duration_since(self.acknowledged_at);
-        }
-        self.unheard(now)
+    /// How long nothing was heard, or an acknowledgement is overdue, whichever is longer.
+    pub(super) fn silence(&self, now: Instant, rtt: Duration) -> Duration {
+        let unacknowledged = now.saturating_duration_since(self.acknowledged_at);
+        self.unheard(now).max(unacknowledged.saturating_sub(rtt))
     }
 
     pub(super) fn spacing_us(&self) -> u64 {

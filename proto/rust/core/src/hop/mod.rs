@@ -174,9 +174,9 @@ impl Hop {
         self.heartbeats.is_silent()
     }
 
-    /// How long nothing was heard from it or, if it is deaf, nothing acknowledged by it.
+    /// How long nothing was heard from it, or an acknowledgement of it is overdue.
     pub fn silence(&self, now: Instant) -> Duration {
-        self.heartbeats.silence(now)
+        self.heartbeats.silence(now, self.rtt.smoothed())
     }
 
     /// Whether something of a track is still to be delivered, or its delivery to be confirmed.
