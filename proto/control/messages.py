@@ -6,14 +6,39 @@ sends `Report`s, each answered by `ReportAck`, and the control plane sends `Plan
 N-1 understand each other; what a field means never changes.
 
 Times are integer microseconds. Durations are measured by one clock; ``*_unix_us`` is wall-clock time and
-only for people. Counts of a `LinkReport` are of its interval, not totals.
+only for people. Counts of a `LinkReport` are not totals. The types of the fields say what they may hold
+(`farcast.proto.control.ranges`); decoding checks it.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import Meta
+
+from farcast.proto.control.ranges import (
+    DRAIN_MS_MAX,
+    NAMESPACES_MAX,
+    NODES_MAX,
+    SKETCH_BUCKETS_MAX,
+    Address,
+    Bps,
+    Bucket,
+    Count,
+    EdgeList,
+    Interval,
+    NamespaceFields,
+    NodeId,
+    NodeIds,
+    Path,
+    RecordVersion,
+    Rtt,
+    Share,
+    Text,
+    Token,
+    UpstreamIds,
+)
 
 VERSION = 1
 """Of these records. An end offers this one and the one before it."""
@@ -29,15 +54,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 class Epoch(Record, frozen=True, kw_only=True, tag=False):
     """Whose plans these are: a cluster, and the number of a reign in it. Higher numbers win."""
 
-    cluster: str
-    number: int
+    cluster: Token
+    number: Count
 
 
 class PlanVersion(Record, frozen=True, kw_only=True, tag=False):
     """One plan. Sequences rise by one for each plan inside an epoch."""
 
     epoch: Epoch
-    sequence: int
+    sequence: Count
+
+    def __str__(self) -> str:
+        return f"{self.epoch.cluster}/{self.epoch.number}.{self.sequence}"
 
 
 # ---- Edge to control plane ------------------------------------------------------------------------
@@ -47,39 +75,39 @@ class Hello(Record, frozen=True, kw_only=True, tag="hello"):
     """First message of an edge. ``boot_id`` is drawn anew at each start of its process; ``advertise`` is the
     ``host:port`` where others reach it; ``public_url`` what viewers are told; ``holds`` the plan it has."""
 
-    versions: tuple[int, ...]
-    node_id: str
-    region: str
-    boot_id: str
-    advertise: str
-    public_url: str = ""
-    provider: str = ""
-    software: str = ""
-    egress_bps_max: int = 0
+    versions: Annotated[tuple[RecordVersion, ...], Meta(min_length=1, max_length=16)]
+    node_id: NodeId
+    region: NodeId
+    boot_id: Token
+    advertise: Address
+    public_url: Text = ""
+    provider: Text = ""
+    software: Text = ""
+    egress_bps_max: Bps = 0
     holds: PlanVersion | None = None
 
 
 class LinkReport(Record, frozen=True, kw_only=True, tag=False):
-    """What one edge measured of the link between it and ``peer`` in one interval.
+    """What one edge measured of the link between it and ``peer`` since it last reported that link.
 
     ``rx_*`` is the direction from the peer to the reporter: packets that were due, those that never came,
-    runs of losses by length (`BURST_BUCKETS`), mean variation of arrival spacing, bytes per second
+    runs of losses by length (`BURST_BUCKETS`), mean variation of arrival spacing, bits per second
     received. ``rtt_sketch``: bucket to count, see `farcast.proto.telemetry.sketch`. ``silent``: nothing is
     heard from the peer. ``media``: tracks flow on it.
     """
 
-    peer: str
-    rtt_latest_us: int = 0
-    rtt_min_us: int = 0
-    rtt_smoothed_us: int = 0
-    rtt_variation_us: int = 0
-    rtt_sketch: dict[int, int] = {}
-    rx_packets: int = 0
-    rx_lost: int = 0
-    rx_bursts: tuple[int, ...] = ()
-    rx_spacing_us: int = 0
-    rx_bps: int = 0
-    tx_bps: int = 0
+    peer: NodeId
+    rtt_latest_us: Rtt = 0
+    rtt_min_us: Rtt = 0
+    rtt_smoothed_us: Rtt = 0
+    rtt_variation_us: Rtt = 0
+    rtt_sketch: Annotated[dict[Bucket, Count], Meta(max_length=SKETCH_BUCKETS_MAX)] = {}
+    rx_packets: Count = 0
+    rx_lost: Count = 0
+    rx_bursts: Annotated[tuple[Count, ...], Meta(max_length=BURST_BUCKETS)] = ()
+    rx_spacing_us: Rtt = 0
+    rx_bps: Bps = 0
+    tx_bps: Bps = 0
     media: bool = False
     silent: bool = False
 
@@ -87,27 +115,27 @@ class LinkReport(Record, frozen=True, kw_only=True, tag=False):
 class Load(Record, frozen=True, kw_only=True, tag=False):
     """What an edge bears. ``cpu`` is a share of all cores, 0 to 1."""
 
-    cpu: float = 0.0
-    egress_bps: int = 0
-    viewers: int = 0
-    publishers: int = 0
-    tracks: int = 0
-    queue_bytes: int = 0
+    cpu: Share = 0.0
+    egress_bps: Bps = 0
+    viewers: Count = 0
+    publishers: Count = 0
+    tracks: Count = 0
+    queue_bytes: Count = 0
 
 
 class Offer(Record, frozen=True, kw_only=True, tag=False):
     """A namespace that a publisher announced at the edge, for ``age_us`` now."""
 
-    namespace: tuple[bytes, ...]
-    age_us: int = 0
+    namespace: NamespaceFields
+    age_us: Count = 0
 
 
 class TrackLoad(Record, frozen=True, kw_only=True, tag=False):
     """Demand at the edge: tracks taken from an origin, and their bit rate together."""
 
-    origin: str
-    tracks: int
-    bps: int
+    origin: NodeId
+    tracks: Count
+    bps: Bps
 
 
 class Report(Record, frozen=True, kw_only=True, tag="report"):
@@ -115,19 +143,19 @@ class Report(Record, frozen=True, kw_only=True, tag="report"):
     changed. ``offered`` and ``withdrawn`` are changes against the report before; all is said again where
     ``full``. ``distrust``: the process was paused or the clock jumped; do not judge links by this."""
 
-    boot_id: str
-    sequence: int
-    sent_us: int
-    interval_us: int
+    boot_id: Token
+    sequence: Count
+    sent_us: Count
+    interval_us: Interval
     full: bool = False
     distrust: bool = False
     draining: bool = False
-    links: tuple[LinkReport, ...] = ()
-    unlinked: tuple[str, ...] = ()
+    links: Annotated[tuple[LinkReport, ...], Meta(max_length=NODES_MAX)] = ()
+    unlinked: NodeIds = ()
     load: Load | None = None
-    demand: tuple[TrackLoad, ...] | None = None
-    offered: tuple[Offer, ...] = ()
-    withdrawn: tuple[tuple[bytes, ...], ...] = ()
+    demand: Annotated[tuple[TrackLoad, ...], Meta(max_length=NODES_MAX)] | None = None
+    offered: Annotated[tuple[Offer, ...], Meta(max_length=NAMESPACES_MAX)] = ()
+    withdrawn: Annotated[tuple[NamespaceFields, ...], Meta(max_length=NAMESPACES_MAX)] = ()
 
 
 class PlanAck(Record, frozen=True, kw_only=True, tag="ack"):
@@ -140,7 +168,7 @@ class PlanNack(Record, frozen=True, kw_only=True, tag="nack"):
     """The plan was refused and the one before stays; ``holds`` is that one."""
 
     version: PlanVersion
-    reason: str
+    reason: Text
     holds: PlanVersion | None = None
 
 
@@ -150,21 +178,21 @@ class PlanNack(Record, frozen=True, kw_only=True, tag="nack"):
 class Welcome(Record, frozen=True, kw_only=True, tag="welcome"):
     """Answer to `Hello`: the version both will use."""
 
-    version: int
+    version: RecordVersion
     epoch: Epoch
-    report_interval_us: int = 1_000_000
+    report_interval_us: Interval = 1_000_000
 
 
 class Refusal(Record, frozen=True, kw_only=True, tag="refusal"):
     """Answer to `Hello` of an edge that may not join; the stream ends."""
 
-    reason: str
+    reason: Text
 
 
 class ReportAck(Record, frozen=True, kw_only=True, tag="report_ack"):
     """A report was taken over. ``resync``: send a full one next."""
 
-    sequence: int
+    sequence: Count
     resync: bool = False
 
 
@@ -172,11 +200,11 @@ class NodeInfo(Record, frozen=True, kw_only=True, tag=False):
     """One edge of the cluster as the others see it. ``address`` is ``ip:port``; ``probe``: measure the
     link to it even where no media needs it."""
 
-    node_id: str
-    region: str
-    address: str
-    public_url: str = ""
-    provider: str = ""
+    node_id: NodeId
+    region: NodeId
+    address: Address
+    public_url: Text = ""
+    provider: Text = ""
     draining: bool = False
     probe: bool = True
 
@@ -185,16 +213,16 @@ class RouteEntry(Record, frozen=True, kw_only=True, tag=False):
     """Where this edge takes what an origin publishes: node ids, the parent in the tree first, then backups
     in their order. ``path``: the whole branch from the origin to this edge, for people and for checks."""
 
-    origin: str
-    upstreams: tuple[str, ...]
-    path: tuple[str, ...] = ()
+    origin: NodeId
+    upstreams: UpstreamIds
+    path: Path = ()
 
 
 class DirectoryEntry(Record, frozen=True, kw_only=True, tag=False):
     """Which edge holds a namespace."""
 
-    namespace: tuple[bytes, ...]
-    origin: str
+    namespace: NamespaceFields
+    origin: NodeId
 
 
 class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
@@ -203,20 +231,20 @@ class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
 
     version: PlanVersion
     base: PlanVersion | None = None
-    nodes: tuple[NodeInfo, ...] = ()
-    nodes_removed: tuple[str, ...] = ()
-    routes: tuple[RouteEntry, ...] = ()
-    routes_removed: tuple[str, ...] = ()
-    directory: tuple[DirectoryEntry, ...] = ()
-    directory_removed: tuple[tuple[bytes, ...], ...] = ()
-    edge_list: str | None = None
-    issued_unix_us: int = 0
+    nodes: Annotated[tuple[NodeInfo, ...], Meta(max_length=NODES_MAX)] = ()
+    nodes_removed: NodeIds = ()
+    routes: Annotated[tuple[RouteEntry, ...], Meta(max_length=NODES_MAX)] = ()
+    routes_removed: NodeIds = ()
+    directory: Annotated[tuple[DirectoryEntry, ...], Meta(max_length=NAMESPACES_MAX)] = ()
+    directory_removed: Annotated[tuple[NamespaceFields, ...], Meta(max_length=NAMESPACES_MAX)] = ()
+    edge_list: EdgeList | None = None
+    issued_unix_us: Count = 0
 
 
 class DrainOrder(Record, frozen=True, kw_only=True, tag="drain"):
     """Drain now; what is left after ``drain_ms`` is cut off."""
 
-    drain_ms: int
+    drain_ms: Annotated[int, Meta(ge=0, le=DRAIN_MS_MAX)]
 
 
 FromEdge: TypeAlias = Hello | Report | PlanAck | PlanNack
