@@ -156,6 +156,8 @@ pub enum Event {
     },
     /// Nothing was heard on a hop for its silence limit, or something is heard again.
     HopSilent { session: SessionId, silent: bool },
+    /// Nothing was heard on an outgoing public session for `Limits::silence_ms`, or something is again.
+    SessionSilent { session: SessionId, silent: bool },
     /// The answer to a `Snapshot` command.
     Snapshot { token: u64, snapshot: Box<Snapshot> },
 }

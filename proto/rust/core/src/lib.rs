@@ -24,6 +24,7 @@ mod quic;
 mod relay;
 pub mod seed;
 mod session;
+mod silence;
 pub mod stats;
 pub mod tls;
 mod track;

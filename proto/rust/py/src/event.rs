@@ -92,6 +92,10 @@ pub enum Event {
         session: u64,
         silent: bool,
     },
+    SessionSilent {
+        session: u64,
+        silent: bool,
+    },
     Snapshot {
         token: u64,
         snapshot: Py<PyDict>,
@@ -136,6 +140,8 @@ impl Event {
                 Event::SinkSubgroupEnded { downstream, group, subgroup, end_of_group, reset },
             Core::HopSilent { session, silent } =>
                 Event::HopSilent { session, silent },
+            Core::SessionSilent { session, silent } =>
+                Event::SessionSilent { session, silent },
             Core::Snapshot { token, snapshot } =>
                 Event::Snapshot { token, snapshot: snapshot::snapshot(py, &snapshot)?.unbind() },
         })
