@@ -30,6 +30,7 @@ from farcast.proto.client.edges import EdgeBook, edge_name
 from farcast.proto.client.race import Failure, Race
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import SessionCode
+from farcast.proto.moqt.events import GoawayReceived
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import SetupOptions
 from farcast.proto.urls import parse_url
@@ -359,7 +360,7 @@ class Connection:
             elif isinstance(event, moqt.SessionFailed):
                 self.flush()
                 self._session_over(link.session_id, "local", event.reason)
-            elif isinstance(event, moqt.GoawayReceived):
+            elif isinstance(event, GoawayReceived):
                 self._goaway(link, event)
             elif link is self._current:
                 self._notices.append(event)
@@ -417,7 +418,7 @@ class Connection:
                 self._race.cancel()
             self._race = None
 
-    def _goaway(self, link: ControlLink, event: moqt.GoawayReceived) -> None:
+    def _goaway(self, link: ControlLink, event: GoawayReceived) -> None:
         if link is not self._current or self._leaving == "goaway":
             return
         self._leaving = "goaway"
