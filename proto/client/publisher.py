@@ -11,13 +11,12 @@ time is over; the numbers of groups go on, so that nobody takes the move for a n
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from farcast.proto._core import Command, Event, LargestCell
-from farcast.proto.agent.config import MediaLimits, Target
+from farcast.proto.agent.config import MediaLimits
 from farcast.proto.agent.downstream import (
     STREAM_CANCELLED,
     add_downstream,
@@ -28,7 +27,6 @@ from farcast.proto.agent.downstream import (
 from farcast.proto.agent.filters import is_moq_net, is_ours, is_over, start_location
 from farcast.proto.agent.timers import Timers
 from farcast.proto.client.connection import (
-    Connection,
     ConnectionConfig,
     FromOld,
     GaveUp,
@@ -37,13 +35,9 @@ from farcast.proto.client.connection import (
     Opened,
 )
 from farcast.proto.client.connection import SentTo as SentToUri
-from farcast.proto.client.edge_list import BadEdgeList, EdgeListFollower
+from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
-    Connected,
     Disconnected,
-    EdgeListRefused,
-    EdgesListed,
-    Moved,
     NamespaceAccepted,
     PublisherEvent,
     Refused,
@@ -65,14 +59,14 @@ ANNOUNCE_RETRY_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class PublisherConfig:
-    """What to publish where. ``first_id``: first track and downstream id in the datapath."""
+    """What to publish where. ``first_id``: first track and downstream id in the datapath.
+    ``follow_edge_list``: ask each edge of ours for its edge list (`EdgesListed`)."""
 
     connection: ConnectionConfig
     namespace: TrackNamespace
     media: MediaLimits = field(default_factory=MediaLimits)
     first_id: int = 1
     follow_edge_list: bool = False
-    """Ask each edge of ours for its edge list (`EdgesListed`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,33 +88,23 @@ class _Downstream:
     ending: bool = False
 
 
-class Publisher:
+class Publisher(ClientEngine[PublisherEvent]):
     """Sans-IO engine of a publishing client. ``now_us`` is any monotonic clock in microseconds."""
 
     def __init__(self, config: PublisherConfig) -> None:
+        super().__init__(config.connection, config.first_id, follow_edge_list=config.follow_edge_list)
         self._config = config
-        self._commands: deque[Command] = deque()
-        self._events: deque[PublisherEvent] = deque()
         self._timers: Timers[str] = Timers()
-        self._connection = Connection(config.connection, self._commands)
         self._tracks: dict[bytes, _Track] = {}
         self._downstreams: dict[int, _Downstream] = {}
         self._requests: dict[tuple[int, int], _Downstream] = {}
         self._announcements: dict[int, int] = {}
-        self._list = EdgeListFollower(self._commands, self._new_id)
-        self._next_id = config.first_id
         self._next_alias = 1
         self._implementations: dict[int, str | None] = {}
         self._asking: tuple[int, Session] | None = None
-        self._now_us = 0
         self._handlers = self._make_handlers()
 
     # --- getters ----------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> str:
-        """``new``, ``connecting``, ``established``, ``waiting``, ``refused`` or ``closed``."""
-        return self._connection.state
 
     @property
     def tracks(self) -> list[bytes]:
@@ -132,10 +116,6 @@ class Publisher:
         return sum(d.track.name == track and not d.ending for d in self._downstreams.values())
 
     # --- commands ---------------------------------------------------------------------------------
-
-    def start(self, now_us: int) -> None:
-        """Connect and announce the namespace."""
-        self._connection.start(now_us)
 
     def add_track(self, name: bytes, *, priority: int = 128, properties: Properties = ()) -> None:
         """Begin a track. ``priority``: of its objects unless `publish` says otherwise, 0 is first."""
@@ -189,19 +169,10 @@ class Publisher:
                 downstream.ending = True
                 self._commands.append(Command.FinishDownstream(downstream=downstream.id))
 
-    def learn(self, now_us: int, targets: Sequence[Target], draining: Sequence[Target] = ()) -> None:
-        """Other edges that serve the same, best first, in place of those learnt before."""
-        self._now_us = now_us
-        self._connection.learn(targets, draining)
-
-    def answer_uri(self, now_us: int, uri: str, target: Target | None) -> None:
-        """The answer to `SentTo`; ``None`` if the URI leads nowhere."""
-        self._connection.answer_uri(uri, target, now_us)
-
     def close(self, now_us: int, reason: str = "") -> None:
         """Withdraw the namespace and end the session."""
         self._now_us = now_us
-        self._list.drop()
+        self._drop_edge_list()
         for session_id in list(self._announcements):
             self._withdraw(session_id)
         self._connection.close(now_us, reason)
@@ -216,7 +187,7 @@ class Publisher:
         if isinstance(event, Event.DownstreamEnded):
             self._downstream_ended(event.downstream, event.streams)
         elif isinstance(event, Event.Object):
-            self._listed(event)
+            self._note_object(event)
         else:
             self._connection.handle_event(event, now_us)
         self._process()
@@ -230,14 +201,6 @@ class Publisher:
         self._process()
 
     # --- output -----------------------------------------------------------------------------------
-
-    def poll_command(self) -> Command | None:
-        """The next command to the datapath."""
-        return self._commands.popleft() if self._commands else None
-
-    def poll_event(self) -> PublisherEvent | None:
-        """The next thing to tell the application."""
-        return self._events.popleft() if self._events else None
 
     def poll_timeout(self) -> int | None:
         """When `handle_timeout` is to be called, microseconds."""
@@ -264,12 +227,10 @@ class Publisher:
         }
 
     def _process(self) -> None:
-        while (notice := self._connection.poll_notice()) is not None:
+        while (notice := self._poll_notice()) is not None:
             self._asking = self._session()
             if isinstance(notice, FromOld):
                 self._asking, notice = (notice.session, notice.moqt), notice.event
-            elif self._list.takes(self._connection.session_id, notice):
-                continue
             handler = self._handlers.get(type(notice))
             if handler is not None:
                 handler(notice)
@@ -281,13 +242,8 @@ class Publisher:
         return None if session_id is None or session is None else (session_id, session)
 
     def _opened(self, notice: Opened) -> None:
-        self._events.append(Connected(notice.transport, notice.draft, notice.edge))
-        if notice.previous not in (None, notice.edge):
-            self._events.append(Moved(notice.previous or "", notice.edge, notice.cause))
+        self._note_opened(notice)
         self._implementations[notice.session] = notice.implementation
-        session = self._connection.moqt
-        if session is not None and self._config.follow_edge_list and is_ours(notice.implementation):
-            self._list.follow(session, notice.session)
         self._announce()
 
     def _lost(self, notice: Lost) -> None:
@@ -308,15 +264,6 @@ class Publisher:
         for downstream in list(self._downstreams.values()):
             if is_gone(downstream.session):
                 self._forget(downstream)
-
-    def _listed(self, event: Event.Object) -> None:
-        try:
-            found = self._list.object(event)
-        except BadEdgeList as error:
-            self._events.append(EdgeListRefused(str(error)))
-        else:
-            if found is not None:
-                self._events.append(EdgesListed(found))
 
     def _announce(self) -> None:
         current = self._session()
@@ -472,7 +419,3 @@ class Publisher:
         name = downstream.track.name
         self._events.append(Unsubscribed(name, self.subscriptions(name)))
         self._settle()
-
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1

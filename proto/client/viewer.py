@@ -14,18 +14,16 @@ objects which it was.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from farcast.proto._core import Command, Event, LargestCell
-from farcast.proto.agent.config import MediaLimits, Target
+from farcast.proto.agent.config import MediaLimits
 from farcast.proto.agent.downstream import STREAM_CANCELLED, cache_limits
 from farcast.proto.agent.filters import is_ours
 from farcast.proto.agent.timers import Timers
 from farcast.proto.client.connection import (
-    Connection,
     ConnectionConfig,
     FromOld,
     GaveUp,
@@ -34,14 +32,10 @@ from farcast.proto.client.connection import (
     Opened,
 )
 from farcast.proto.client.connection import SentTo as SentToUri
-from farcast.proto.client.edge_list import BadEdgeList, EdgeListFollower
+from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
-    Connected,
     Disconnected,
-    EdgeListRefused,
-    EdgesListed,
     Failed,
-    Moved,
     ObjectReceived,
     SentTo,
     SubgroupEnded,
@@ -85,7 +79,8 @@ WORTH_WAITING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ViewerConfig:
-    """What to watch. ``wait_ms_max``: how long a track may be missing before the viewer gives up."""
+    """What to watch. ``wait_ms_max``: how long a track may be missing before the viewer gives up.
+    ``follow_edge_list``: ask each edge of ours for its edge list (`EdgesListed`)."""
 
     connection: ConnectionConfig
     namespace: TrackNamespace
@@ -93,7 +88,6 @@ class ViewerConfig:
     media: MediaLimits = field(default_factory=MediaLimits)
     first_id: int = 1
     follow_edge_list: bool = False
-    """Ask each edge of ours for its edge list (`EdgesListed`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -114,38 +108,21 @@ class _Track:
     ending: str | None = None
 
 
-class Viewer:
+class Viewer(ClientEngine[ViewerEvent]):
     """Sans-IO engine of a watching client. ``now_us`` is any monotonic clock in microseconds."""
 
     def __init__(self, config: ViewerConfig) -> None:
+        super().__init__(config.connection, config.first_id, follow_edge_list=config.follow_edge_list)
         self._config = config
-        self._commands: deque[Command] = deque()
-        self._events: deque[ViewerEvent] = deque()
         self._timers: Timers[tuple[str, bytes]] = Timers()
-        self._connection = Connection(config.connection, self._commands)
-        self._list = EdgeListFollower(self._commands, self._new_id)
         self._resumes = False
         self._tracks: dict[bytes, _Track] = {}
         self._by_sink: dict[int, _Track] = {}
-        self._next_id = config.first_id
-        self._now_us = 0
         self._handlers = self._make_handlers()
         self._event_handlers = self._make_event_handlers()
         self._timer_handlers = self._make_timer_handlers()
 
-    # --- getters ----------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> str:
-        """``new``, ``connecting``, ``established``, ``waiting``, ``refused`` or ``closed``."""
-        return self._connection.state
-
     # --- commands ---------------------------------------------------------------------------------
-
-    def start(self, now_us: int) -> None:
-        """Connect."""
-        self._now_us = now_us
-        self._connection.start(now_us)
 
     def subscribe(self, track: bytes, now_us: int, *, priority: int = PRIORITY_DEFAULT) -> None:
         """Watch a track, as soon as there is a session and the track exists; 0 is the first priority."""
@@ -167,19 +144,10 @@ class Viewer:
             self._forget(known)
             self._connection.flush()
 
-    def learn(self, now_us: int, targets: Sequence[Target], draining: Sequence[Target] = ()) -> None:
-        """Other edges that serve the same, best first, in place of those learnt before."""
-        self._now_us = now_us
-        self._connection.learn(targets, draining)
-
-    def answer_uri(self, now_us: int, uri: str, target: Target | None) -> None:
-        """The answer to `SentTo`; ``None`` if the URI leads nowhere."""
-        self._connection.answer_uri(uri, target, now_us)
-
     def close(self, now_us: int, reason: str = "") -> None:
         """End all."""
         self._now_us = now_us
-        self._list.drop()
+        self._drop_edge_list()
         for track in list(self._tracks.values()):
             self._forget(track)
         self._connection.close(now_us, reason)
@@ -209,14 +177,6 @@ class Viewer:
 
     # --- output -----------------------------------------------------------------------------------
 
-    def poll_command(self) -> Command | None:
-        """The next command to the datapath."""
-        return self._commands.popleft() if self._commands else None
-
-    def poll_event(self) -> ViewerEvent | None:
-        """The next thing to tell the application."""
-        return self._events.popleft() if self._events else None
-
     def poll_timeout(self) -> int | None:
         """When `handle_timeout` is to be called, microseconds."""
         times = [t for t in (self._connection.poll_timeout(), self._timers.next_at()) if t is not None]
@@ -236,7 +196,7 @@ class Viewer:
     def _object(self, event: Event.Object) -> None:
         track = self._by_sink.get(event.downstream)
         if track is None:
-            self._listed(event)
+            self._note_object(event)
         else:
             track.progress.object(event.group, event.subgroup, event.object)
             self._events.append(
@@ -253,16 +213,6 @@ class Viewer:
                     event.complete_us,
                 )
             )
-
-    def _listed(self, event: Event.Object) -> None:
-        """An object that is no media may be the edge list."""
-        try:
-            found = self._list.object(event)
-        except BadEdgeList as error:
-            self._events.append(EdgeListRefused(str(error)))
-        else:
-            if found is not None:
-                self._events.append(EdgesListed(found))
 
     def _subgroup_ended(self, event: Event.SinkSubgroupEnded) -> None:
         track = self._by_sink.get(event.downstream)
@@ -311,24 +261,18 @@ class Viewer:
         }
 
     def _process(self) -> None:
-        while (notice := self._connection.poll_notice()) is not None:
-            if self._list.takes(self._connection.session_id, notice):
-                continue
+        while (notice := self._poll_notice()) is not None:
             handler = self._handlers.get(type(notice))
             if handler is not None:
                 handler(notice)
         self._connection.flush()
 
     def _opened(self, notice: Opened) -> None:
-        self._events.append(Connected(notice.transport, notice.draft, notice.edge))
-        if notice.previous not in (None, notice.edge):
-            self._events.append(Moved(notice.previous or "", notice.edge, notice.cause))
+        self._note_opened(notice)
         self._resumes = is_ours(notice.implementation)
         session = self._connection.moqt
         if session is not None:
             session.subscribe_namespace(self._config.namespace)
-            if self._config.follow_edge_list and self._resumes:
-                self._list.follow(session, notice.session)
         for track in self._tracks.values():
             track.old_request, track.request = track.request, None
             self._request(track)
@@ -572,10 +516,6 @@ class Viewer:
             self._by_sink.pop(track.sink, None)
             self._commands.append(Command.RemoveTrack(track=track.id))
         self._settle()
-
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
 
 
 def _text(name: bytes) -> str:
