@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from farcast.proto.agent.config import Target
 
 DRAFTS = (18, 16)
+SERVERS_MAX = 16
+"""Edges that a user can name."""
+
 CONNECT_SECONDS_MAX = 5.0
 """A server that has not answered by then is reported as unreachable."""
 
@@ -82,6 +85,23 @@ def server_from_options(
         raise UserError(f"--draft {draft}: Farcast speaks {' and '.join(map(str, DRAFTS))}", EXIT_USAGE)
     fingerprints = (_fingerprint(cert_sha256),) if cert_sha256 is not None else ()
     return Server(parsed, Trust(ca, fingerprints, insecure), DRAFTS if draft is None else (draft,))
+
+
+def servers_from_options(
+    urls: Sequence[str],
+    *,
+    draft: int | None = None,
+    cert_sha256: str | None = None,
+    ca: Path | None = None,
+    insecure: bool = False,
+) -> tuple[Server, ...]:
+    """As `server_from_options`, for several edges with one trust, best first."""
+    if len(urls) > SERVERS_MAX:
+        raise UserError(f"{len(urls)} URLs: name at most {SERVERS_MAX} edges", EXIT_USAGE)
+    return tuple(
+        server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
+        for url in urls
+    )
 
 
 def open_runtime(target: Target) -> Runtime:
