@@ -60,12 +60,18 @@ class Progress:
         return Location(newest, max(self._groups[newest].last.values()))
 
     def _group(self, group: int) -> _Group:
-        if group not in self._groups:
-            self._groups[group] = _Group()
-            if len(self._groups) > GROUPS_REMEMBERED_MAX:
-                del self._groups[min(self._groups)]
-                return self._groups.setdefault(group, _Group())
-        return self._groups[group]
+        """What is known of a group; of one that is too old nothing is kept."""
+        known = self._groups.get(group)
+        if known is not None:
+            return known
+        seen = _Group()
+        if len(self._groups) >= GROUPS_REMEMBERED_MAX:
+            oldest = min(self._groups)
+            if group < oldest:
+                return seen
+            del self._groups[oldest]
+        self._groups[group] = seen
+        return seen
 
 
 class _Group:
