@@ -17,6 +17,7 @@ from farcast.clients.film import Film, hand_over
 from farcast.clients.media.playback import PlaybackReport
 from farcast.clients.media.source import Source
 from farcast.clients.media.tracks import Sample, TrackInfo
+from farcast.clients.moves import MovesReport
 from farcast.clients.server import client_datapath
 from farcast.clients.viewing import Viewing
 from farcast.edge.certificates import HopAuthority, make_dev_identity
@@ -25,6 +26,7 @@ from farcast.proto._core import ClientTls, DatapathConfig, LinkConfig, ServerTls
 from farcast.proto.agent import Agent, AgentConfig, Target, Upstream
 from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig, Viewer, ViewerConfig
 from farcast.proto.client import events as client
+from farcast.proto.client.edge_list import EdgeList
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.simulations.twin import Twin
 
@@ -117,9 +119,9 @@ class FilmWorld:
         ``others``: edges to move to, over paths like that to ``edge``.
         """
         access = access or Access()
-        config = PublisherConfig(self._connection(edge, access, others), namespace)
+        config = PublisherConfig(self.connection(edge, access, others), namespace)
         publisher = FilmPublisher(self.twin, source, Publisher(config))
-        publisher.host = self._add_client(publisher.engine, access, publisher.progress, (edge, *others))
+        publisher.host = self.add_client(publisher.engine, access, publisher.progress, (edge, *others))
         self.twin.at(at_us, publisher.engine.start)
         return publisher
 
@@ -131,12 +133,17 @@ class FilmWorld:
         at_us: int = 0,
         access: Access | None = None,
         others: Sequence[EdgeHost] = (),
+        reachable: Sequence[EdgeHost] = (),
     ) -> FilmViewer:
-        """Connect at a time and watch what there is until it ends; ``others`` as for `publish`."""
+        """Connect at a time and watch what there is until it ends; ``others`` as for `publish`.
+
+        ``reachable``: edges with a path to the viewer of which an edge list has to tell it.
+        """
         access = access or Access()
-        config = ViewerConfig(self._connection(edge, access, others), namespace)
-        viewer = FilmViewer(at_us, Viewer(config))
-        viewer.host = self._add_client(viewer.engine, access, viewer.progress, (edge, *others))
+        config = ViewerConfig(self.connection(edge, access, others), namespace, follow_edge_list=True)
+        viewer = FilmViewer(at_us, Viewer(config), lambda edges: self._targets(edges, access))
+        paths = (edge, *others, *reachable)
+        viewer.host = self.add_client(viewer.engine, access, viewer.progress, paths)
         self.twin.at(at_us, viewer.start)
         return viewer
 
@@ -155,13 +162,14 @@ class FilmWorld:
         """What SIGTERM does: GOAWAY to all."""
         edge.agent.drain(now_us)
 
-    def _add_client(
+    def add_client(
         self,
         engine: Publisher | Viewer,
         access: Access,
         progress: Callable[[int], None],
         edges: Sequence[EdgeHost],
     ) -> int:
+        """Put an engine at a host of its own, with paths to edges; the host's number."""
         datapath = client_datapath(access.drafts)
         host = self.twin.add_host(self._address(), engine, datapath, progress)
         for edge in edges:
@@ -180,12 +188,17 @@ class FilmWorld:
         """Of time, size and direction of every datagram so far."""
         return self.twin.world.trace_hash()
 
-    def _connection(
-        self, edge: EdgeHost, access: Access, others: Sequence[EdgeHost] = ()
-    ) -> ConnectionConfig:
+    def connection(self, edge: EdgeHost, access: Access, others: Sequence[EdgeHost] = ()) -> ConnectionConfig:
+        """How a client connects to the first of some edges, and knows the others."""
         target, *alternatives = (self.target(each, access) for each in (edge, *others))
         seed = self._seed + self._hosts
         return ConnectionConfig(target, seed=seed, alternatives=tuple(alternatives))
+
+    def _targets(self, edges: EdgeList, access: Access) -> list[Target]:
+        """What a shell finds out about the edges of a list by asking for their addresses."""
+        by_authority = {edge.remote: edge for edge in self.edges.values()}
+        listed = (by_authority.get(edge.url.authority) for edge in edges.edges)
+        return [self.target(edge, access) for edge in listed if edge is not None]
 
     def target(self, edge: EdgeHost, access: Access) -> Target:
         """An edge as a client connects to it."""
@@ -251,8 +264,11 @@ class FilmPublisher:
 class FilmViewer:
     """Watches, as ``farcast watch`` does, and keeps every sample it got."""
 
-    def __init__(self, started_us: int, engine: Viewer) -> None:
+    def __init__(
+        self, started_us: int, engine: Viewer, resolve: Callable[[EdgeList], Sequence[Target]]
+    ) -> None:
         self.engine = engine
+        self._resolve = resolve
         self.host = -1
         """Its number in the twin."""
         self.samples: dict[str, list[Sample]] = {}
@@ -264,7 +280,13 @@ class FilmViewer:
         self.arrivals_us: dict[str, list[int]] = {}
         """Per track: when objects arrived."""
         self._now_us = started_us
-        self._viewing = Viewing(started_us, note=self.remarks.append, on_frame=self._note_object, sink=self)
+        self._viewing = Viewing(
+            started_us,
+            note=self.remarks.append,
+            on_frame=self._note_object,
+            sink=self,
+            on_edges=self._learn,
+        )
 
     @property
     def over(self) -> bool:
@@ -274,6 +296,10 @@ class FilmViewer:
     def report(self) -> PlaybackReport:
         """The figures that ``farcast watch`` prints."""
         return self._viewing.playback.report()
+
+    def moves(self) -> MovesReport:
+        """Its moves from edge to edge."""
+        return self._viewing.moves.report()
 
     def start(self, now_us: int) -> None:
         """Connect and ask for the catalogs."""
@@ -295,6 +321,10 @@ class FilmViewer:
 
     def start_over(self) -> None:
         """See `SampleSink`."""
+
+    def _learn(self, event: client.EdgeEvent | client.Connected) -> None:
+        if isinstance(event, client.EdgesListed):
+            self.engine.learn(self._now_us, self._resolve(event.edges))
 
     def _note_object(self, track: str, group: int, object: int, payload: bytes) -> None:
         self.objects.setdefault(track, []).append((group, object))

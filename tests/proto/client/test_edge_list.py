@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import re
 from typing import Any
 
 import pytest
+from edge_lists import edge_list, token
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,18 +30,8 @@ SIN_2 = {"node_id": "sin-2", "region": "sin", "url": "https://sin-2.example/"}
 FRA = {"node_id": "fra-1", "region": "fra", "url": "moqt://fra-1.example:443", "draining": False}
 
 
-def token(payload: Any) -> bytes:
-    """As the control plane makes it, but for the signature, which nobody looks at."""
-    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return b"e30." + base64.urlsafe_b64encode(text).rstrip(b"=") + b".c2ln"
-
-
-def listed(*edges: dict[str, Any], issued_unix_us: int = 1) -> bytes:
-    return token({"issued_unix_us": issued_unix_us, "edges": list(edges)})
-
-
 def test_edges_come_as_listed_and_near_ones_first() -> None:
-    found = parse_edge_list(listed(FRA, SIN, SIN_2 | {"draining": True}))
+    found = parse_edge_list(edge_list(FRA, SIN, SIN_2 | {"draining": True}))
     assert [edge.node_id for edge in found.edges] == ["fra-1", "sin-1", "sin-2"]
     near = found.seen_from("sin-1.example:443")
     assert [edge.node_id for edge in near] == ["sin-1", "fra-1", "sin-2"], "a draining one comes last"
@@ -50,7 +39,7 @@ def test_edges_come_as_listed_and_near_ones_first() -> None:
 
 
 def test_what_a_newer_control_plane_adds_is_ignored() -> None:
-    assert parse_edge_list(listed(SIN | {"capacity": 7})).edges[0].node_id == "sin-1"
+    assert parse_edge_list(edge_list(SIN | {"capacity": 7})).edges[0].node_id == "sin-1"
 
 
 @pytest.mark.parametrize(
@@ -62,14 +51,14 @@ def test_what_a_newer_control_plane_adds_is_ignored() -> None:
         (token(b"[]"), "Expected `object`"),
         (token(b"\xff"), "edge list: "),
         (token({"edges": []}), "issued_unix_us"),
-        (listed(SIN, issued_unix_us=-1), "issued_unix_us is negative"),
-        (listed(SIN | {"node_id": "Sin 1"}), "edges[0].node_id: 'Sin 1'"),
-        (listed(SIN, FRA | {"region": ""}), "edges[1].region: ''"),
-        (listed(SIN | {"url": "http://sin"}), "edges[0].url: 'http://sin': scheme 'http' is not known"),
-        (listed(SIN | {"url": "farcast://sin:1"}), "is a hop"),
-        (listed(SIN | {"url": "moqt://" + "a" * 600}), "longer than 512"),
-        (listed(SIN | {"draining": "yes"}), "draining"),
-        (listed(*[SIN] * 1_025), "1025 edges, more than 1024"),
+        (edge_list(SIN, issued_unix_us=-1), "issued_unix_us is negative"),
+        (edge_list(SIN | {"node_id": "Sin 1"}), "edges[0].node_id: 'Sin 1'"),
+        (edge_list(SIN, FRA | {"region": ""}), "edges[1].region: ''"),
+        (edge_list(SIN | {"url": "http://sin"}), "edges[0].url: 'http://sin': scheme 'http' is not known"),
+        (edge_list(SIN | {"url": "farcast://sin:1"}), "is a hop"),
+        (edge_list(SIN | {"url": "moqt://" + "a" * 600}), "longer than 512"),
+        (edge_list(SIN | {"draining": "yes"}), "draining"),
+        (edge_list(*[SIN] * 1_025), "1025 edges, more than 1024"),
     ],
 )
 def test_a_faulty_list_is_refused_as_a_whole_with_its_fault(given_token: bytes, fault: str) -> None:
@@ -106,7 +95,7 @@ def test_each_newer_list_is_told_and_an_older_one_is_not() -> None:
     (sink,) = viewer.sinks
     for issued_unix_us in (5, 4, 6):
         world.post(
-            viewer, Event.Object(sink, issued_unix_us, 0, 0, listed(SIN, issued_unix_us=issued_unix_us))
+            viewer, Event.Object(sink, issued_unix_us, 0, 0, edge_list(SIN, issued_unix_us=issued_unix_us))
         )
     world.run(20)
     told = [event for event in events_of(viewer) if isinstance(event, EdgesListed)]
@@ -118,7 +107,7 @@ def test_a_list_that_cannot_be_used_is_told_and_the_next_one_is_taken() -> None:
     serve(world, edge)
     (sink,) = viewer.sinks
     world.post(viewer, Event.Object(sink, 1, 0, 0, b"nonsense"))
-    world.post(viewer, Event.Object(sink, 2, 0, 0, listed(SIN)))
+    world.post(viewer, Event.Object(sink, 2, 0, 0, edge_list(SIN)))
     world.run(20)
     refused, told = events_of(viewer)[-2:]
     assert refused == EdgeListRefused("edge list: no compact JWS, it has 1 parts")
