@@ -17,7 +17,7 @@ there is no other, and as the last resort.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -64,6 +64,9 @@ class ConnectionConfig:
     """Once everything runs over a new session, the old one is kept this long beside it."""
     move_ms_max: int = 10_000
     """An old session is kept at most this long, whatever still hangs on it."""
+    patience_ms: int = 1_500
+    """A silent session that carries no media is given so much more time: nobody misses anything, and where
+    few packets go, a short burst of loss is a long silence."""
     backoff: BackoffConfig = field(default_factory=BackoffConfig)
     alternatives: tuple[Target, ...] = ()
     """Other edges that serve the same, best first."""
@@ -121,10 +124,14 @@ class FromOld:
 
 
 class Connection:
-    """One client's connection. Commands go to the queue it is given."""
+    """One client's connection. Commands go to the queue it is given; ``has_media`` says whether objects flow
+    over the current session, or would if there were any."""
 
-    def __init__(self, config: ConnectionConfig, commands: deque[Command]) -> None:
+    def __init__(
+        self, config: ConnectionConfig, commands: deque[Command], has_media: Callable[[], bool]
+    ) -> None:
         self._config = config
+        self._has_media = has_media
         self._commands = commands
         self._backoff = Backoff(config.backoff, config.seed)
         self._timers: Timers[str] = Timers()
@@ -314,6 +321,8 @@ class Connection:
             self._connect()
         elif timer == "give up" and not self._was_established:
             self._give_up(self._why_nobody_answers())
+        elif timer == "patience":
+            self._leave_silent()
         elif timer == "old":
             self._close_old()
         elif timer == "resolve" and self._uri is not None:
@@ -332,7 +341,7 @@ class Connection:
 
     def _end(self, state: State) -> None:
         self.state = state
-        for timer in ("reconnect", "give up", "old", "resolve"):
+        for timer in ("reconnect", "give up", "old", "resolve", "patience"):
             self._timers.cancel(timer)
         if self._race is not None:
             self._race.cancel()
@@ -381,7 +390,7 @@ class Connection:
         self._leaving = self._sent_to = self._uri = None
         self._was_established = True
         self._established_us = self._now_us
-        for timer in ("give up", "reconnect", "resolve"):
+        for timer in ("give up", "reconnect", "resolve", "patience"):
             self._timers.cancel(timer)
         self.state = "established"
 
@@ -408,15 +417,22 @@ class Connection:
         """The current session has gone silent, or is heard again before another one stands."""
         if self._current is None or event.session != self._current.session_id:
             return
-        if event.silent and self._leaving is None:
-            self._leaving = "silent"
-            self._connect()
-        elif not event.silent and self._leaving == "silent":
+        self._timers.cancel("patience")
+        if event.silent and self._has_media():
+            self._leave_silent()
+        elif event.silent:
+            self._timers.set("patience", self._now_us + self._config.patience_ms * 1_000)
+        elif self._leaving == "silent":
             self._leaving = None
             self._timers.cancel("reconnect")
             if self._race is not None:
                 self._race.cancel()
             self._race = None
+
+    def _leave_silent(self) -> None:
+        if self._current is not None and self._leaving is None:
+            self._leaving = "silent"
+            self._connect()
 
     def _goaway(self, link: ControlLink, event: GoawayReceived) -> None:
         if link is not self._current or self._leaving == "goaway":
@@ -464,6 +480,7 @@ class Connection:
 
     def _current_over(self, reason: str) -> None:
         self._current = self._old_until_us = None
+        self._timers.cancel("patience")
         self._notices.append(Lost(reason))
         if self._edge is not None and self._leaving != "goaway":
             self._edges.distrust(self._edge, self._now_us)

@@ -26,7 +26,7 @@ class ClientEngine(Generic[E]):
     def __init__(self, connection: ConnectionConfig, first_id: int, *, follow_edge_list: bool) -> None:
         self._commands: deque[Command] = deque()
         self._events: deque[E | Connected | EdgeEvent] = deque()
-        self._connection = Connection(connection, self._commands)
+        self._connection = Connection(connection, self._commands, self._has_media)
         self._list = EdgeListFollower(self._commands, self._new_id) if follow_edge_list else None
         self._next_id = first_id
         self._now_us = 0
@@ -64,6 +64,10 @@ class ClientEngine(Generic[E]):
         return self._events.popleft() if self._events else None
 
     # --- for the engines --------------------------------------------------------------------------
+
+    def _has_media(self) -> bool:
+        """Whether objects flow over the current session, or would if there were any."""
+        raise NotImplementedError
 
     def _poll_notice(self) -> Any:
         """The next notice of the connection that is not about the edge list."""

@@ -226,6 +226,10 @@ class Publisher(ClientEngine[PublisherEvent]):
             moqt.PublishRequested: self._uninterested,
         }
 
+    def _has_media(self) -> bool:
+        session = self._connection.session_id
+        return any(downstream.session == session for downstream in self._downstreams.values())
+
     def _process(self) -> None:
         while (notice := self._poll_notice()) is not None:
             self._asking = self._session()

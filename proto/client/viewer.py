@@ -260,6 +260,10 @@ class Viewer(ClientEngine[ViewerEvent]):
             moqt.UpdateRequested: self._updated,
         }
 
+    def _has_media(self) -> bool:
+        session = self._connection.session_id
+        return any(track.bound is not None and track.bound[0] == session for track in self._tracks.values())
+
     def _process(self) -> None:
         while (notice := self._poll_notice()) is not None:
             handler = self._handlers.get(type(notice))

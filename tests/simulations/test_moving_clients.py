@@ -121,6 +121,13 @@ def test_on_a_lossy_path_nothing_is_lost_or_doubled_either(film: Path, trouble: 
     check_whole(viewer, film)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_bursts_of_loss_on_the_access_path_are_no_dead_edge(film: Path, seed: int) -> None:
+    link = LinkConfig(delay_us=ACCESS_US, loss=0.1, loss_burst=3.0)
+    viewer = watched(film, lambda *_: None, 5_000_000, seed=seed, how=Access(link=link))
+    assert viewer.moves().moves == 0
+
+
 def test_a_path_that_is_back_before_another_edge_answers_is_kept(film: Path) -> None:
     def interrupt(world: FilmWorld, edge: EdgeHost, host: int, now_us: int) -> None:
         world.cut(host, edge.host)
@@ -166,7 +173,7 @@ def test_viewers_elsewhere_take_a_publisher_that_moved_for_the_same(film: Path) 
     egress = world.add_edge("egress", upstream=one, others=(two,), hop=HOP)
     publisher = publish(world, film, one, two)
     viewer = world.watch(NAMESPACE, egress, access=access())
-    world.twin.at(4_400_000, lambda now_us: one.agent.drain(now_us, drain_ms=2_000))
+    world.twin.at(2_000_000, lambda now_us: one.agent.drain(now_us, drain_ms=1_000))
     world.run_until(END_US)
     check_whole(viewer, film)
     assert [move.edge for move in publisher.moves] == [two.remote]

@@ -403,14 +403,28 @@ def test_who_subscribes_over_the_old_session_is_served_until_it_leaves() -> None
 
 
 def test_a_publisher_leaves_a_silent_edge_and_begins_no_new_track() -> None:
-    world, publisher, _, two = publishing()
+    world, publisher, one, two = publishing()
+    subscribe(one)
     silent(world, publisher)
     world.run(200)
     two.raw.session.accept(two.raw.last(NamespacePublished).request)
     subscribe(two, Location(6, 2))
-    (downstream,) = publisher.downstreams.values()
-    assert downstream.start == (6, 2), "an edge that resumes gets what is cached"
+    assert [d.start for d in publisher.downstreams.values()] == [(7, 0), (6, 2)], (
+        "an edge that resumes gets what is cached"
+    )
     assert publisher.count(Command.AddTrack) == 1
+
+
+def test_a_session_without_media_is_given_more_time() -> None:
+    world, publisher, _, two = publishing()
+    silent(world, publisher)
+    world.run(1_000)
+    silent(world, publisher, silent=False)
+    world.run(1_000)
+    assert not two.raw.events
+    silent(world, publisher)
+    world.run(1_600)
+    assert two.raw.found(NamespacePublished)
 
 
 def test_a_closed_publisher_withdraws_at_both_edges() -> None:

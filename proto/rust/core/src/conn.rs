@@ -291,7 +291,7 @@ impl Conn {
             Mode::Hop(link) if self.phase == Phase::Open => link.hop.poll_timeout(),
             _ => None,
         };
-        let silence = silence::deadline(self, limits.silence_ms, limits.keep_alive_ms);
+        let silence = silence::deadline(self, limits);
         let parked = self.inbound.values().filter_map(Inbound::deadline).min();
         [
             self.quic.poll_timeout(),
