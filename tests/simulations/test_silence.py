@@ -84,12 +84,12 @@ def test_a_long_way_is_given_its_time() -> None:
     assert Pair(LinkConfig(delay_us=300_000)).run(60) == []
 
 
-def test_without_media_nine_of_ten_false_alarms_of_a_lossy_path_are_waited_out() -> None:
+def test_without_media_four_of_five_false_alarms_of_a_lossy_path_are_waited_out() -> None:
     told = Pair(LinkConfig(delay_us=DELAY_US, loss=0.1, loss_burst=3.0)).run(600)
     times = [at_us for at_us, _ in told]
     lasted_us = [heard_us - silent_us for silent_us, heard_us in zip(times[::2], times[1::2], strict=True)]
     patient = sum(us < PATIENCE_US for us in lasted_us)
-    assert patient >= 0.9 * len(lasted_us)
+    assert patient >= 0.8 * len(lasted_us)
 
 
 def test_without_a_limit_nobody_is_told() -> None:
