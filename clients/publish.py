@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +13,14 @@ from farcast.clients.film import STATUS_NORMAL, Film, FilmObject, hand_over
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.offer import PublishedPackaging
 from farcast.clients.media.source import Source
+from farcast.clients.moves import MoveMeter, describe
+from farcast.clients.roaming import Roaming, connection_to, find_edges
 from farcast.clients.running import cannot_connect, running
-from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
-from farcast.clients.viewing import Note, OnFrame
+from farcast.clients.server import Server, open_runtime
+from farcast.clients.viewing import Note, OnEdges, OnFrame
 from farcast.edge.driver import Driver
 from farcast.errors import UserError
-from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig
+from farcast.proto.client import Publisher, PublisherConfig
 from farcast.proto.client import events as client
 from farcast.proto.moqt.names import TrackNamespace
 
@@ -44,6 +45,10 @@ class PublishOptions:
     namespace: TrackNamespace
     packaging: PublishedPackaging = "cmaf"
     seconds: float | None = None
+    others: tuple[Server, ...] = ()
+    """Other edges to publish at, if this one goes."""
+    edge_list: bool = True
+    """Follow the edge list that the edge serves."""
 
 
 @dataclass(slots=True)
@@ -55,6 +60,10 @@ class PublishReport:
     seconds: float = 0.0
     behind_s: float = 0.0
     subscriptions: int = 0
+    moves: int = 0
+    """From one edge to another."""
+    edges: tuple[str, ...] = ()
+    """Those used, in order of first use."""
 
 
 async def publish(
@@ -72,18 +81,16 @@ async def publish(
 
     Raises `UserError` if the server cannot be reached or refuses, `MediaError` if the source breaks off.
     """
-    target = await options.server.target()
-    connection = ConnectionConfig(
-        target, seed=secrets.randbits(63), connect_ms_max=int(CONNECT_SECONDS_MAX * 1000)
-    )
+    edges = await find_edges((options.server, *options.others), note)
+    roaming = Roaming(options.server, edges.target, note)
     film = Film(source.tracks, options.packaging)
-    engine = Publisher(PublisherConfig(connection, options.namespace))
-    driver = Driver(open_runtime(target), engine)
-    publishing = _Publishing(driver, film, options, note, on_frame)
+    config = PublisherConfig(connection_to(edges), options.namespace, follow_edge_list=options.edge_list)
+    driver = Driver(open_runtime(edges.target), Publisher(config))
+    publishing = _Publishing(driver, film, options, note, on_frame, roaming.handle)
     if accepted is not None:
         publishing.accepted = accepted
     driver.on_progress(publishing.handle_progress)
-    async with running(driver):
+    async with running(driver, roaming.run):
         with playing or trio.CancelScope():
             await publishing.accepted.wait()
             await publishing.play(source)
@@ -99,6 +106,7 @@ class _Publishing:
         options: PublishOptions,
         note: Note,
         on_frame: OnFrame | None,
+        on_edges: OnEdges,
     ) -> None:
         self.report = PublishReport()
         self.accepted = trio.Event()
@@ -107,6 +115,8 @@ class _Publishing:
         self._options = options
         self._note = note
         self._on_frame = on_frame
+        self._on_edges = on_edges
+        self._moves = MoveMeter()
         self._open_subscriptions = 0
         self._no_subscribers = trio.Event()
         for name, priority in film.priorities.items():
@@ -116,8 +126,10 @@ class _Publishing:
         """Take what the engine has to say."""
         while (event := self._driver.engine.poll_event()) is not None:
             match event:
-                case client.Connected(transport, draft):
-                    self._note(f"connected over {transport}, draft {draft}")
+                case client.Connected() | client.Moved() | client.EdgesListed():
+                    self._edge_event(event)
+                case client.EdgeListRefused() | client.SentTo():
+                    self._edge_event(event)
                 case client.NamespaceAccepted(namespace) if not self.accepted.is_set():
                     self._note(f"publishing {namespace.path()}: {', '.join(self._film.priorities)}")
                     self.accepted.set()
@@ -136,6 +148,17 @@ class _Publishing:
                     pass
         if not self._open_subscriptions:
             self._no_subscribers.set()
+
+    def _edge_event(self, event: client.EdgeEvent | client.Connected) -> None:
+        if isinstance(event, client.Connected):
+            self._note(f"connected over {event.transport}, draft {event.draft}")
+            self._moves.connected(event)
+        elif isinstance(event, client.Moved):
+            self._note(describe(event))
+            self._moves.moved(self._driver.now_us())
+        moves = self._moves.report()
+        self.report.moves, self.report.edges = moves.moves, moves.edges
+        self._on_edges(event)
 
     async def play(self, source: Source) -> None:
         """Publish every frame when it is due."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
@@ -24,23 +24,44 @@ C = TypeVar("C", bound=ClientEngine)
 
 
 @asynccontextmanager
-async def running(driver: Driver[C]) -> AsyncIterator[None]:
-    """Start the engine; close its session and the datapath at the end of the block, in whatever way."""
+async def running(
+    driver: Driver[C], beside: Callable[[Driver[C]], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """Start the engine; close its session and the datapath at the end of the block, in whatever way.
+
+    ``beside`` runs as long as the block, and is cancelled with it.
+    """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         driver.call(lambda engine, now_us: engine.start(now_us))
+        helping = trio.CancelScope()
+        if beside is not None:
+            nursery.start_soon(_run_in, helping, beside, driver)
         try:
             yield
         finally:
+            helping.cancel()
             driver.call(lambda engine, now_us: engine.close(now_us))
             driver.close()
 
 
+async def _run_in(
+    scope: trio.CancelScope, task: Callable[[Driver[C]], Awaitable[None]], driver: Driver[C]
+) -> None:
+    with scope:
+        await task(driver)
+
+
 def cannot_connect(server: Server, reason: str) -> UserError:
     """The error for a connection that is given up: what, where and what to do."""
+    if reason.startswith("no edge can be used"):
+        return UserError(f"{reason}{_advice(reason)}")
     if reason.startswith("no answer") or "timed out" in reason:
         return UserError(server.no_answer)
-    advice = ""
-    if "certificate" in reason.lower():
-        advice = "; trust it by --cert-sha256 HEX, --ca FILE or, for a trial, --insecure"
-    return UserError(f"{server.url}: the server refuses: {reason}{advice}")
+    return UserError(f"{server.url}: the server refuses: {reason}{_advice(reason)}")
+
+
+def _advice(reason: str) -> str:
+    if "certificate" not in reason.lower():
+        return ""
+    return "; trust it by --cert-sha256 HEX, --ca FILE or, for a trial, --insecure"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +13,24 @@ from farcast.proto.urls import ServerUrl, join_host_port, parse_url, split_host_
 from farcast.remote import Trust, resolve
 
 if TYPE_CHECKING:
-    from farcast.proto._core import Runtime
+    from farcast.proto._core import DatapathConfig, Runtime
     from farcast.proto.agent.config import Target
 
 DRAFTS = (18, 16)
+SERVERS_MAX = 16
+"""Edges that a user can name."""
+
 CONNECT_SECONDS_MAX = 5.0
 """A server that has not answered by then is reported as unreachable."""
 
-SILENCE_MS_MAX = 10_000
-"""A server from which nothing comes for so long is connected to anew: it may have crashed and be back."""
+IDLE_MS_MAX = 10_000
+"""A session over which nothing comes for so long is over."""
+
+SILENCE_MS = 600
+"""A server from which nothing comes for so long is taken for dead: another session is made."""
+
+KEEP_ALIVE_MS = 150
+"""A server from which nothing came for so long is asked for a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +87,46 @@ def server_from_options(
     return Server(parsed, Trust(ca, fingerprints, insecure), DRAFTS if draft is None else (draft,))
 
 
+def servers_from_options(
+    urls: Sequence[str],
+    *,
+    draft: int | None = None,
+    cert_sha256: str | None = None,
+    ca: Path | None = None,
+    insecure: bool = False,
+) -> tuple[Server, ...]:
+    """As `server_from_options`, for several edges with one trust, best first."""
+    if len(urls) > SERVERS_MAX:
+        raise UserError(f"{len(urls)} URLs: name at most {SERVERS_MAX} edges", EXIT_USAGE)
+    return tuple(
+        server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
+        for url in urls
+    )
+
+
 def open_runtime(target: Target) -> Runtime:
     """A datapath without a listener's certificates, on a free port of the target's address family.
 
     Towards a loopback address it is bound to loopback.
     """
-    from farcast.proto._core import DatapathConfig, Runtime
+    from farcast.proto._core import Runtime
 
     address = ipaddress.ip_address(split_host_port(target.remote)[0])
     anywhere = "0.0.0.0" if address.version == 4 else "::"
     local = str(address) if address.is_loopback else anywhere
-    config = DatapathConfig(drafts=target.drafts, idle_timeout_ms=SILENCE_MS_MAX)
-    return Runtime(join_host_port(local, 0), config)
+    return Runtime(join_host_port(local, 0), client_datapath(target.drafts))
+
+
+def client_datapath(drafts: Sequence[int]) -> DatapathConfig:
+    """Settings of a client's datapath: it asks for signs of life, and says when none come."""
+    from farcast.proto._core import DatapathConfig
+
+    return DatapathConfig(
+        drafts=drafts,
+        idle_timeout_ms=IDLE_MS_MAX,
+        keep_alive_ms=KEEP_ALIVE_MS,
+        silence_ms=SILENCE_MS,
+    )
 
 
 def _fingerprint(text: str) -> bytes:

@@ -17,6 +17,7 @@ from farcast.clients.media.offer import OfferedTrack
 from farcast.clients.media.packaging import config_of, unpack
 from farcast.clients.media.playback import Arrival, Playback
 from farcast.clients.media.tracks import Kind, Sample, TrackInfo
+from farcast.clients.moves import MoveMeter, describe
 from farcast.clients.ordering import GroupOrder
 from farcast.proto.client import Viewer
 from farcast.proto.client import events as client
@@ -28,6 +29,9 @@ PRIORITY: dict[Kind, int] = {"audio": 64, "video": 128}
 
 Note = Callable[[str], None]
 """Takes a remark for the user, one line."""
+
+OnEdges = Callable[[client.EdgeEvent | client.Connected], None]
+"""Told what the engine says of its edges."""
 
 OnFrame = Callable[[str, int, int, bytes], None]
 """Told of each media object: track, group, object, payload."""
@@ -57,7 +61,9 @@ class Viewing:
         note: Note,
         on_frame: OnFrame | None = None,
         sink: SampleSink | None = None,
+        on_edges: OnEdges | None = None,
     ) -> None:
+        self.moves = MoveMeter()
         self.playback = Playback(started_us + clock_offset_us)
         self.objects_malformed = 0
         self.begun = False
@@ -72,6 +78,7 @@ class Viewing:
         self._note = note
         self._on_frame = on_frame
         self._sink = sink
+        self._on_edges = on_edges
         self._tracks: dict[str, OfferedTrack] = {}
         self._orders: dict[str, GroupOrder] = {}
         self._arrived_us = 0
@@ -89,12 +96,24 @@ class Viewing:
         while (event := engine.poll_event()) is not None:
             self._handle(event, engine, now_us)
 
+    def _edge_event(self, event: client.EdgeEvent | client.Connected, now_us: int) -> None:
+        if isinstance(event, client.Connected):
+            self._note(f"connected over {event.transport}, draft {event.draft}")
+            self.moves.connected(event)
+        elif isinstance(event, client.Moved):
+            self._note(describe(event))
+            self.moves.moved(now_us)
+        if self._on_edges is not None:
+            self._on_edges(event)
+
     def _handle(self, event: client.ViewerEvent, engine: Viewer, now_us: int) -> None:
         match event:
             case client.ObjectReceived():
                 self._object(event, engine, now_us)
-            case client.Connected(transport, draft):
-                self._note(f"connected over {transport}, draft {draft}")
+            case client.Connected() | client.Moved() | client.EdgesListed():
+                self._edge_event(event, now_us)
+            case client.EdgeListRefused() | client.SentTo():
+                self._edge_event(event, now_us)
             case client.Waiting(namespace):
                 self._note_once(f"waiting for {namespace.path()}: nobody publishes it yet")
             case client.TrackReady(track) if track.decode() in self._tracks:
@@ -156,6 +175,7 @@ class Viewing:
         if track in CATALOG_TRACKS:
             self._catalog_object(track, event.payload, engine, now_us)
         elif track in self._tracks:
+            self.moves.arrived(track, event.complete_us)
             self._take(track, self._orders[track].handle_object(event))
 
     def _catalog_object(self, name: str, payload: bytes, engine: Viewer, now_us: int) -> None:

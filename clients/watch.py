@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +13,14 @@ from farcast.clients.media.errors import MediaError
 from farcast.clients.media.playback import PlaybackReport
 from farcast.clients.media.recorder import Recorder
 from farcast.clients.media.tracks import Sample, TrackInfo
+from farcast.clients.moves import MovesReport
+from farcast.clients.roaming import Roaming, connection_to, find_edges
 from farcast.clients.running import cannot_connect, running
 from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
 from farcast.clients.viewing import Note, OnFrame, Viewing
 from farcast.edge.driver import Driver
 from farcast.errors import UserError
-from farcast.proto.client import ConnectionConfig, Viewer, ViewerConfig
+from farcast.proto.client import Viewer, ViewerConfig
 from farcast.proto.moqt.names import TrackNamespace
 
 
@@ -32,6 +33,10 @@ class WatchOptions:
     out: Path | None = None
     seconds: float | None = None
     timeout_s: float = 30.0
+    others: tuple[Server, ...] = ()
+    """Other edges that serve the same."""
+    edge_list: bool = True
+    """Follow the edge list that the edge serves."""
 
 
 class Watcher:
@@ -52,6 +57,11 @@ class Watcher:
         """Objects that held no media that can be read."""
         return 0 if self._viewing is None else self._viewing.objects_malformed
 
+    @property
+    def moves(self) -> MovesReport:
+        """Its moves from edge to edge so far."""
+        return MovesReport() if self._viewing is None else self._viewing.moves.report()
+
     def report(self, *, is_over: bool = False) -> PlaybackReport | None:
         """The figures so far, None before `run`. When the film ``is_over``, no picture is no stall."""
         if self._viewing is None:
@@ -68,12 +78,14 @@ class Watcher:
 
         Raises `UserError` if the server cannot be reached, if nobody publishes, or if the recording fails.
         """
-        target = await self._options.server.target()
-        connect_ms_max = int(CONNECT_SECONDS_MAX * 1000)
-        connection = ConnectionConfig(target, seed=secrets.randbits(63), connect_ms_max=connect_ms_max)
-        wait_ms_max = int(self._options.timeout_s * 1000)
-        config = ViewerConfig(connection, self._options.namespace, wait_ms_max)
-        driver = self._driver = Driver(open_runtime(target), Viewer(config))
+        options = self._options
+        edges = await find_edges((options.server, *options.others), self._note)
+        roaming = Roaming(options.server, edges.target, self._note)
+        wait_ms_max = int(options.timeout_s * 1000)
+        config = ViewerConfig(
+            connection_to(edges), options.namespace, wait_ms_max, follow_edge_list=options.edge_list
+        )
+        driver = self._driver = Driver(open_runtime(edges.target), Viewer(config))
         now_us = driver.now_us()
         viewing = self._viewing = Viewing(
             now_us,
@@ -81,10 +93,11 @@ class Watcher:
             note=self._note,
             on_frame=self._on_frame,
             sink=self._recording,
+            on_edges=roaming.handle,
         )
         driver.on_progress(self._handle_progress)
         try:
-            async with running(driver):
+            async with running(driver, roaming.run):
                 driver.call(viewing.start)
                 await self._watch()
         finally:

@@ -95,6 +95,8 @@ class DatapathConfig:
         send_window_bytes: int | None = None,
         idle_timeout_ms: int | None = None,
         hop_idle_timeout_ms: int | None = None,
+        keep_alive_ms: int | None = None,
+        silence_ms: int | None = None,
         handshakes_max: int | None = None,
         handshake_timeout_ms: int | None = None,
         control_pending_bytes_max: int | None = None,
@@ -124,6 +126,12 @@ class DatapathConfig:
     @property
     def hop_idle_timeout_ms(self) -> int:
         """A hop that hears nothing this long is dead."""
+    @property
+    def keep_alive_ms(self) -> int:
+        """A public connection that heard nothing this long asks its peer for a sign of life."""
+    @property
+    def silence_ms(self) -> int:
+        """An outgoing public session that hears nothing this long is reported; 0 is never."""
     @property
     def cache_total_bytes_max(self) -> int:
         """Bytes held over all tracks."""
@@ -955,6 +963,18 @@ class Event:
         def alias(self) -> int: ...
         @property
         def gap_us(self) -> int: ...
+
+    @final
+    class SessionSilent(Event):
+        """Nothing was heard on a public session of ours for ``silence_ms``, or (``silent=False``) something
+        is again. The session lives on until its idle timeout."""
+
+        __match_args__ = ("session", "silent")
+        def __new__(cls, session: int, silent: bool) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def silent(self) -> bool: ...
 
     @final
     class Snapshot(Event):

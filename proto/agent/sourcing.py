@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from farcast.proto._core import Command
 from farcast.proto.agent.downstream import cache_limits
+from farcast.proto.agent.filters import is_ours
 from farcast.proto.agent.routes import detach_route, obstacle_in_path
 from farcast.proto.agent.tracks import Publication, Source, SourceKey, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.parameters import Parameters
+from farcast.proto.moqt.values import Filter, FilterKind, Location
 from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, find_integer
 
 if TYPE_CHECKING:
@@ -153,7 +155,7 @@ class Sourcing:
             wait_ms += max(0, rendezvous_us - self._hub.now_us) // 1_000
         self._hub.set_timer("answer", track.id, after_ms=wait_ms)
 
-    def _subscribe(self, source: Source, peer: Peer) -> None:
+    def _subscribe(self, source: Source, peer: Peer, *, whole: bool = False) -> None:
         track = source.track
         parameters = Parameters()
         if peer.is_hop:
@@ -163,9 +165,23 @@ class Sourcing:
             wait_ms = max(0, until_us - self._hub.now_us) // 1_000
             parameters = parameters.with_(rendezvous_timeout_ms=wait_ms)
         source.session = peer.id
-        source.request = peer.moqt.subscribe(track.name, forward=True, parameters=parameters)
+        source.resumed_from = start = None if whole else self._resume_from(track, peer)
+        filter = None if start is None else Filter(FilterKind.ABSOLUTE_START, start)
+        source.request = peer.moqt.subscribe(track.name, filter=filter, forward=True, parameters=parameters)
         peer.roles[source.request] = source
         self._hub.counters["upstream_subscribes"] += 1
+
+    def _resume_from(self, track: Track, peer: Peer) -> Location | None:
+        """Where to go on: in the group that was running here, or where viewers were who come from an edge
+        that is gone. Only another Farcast sends what lies before its running group."""
+        if not (peer.is_hop or is_ours(peer.implementation)):
+            return None
+        largest = track.largest.get() if track.held else None
+        if largest is not None:
+            return Location(largest[0], 0)
+        filters = [pending.filter for pending in track.waiting.values()]
+        starts = [f.start for f in filters if f is not None and f.start is not None and f.end_group is None]
+        return min(starts, default=None)
 
     def _hop_path(self, track: Track) -> tuple[str, ...]:
         """The way of the first subscriber that came over a hop, and ourselves."""
@@ -186,6 +202,12 @@ class Sourcing:
     def accepted(self, peer: Peer, source: Source, event: moqt.SubscribeAccepted) -> None:
         """SUBSCRIBE_OK."""
         track = source.track
+        resumed_from = source.resumed_from
+        if resumed_from is not None and (event.largest is None or event.largest < resumed_from):
+            # It has started over, or is behind: either way what it has is wanted from its beginning.
+            self._cancel(source)
+            self._subscribe(source, peer, whole=True)
+            return
         properties, route = detach_route(event.track_properties)
         obstacle = obstacle_in_path(route.nodes, self._hub.config.node_id)
         if obstacle is not None:

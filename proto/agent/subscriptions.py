@@ -18,7 +18,7 @@ from farcast.proto.agent.downstream import (
     move_downstream,
     update_downstream,
 )
-from farcast.proto.agent.filters import is_over, start_location
+from farcast.proto.agent.filters import is_ours, is_over, start_location
 from farcast.proto.agent.routes import Route, attach_route, obstacle_in_path, obstacle_in_route
 from farcast.proto.agent.tracks import Downstream, Pending, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
@@ -203,7 +203,8 @@ class Subscriptions:
 
     def _start(self, peer: Peer, filter: Filter | None, largest: Location | None) -> Location:
         whole_group = self._hub.config.quirks.whole_group_for_moq_net and peer.is_moq_net
-        return start_location(filter, largest, whole_group=whole_group)
+        resumes = peer.is_hop or is_ours(peer.implementation)
+        return start_location(filter, largest, whole_group=whole_group, resumes=resumes)
 
     def _add_downstream(self, peer: Peer, pending: Pending, alias: int, start: Location) -> None:
         track = pending.track

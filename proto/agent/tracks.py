@@ -59,6 +59,7 @@ class Source:
     alias: int | None = None
     publication: Publication | None = None
     rendezvous: bool = False
+    resumed_from: Location | None = None
     route: tuple[str, ...] = ()
     incarnation: str = ""
 

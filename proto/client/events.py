@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.moqt.values import Location
 from farcast.proto.properties import Properties
+
+if TYPE_CHECKING:
+    from farcast.proto.client.edge_list import EdgeList
 
 # --- both --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A session stands."""
+    """A session stands. ``edge`` is the host and port of the edge that it is with."""
 
     transport: str
     draft: int
+    edge: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The session is with another edge than the one before, which ``ended``, went ``silent`` or sent
+    ``goaway``. Comes after `Connected`."""
+
+    before: str
+    edge: str
+    cause: Literal["ended", "silent", "goaway"]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgesListed:
+    """The edge served a newer edge list; the application resolves it for the engine's ``learn``."""
+
+    edges: EdgeList
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeListRefused:
+    """The edge served an edge list that cannot be used."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentTo:
+    """The edge sends us to a URI that is new; the application resolves it for the engine's ``answer_uri``."""
+
+    uri: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +166,12 @@ class Failed:
     track: bytes | None = None
 
 
-PublisherEvent: TypeAlias = Connected | NamespaceAccepted | Subscribed | Unsubscribed | Refused | Disconnected
+EdgeEvent: TypeAlias = Moved | EdgesListed | EdgeListRefused | SentTo
+"""What publishers and viewers both say of their edges."""
+
+PublisherEvent: TypeAlias = (
+    Connected | NamespaceAccepted | Subscribed | Unsubscribed | Refused | Disconnected | EdgeEvent
+)
 
 ViewerEvent: TypeAlias = (
     Connected
@@ -143,4 +183,5 @@ ViewerEvent: TypeAlias = (
     | TrackEnded
     | Disconnected
     | Failed
+    | EdgeEvent
 )

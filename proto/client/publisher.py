@@ -3,11 +3,14 @@
 Tracks live in the datapath of this client; their objects are put there once with `publish`, whoever
 is subscribed. A late joiner gets the running group from the datapath's cache, and so a catalog that
 was published long ago.
+
+When it moves to another edge it announces there, and takes the announcement at the old one back once the
+new one has taken it. Those who subscribe over the old session are served until they have gone, or until its
+time is over; the numbers of groups go on, so that nobody takes the move for a new film.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,21 +24,31 @@ from farcast.proto.agent.downstream import (
     effective_group_order,
     update_downstream,
 )
-from farcast.proto.agent.filters import is_moq_net, is_over, start_location
+from farcast.proto.agent.filters import is_moq_net, is_ours, is_over, start_location
 from farcast.proto.agent.timers import Timers
-from farcast.proto.client.connection import Connection, ConnectionConfig, GaveUp, Lost, Opened
+from farcast.proto.client.connection import (
+    ConnectionConfig,
+    FromOld,
+    GaveUp,
+    Lost,
+    OldOver,
+    Opened,
+)
+from farcast.proto.client.connection import SentTo as SentToUri
+from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
-    Connected,
     Disconnected,
     NamespaceAccepted,
     PublisherEvent,
     Refused,
+    SentTo,
     Subscribed,
     Unsubscribed,
 )
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import Filter, Location
 from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, Properties, Property
 
@@ -46,12 +59,14 @@ ANNOUNCE_RETRY_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class PublisherConfig:
-    """What to publish where. ``first_id``: first track and downstream id in the datapath."""
+    """What to publish where. ``first_id``: first track and downstream id in the datapath.
+    ``follow_edge_list``: ask each edge of ours for its edge list (`EdgesListed`)."""
 
     connection: ConnectionConfig
     namespace: TrackNamespace
     media: MediaLimits = field(default_factory=MediaLimits)
     first_id: int = 1
+    follow_edge_list: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -73,31 +88,23 @@ class _Downstream:
     ending: bool = False
 
 
-class Publisher:
+class Publisher(ClientEngine[PublisherEvent]):
     """Sans-IO engine of a publishing client. ``now_us`` is any monotonic clock in microseconds."""
 
     def __init__(self, config: PublisherConfig) -> None:
+        super().__init__(config.connection, config.first_id, follow_edge_list=config.follow_edge_list)
         self._config = config
-        self._commands: deque[Command] = deque()
-        self._events: deque[PublisherEvent] = deque()
         self._timers: Timers[str] = Timers()
-        self._connection = Connection(config.connection, self._commands)
         self._tracks: dict[bytes, _Track] = {}
         self._downstreams: dict[int, _Downstream] = {}
         self._requests: dict[tuple[int, int], _Downstream] = {}
-        self._announcement: int | None = None
-        self._next_id = config.first_id
+        self._announcements: dict[int, int] = {}
         self._next_alias = 1
-        self._whole_group = False
-        self._now_us = 0
+        self._implementations: dict[int, str | None] = {}
+        self._asking: tuple[int, Session] | None = None
         self._handlers = self._make_handlers()
 
     # --- getters ----------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> str:
-        """``new``, ``connecting``, ``established``, ``waiting``, ``refused`` or ``closed``."""
-        return self._connection.state
 
     @property
     def tracks(self) -> list[bytes]:
@@ -109,10 +116,6 @@ class Publisher:
         return sum(d.track.name == track and not d.ending for d in self._downstreams.values())
 
     # --- commands ---------------------------------------------------------------------------------
-
-    def start(self, now_us: int) -> None:
-        """Connect and announce the namespace."""
-        self._connection.start(now_us)
 
     def add_track(self, name: bytes, *, priority: int = 128, properties: Properties = ()) -> None:
         """Begin a track. ``priority``: of its objects unless `publish` says otherwise, 0 is first."""
@@ -169,9 +172,9 @@ class Publisher:
     def close(self, now_us: int, reason: str = "") -> None:
         """Withdraw the namespace and end the session."""
         self._now_us = now_us
-        session = self._connection.moqt
-        if session is not None and self._announcement is not None:
-            session.unpublish_namespace(self._announcement)
+        self._drop_edge_list()
+        for session_id in list(self._announcements):
+            self._withdraw(session_id)
         self._connection.close(now_us, reason)
         for downstream in list(self._downstreams.values()):
             self._forget(downstream)
@@ -183,6 +186,8 @@ class Publisher:
         self._now_us = now_us
         if isinstance(event, Event.DownstreamEnded):
             self._downstream_ended(event.downstream, event.streams)
+        elif isinstance(event, Event.Object):
+            self._note_object(event)
         else:
             self._connection.handle_event(event, now_us)
         self._process()
@@ -197,14 +202,6 @@ class Publisher:
 
     # --- output -----------------------------------------------------------------------------------
 
-    def poll_command(self) -> Command | None:
-        """The next command to the datapath."""
-        return self._commands.popleft() if self._commands else None
-
-    def poll_event(self) -> PublisherEvent | None:
-        """The next thing to tell the application."""
-        return self._events.popleft() if self._events else None
-
     def poll_timeout(self) -> int | None:
         """When `handle_timeout` is to be called, microseconds."""
         times = [t for t in (self._connection.poll_timeout(), self._timers.next_at()) if t is not None]
@@ -217,6 +214,8 @@ class Publisher:
             Opened: self._opened,
             Lost: self._lost,
             GaveUp: lambda notice: self._events.append(Refused(notice.reason, final=True)),
+            SentToUri: lambda notice: self._events.append(SentTo(notice.uri)),
+            OldOver: self._old_over,
             moqt.RequestAccepted: self._request_accepted,
             moqt.RequestRejected: self._request_rejected,
             moqt.SubscribeRequested: self._subscribe_requested,
@@ -227,40 +226,88 @@ class Publisher:
             moqt.PublishRequested: self._uninterested,
         }
 
+    def _has_media(self) -> bool:
+        session = self._connection.session_id
+        return any(downstream.session == session for downstream in self._downstreams.values())
+
     def _process(self) -> None:
-        while (notice := self._connection.poll_notice()) is not None:
+        while (notice := self._poll_notice()) is not None:
+            self._asking = self._session()
+            if isinstance(notice, FromOld):
+                self._asking, notice = (notice.session, notice.moqt), notice.event
             handler = self._handlers.get(type(notice))
             if handler is not None:
                 handler(notice)
         self._connection.flush()
 
+    def _session(self) -> tuple[int, Session] | None:
+        """The current session, its id and its MoQT engine."""
+        session_id, session = self._connection.session_id, self._connection.moqt
+        return None if session_id is None or session is None else (session_id, session)
+
     def _opened(self, notice: Opened) -> None:
-        self._whole_group = is_moq_net((), notice.implementation)
-        self._events.append(Connected(notice.transport, notice.draft))
+        self._note_opened(notice)
+        self._implementations[notice.session] = notice.implementation
         self._announce()
 
     def _lost(self, notice: Lost) -> None:
-        self._announcement = None
         self._timers.cancel("announce")
         self._events.append(Disconnected(notice.reason))
+        self._forget_gone_sessions()
+
+    def _old_over(self, notice: OldOver) -> None:
+        self._forget_gone_sessions()
+
+    def _forget_gone_sessions(self) -> None:
+        def is_gone(session_id: int) -> bool:
+            return self._connection.moqt_of(session_id) is None
+
+        for session_id in filter(is_gone, list(self._implementations)):
+            del self._implementations[session_id]
+            self._announcements.pop(session_id, None)
         for downstream in list(self._downstreams.values()):
-            if downstream.session != self._connection.session_id:
+            if is_gone(downstream.session):
                 self._forget(downstream)
 
     def _announce(self) -> None:
-        session = self._connection.moqt
-        if session is not None:
-            self._announcement = session.publish_namespace(self._config.namespace)
+        current = self._session()
+        if current is not None:
+            session_id, session = current
+            self._announcements[session_id] = session.publish_namespace(self._config.namespace)
             self._connection.flush()
 
+    def _withdraw(self, session_id: int) -> None:
+        """Take an announcement back."""
+        session = self._connection.moqt_of(session_id)
+        announcement = self._announcements.pop(session_id, None)
+        if session is not None and announcement is not None:
+            session.unpublish_namespace(announcement)
+
+    def _is_announcement(self, request: int) -> bool:
+        """Whether a request is the announcement on the session whose event is being handled."""
+        return self._asking is not None and self._announcements.get(self._asking[0]) == request
+
     def _request_accepted(self, event: moqt.RequestAccepted) -> None:
-        if event.request == self._announcement:
-            self._events.append(NamespaceAccepted(self._config.namespace))
+        if not self._is_announcement(event.request):
+            return
+        self._events.append(NamespaceAccepted(self._config.namespace))
+        old = self._connection.old_session_id
+        if old is not None and self._asking is not None and self._asking[0] != old:
+            self._withdraw(old)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Let the old session go once the new edge has the namespace and nobody is left at the old one."""
+        old, new = self._connection.old_session_id, self._connection.session_id
+        if old is None or new not in self._announcements or old in self._announcements:
+            return
+        if all(downstream.session != old for downstream in self._downstreams.values()):
+            self._connection.settle(self._now_us)
 
     def _request_rejected(self, event: moqt.RequestRejected) -> None:
-        if event.request != self._announcement:
+        if self._asking is None or not self._is_announcement(event.request):
             return
-        self._announcement = None
+        del self._announcements[self._asking[0]]
         final = event.retry_ms is None and event.code is not RequestCode.GOING_AWAY
         reason = f"namespace {self._config.namespace.path()} refused: {event.reason or event.code.name}"
         self._events.append(Refused(reason, final))
@@ -270,9 +317,9 @@ class Publisher:
 
     def _namespace_subscribed(self, event: moqt.NamespaceSubscribed) -> None:
         """A server that asks gets the namespace a second time, as an answer."""
-        session = self._connection.moqt
-        if session is None:
+        if self._asking is None:
             return
+        session = self._asking[1]
         session.accept(event.request)
         if self._config.namespace.starts_with(event.prefix):
             session.announce_to(event.request, self._config.namespace)
@@ -281,9 +328,8 @@ class Publisher:
         self._reject(event.request, RequestCode.UNINTERESTED, "this client only publishes")
 
     def _reject(self, request: int, code: RequestCode, reason: str) -> None:
-        session = self._connection.moqt
-        if session is not None:
-            session.reject(request, code, reason)
+        if self._asking is not None:
+            self._asking[1].reject(request, code, reason)
 
     # --- subscriptions ----------------------------------------------------------------------------
 
@@ -297,9 +343,9 @@ class Publisher:
             self._serve(event, track)
 
     def _serve(self, event: moqt.SubscribeRequested, track: _Track) -> None:
-        session, session_id = self._connection.moqt, self._connection.session_id
-        if session is None or session_id is None:
+        if self._asking is None:
             return
+        session_id, session = self._asking
         location = track.largest.get()
         largest = Location(*location) if location is not None else None
         if is_over(event.filter, largest):
@@ -330,12 +376,14 @@ class Publisher:
 
     def _start(self, filter: Filter | None, largest: Location | None) -> Location:
         """Relays of the moq-dev family ask as ``@moq/net`` does, and would miss a catalog that stands."""
-        return start_location(filter, largest, whole_group=self._whole_group)
+        implementation = self._implementations.get(self._asking[0]) if self._asking is not None else None
+        whole_group, resumes = is_moq_net((), implementation), is_ours(implementation)
+        return start_location(filter, largest, whole_group=whole_group, resumes=resumes)
 
     def _update_requested(self, event: moqt.UpdateRequested) -> None:
-        session, downstream = self._connection.moqt, self._request(event.request)
-        if session is None:
+        if self._asking is None:
             return
+        session, downstream = self._asking[1], self._request(event.request)
         largest: Location | None = None
         if downstream is not None:
             location = downstream.track.largest.get()
@@ -345,9 +393,11 @@ class Publisher:
         session.accept_update(event.request, largest=largest)
 
     def _request_cancelled(self, event: moqt.RequestCancelled) -> None:
-        if event.request == self._announcement:
-            self._announcement = None
-            self._events.append(Refused(f"namespace {self._config.namespace.path()} revoked", final=True))
+        if self._asking is not None and self._is_announcement(event.request):
+            del self._announcements[self._asking[0]]
+            if self._asking[0] == self._connection.session_id:
+                reason = f"namespace {self._config.namespace.path()} revoked"
+                self._events.append(Refused(reason, final=True))
             return
         downstream = self._request(event.request)
         if downstream is not None:
@@ -358,21 +408,18 @@ class Publisher:
         downstream = self._downstreams.get(downstream_id)
         if downstream is None:
             return
-        session = self._connection.moqt
-        if session is not None and self._connection.session_id == downstream.session:
+        session = self._connection.moqt_of(downstream.session)
+        if session is not None:
             status = PublishDoneCode.TRACK_ENDED if downstream.ending else PublishDoneCode.SUBSCRIPTION_ENDED
             session.publish_done(downstream.request, status, stream_count=streams)
         self._forget(downstream)
 
     def _request(self, request: int) -> _Downstream | None:
-        return self._requests.get((self._connection.session_id or 0, request))
+        return self._requests.get((self._asking[0], request)) if self._asking is not None else None
 
     def _forget(self, downstream: _Downstream) -> None:
         self._downstreams.pop(downstream.id, None)
         self._requests.pop((downstream.session, downstream.request), None)
         name = downstream.track.name
         self._events.append(Unsubscribed(name, self.subscriptions(name)))
-
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
+        self._settle()

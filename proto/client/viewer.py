@@ -3,11 +3,17 @@
 Each track is held by the datapath of this client and read through a sink. Whatever ends a
 subscription but not the track (a lost session, a publisher that started over, a server that went
 away), the track is subscribed again; duplicates are the datapath's to remove.
+
+At another edge (or the same one anew) a track goes on where it was broken off, if the edge is one of
+ours: those send what they have cached from there on, older groups included, where other relays begin
+with the running group. While the old session lives, both feed the track; it ends once every track is
+bound to the new one. An edge that is not as far as we are has either fallen behind or has a publisher
+that started over: there the subscription is made again without a start, and the datapath tells by the
+objects which it was.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +21,23 @@ from typing import Any
 from farcast.proto._core import Command, Event, LargestCell
 from farcast.proto.agent.config import MediaLimits
 from farcast.proto.agent.downstream import STREAM_CANCELLED, cache_limits
+from farcast.proto.agent.filters import is_ours
 from farcast.proto.agent.timers import Timers
-from farcast.proto.client.connection import Connection, ConnectionConfig, GaveUp, Lost, Opened
+from farcast.proto.client.connection import (
+    ConnectionConfig,
+    FromOld,
+    GaveUp,
+    Lost,
+    OldOver,
+    Opened,
+)
+from farcast.proto.client.connection import SentTo as SentToUri
+from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
-    Connected,
     Disconnected,
     Failed,
     ObjectReceived,
+    SentTo,
     SubgroupEnded,
     TrackEnded,
     TrackReady,
@@ -29,10 +45,11 @@ from farcast.proto.client.events import (
     ViewerEvent,
     Waiting,
 )
+from farcast.proto.client.progress import Progress
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
-from farcast.proto.moqt.values import Location
+from farcast.proto.moqt.values import Filter, FilterKind, Location
 from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, find_integer
 
 PRIORITY_DEFAULT = 128
@@ -62,13 +79,15 @@ WORTH_WAITING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ViewerConfig:
-    """What to watch. ``wait_ms_max``: how long a track may be missing before the viewer gives up."""
+    """What to watch. ``wait_ms_max``: how long a track may be missing before the viewer gives up.
+    ``follow_edge_list``: ask each edge of ours for its edge list (`EdgesListed`)."""
 
     connection: ConnectionConfig
     namespace: TrackNamespace
     wait_ms_max: int = 30_000
     media: MediaLimits = field(default_factory=MediaLimits)
     first_id: int = 1
+    follow_edge_list: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -77,44 +96,33 @@ class _Track:
     id: int
     priority: int
     largest: LargestCell
+    progress: Progress = field(default_factory=Progress)
+    asked_from: Location | None = None
+    old_request: int | None = None
     sink: int | None = None
     request: int | None = None
     bound: tuple[int, int] | None = None
+    old_bound: tuple[int, int] | None = None
     restarts: bool = False
     retries: int = 0
     ending: str | None = None
 
 
-class Viewer:
+class Viewer(ClientEngine[ViewerEvent]):
     """Sans-IO engine of a watching client. ``now_us`` is any monotonic clock in microseconds."""
 
     def __init__(self, config: ViewerConfig) -> None:
+        super().__init__(config.connection, config.first_id, follow_edge_list=config.follow_edge_list)
         self._config = config
-        self._commands: deque[Command] = deque()
-        self._events: deque[ViewerEvent] = deque()
         self._timers: Timers[tuple[str, bytes]] = Timers()
-        self._connection = Connection(config.connection, self._commands)
+        self._resumes = False
         self._tracks: dict[bytes, _Track] = {}
         self._by_sink: dict[int, _Track] = {}
-        self._next_id = config.first_id
-        self._now_us = 0
         self._handlers = self._make_handlers()
         self._event_handlers = self._make_event_handlers()
         self._timer_handlers = self._make_timer_handlers()
 
-    # --- getters ----------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> str:
-        """``new``, ``connecting``, ``established``, ``waiting``, ``refused`` or ``closed``."""
-        return self._connection.state
-
     # --- commands ---------------------------------------------------------------------------------
-
-    def start(self, now_us: int) -> None:
-        """Connect."""
-        self._now_us = now_us
-        self._connection.start(now_us)
 
     def subscribe(self, track: bytes, now_us: int, *, priority: int = PRIORITY_DEFAULT) -> None:
         """Watch a track, as soon as there is a session and the track exists; 0 is the first priority."""
@@ -139,6 +147,7 @@ class Viewer:
     def close(self, now_us: int, reason: str = "") -> None:
         """End all."""
         self._now_us = now_us
+        self._drop_edge_list()
         for track in list(self._tracks.values()):
             self._forget(track)
         self._connection.close(now_us, reason)
@@ -168,14 +177,6 @@ class Viewer:
 
     # --- output -----------------------------------------------------------------------------------
 
-    def poll_command(self) -> Command | None:
-        """The next command to the datapath."""
-        return self._commands.popleft() if self._commands else None
-
-    def poll_event(self) -> ViewerEvent | None:
-        """The next thing to tell the application."""
-        return self._events.popleft() if self._events else None
-
     def poll_timeout(self) -> int | None:
         """When `handle_timeout` is to be called, microseconds."""
         times = [t for t in (self._connection.poll_timeout(), self._timers.next_at()) if t is not None]
@@ -194,7 +195,10 @@ class Viewer:
 
     def _object(self, event: Event.Object) -> None:
         track = self._by_sink.get(event.downstream)
-        if track is not None:
+        if track is None:
+            self._note_object(event)
+        else:
+            track.progress.object(event.group, event.subgroup, event.object)
             self._events.append(
                 ObjectReceived(
                     track.name,
@@ -213,6 +217,7 @@ class Viewer:
     def _subgroup_ended(self, event: Event.SinkSubgroupEnded) -> None:
         track = self._by_sink.get(event.downstream)
         if track is not None:
+            track.progress.ended(event.group, event.subgroup)
             ended = SubgroupEnded(track.name, event.group, event.subgroup, event.end_of_group, event.reset)
             self._events.append(ended)
 
@@ -222,6 +227,8 @@ class Viewer:
             if track is not None:
                 self._commands.append(Command.RemoveDownstream(downstream=sink, code=STREAM_CANCELLED))
                 self._events.append(TrackRestarted(track.name))
+                track.progress.restart()
+                self._unbind_old(track)
                 self._add_sink(track)
 
     def _malformed(self, event: Event.TrackMalformed) -> None:
@@ -237,6 +244,9 @@ class Viewer:
             Opened: self._opened,
             Lost: self._lost,
             GaveUp: lambda notice: self._events.append(Failed(notice.reason)),
+            SentToUri: lambda notice: self._events.append(SentTo(notice.uri)),
+            OldOver: self._old_over,
+            FromOld: self._from_old,
             moqt.NamespaceAnnounced: self._announced,
             moqt.NamespacePublished: self._published,
             moqt.SubscribeAccepted: self._accepted,
@@ -250,21 +260,49 @@ class Viewer:
             moqt.UpdateRequested: self._updated,
         }
 
+    def _has_media(self) -> bool:
+        session = self._connection.session_id
+        return any(track.bound is not None and track.bound[0] == session for track in self._tracks.values())
+
     def _process(self) -> None:
-        while (notice := self._connection.poll_notice()) is not None:
+        while (notice := self._poll_notice()) is not None:
             handler = self._handlers.get(type(notice))
             if handler is not None:
                 handler(notice)
         self._connection.flush()
 
     def _opened(self, notice: Opened) -> None:
-        self._events.append(Connected(notice.transport, notice.draft))
+        self._note_opened(notice)
+        self._resumes = is_ours(notice.implementation)
         session = self._connection.moqt
         if session is not None:
             session.subscribe_namespace(self._config.namespace)
         for track in self._tracks.values():
-            track.request = None
+            track.old_request, track.request = track.request, None
             self._request(track)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let the old session go once no track depends on it."""
+        old = self._connection.old_session_id
+        if old is not None and all(t.bound is None or t.bound[0] != old for t in self._tracks.values()):
+            self._connection.settle(self._now_us)
+
+    def _old_over(self, notice: OldOver) -> None:
+        for track in self._tracks.values():
+            track.old_request = None
+            if track.old_bound is not None and track.old_bound[0] == notice.session:
+                track.old_bound = None
+
+    def _from_old(self, notice: FromOld) -> None:
+        """Of the session that is left only one thing matters: that a track has ended."""
+        event = notice.event
+        if not isinstance(event, moqt.PublishEnded) or event.status not in FINAL:
+            return
+        track = next((t for t in self._tracks.values() if t.old_request == event.request), None)
+        if track is not None and (track.bound is None or track.bound[0] == notice.session):
+            self._cancel(track)
+            self._ending(track, event)
 
     def _lost(self, notice: Lost) -> None:
         self._events.append(Disconnected(notice.reason))
@@ -311,18 +349,26 @@ class Viewer:
 
     # --- subscriptions ----------------------------------------------------------------------------
 
-    def _request(self, track: _Track) -> None:
+    def _request(self, track: _Track, *, whole: bool = False) -> None:
         session = self._connection.moqt
         self._timers.cancel(("retry", track.name))
         if session is None or track.request is not None or track.ending is not None:
             return
         name = FullTrackName(self._config.namespace, track.name)
-        track.request = session.subscribe(name, priority=track.priority)
+        resumes = self._resumes and not track.restarts and not whole
+        track.asked_from = track.progress.resume() if resumes else None
+        start = None if track.asked_from is None else Filter(FilterKind.ABSOLUTE_START, track.asked_from)
+        track.request = session.subscribe(name, filter=start, priority=track.priority)
 
     def _accepted(self, event: moqt.SubscribeAccepted) -> None:
         track = self._by_request(event.request)
         session_id = self._connection.session_id
         if track is None or session_id is None:
+            return
+        asked_from = track.asked_from
+        if asked_from is not None and (event.largest is None or event.largest < asked_from):
+            self._cancel(track)
+            self._request(track, whole=True)
             return
         self._timers.cancel(("give up", track.name))
         track.retries = 0
@@ -330,6 +376,7 @@ class Viewer:
             self._hold(track)
         self._bind(track, session_id, event)
         self._events.append(TrackReady(track.name, event.largest, event.track_properties))
+        self._settle()
 
     def _hold(self, track: _Track) -> None:
         cache = cache_limits(self._config.media)
@@ -356,7 +403,12 @@ class Viewer:
             )
         )
         track.restarts = False
-        if before is not None and before != track.bound:
+        if before is None or before == track.bound:
+            return
+        self._unbind_old(track)
+        if before[0] == self._connection.old_session_id:
+            track.old_bound = before
+        else:
             self._unbind(before)
 
     @staticmethod
@@ -364,6 +416,12 @@ class Viewer:
         """After the server said so, or where the track is now behind what has arrived of it."""
         arrived = track.largest.get()
         return track.restarts or (arrived is not None and (largest is None or largest < arrived))
+
+    def _unbind_old(self, track: _Track) -> None:
+        """What still comes over the session that is left is not wanted any more."""
+        if track.old_bound is not None:
+            self._unbind(track.old_bound)
+        track.old_bound = None
 
     def _unbind(self, binding: tuple[int, int]) -> None:
         self._commands.append(Command.UnbindUpstream(session=binding[0], alias=binding[1]))
@@ -373,7 +431,9 @@ class Viewer:
         if track is None:
             return
         track.request = None
-        if event.code in WORTH_WAITING:
+        if event.code is RequestCode.INVALID_RANGE and track.asked_from is not None:
+            self._request(track, whole=True)
+        elif event.code in WORTH_WAITING:
             self._retry_later(track, event.retry_ms or 0)
             self._events.append(Waiting(self._config.namespace, track.name))
         else:
@@ -394,10 +454,16 @@ class Viewer:
             return
         track.request = None
         if event.status in FINAL:
-            track.ending = event.reason or event.status.name
-            self._timers.set(("end", track.name), self._now_us + LATE_STREAM_MS * 1_000)
+            self._ending(track, event)
         else:
             self._subscribe_again(track, event.status)
+
+    def _ending(self, track: _Track, event: moqt.PublishEnded) -> None:
+        """The track is over but for streams that are still on their way."""
+        track.ending = event.reason or event.status.name
+        self._timers.cancel(("retry", track.name))
+        self._timers.cancel(("give up", track.name))
+        self._timers.set(("end", track.name), self._now_us + LATE_STREAM_MS * 1_000)
 
     def _subscribe_again(self, track: _Track, status: PublishDoneCode) -> None:
         """EXPIRED is how an edge says that the publisher started over."""
@@ -447,15 +513,13 @@ class Viewer:
         self._tracks.pop(track.name, None)
         for kind in ("retry", "give up", "end"):
             self._timers.cancel((kind, track.name))
+        self._unbind_old(track)
         if track.bound is not None:
             self._unbind(track.bound)
         if track.sink is not None:
             self._by_sink.pop(track.sink, None)
             self._commands.append(Command.RemoveTrack(track=track.id))
-
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
+        self._settle()
 
 
 def _text(name: bytes) -> str:

@@ -11,8 +11,7 @@ import av
 import pytest
 import trio
 
-from farcast.clients import publish as publish_module
-from farcast.clients import running, server, watch
+from farcast.clients import roaming, running, server, watch
 from farcast.clients.ledger import FrameLedger
 from farcast.clients.media.testsrc import TestSource, TestSourceOptions
 from farcast.clients.publish import PublishOptions, publish
@@ -139,7 +138,7 @@ def test_a_certificate_that_is_not_trusted_is_one_line_with_the_remedy() -> None
 
 @pytest.mark.parametrize("tool", ["publish", "watch"])
 def test_an_edge_that_is_not_there_is_one_line(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (server, watch, publish_module):
+    for module in (server, watch, roaming):
         monkeypatch.setattr(module, "CONNECT_SECONDS_MAX", 0.3)
     nobody = Server(parse_url("moqt://127.0.0.1:9"), Trust(insecure=True))
 

@@ -26,6 +26,9 @@ CertSha256 = Annotated[
 ]
 Ca = Annotated[Path | None, Parameter(help="Trust servers of the authorities in this PEM file.")]
 Insecure = Annotated[bool, Parameter(negative=(), help="Trust any server. For trials only.")]
+NoEdgeList = Annotated[
+    bool, Parameter(negative=(), help="Keep to the edges named here, whatever others the edge knows.")
+]
 Json = Annotated[bool, Parameter(negative=(), help="Print the result as one JSON line.")]
 
 

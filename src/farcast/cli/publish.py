@@ -17,6 +17,7 @@ from farcast.cli.options import (
     Insecure,
     Json,
     Namespace,
+    NoEdgeList,
     check_seconds,
     interruptible,
     parse_namespace,
@@ -27,7 +28,7 @@ from farcast.clients.media.source import Source
 from farcast.clients.media.sources import open_source
 from farcast.clients.publish import PublishOptions, PublishReport
 from farcast.clients.publish import publish as publish_source
-from farcast.clients.server import server_from_options
+from farcast.clients.server import servers_from_options
 from farcast.errors import EXIT_USAGE, UserError
 
 
@@ -35,7 +36,7 @@ def publish(
     source: Annotated[str, Parameter(allow_leading_hyphen=True)],
     url: str,
     /,
-    *,
+    *others: str,
     namespace: Namespace,
     packaging: Literal["cmaf", "loc"] = "cmaf",
     transcode: Flag = False,
@@ -45,6 +46,7 @@ def publish(
     cert_sha256: CertSha256 = None,
     ca: Ca = None,
     insecure: Insecure = False,
+    no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
     """Publish a film in real time: a group a GOP, an object a frame.
@@ -56,6 +58,8 @@ def publish(
         or "-" for fragmented MP4 on standard input.
     url
         moqt://HOST:PORT for raw QUIC, https://HOST:PORT/PATH for WebTransport.
+    others
+        More edges of the same network: the first that answers is used, and the others when it goes.
     packaging
         How a frame becomes an object; browsers' @moq players need cmaf.
     transcode
@@ -66,8 +70,17 @@ def publish(
         End after so much of the source.
     """
     check_seconds("--seconds", seconds)
-    server = server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
-    options = PublishOptions(server, parse_namespace(namespace), packaging, seconds)
+    server, *rest = servers_from_options(
+        (url, *others), draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure
+    )
+    options = PublishOptions(
+        server,
+        parse_namespace(namespace),
+        packaging,
+        seconds,
+        others=tuple(rest),
+        edge_list=not no_edge_list,
+    )
     opened = _open(source, transcode=transcode)
     if not audio_only:
         _check_video(opened, source)
@@ -126,6 +139,7 @@ def _print(report: PublishReport, *, json: bool) -> None:
             ("bit rate", f"{rate:.2f} Mbit/s"),
             ("behind real time", f"{report.behind_s:.1f} s"),
             ("subscriptions", str(report.subscriptions)),
+            ("edges", f"{', '.join(report.edges)}; {report.moves} moves"),
         ],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import trio
@@ -13,13 +14,15 @@ from farcast.cli.options import (
     Insecure,
     Json,
     Namespace,
+    NoEdgeList,
     check_seconds,
     interruptible,
     parse_namespace,
 )
 from farcast.cli.output import note, print_json, print_table
 from farcast.clients.media.playback import Distribution, PlaybackReport
-from farcast.clients.server import server_from_options
+from farcast.clients.moves import MovesReport
+from farcast.clients.server import servers_from_options
 from farcast.clients.watch import Watcher, WatchOptions
 from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
 
@@ -27,7 +30,7 @@ from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
 def watch(
     url: str,
     /,
-    *,
+    *others: str,
     namespace: Namespace,
     out: Path | None = None,
     seconds: float | None = None,
@@ -36,6 +39,7 @@ def watch(
     cert_sha256: CertSha256 = None,
     ca: Ca = None,
     insecure: Insecure = False,
+    no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
     """Watch a namespace: measure what arrives, and record it.
@@ -44,6 +48,8 @@ def watch(
     ----------
     url
         moqt://HOST:PORT for raw QUIC, https://HOST:PORT/PATH for WebTransport.
+    others
+        More edges of the same network: the first that answers is used, and the others when it goes.
     out
         Write a playable MP4 file.
     seconds
@@ -51,17 +57,28 @@ def watch(
     timeout
         How many seconds to wait for a namespace that nobody publishes yet.
     """
-    server = server_from_options(url, draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
+    server, *rest = servers_from_options(
+        (url, *others), draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure
+    )
     check_seconds("--seconds", seconds)
     check_seconds("--timeout", timeout)
     if out is not None:
         _check_writable(out)
-    watcher = Watcher(WatchOptions(server, parse_namespace(namespace), out, seconds, timeout), note=note)
+    options = WatchOptions(
+        server,
+        parse_namespace(namespace),
+        out,
+        seconds,
+        timeout,
+        others=tuple(rest),
+        edge_list=not no_edge_list,
+    )
+    watcher = Watcher(options, note=note)
 
     async def main() -> int:
         async with interruptible(watcher.stop) as interruption:
             report = await watcher.run()
-            _print(report, watcher.objects_malformed, json=json)
+            _print(report, watcher.moves, watcher.objects_malformed, json=json)
             if not report.frames:
                 return interruption.exit_code or EXIT_FAILED
             return interruption.exit_code
@@ -84,11 +101,16 @@ def _check_writable(out: Path) -> None:
         ) from error
 
 
-def _print(report: PlaybackReport, malformed: int, *, json: bool) -> None:
+def _print(report: PlaybackReport, moves: MovesReport, malformed: int, *, json: bool) -> None:
     if json:
-        print_json({**report.as_dict(), "objects_malformed": malformed})
+        print_json({**report.as_dict(), "objects_malformed": malformed, **asdict(moves)})
     else:
-        print_table(("watched", ""), report_rows(report))
+        print_table(("watched", ""), [*report_rows(report), ("edges", _edges_text(moves))])
+
+
+def _edges_text(report: MovesReport) -> str:
+    gap = f", longest gap {_number(report.move_gap_ms_max, 'ms', 0)}" if report.moves else ""
+    return f"{', '.join(report.edges)}; {report.moves} moves{gap}"
 
 
 def report_rows(report: PlaybackReport) -> list[tuple[str, str]]:

@@ -49,6 +49,13 @@ def test_the_quirk_gives_the_running_group_from_its_start_and_touches_nothing_el
         assert start_location(filter, None, whole_group=True) == nothing_yet
 
 
+def test_to_another_farcast_an_absolute_start_is_what_it_says() -> None:
+    for filter, nothing_yet, running in TABLE:
+        expected = filter.start if filter is not None and filter.start is not None else running
+        assert start_location(filter, Location(5, 9), resumes=True) == expected
+        assert start_location(filter, None, resumes=True) == nothing_yet
+
+
 def test_a_range_is_over_when_its_last_group_is() -> None:
     assert is_over(absolute(1, 0, 4), Location(5, 9))
     assert not is_over(absolute(1, 0, 5), Location(5, 9))

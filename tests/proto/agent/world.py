@@ -287,8 +287,17 @@ class World:
         settings.setdefault("peer_identity", lambda chain: chain[0].decode())
         return self.add(name, Agent(AgentConfig(node_id=name, upstreams=configured, **settings)))
 
-    def publisher(self, to: Host, space: str, *tracks: str, start: bool = True, **options: Any) -> Host:
-        connection = _connection(to, options)
+    def publisher(
+        self,
+        to: Host,
+        space: str,
+        *tracks: str,
+        start: bool = True,
+        others: tuple[Host, ...] = (),
+        **options: Any,
+    ) -> Host:
+        """``others``: edges to move to."""
+        connection = _connection(to, others, options)
         engine = Publisher(PublisherConfig(connection, namespace(space)))
         host = self.add("publisher", engine)
         for track in tracks:
@@ -297,9 +306,22 @@ class World:
             engine.start(self.now_us)
         return host
 
-    def viewer(self, to: Host, space: str, *tracks: str, wait_ms: int = 30_000, **options: Any) -> Host:
-        connection = _connection(to, options)
-        engine = Viewer(ViewerConfig(connection, namespace(space), wait_ms_max=wait_ms))
+    def viewer(
+        self,
+        to: Host,
+        space: str,
+        *tracks: str,
+        wait_ms: int = 30_000,
+        others: tuple[Host, ...] = (),
+        follow_edge_list: bool = False,
+        **options: Any,
+    ) -> Host:
+        """``others``: edges to move to."""
+        connection = _connection(to, others, options)
+        config = ViewerConfig(
+            connection, namespace(space), wait_ms_max=wait_ms, follow_edge_list=follow_edge_list
+        )
+        engine = Viewer(config)
         host = self.add("viewer", engine)
         engine.start(self.now_us)
         for track in tracks:
@@ -348,10 +370,12 @@ class World:
                 host.execute(command)
 
 
-def _connection(to: Host, options: dict[str, Any]) -> ConnectionConfig:
-    """``kind``, ``drafts`` and ``path`` are the target's, the rest the connection's."""
+def _connection(to: Host, others: tuple[Host, ...], options: dict[str, Any]) -> ConnectionConfig:
+    """``kind``, ``drafts`` and ``path`` are the targets', the rest the connection's."""
     ours = {key: options.pop(key) for key in ("drafts", "path") if key in options}
-    return ConnectionConfig(target(options.pop("kind", "quic"), to.address, **ours), **options)
+    kind = options.pop("kind", "quic")
+    first, *rest = (target(kind, host.address, **ours) for host in (to, *others))
+    return ConnectionConfig(first, alternatives=tuple(rest), **options)
 
 
 def target(kind: str, address: str, **options: Any) -> Target:

@@ -43,6 +43,11 @@ pub struct Limits {
     pub idle_timeout_ms: u32,
     /// The same for a hop, whose heartbeats come every second at least: the agent is to connect anew.
     pub hop_idle_timeout_ms: u32,
+    /// A public connection that heard nothing this long asks its peer for a sign of life (PING).
+    pub keep_alive_ms: u32,
+    /// An outgoing public session that hears nothing this long is reported (`Event::SessionSilent`); it
+    /// lives on until its idle timeout. 0 is never; else it has to be well above `keep_alive_ms`.
+    pub silence_ms: u32,
     /// Incoming connections without an open session, at once. Beyond it a client must first show that it
     /// receives at its address (RFC 9000 §8.1.2), or spoofed ones would use up `sessions_max`.
     pub handshakes_max: usize,
@@ -74,6 +79,8 @@ impl Default for Limits {
             connection_window_bytes: 16 << 20,
             send_window_bytes: 1 << 20,
             idle_timeout_ms: 30_000,
+            keep_alive_ms: 5_000,
+            silence_ms: 0,
             hop_idle_timeout_ms: 5_000,
             handshakes_max: 1_024,
             handshake_timeout_ms: 10_000,

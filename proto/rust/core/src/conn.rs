@@ -12,6 +12,7 @@ use crate::forward::Forward;
 use crate::hop::{Hop, HopConfig};
 use crate::ingest::Inbound;
 use crate::reroute::Reroute;
+use crate::silence::{self, Silence};
 use crate::stats::Totals;
 use crate::upstreams::Source;
 use crate::wt::{OwnStream, WebTransport};
@@ -161,6 +162,7 @@ pub(crate) struct Conn {
     pub(crate) lag_check_at: Option<Instant>,
     /// When to end a WebTransport connection whose CLOSE capsule was just written.
     pub(crate) close_at: Option<Instant>,
+    pub(crate) silence: Silence,
     pub(crate) is_dirty: bool,
     pub(crate) is_ready: bool,
     pub(crate) armed: Option<Instant>,
@@ -198,6 +200,7 @@ impl Conn {
             starved: false,
             lag_check_at: None,
             close_at: None,
+            silence: Silence::new(now),
             is_dirty: false,
             is_ready: false,
             armed: None,
@@ -355,12 +358,14 @@ impl Conn {
             Mode::Hop(link) if self.phase == Phase::Open => link.hop.poll_timeout(),
             _ => None,
         };
+        let silence = silence::deadline(self, limits);
         let parked = self.inbound.values().filter_map(Inbound::deadline).min();
         [
             self.quic.poll_timeout(),
             handshake,
             hop,
             parked,
+            silence,
             self.lag_check_at,
             self.close_at,
         ]

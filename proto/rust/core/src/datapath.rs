@@ -15,7 +15,7 @@ use crate::relay::Relay;
 use crate::reroute::Reroute;
 use crate::stats::{DownstreamStats, HopStats, SessionStats, Snapshot, Totals};
 use crate::tls::TlsError;
-use crate::{hop_link, ingest, session};
+use crate::{hop_link, ingest, session, silence};
 use bytes::BytesMut;
 use noq_proto::{
     ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, FourTuple, Incoming, PathId,
@@ -248,6 +248,7 @@ impl Datapath {
         crate::control::resume(&mut conn, &mut self.ctx);
         session::end_failed_http3(&mut conn, &mut self.ctx, now);
         hop_link::note_heard(&mut conn, &mut self.ctx, now);
+        silence::note_heard(&mut conn, &mut self.ctx, now);
         let serve = session::take_writable(&mut conn);
         let ended = conn.phase == Phase::Closed;
         self.conns.put_back(index, conn);
@@ -353,6 +354,7 @@ impl Datapath {
                 .close(now, session::H3_NO_ERROR, bytes::Bytes::new());
         }
         hop_link::on_timeout(conn, ctx, now);
+        silence::on_timeout(conn, ctx, now);
         ingest::expire_parked(conn, ctx, now);
         if conn.lag_check_at.is_some_and(|at| at <= now) {
             conn.lag_check_at = None;

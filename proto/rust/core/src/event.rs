@@ -190,6 +190,8 @@ pub enum Event {
         alias: u64,
         gap_us: u64,
     },
+    /// Nothing was heard on an outgoing public session for `Limits::silence_ms`, or something is again.
+    SessionSilent { session: SessionId, silent: bool },
     /// The answer to a `Snapshot` command.
     Snapshot { token: u64, snapshot: Box<Snapshot> },
 }

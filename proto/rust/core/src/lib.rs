@@ -26,6 +26,7 @@ mod relay;
 mod reroute;
 pub mod seed;
 mod session;
+mod silence;
 pub mod stats;
 pub mod tls;
 mod track;

@@ -15,8 +15,6 @@ const HOP_DATAGRAM_SEND_BYTES: usize = 16 << 10;
 const HOP_DATAGRAM_RECEIVE_BYTES: usize = 8 << 20;
 /// WebTransport requires datagram support; stock peers' datagrams are counted and dropped.
 const PUBLIC_DATAGRAM_BYTES: usize = 64 << 10;
-/// An idle connection says it is alive this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Everything a datapath needs to accept and open connections.
 pub(crate) struct QuicConfigs {
@@ -79,7 +77,7 @@ fn base_transport(limits: &Limits) -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
             limits.idle_timeout_ms,
         ))))
-        .keep_alive_interval(Some(KEEP_ALIVE));
+        .keep_alive_interval(Some(Duration::from_millis(u64::from(limits.keep_alive_ms))));
     transport
 }
 

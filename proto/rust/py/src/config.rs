@@ -94,6 +94,8 @@ datapath_config! {
     send_window_bytes: u64,
     idle_timeout_ms: u32,
     hop_idle_timeout_ms: u32,
+    keep_alive_ms: u32,
+    silence_ms: u32,
     handshakes_max: usize,
     handshake_timeout_ms: u32,
     control_pending_bytes_max: usize,

@@ -109,6 +109,10 @@ pub enum Event {
         alias: u64,
         gap_us: u64,
     },
+    SessionSilent {
+        session: u64,
+        silent: bool,
+    },
     Snapshot {
         token: u64,
         snapshot: Py<PyDict>,
@@ -159,6 +163,8 @@ impl Event {
                                           cause: Word(cause), silent_us },
             Core::UpstreamResumed { track, session, alias, gap_us } =>
                 Event::UpstreamResumed { track, session, alias, gap_us },
+            Core::SessionSilent { session, silent } =>
+                Event::SessionSilent { session, silent },
             Core::Snapshot { token, snapshot } =>
                 Event::Snapshot { token, snapshot: snapshot::snapshot(py, &snapshot)?.unbind() },
         })
