@@ -1,4 +1,5 @@
-"""The film of ``farcast dev --demo``: published at one edge, watched at the other, compared by frame."""
+"""The film of ``farcast dev --demo``: published in Jakarta, watched on three continents, compared by frame;
+then a link that carries it is cut."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from farcast.cli.dev_network import DevNetwork
+from farcast.cli.cluster import Cluster
+from farcast.cli.control_api import ControlApi, control_api
+from farcast.cli.dev_world import EGRESSES, ORIGIN
 from farcast.cli.output import notes
 from farcast.clients.ledger import FrameLedger
 from farcast.clients.media.playback import PlaybackReport
@@ -20,95 +23,160 @@ from farcast.clients.media.testsrc import TestSource, TestSourceOptions
 from farcast.clients.publish import PublishOptions, publish
 from farcast.clients.server import Server
 from farcast.clients.watch import Watcher, WatchOptions
-from farcast.edge.node import EdgeNode
-from farcast.edge.settings import Address
 from farcast.proto.moqt.names import TrackNamespace
-from farcast.proto.urls import ServerUrl
+from farcast.proto.urls import ServerUrl, split_host_port
 from farcast.remote import Trust
 
 REFRESH_SECONDS = 0.5
 PLAIN_REFRESH_SECONDS = 5.0
 """Where stderr is no terminal, a line so often."""
 
+ROUTES_SECONDS_MAX = 20.0
+"""A plan for the origin is there by then, or the demo has failed."""
+
+GAP_SECONDS = 3.0
+"""How long after a cut the viewers' stall is looked for."""
+
 
 @dataclass(slots=True)
-class HopFigures:
-    """The hop as both its ends count it."""
+class Seat:
+    """One viewer of the demo. ``arrivals``: when the last pictures came, seconds of a monotonic clock."""
 
-    chunks_sent: int = 0
-    chunks_repaired: int = 0
-    chunks_lost: int = 0
-    chunks_given_up: int = 0
-    rtt_ms: float = 0.0
+    node_id: str
+    ledger: FrameLedger = field(default_factory=FrameLedger)
+    watcher: Watcher | None = None
+    report: PlaybackReport | None = None
+    last_picture: float = 0.0
+    longest_gap: float = 0.0
+
+    def received(self, track: str, group: int, object: int, payload: bytes) -> None:
+        """A frame arrived."""
+        self.ledger.received(track, group, object, payload)
+        if track == "video":
+            now = time.monotonic()
+            if self.last_picture:
+                self.longest_gap = max(self.longest_gap, now - self.last_picture)
+            self.last_picture = now
+
+
+@dataclass(slots=True)
+class Cut:
+    """One link that was cut: its ends, and how long each viewer's longest gap was then."""
+
+    link: tuple[str, str]
+    gap_ms: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Demo:
-    """The demo's state and figures."""
+    """The demo's state and figures. ``cut_after_s``: when to cut a link, counted from the first picture."""
 
-    network: DevNetwork
+    cluster: Cluster
     namespace: TrackNamespace
-    ledger: FrameLedger = field(default_factory=FrameLedger)
-    hop: HopFigures = field(default_factory=HopFigures)
+    cut_after_s: float
+    seats: list[Seat] = field(default_factory=lambda: [Seat(node_id) for node_id in EGRESSES])
+    cuts: list[Cut] = field(default_factory=list)
+    routes: list[dict[str, Any]] = field(default_factory=list)
     _playing: trio.CancelScope = field(default_factory=trio.CancelScope)
-    _watcher: Watcher | None = None
     _is_over: bool = False
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether every viewer got every frame once, in order, unchanged."""
+        return all(seat.ledger.is_intact for seat in self.seats)
 
     def stop(self) -> None:
         """End the film in good order: what was published still arrives."""
         self._is_over = True
         self._playing.cancel()
 
-    async def run(self, seconds: float | None) -> PlaybackReport:
+    async def run(self, seconds: float | None) -> None:
         """Publish and watch until `stop` or for so long; returns when the last frame had its chance."""
-        source = TestSource(TestSourceOptions(), _wall_us)
-        trust = Trust(fingerprints=(self.network.public.sha256,))
-        options = PublishOptions(_server(self.network.origin.listen, trust), self.namespace, seconds=seconds)
-        viewing = WatchOptions(_server(self.network.egress.listen, trust), self.namespace)
-        self._watcher = Watcher(viewing, note=_quiet, on_frame=self.ledger.received)
         accepted = trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._show)
-
-            async def play() -> None:
-                published = self.ledger.published
-                playing = self._playing
-                await publish(
-                    source, options, note=_quiet, on_frame=published, accepted=accepted, playing=playing
-                )
-                self._is_over = True
-
-            nursery.start_soon(play)
+            nursery.start_soon(self._play, seconds, accepted)
             await accepted.wait()
-            report = await self._watcher.run()
-            await self._look_at_hop()
+            nursery.start_soon(self._show)
+            nursery.start_soon(self._tell_and_cut)
+            async with trio.open_nursery() as watching:
+                for seat in self.seats:
+                    watching.start_soon(self._watch, seat)
             nursery.cancel_scope.cancel()
-        return report
 
-    def figures(self, report: PlaybackReport) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """The result for programs."""
-        ledger = self.ledger
         return {
-            "passed": ledger.is_intact,
-            "seconds": round(report.playing_s, 3),
-            "frames": ledger.frames_intact,
-            "frames_missing": ledger.frames_missing,
-            "frames_corrupt": ledger.frames_corrupt,
-            "frames_repeated": ledger.frames_repeated,
-            "frames_disordered": ledger.frames_disordered,
-            "frames_unknown": ledger.frames_unknown,
-            "glass_to_glass_p50_ms": report.video_latency_ms.p50,
-            "glass_to_glass_p99_ms": report.video_latency_ms.p99,
-            "first_picture_ms": report.first_picture_ms,
-            "stalls": report.stalls,
-            "stalled_seconds": report.stalled_s,
-            "bitrate": report.bitrate,
-            "hop_chunks_sent": self.hop.chunks_sent,
-            "hop_chunks_repaired": self.hop.chunks_repaired,
-            "hop_chunks_lost": self.hop.chunks_lost,
-            "hop_chunks_given_up": self.hop.chunks_given_up,
-            "hop_rtt_ms": self.hop.rtt_ms,
+            "passed": self.is_intact,
+            "viewers": {seat.node_id: _seat_figures(seat) for seat in self.seats},
+            "routes": {route["node_id"]: route["path"] for route in self.routes},
+            "cuts": [{"link": list(cut.link), "gap_ms": cut.gap_ms} for cut in self.cuts],
         }
+
+    # ---- The film -----------------------------------------------------------------------------------
+
+    async def _play(self, seconds: float | None, accepted: trio.Event) -> None:
+        def published(track: str, group: int, object: int, payload: bytes) -> None:
+            for seat in self.seats:
+                seat.ledger.published(track, group, object, payload)
+
+        source = TestSource(TestSourceOptions(), _wall_us)
+        options = PublishOptions(self._server(ORIGIN), self.namespace, seconds=seconds, edge_list=False)
+        await publish(
+            source, options, note=_quiet, on_frame=published, accepted=accepted, playing=self._playing
+        )
+        self._is_over = True
+
+    async def _watch(self, seat: Seat) -> None:
+        options = WatchOptions(self._server(seat.node_id), self.namespace, edge_list=False)
+        seat.watcher = Watcher(options, note=_quiet, on_frame=seat.received)
+        seat.report = await seat.watcher.run()
+
+    def _server(self, node_id: str) -> Server:
+        host, port = split_host_port(self.cluster.listen(node_id))
+        trust = Trust(fingerprints=(bytes.fromhex(self.cluster.cert_sha256(node_id)),))
+        return Server(ServerUrl("quic", host, port, ""), trust)
+
+    # ---- Routes, and the cut ------------------------------------------------------------------------
+
+    async def _tell_and_cut(self) -> None:
+        api = control_api(self.cluster.state_dir, None, None)
+        self.routes = await self._await_routes(api)
+        console = notes()
+        for route in self.routes:
+            backups = ", ".join(route["backups"]) or "none"
+            console.print(f"route   {' > '.join(route['path'])}   backups: {backups}", highlight=False)
+        seat = self.seats[0]
+        reason = await trio.to_thread.run_sync(lambda: api.get("/why", src=ORIGIN, dst=seat.node_id))
+        console.print(f"why     {reason['summary']}", highlight=False)
+        await trio.sleep(self.cut_after_s)
+        await self._cut(seat)
+
+    async def _await_routes(self, api: ControlApi) -> list[dict[str, Any]]:
+        with trio.move_on_after(ROUTES_SECONDS_MAX):
+            while True:
+                answer = await trio.to_thread.run_sync(lambda: api.get("/routes", origin=ORIGIN))
+                routes = [route for route in answer["routes"] if route["node_id"] in EGRESSES]
+                if len(routes) == len(EGRESSES):
+                    return routes
+                await trio.sleep(REFRESH_SECONDS)
+        return []
+
+    async def _cut(self, seat: Seat) -> None:
+        """Cut the link that brings the film to a viewer's edge, and mend it when all have gone on."""
+        route = next((route for route in self.routes if route["node_id"] == seat.node_id), None)
+        if route is None or len(route["path"]) < 2:
+            return
+        cut = Cut((route["path"][-2], route["path"][-1]))
+        notes().print(f"cut     {cut.link[0]} - {cut.link[1]}", highlight=False, style="bold")
+        for each in self.seats:
+            each.longest_gap = 0.0
+        self.cluster.links.cut(*cut.link)
+        await trio.sleep(GAP_SECONDS)
+        cut.gap_ms = {each.node_id: round(1000 * each.longest_gap) for each in self.seats}
+        self.cuts.append(cut)
+        told = ", ".join(f"{node_id} {gap_ms} ms" for node_id, gap_ms in cut.gap_ms.items())
+        notes().print(f"longest time without a picture: {told}", highlight=False)
+        self.cluster.links.mend(*cut.link)
 
     # ---- Live display -------------------------------------------------------------------------------
 
@@ -117,50 +185,55 @@ class Demo:
         if not console.is_terminal:
             while True:
                 await trio.sleep(PLAIN_REFRESH_SECONDS)
-                await self._look_at_hop()
-                console.print(" ".join(f"{name} {value}" for name, value in self._rows()))
+                console.print("  ".join(" ".join(row) for row in self._rows()), highlight=False)
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                await self._look_at_hop()
                 live.update(self._picture(), refresh=True)
                 await trio.sleep(REFRESH_SECONDS)
 
     def _picture(self) -> Group:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for name, value in self._rows():
-            table.add_row(Text(name, style="dim"), value)
+        table = Table(
+            "watched in", "glass to glass", "frames", "stalls", "bit rate", box=None, pad_edge=False
+        )
+        for row in self._rows():
+            table.add_row(*row)
         return Group(table, Text("Ctrl-C ends it", style="dim"))
 
-    def _rows(self) -> list[tuple[str, str]]:
-        report = self._watcher.report(is_over=self._is_over) if self._watcher is not None else None
-        if report is None or report.video_latency_ms.p50 is None:
-            return [("film", "waiting for the first picture")]
-        latency, ledger, hop = report.video_latency_ms, self.ledger, self.hop
-        wrong = ledger.frames_corrupt + ledger.frames_repeated + ledger.frames_disordered
-        return [
-            ("glass to glass", f"p50 {latency.p50:.0f} ms, p99 {latency.p99:.0f} ms"),
-            ("frames", f"{ledger.frames_intact} intact, {ledger.frames_missing} on their way, {wrong} wrong"),
-            ("hop", f"{hop.chunks_sent} chunks, {hop.chunks_repaired} repaired, RTT {hop.rtt_ms:.0f} ms"),
-            ("stalls", f"{report.stalls}, {report.stalled_s:.2f} s"),
-            ("bit rate", f"{(report.bitrate or 0) / 1e6:.2f} Mbit/s"),
-        ]
-
-    async def _look_at_hop(self) -> None:
-        for session in await _sessions(self.network.origin):
-            if (hop := session["hop"]) is not None:
-                self.hop.chunks_sent = hop["chunks_sent"]
-                self.hop.chunks_repaired = hop["chunks_repaired"]
-                self.hop.chunks_lost = hop["chunks_lost"]
-                self.hop.chunks_given_up = hop["chunks_given_up"]
-                self.hop.rtt_ms = hop["rtt_us"] / 1000
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [_seat_row(seat, is_over=self._is_over) for seat in self.seats]
 
 
-async def _sessions(node: EdgeNode) -> list[Any]:
-    return list((await node.driver.snapshot())["sessions"])
+def _seat_row(seat: Seat, *, is_over: bool) -> tuple[str, ...]:
+    report = seat.watcher.report(is_over=is_over) if seat.watcher is not None else None
+    if report is None or report.video_latency_ms.p50 is None:
+        return seat.node_id, "waiting for the first picture", "", "", ""
+    latency, ledger = report.video_latency_ms, seat.ledger
+    wrong = ledger.frames_corrupt + ledger.frames_repeated + ledger.frames_disordered
+    return (
+        seat.node_id,
+        f"p50 {latency.p50:.0f} ms, p99 {latency.p99:.0f} ms",
+        f"{ledger.frames_intact} intact, {ledger.frames_missing} on their way, {wrong} wrong",
+        f"{report.stalls}, {report.stalled_s:.2f} s",
+        f"{(report.bitrate or 0) / 1e6:.2f} Mbit/s",
+    )
 
 
-def _server(address: Address, trust: Trust) -> Server:
-    return Server(ServerUrl("quic", address.host, address.port, ""), trust)
+def _seat_figures(seat: Seat) -> dict[str, Any]:
+    ledger, report = seat.ledger, seat.report
+    return {
+        "frames": ledger.frames_intact,
+        "frames_missing": ledger.frames_missing,
+        "frames_corrupt": ledger.frames_corrupt,
+        "frames_repeated": ledger.frames_repeated,
+        "frames_disordered": ledger.frames_disordered,
+        "frames_unknown": ledger.frames_unknown,
+        "glass_to_glass_p50_ms": report and report.video_latency_ms.p50,
+        "glass_to_glass_p99_ms": report and report.video_latency_ms.p99,
+        "first_picture_ms": report and report.first_picture_ms,
+        "stalls": report and report.stalls,
+        "stalled_seconds": report and report.stalled_s,
+        "bitrate": report and report.bitrate,
+    }
 
 
 def _quiet(_: str) -> None:

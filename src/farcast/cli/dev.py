@@ -2,76 +2,91 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any
 
 import trio
 from cyclopts import Parameter
 
+from farcast.cli.cluster import Cluster, ClusterOptions, open_cluster
 from farcast.cli.demo import Demo
-from farcast.cli.dev_network import DevNetwork, LinkConditions, dev_network
+from farcast.cli.dev_world import (
+    BURST,
+    EGRESSES,
+    LOSS,
+    LOSS_FAR,
+    ORIGIN,
+    PLACES,
+    Conditions,
+    dev_links,
+)
 from farcast.cli.options import Flag, Json, check_seconds, interruptible, parse_namespace
 from farcast.cli.output import notes, print_json, print_table
-from farcast.clients.media.playback import PlaybackReport
-from farcast.edge.logs import configure_logs
 from farcast.errors import EXIT_OK, EXIT_PROMISE_BROKEN, EXIT_USAGE, UserError
+
+PORT_MAX = 65_000
 
 
 def dev(
     *,
     demo: Flag = False,
     seconds: Annotated[float | None, Parameter(env_var="DEMO_SECONDS")] = None,
-    loss: float = 3.0,
-    burst: float = 3.0,
-    delay: float = 40.0,
-    jitter: float = 0.0,
+    loss: float = 100 * LOSS,
+    loss_far: float = 100 * LOSS_FAR,
+    burst: float = BURST,
+    cut_after: float = 8.0,
     port: int = 4433,
     namespace: str = "live/demo",
     json: Json = False,
 ) -> int:
-    """Run two edges on this machine with a bad link between them. Insecure: for trials only.
+    """Run a control plane and edges of six regions on this machine, with bad links between them.
+
+    Singapore, Jakarta, Dubai, Frankfurt, London and Virginia, as far apart as they are. Insecure: for trials
+    only.
 
     Parameters
     ----------
     demo
-        Publish a synthetic film at the first edge, watch it at the second, and show figures. The exit
-        code is 0 only if every frame arrived intact, else 99.
+        Publish a synthetic film in Jakarta, watch it in Frankfurt, Dubai and Virginia, show figures, routes
+        and why; then cut a link that carries it. The exit code is 0 only if every frame arrived intact,
+        else 99.
     seconds
         End after so long.
     loss
-        Packets that the link loses, per cent, each way.
+        Packets that every link loses, per cent, each way.
+    loss_far
+        The same for Jakarta's own links to other continents.
     burst
         Mean length of a burst of losses, packets.
-    delay
-        Delay of the link each way, milliseconds.
-    jitter
-        Up to so many milliseconds more, at random.
+    cut_after
+        Seconds from the first routes to the cut.
     port
-        Port of the first edge; the second has the tenth after it. 0 takes free ones.
+        Port of the first edge; each further one has the tenth after it. 0 takes free ones.
     namespace
         Namespace of the demo's film.
     """
     check_seconds("--seconds", seconds)
-    if not 0 <= loss <= 100:
-        raise UserError(f"--loss {loss:g}: must be from 0 to 100 per cent", EXIT_USAGE)
-    if not 0 <= port <= 65000:
-        raise UserError(f"--port {port}: must be from 0 to 65000", EXIT_USAGE)
-    if delay < 0 or jitter < 0:
-        raise UserError("--delay and --jitter: must be 0 milliseconds or more", EXIT_USAGE)
-    check_seconds("--seconds", seconds)
-    conditions = LinkConditions(loss / 100, burst, delay, jitter)
+    check_seconds("--cut-after", cut_after)
+    for option, share in (("--loss", loss), ("--loss-far", loss_far)):
+        if not 0 <= share <= 100:
+            raise UserError(f"{option} {share:g}: must be from 0 to 100 per cent", EXIT_USAGE)
+    if not 0 <= port <= PORT_MAX:
+        raise UserError(f"--port {port}: must be from 0 to {PORT_MAX}", EXIT_USAGE)
+    links = dev_links(Conditions(loss / 100, loss_far / 100, burst))
     film = parse_namespace(namespace)
-    configure_logs("error" if demo else "warning")
 
-    async def main() -> int:
-        async with dev_network(conditions, port) as network:
-            _banner(network, conditions, film.path())
+    async def main(folder: Path) -> int:
+        async with open_cluster(PLACES, links, folder, ClusterOptions(port=port)) as cluster:
+            _banner(cluster, film.path())
             if demo:
-                return await _demo(Demo(network, film), seconds, json=json)
+                return await _demo(Demo(cluster, film, cut_after), seconds, json=json)
             if json:
-                print_json(_ready(network))
+                print_json(_ready(cluster))
             return await _wait(seconds)
 
-    return trio.run(main)
+    with tempfile.TemporaryDirectory(prefix="farcast-dev-", ignore_cleanup_errors=True) as folder:
+        return trio.run(main, Path(folder))
 
 
 async def _wait(seconds: float | None) -> int:
@@ -84,65 +99,77 @@ async def _wait(seconds: float | None) -> int:
 
 async def _demo(demo: Demo, seconds: float | None, *, json: bool) -> int:
     async with interruptible(demo.stop):
-        report = await demo.run(seconds)
+        await demo.run(seconds)
     if json:
-        print_json(demo.figures(report))
+        print_json(demo.figures())
     else:
-        _print_figures(demo.figures(report), report)
-    return EXIT_OK if demo.ledger.is_intact else EXIT_PROMISE_BROKEN
+        _print_figures(demo)
+    return EXIT_OK if demo.is_intact else EXIT_PROMISE_BROKEN
 
 
-def _ready(network: DevNetwork) -> dict[str, object]:
+def _ready(cluster: Cluster) -> dict[str, object]:
     return {
         "event": "ready",
-        "origin": str(network.origin.listen),
-        "origin_ops": str(network.origin.ops),
-        "egress": str(network.egress.listen),
-        "egress_ops": str(network.egress.ops),
-        "cert_sha256": network.public.sha256.hex(),
+        "state_dir": str(cluster.state_dir),
+        "edges": {
+            place.node_id: {
+                "listen": cluster.listen(place.node_id),
+                "ops": cluster.edges[place.node_id].ready["ops"],
+                "cert_sha256": cluster.cert_sha256(place.node_id),
+            }
+            for place in cluster.places
+        },
     }
 
 
-def _banner(network: DevNetwork, conditions: LinkConditions, namespace: str) -> None:
+def _banner(cluster: Cluster, namespace: str) -> None:
     console = notes()
-    digest = network.public.sha256.hex()
-    console.print(
-        f"Two edges on this machine; their link loses {conditions.loss:.1%} in bursts of "
-        f"{conditions.loss_burst:g} and delays by {conditions.delay_ms:g} ms, each way."
-    )
+    console.print("A control plane and edges of six regions on this machine, with the links between them.")
     console.print("INSECURE: throw-away certificates, anybody may publish and watch.", style="bold red")
-    for name, node in (("publish at", network.origin), ("watch at", network.egress)):
+    for place in cluster.places:
+        listen, ops = cluster.listen(place.node_id), cluster.edges[place.node_id].ready["ops"]
         console.print(
-            f"{name:<12} moqt://{node.listen}  https://{node.listen}/  ops http://{node.ops}/status.json"
+            f"{place.node_id:<8} moqt://{listen}  https://{listen}/  ops http://{ops}/status.json  "
+            f"certificate {cluster.cert_sha256(place.node_id)}"
         )
-    console.print(f"{'namespace':<12} {namespace}")
-    console.print(f"{'certificate':<12} {digest}")
+    console.print(f"namespace {namespace}")
     console.print("Next:")
-    common = f"--namespace {namespace} --cert-sha256 {digest}"
-    console.print(f"  farcast publish testsrc moqt://{network.origin.listen} {common}")
-    console.print(f"  farcast watch moqt://{network.egress.listen} {common} --seconds 10")
+    for verb, node_id, more in (("publish testsrc", ORIGIN, ""), ("watch", EGRESSES[0], " --seconds 10")):
+        console.print(
+            f"  farcast {verb} moqt://{cluster.listen(node_id)} --namespace {namespace} "
+            f"--cert-sha256 {cluster.cert_sha256(node_id)}{more}"
+        )
+    for verb in ("status", "links", "routes", f"why {ORIGIN} {EGRESSES[0]}"):
+        console.print(f"  farcast {verb} --state-dir {cluster.state_dir}")
 
 
-def _print_figures(figures: dict[str, Any], report: PlaybackReport) -> None:
+def _print_figures(demo: Demo) -> None:
+    figures = demo.figures()
     verdict = "every frame arrived intact" if figures["passed"] else "NOT every frame arrived intact"
-    faults = ", ".join(
-        f"{figures[key]} {key.removeprefix('frames_')}"
-        for key in figures
-        if key.startswith("frames_") and figures[key]
-    )
-    p50, p99 = figures["glass_to_glass_p50_ms"], figures["glass_to_glass_p99_ms"]
-    print_table(
-        ("demo", ""),
+    rows = [("result", verdict)]
+    for node_id, seat in figures["viewers"].items():
+        rows.append((node_id, _seat_text(seat)))
+    for cut in figures["cuts"]:
+        gaps = ", ".join(f"{node_id} {gap_ms} ms" for node_id, gap_ms in cut["gap_ms"].items())
+        rows.append((f"cut {' - '.join(cut['link'])}", f"longest time without a picture: {gaps}"))
+    print_table(("demo", ""), rows)
+
+
+def _seat_text(seat: dict[str, Any]) -> str:
+    faults = [
+        f"{seat[key]} {key.removeprefix('frames_')}"
+        for key in seat
+        if key.startswith("frames_") and seat[key]
+    ]
+    p50, p99 = seat["glass_to_glass_p50_ms"], seat["glass_to_glass_p99_ms"]
+    latency = "-" if p50 is None else f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"
+    first = "-" if seat["first_picture_ms"] is None else f"{seat['first_picture_ms']:.0f} ms"
+    return "; ".join(
         [
-            ("result", verdict + (f": {faults}" if faults else "")),
-            ("frames", f"{figures['frames']} in {figures['seconds']:.1f} s"),
-            ("glass to glass", "-" if p50 is None else f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"),
-            (
-                "first picture",
-                "-" if report.first_picture_ms is None else f"{report.first_picture_ms:.0f} ms",
-            ),
-            ("hop", f"{figures['hop_chunks_sent']} chunks, {figures['hop_chunks_repaired']} repaired"),
-            ("stalls", f"{figures['stalls']}, {figures['stalled_seconds']:.2f} s"),
-            ("bit rate", f"{(figures['bitrate'] or 0) / 1e6:.2f} Mbit/s"),
-        ],
+            f"{seat['frames']} frames",
+            *faults,
+            f"glass to glass {latency}",
+            f"first picture {first}",
+            f"{seat['stalls']} stalls, {seat['stalled_seconds']:.2f} s",
+        ]
     )

@@ -1,0 +1,126 @@
+"""``python -m tests.chaos [RUNS]``: break a real network at random moments and measure what viewers notice.
+
+A control plane and edges of six regions run as processes on loopback, the links between them shaped to their
+measured round trips. A film from Jakarta is watched at four edges. Each run breaks something on the branch
+that brings it to one of them: a link, one direction of it, 20 % loss in one direction, the relay's process
+killed or stopped; then mends it. After that a relay and a viewer's edge are drained.
+
+What is measured, on one clock: ``noticed`` is how long the upstream had been silent when the edge moved (so
+the way of the last packet before the fault, a one-way delay, is not in it); ``resumed`` is from the fault to
+the first new picture at the viewer. Prints a table and, last, one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from farcast.cli.cluster import Cluster, ClusterOptions, open_cluster
+from farcast.cli.dev_world import ORIGIN, PLACES, Conditions, dev_links
+
+from .faults import KINDS
+from .judge import Judge, Outcome
+from .show import Show
+from .switches import SwitchLog
+from .tree import Branches
+
+SEATS = ["fra-1", "dxb-1", "iad-1", "lon-1"]
+RUNS_DEFAULT = 50
+SETTLE_SECONDS = 12.0
+"""From the first picture until links are measured, routes are in force and standbys stand."""
+
+BREAK_SECONDS = 2.5
+MEND_SECONDS = 4.0
+"""How long a fault lasts, and how long things may settle after it."""
+
+RUN_SECONDS_MAX = 60.0
+
+
+async def chaos(runs: int, seed: int, folder: Path) -> Judge:
+    """All runs and drains; what they came to."""
+    draw = random.Random(seed)
+    judge = Judge()
+    options = ClusterOptions(drain_ms_max=8_000)
+    async with open_cluster(PLACES, dev_links(Conditions()), folder, options) as cluster:
+        show = Show(cluster, ORIGIN)
+        log, branches = SwitchLog(cluster), Branches(cluster, ORIGIN)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lambda task_status: show.run(SEATS, task_status=task_status))
+            await trio.sleep(SETTLE_SECONDS)
+            for number in range(runs):
+                with trio.fail_after(RUN_SECONDS_MAX):
+                    outcome = await one_run(cluster, show, log, branches, draw, number)
+                judge.add(outcome)
+                print(outcome.line(number + 1, runs), file=sys.stderr, flush=True)
+            for drained in await branches.drainable(SEATS):
+                judge.drains[drained] = await drain(cluster, show, drained)
+            show.stop()
+        judge.finish(show.seats)
+    return judge
+
+
+async def one_run(
+    cluster: Cluster, show: Show, log: SwitchLog, branches: Branches, draw: random.Random, number: int
+) -> Outcome:
+    """Break something, look, and mend it."""
+    await trio.sleep(draw.random())
+    quiet = log.take()
+    kind = KINDS[number % len(KINDS)]
+    fault = await branches.pick(kind, SEATS, draw)
+    before = time.monotonic()
+    fault.begin(cluster)
+    await trio.sleep(BREAK_SECONDS)
+    after = time.monotonic()
+    moved = log.take()
+    await fault.end(cluster)
+    await trio.sleep(MEND_SECONDS)
+    gaps = {seat.node_id: seat.longest_gap(before, after) for seat in show.seats}
+    return Outcome(fault, before, gaps, moved, false_alarms=quiet)
+
+
+async def drain(cluster: Cluster, show: Show, node_id: str) -> float:
+    """Drain an edge under load and start it again; the longest gap any viewer saw, seconds."""
+    before = time.monotonic()
+    cluster.edges[node_id].signal(signal.SIGTERM)
+    await cluster.edges[node_id].wait()
+    await trio.sleep(1.0)
+    after = time.monotonic()
+    longest = max(seat.longest_gap(before, after).seconds for seat in show.seats)
+    await cluster.start_edge(node_id)
+    await trio.sleep(MEND_SECONDS)
+    return longest
+
+
+def main() -> int:
+    """Exit code 0 if nothing was lost or doubled and the bounds were kept, else 99."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=int, nargs="?", default=RUNS_DEFAULT)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="folder for certificates, state and logs")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="farcast-chaos-", ignore_cleanup_errors=True) as scratch:
+        folder = arguments.keep or Path(scratch)
+        folder.mkdir(exist_ok=True)
+        judge = trio.run(chaos, arguments.runs, arguments.seed, folder)
+    table = Table("fault", "runs", "noticed p50/p99 ms", "resumed p50/p99 ms", box=None)
+    for row in judge.rows():
+        table.add_row(*row)
+    Console(stderr=True).print(table)
+    print(json.dumps(judge.figures(), separators=(",", ":")))
+    return 0 if judge.holds else 99
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What is broken, how, and how it is mended. Each fault hits the branch that brings the film to a viewer."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import Literal
+
+from farcast.cli.cluster import Cluster
+
+Kind = Literal["link cut", "one direction cut", "20 % loss one way", "relay killed", "relay stopped"]
+KINDS: tuple[Kind, ...] = (
+    "link cut",
+    "one direction cut",
+    "20 % loss one way",
+    "relay killed",
+    "relay stopped",
+)
+
+LOSS = 0.20
+BURST = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: ``upstream`` is the edge that feeds ``victim``. ``outward``: the direction that media takes
+    is the one that is cut. ``breaks``: media by this upstream stops (a lossy link only gets worse)."""
+
+    kind: Kind
+    upstream: str
+    victim: str
+    outward: bool = True
+
+    @property
+    def breaks(self) -> bool:
+        """Whether nothing comes through any more."""
+        return self.kind != "20 % loss one way"
+
+    def begin(self, cluster: Cluster) -> None:
+        """Break it now."""
+        links = cluster.links
+        match self.kind:
+            case "link cut":
+                links.cut(self.upstream, self.victim)
+            case "one direction cut" if self.outward:
+                links.cut(self.upstream, self.victim, both=False)
+            case "one direction cut":
+                links.cut(self.victim, self.upstream, both=False)
+            case "20 % loss one way":
+                links.worsen(self.upstream, self.victim, LOSS, BURST)
+            case "relay killed":
+                cluster.edges[self.upstream].kill()
+            case "relay stopped":
+                cluster.edges[self.upstream].signal(signal.SIGSTOP)
+
+    async def end(self, cluster: Cluster) -> None:
+        """Mend it."""
+        match self.kind:
+            case "relay killed":
+                await cluster.edges[self.upstream].wait()
+                await cluster.start_edge(self.upstream)
+            case "relay stopped":
+                cluster.edges[self.upstream].signal(signal.SIGCONT)
+            case _:
+                cluster.links.mend(self.upstream, self.victim)

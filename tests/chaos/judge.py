@@ -1,0 +1,127 @@
+"""What a run came to, and what all of them together say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .arrivals import Arrivals, Gap, percentile
+from .faults import Fault
+from .switches import Switch
+
+NOTICED_MS_P99_MAX = 300.0
+RESUMED_MS_P99_MAX = 500.0
+DRAIN_GAP_MS_MAX = 183.0
+"""What is promised: see README."""
+
+UNNOTICED_SECONDS_MAX = 0.120
+"""A gap of less is the ordinary unevenness of a film of 30 pictures a second over lossy links."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run. ``gaps``: of each viewer while the fault lasted. ``moved``: what edges did about it."""
+
+    fault: Fault
+    begun: float
+    gaps: dict[str, Gap]
+    moved: list[Switch]
+    false_alarms: list[Switch]
+
+    @property
+    def noticed_ms(self) -> list[float]:
+        """How long the upstream had been silent when it was left, for each edge that left it."""
+        if not self.fault.breaks:
+            return []
+        by_edge: dict[str, float] = {}
+        for switch in self.moved:
+            if switch.is_alarm:
+                by_edge[switch.node_id] = max(by_edge.get(switch.node_id, 0.0), switch.silent_ms)
+        return sorted(by_edge.values())
+
+    @property
+    def resumed_ms(self) -> list[float]:
+        """From the fault to the first new picture, for each viewer that went without for a while."""
+        hit = [gap for gap in self.gaps.values() if gap.seconds > UNNOTICED_SECONDS_MAX]
+        return [1000 * (gap.end - self.begun) for gap in hit if gap.end > self.begun]
+
+    def line(self, number: int, runs: int) -> str:
+        """For whoever watches."""
+        longest = max(self.gaps.items(), key=lambda item: item[1].seconds)
+        causes = ", ".join(sorted({switch.cause for switch in self.moved})) or "none"
+        return (
+            f"{number:>3}/{runs} {self.fault.kind}: {self.fault.upstream} > {self.fault.victim}; "
+            f"moves: {causes}; longest gap {1000 * longest[1].seconds:.0f} ms at {longest[0]}"
+        )
+
+
+@dataclass
+class Judge:
+    """All runs."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    drains: dict[str, float] = field(default_factory=dict)
+    lost: int = 0
+    doubled: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """One more run."""
+        self.outcomes.append(outcome)
+
+    def finish(self, seats: Sequence[Arrivals]) -> None:
+        """The film is over: count what never came, and what came twice."""
+        for seat in seats:
+            self.lost += seat.ledger.frames_missing + seat.ledger.frames_corrupt
+            self.doubled += seat.ledger.frames_repeated
+
+    @property
+    def holds(self) -> bool:
+        """Whether all bounds were kept."""
+        figures = self.figures()
+        noticed, resumed = figures["noticed_ms_p99"], figures["resumed_ms_p99"]
+        return (
+            (noticed is None or noticed <= NOTICED_MS_P99_MAX)
+            and (resumed is None or resumed <= RESUMED_MS_P99_MAX)
+            and figures["objects_lost"] == figures["objects_doubled"] == 0
+            and (figures["drain_gap_ms_max"] or 0) < DRAIN_GAP_MS_MAX
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The last line."""
+        noticed = [ms for outcome in self.outcomes for ms in outcome.noticed_ms]
+        resumed = [ms for outcome in self.outcomes for ms in outcome.resumed_ms]
+        alarms = [s for outcome in self.outcomes for s in outcome.false_alarms if s.is_alarm]
+        return {
+            "runs": len(self.outcomes),
+            "noticed_ms_p50": _rounded(percentile(noticed, 0.50)),
+            "noticed_ms_p99": _rounded(percentile(noticed, 0.99)),
+            "resumed_ms_p50": _rounded(percentile(resumed, 0.50)),
+            "resumed_ms_p99": _rounded(percentile(resumed, 0.99)),
+            "objects_lost": self.lost,
+            "objects_doubled": self.doubled,
+            "drain_gap_ms_max": _rounded(1000 * max(self.drains.values())) if self.drains else None,
+            "false_alarms": len({switch.node_id for switch in alarms}),
+        }
+
+    def rows(self) -> Iterator[tuple[str, str, str, str]]:
+        """A table by kind of fault."""
+        by_kind: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in self.outcomes:
+            by_kind[outcome.fault.kind].append(outcome)
+        for kind, outcomes in by_kind.items():
+            noticed = [ms for outcome in outcomes for ms in outcome.noticed_ms]
+            resumed = [ms for outcome in outcomes for ms in outcome.resumed_ms]
+            yield kind, str(len(outcomes)), _pair(noticed), _pair(resumed)
+        for node_id, seconds in self.drains.items():
+            yield f"drain of {node_id}", "1", "-", f"longest gap {1000 * seconds:.0f}"
+
+
+def _pair(values: list[float]) -> str:
+    p50, p99 = percentile(values, 0.50), percentile(values, 0.99)
+    return "-" if p50 is None or p99 is None else f"{p50:.0f} / {p99:.0f}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

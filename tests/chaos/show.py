@@ -1,0 +1,82 @@
+"""A film over the network, published in Jakarta and watched at several edges, in the process that breaks
+things, so that one clock measures it all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import trio
+
+from farcast.cli.cluster import Cluster
+from farcast.clients.media.testsrc import TestSource, TestSourceOptions
+from farcast.clients.publish import PublishOptions, publish
+from farcast.clients.server import Server
+from farcast.clients.watch import Watcher, WatchOptions
+from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.urls import ServerUrl, split_host_port
+from farcast.remote import Trust
+
+from .arrivals import Arrivals
+
+NAMESPACE = TrackNamespace.parse("live/chaos")
+FILM = TestSourceOptions(width=320, height=180, bitrate=400_000)
+"""Small pictures: what is measured is the network, on a machine that runs all of it."""
+
+FIRST_PICTURE_SECONDS_MAX = 30.0
+
+
+@dataclass
+class Show:
+    """The film and its viewers; ``elsewhere``: further edges for a viewer whose edge dies."""
+
+    cluster: Cluster
+    origin: str
+    seats: list[Arrivals] = field(default_factory=list)
+    _playing: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    async def run(self, seats: list[str], *, task_status: trio.TaskStatus[None]) -> None:
+        """Play until `stop`; started when every viewer has had its first picture."""
+        self.seats = [Arrivals(node_id) for node_id in seats]
+        accepted = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._play, accepted)
+            await accepted.wait()
+            for seat in self.seats:
+                nursery.start_soon(self._watch, seat)
+            with trio.fail_after(FIRST_PICTURE_SECONDS_MAX):
+                while not all(seat.times for seat in self.seats):
+                    await trio.sleep(0.05)
+            task_status.started()
+
+    def stop(self) -> None:
+        """End the film in good order."""
+        self._playing.cancel()
+
+    async def _play(self, accepted: trio.Event) -> None:
+        def published(track: str, group: int, object: int, payload: bytes) -> None:
+            for seat in self.seats:
+                seat.ledger.published(track, group, object, payload)
+
+        source = TestSource(FILM, lambda: time.time_ns() // 1000)
+        options = PublishOptions(self._server(self.origin), NAMESPACE, edge_list=False)
+        await publish(
+            source,
+            options,
+            note=lambda _: None,
+            on_frame=published,
+            accepted=accepted,
+            playing=self._playing,
+        )
+
+    async def _watch(self, seat: Arrivals) -> None:
+        options = WatchOptions(self._server(seat.node_id), NAMESPACE, others=self._others(seat.node_id))
+        await Watcher(options, note=lambda _: None, on_frame=seat.received).run()
+
+    def _others(self, node_id: str) -> tuple[Server, ...]:
+        places = (place.node_id for place in self.cluster.places)
+        return tuple(self._server(other) for other in places if other not in (node_id, self.origin))
+
+    def _server(self, node_id: str) -> Server:
+        host, port = split_host_port(self.cluster.listen(node_id))
+        return Server(ServerUrl("quic", host, port, ""), Trust(insecure=True))

@@ -1,0 +1,55 @@
+"""What the edges' logs say of moves from one upstream to another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from farcast.cli.cluster import Cluster
+
+EVENT = "track moved to another upstream"
+ALARMS = ("silent", "closed")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One move of one track at an edge."""
+
+    node_id: str
+    cause: str
+    silent_ms: float
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether the upstream was taken for dead."""
+        return self.cause in ALARMS
+
+
+class SwitchLog:
+    """Reads each edge's log on from where it left off."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._read: dict[str, int] = {}
+
+    def take(self) -> list[Switch]:
+        """The moves since the last call."""
+        found = []
+        for node_id, process in self._cluster.edges.items():
+            with process.log.open("rb") as log:
+                log.seek(self._read.get(node_id, 0))
+                lines = log.readlines()
+                self._read[node_id] = log.tell()
+            for line in lines:
+                entry = _entry(line)
+                if entry.get("event") == EVENT:
+                    found.append(Switch(node_id, entry["cause"], float(entry["silent_ms"])))
+        return found
+
+
+def _entry(line: bytes) -> dict[str, str]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
