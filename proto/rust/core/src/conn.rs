@@ -155,6 +155,8 @@ pub(crate) struct Conn {
     pub(crate) h3_failure: Option<(u64, String)>,
     /// Some downstream is to end once all is sent.
     pub(crate) has_finishing: bool,
+    /// When to look for one that is kept a while although it has nothing to send.
+    pub(crate) finish_check_at: Option<Instant>,
     /// Some downstream waits for a stream credit.
     pub(crate) starved: bool,
     /// When to look for downstreams that lag; armed while one is blocked.
@@ -195,6 +197,7 @@ impl Conn {
             h3_unopened: Vec::new(),
             h3_failure: None,
             has_finishing: false,
+            finish_check_at: None,
             starved: false,
             lag_check_at: None,
             close_at: None,
@@ -337,6 +340,7 @@ impl Conn {
         self.inbound.clear();
         self.outbound.clear();
         self.lag_check_at = None;
+        self.finish_check_at = None;
         ctx.emit(Event::SessionClosed {
             session: self.session,
             by,
@@ -362,6 +366,7 @@ impl Conn {
             hop,
             parked,
             self.lag_check_at,
+            self.finish_check_at,
             self.close_at,
         ]
         .into_iter()
