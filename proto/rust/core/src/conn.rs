@@ -222,16 +222,17 @@ impl Conn {
         }
     }
 
-    /// Bind an alias, in place of what it was bound to.
-    pub(crate) fn bind(&mut self, now: Instant, alias: u64, binding: Binding) {
+    /// Bind an alias, in place of what it was bound to, which is given back.
+    pub(crate) fn bind(&mut self, now: Instant, alias: u64, binding: Binding) -> Option<Binding> {
         self.set_standby(now, alias, false);
         let is_standby = binding.is_standby;
         let fresh = Binding {
             is_standby: false,
             ..binding
         };
-        self.bindings.insert(alias, fresh);
+        let before = self.bindings.insert(alias, fresh);
         self.set_standby(now, alias, is_standby);
+        before
     }
 
     pub(crate) fn unbind(&mut self, now: Instant, alias: u64) -> Option<Binding> {

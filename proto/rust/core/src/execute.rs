@@ -9,7 +9,7 @@ use crate::event::{ClosedBy, Event};
 use crate::ingest;
 use crate::location::Location;
 use crate::publish;
-use crate::reroute;
+use crate::reroute::{self, Reroute};
 use crate::tls::ClientTls;
 use crate::track::Track;
 use crate::upstreams::Source;
@@ -269,7 +269,13 @@ fn insert_binding(datapath: &mut Datapath, now: Instant, binding: Binding) {
     let Some(mut conn) = datapath.conns.take(index) else {
         return;
     };
-    conn.bind(now, alias, binding);
+    if let Some(before) = conn.bind(now, alias, binding) {
+        let (track, source) = (before.track, before.source);
+        datapath
+            .ctx
+            .reroutes
+            .push_back(Reroute::Gone { track, source });
+    }
     let (relay, ctx) = (&mut datapath.relay, &mut datapath.ctx);
     ingest::unpark(&mut conn, relay, ctx, now, alias);
     datapath.conns.put_back(index, conn);

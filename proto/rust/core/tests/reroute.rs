@@ -103,14 +103,19 @@ struct Mesh {
 impl Mesh {
     /// One-way delays of the child's links to A and to B.
     fn new(a_ms: u64, b_ms: u64, seed: u64) -> Mesh {
+        Mesh::with_delays((20, 30), (a_ms, b_ms), seed)
+    }
+
+    /// One-way delays of the parents to the origin, and of the child to the parents.
+    fn with_delays(to_origin: (u64, u64), (a_ms, b_ms): (u64, u64), seed: u64) -> Mesh {
         let mut net = Net::new(seed);
         for host in 0..6 {
             net.add_host(vec![Draft::D18]);
             add_track(&mut net, host);
         }
         for (one, other, delay_ms) in [
-            (ORIGIN, A, 20),
-            (ORIGIN, B, 30),
+            (ORIGIN, A, to_origin.0),
+            (ORIGIN, B, to_origin.1),
             (A, CHILD, a_ms),
             (B, CHILD, b_ms),
         ] {
@@ -215,8 +220,12 @@ impl Mesh {
                     gap_us,
                 },
                 Event::HopSilent { session, silent } => Happened::Silent(session, silent),
-                Event::SinkSubgroupEnded { reset, .. } => {
-                    assert!(!reset, "no group is given up");
+                Event::SinkSubgroupEnded { reset, group, .. } => {
+                    assert!(
+                        !reset,
+                        "group {group} was given up at {at_us} µs: {:?}",
+                        self.log
+                    );
                     continue;
                 }
                 Event::SessionClosed { .. } => continue,
@@ -511,6 +520,52 @@ fn with_all_parents_dead_the_first_that_is_heard_again_is_taken() {
         mesh.finish();
         mesh.assert_nothing_lost_or_doubled();
     }
+}
+
+#[test]
+fn a_standby_that_is_behind_goes_on_from_its_place_and_one_that_is_ahead_repeats_nothing() {
+    for (to_a_ms, to_b_ms) in [(20, 300), (300, 20)] {
+        let mut mesh = Mesh::with_delays((to_a_ms, to_b_ms), (40, 60), 19);
+        mesh.film(100);
+        let switch = Command::SwitchUpstream {
+            track: TRACK,
+            session: mesh.b.near,
+            alias: AT_B,
+        };
+        mesh.net.execute(CHILD, switch);
+        mesh.film(50);
+        mesh.cut_both(B, CHILD);
+        mesh.film(50);
+        let (a, b) = (mesh.a.near, mesh.b.near);
+        let expected = [(a, b, SwitchCause::Command), (b, a, SwitchCause::Silent)];
+        assert_eq!(mesh.switches(), expected);
+        mesh.finish();
+        mesh.assert_nothing_lost_or_doubled();
+    }
+}
+
+#[test]
+fn a_bound_that_no_standby_keeps_moves_nothing_and_one_without_media_is_given_up() {
+    let mut mesh = Mesh::new(40, 60, 20);
+    let bounds = |session, rtt_max_us| Command::HopBounds {
+        session,
+        loss_max_permille: 0,
+        rtt_max_us,
+    };
+    let (a, b) = (mesh.a, mesh.b);
+    mesh.net
+        .execute_all(CHILD, [bounds(a.near, 50_000), bounds(b.near, 50_000)]);
+    mesh.film(200);
+    assert_eq!(mesh.switches(), [], "both are too far");
+    // B is near enough now but has nothing: A goes on sending.
+    mesh.cut_both(ORIGIN, B);
+    mesh.film(10);
+    mesh.net.execute(CHILD, bounds(b.near, 0));
+    mesh.film(250);
+    assert_eq!(mesh.switches(), []);
+    mesh.mend(ORIGIN, B);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
 }
 
 #[test]
