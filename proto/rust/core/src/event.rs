@@ -88,6 +88,21 @@ pub struct SinkObject {
     pub complete_us: u64,
 }
 
+/// Why a track moved to another upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchCause {
+    /// Nothing was heard on the hop any more, or nothing of ours was acknowledged.
+    Silent,
+    /// The session is over, or the upstream was unbound.
+    Closed,
+    /// Loss beyond the hop's bound.
+    Loss,
+    /// A round trip beyond the hop's bound.
+    Delay,
+    /// A `SwitchUpstream` command.
+    Command,
+}
+
 /// What happened in the datapath.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -156,6 +171,25 @@ pub enum Event {
     },
     /// Nothing was heard on a hop for its silence limit, or something is heard again.
     HopSilent { session: SessionId, silent: bool },
+    /// The datapath took another upstream for a track by itself, or carried out `SwitchUpstream`.
+    /// `silent_us`: how long nothing had been heard on, or nothing acknowledged by, the one before.
+    UpstreamSwitched {
+        track: TrackId,
+        from_session: SessionId,
+        from_alias: u64,
+        session: SessionId,
+        alias: u64,
+        cause: SwitchCause,
+        silent_us: u64,
+    },
+    /// After a switch the new upstream brought its first byte that was not held; `gap_us` after the
+    /// last new byte by any upstream.
+    UpstreamResumed {
+        track: TrackId,
+        session: SessionId,
+        alias: u64,
+        gap_us: u64,
+    },
     /// The answer to a `Snapshot` command.
     Snapshot { token: u64, snapshot: Box<Snapshot> },
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code)] // not every test uses all of it
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+pub mod film;
+
 use bytes::BytesMut;
 use farcast_core::command::{Command, Draft, Target};
 use farcast_core::config::{DatapathConfig, Limits};
@@ -31,6 +33,8 @@ pub struct LinkSpec {
     pub loss: f64,
     pub rate_bps: Option<u64>,
     pub queue_ms: u64,
+    /// Nothing gets through.
+    pub down: bool,
 }
 
 impl LinkSpec {
@@ -40,6 +44,7 @@ impl LinkSpec {
             loss: 0.0,
             rate_bps: None,
             queue_ms: 300,
+            down: false,
         }
     }
 }
@@ -52,7 +57,7 @@ struct Link {
 
 struct Host {
     datapath: Datapath,
-    events: Vec<Event>,
+    events: Vec<(u64, Event)>,
     wakeups: u64,
     next_session: u64,
 }
@@ -154,6 +159,25 @@ impl Net {
         }
     }
 
+    /// Change one direction from now on; what is under way arrives.
+    pub fn set_link(&mut self, from: usize, to: usize, spec: LinkSpec) {
+        if let Some(link) = self.links.get_mut(&(from, to)) {
+            link.spec = spec;
+        }
+    }
+
+    /// Cut or mend one direction.
+    pub fn set_down(&mut self, from: usize, to: usize, down: bool) {
+        if let Some(link) = self.links.get_mut(&(from, to)) {
+            link.spec.down = down;
+        }
+    }
+
+    /// Virtual time since the beginning.
+    pub fn now_us(&self) -> u64 {
+        (self.now - self.epoch).as_micros() as u64
+    }
+
     /// Begin to open a session; its id at this end.
     pub fn begin_connect(&mut self, from: usize, to: usize, via: Via) -> u64 {
         let session = self.hosts[from].next_session;
@@ -189,7 +213,7 @@ impl Net {
         self.take_events(to);
         let session = self.begin_connect(from, to, via);
         self.run_for(Duration::from_secs(1));
-        let opened = |event: &Event| match event {
+        let opened = |(_, event): &(u64, Event)| match event {
             Event::SessionOpened { session, .. } => Some(*session),
             _ => None,
         };
@@ -222,6 +246,12 @@ impl Net {
     }
 
     pub fn take_events(&mut self, host: usize) -> Vec<Event> {
+        let events = self.take_timed_events(host).into_iter();
+        events.map(|(_, event)| event).collect()
+    }
+
+    /// Events with the virtual time at which each was raised.
+    pub fn take_timed_events(&mut self, host: usize) -> Vec<(u64, Event)> {
         std::mem::take(&mut self.hosts[host].events)
     }
 
@@ -293,7 +323,8 @@ impl Net {
             }
         }
         while let Some(event) = self.hosts[host].datapath.poll_event() {
-            self.hosts[host].events.push(event);
+            let at_us = self.now_us();
+            self.hosts[host].events.push((at_us, event));
         }
     }
 
@@ -314,7 +345,7 @@ impl Net {
         } else {
             draw < enter
         };
-        if link.in_burst && link.spec.loss > 0.0 {
+        if link.spec.down || (link.in_burst && link.spec.loss > 0.0) {
             return;
         }
         let mut at = now;
