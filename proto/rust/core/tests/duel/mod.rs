@@ -56,6 +56,7 @@ impl Duel {
         let tls = ServerTls::new(&identity, Some((&identity, std::slice::from_ref(&ca)))).unwrap();
         let config = DatapathConfig {
             server: Some(tls),
+            control: true,
             ..DatapathConfig::default()
         };
         let edge = Datapath::new(config, now).unwrap();
