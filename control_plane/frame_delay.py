@@ -14,9 +14,9 @@ where B is how long a burst lasts; q is p for all but short hops. So T2 = T1 h, 
 of rounds J. With c copies per repair, spaced by more than a burst, q becomes q^c.
 
 Over several hops the rounds of each are independent, and each costs that hop's own round trip: that is what
-makes relays pay on lossy paths. The p99 of the sum is found exactly from the few values that it takes. To it
-come half of each RTT, and the variation of RTTs: one-way p99 variations of independent hops add up as squares.
-Adding the p99 of rounds and that of variation is on the safe side of the p99 of their sum.
+makes relays pay on lossy paths. The p99 of the sum is found exactly from the few values that it takes. To
+it come half of each RTT, and the variation of RTTs: one-way p99 variations of independent hops add up as
+squares. Adding the p99 of rounds and that of variation is on the safe side of the p99 of their sum.
 
 A sum of distributions is not what a search for trees can add up edge by edge. `search_ms` is a number per hop
 that can be: the entropic (exponential) mean ln E[exp(theta X)] / theta, exactly additive over independent
@@ -110,7 +110,8 @@ def search_ms(hops: HopDelays) -> Floats:
 
 def p99_ms(base_ms: Floats, round_ms: Floats, tails: Floats, jitter_ms: Floats) -> Floats:
     """p99 delay of a frame over paths of hops ``[path, hop]``, ms; hops that are not there are all zeros."""
-    return base_ms.sum(axis=1) + rounds_p99_ms(round_ms, tails) + np.sqrt((jitter_ms**2).sum(axis=1))
+    jitter: Floats = np.sqrt((jitter_ms**2).sum(axis=1))
+    return jitter + base_ms.sum(axis=1) + rounds_p99_ms(round_ms, tails)
 
 
 def rounds_p99_ms(round_ms: Floats, tails: Floats) -> Floats:
@@ -139,9 +140,8 @@ def _quantile(round_ms: Floats, tails: Floats) -> Floats:
     order = np.argsort(values, axis=1, kind="stable")
     within = np.cumsum(np.take_along_axis(shares, order, axis=1), axis=1)
     first = np.argmax(within >= 1 - TAIL - 1e-12, axis=1)
-    found: Floats = np.take_along_axis(values, np.take_along_axis(order, first[:, None], axis=1), axis=1)[
-        :, 0
-    ]
+    rows = np.arange(len(values))
+    found: Floats = values[rows, order[rows, first]]
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farcast.control_plane.network import Network
 from farcast.control_plane.risk_groups import RiskGroups
@@ -11,9 +11,9 @@ from farcast.proto.control.messages import Hello, Report
 
 @dataclass(frozen=True, slots=True)
 class LinkStateConfig:
-    """Settings. ``prices_per_gb`` by provider."""
+    """Settings."""
 
-    risk_groups: RiskGroups = RiskGroups()
+    risk_groups: RiskGroups = field(default_factory=RiskGroups)
     nodes_max: int = 1_024
 
 

@@ -169,8 +169,8 @@ def _risks(
         regions.setdefault(node.region, []).append(i)
     for (a, b), groups in of_regions.items():
         for src, dst in ((a, b), (b, a)):
-            block = np.ix_(regions.get(src, []), regions.get(dst, []))
+            rows, columns = np.ix_(regions.get(src, []), regions.get(dst, []))
             for name in groups:
                 word, bit = bits[name]
-                link_risks[(*block, word)] |= bit
+                link_risks[rows, columns, word] |= bit
     return names, node_risks, link_risks
