@@ -60,6 +60,8 @@ class Member:
     drain_ms: int = 0
     drain_sent: bool = False
     load: Load = field(default_factory=Load)
+    demand: dict[str, int] = field(default_factory=dict)
+    """Bits per second taken from each origin."""
     heard: dict[str, Heard] = field(default_factory=dict)
     reports: int = 0
 
@@ -139,7 +141,7 @@ class Members:
         member = Member(hello, session, now_us)
         if held is not None:
             member.drain_us, member.drain_ms = held.drain_us, held.drain_ms
-            member.load = held.load
+            member.load, member.demand = held.load, held.demand
             if held.hello.boot_id == hello.boot_id:
                 member.heard, member.drains_itself = held.heard, held.drains_itself
                 member.drain_sent = held.drain_sent
@@ -163,6 +165,8 @@ class Members:
         member.drains_itself = report.draining
         if report.load is not None:
             member.load = report.load
+        if report.demand is not None:
+            member.demand = {load.origin: load.bps for load in report.demand}
         if report.full:
             member.heard.clear()
         for peer in report.unlinked:

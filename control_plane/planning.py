@@ -82,7 +82,11 @@ class Planned:
             tree, planned = trees.get(origin, {}), self.plan.trees.get(origin)
             wanted = {} if planned is None else planned.parent
             for node, upstreams in tree.items():
-                if wanted.get(node) == upstreams.parent or node not in wanted or upstreams.parent not in index:
+                if (
+                    wanted.get(node) == upstreams.parent
+                    or node not in wanted
+                    or upstreams.parent not in index
+                ):
                     continue
                 column = index[node]
                 parent[row, column] = index[upstreams.parent]
@@ -174,7 +178,9 @@ def _reachable(tree: Mapping[str, Upstreams], origin: str, members: Collection[s
 
 
 def _known_backups(node: str, upstreams: Upstreams, members: Collection[str]) -> Upstreams:
-    if all(backup in members and backup != upstreams.parent and backup != node for backup in upstreams.backups):
+    if all(
+        backup in members and backup != upstreams.parent and backup != node for backup in upstreams.backups
+    ):
         return upstreams
     kept = (b for b in upstreams.backups if b in members and b not in (node, upstreams.parent))
     return Upstreams(upstreams.parent, tuple(kept))
