@@ -314,7 +314,8 @@ class Controller:
         if holds is not None and holds.number > self.epoch.number:
             return (
                 f"edge follows epoch {holds.number}, this control plane is of epoch {self.epoch.number}: "
-                f"another one rules, or its state was lost (then start it with --epoch-min {holds.number + 1})"
+                "another one rules, or its state was lost "
+                f"(then start it with --epoch-min {holds.number + 1})"
             )
         return self.members.why_not_join(hello)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +35,13 @@ REFRESH_US: Final = 10_000_000
 """A list that differs in load only is not signed anew before."""
 
 LOAD_STEPS: Final = 4
+
+_IMPORTERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
+    "ES256": ECKey.import_key,
+    "ES384": ECKey.import_key,
+    "EdDSA": OKPKey.import_key,
+    "PS256": RSAKey.import_key,
+}
 
 Sign: TypeAlias = Callable[[bytes], str]
 """Payload to compact JWS."""
@@ -140,9 +147,8 @@ def verify_edge_list(token: str, roots: Sequence[bytes]) -> dict[str, Any]:
         pem = leaf.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        importer = {"ES256": ECKey, "ES384": ECKey, "EdDSA": OKPKey, "PS256": RSAKey}
         algorithm = unverified.headers()["alg"]
-        verified = jws.deserialize_compact(token, importer[algorithm].import_key(pem), algorithms=[algorithm])
+        verified = jws.deserialize_compact(token, _IMPORTERS[algorithm](pem), algorithms=[algorithm])
         payload = json.loads(verified.payload)
     except (JoseError, ValueError, KeyError, IndexError, TypeError) as error:
         raise BadEdgeList(f"edge list: {error}") from error

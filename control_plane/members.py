@@ -1,15 +1,15 @@
 """Who belongs to the cluster, and when an edge no longer does.
 
-An edge whose control session is lost is **absent**, not gone: it goes on forwarding, and to take it out of the
-plan would break what works. It is withdrawn only when
+An edge whose control session is lost is **absent**, not gone: it goes on forwarding, and to take it out of
+the plan would break what works. It is withdrawn only when
 
 - the others that report a link to it all hear nothing from it, or
 - it stays absent for `MembersConfig.absent_ms_max` and nobody hears it.
 
-As long as anybody hears it, it stays. And it is never taken for granted that the others are the ones cut off:
-within `MembersConfig.region_hold_ms` nodes of one region at most are withdrawn. A control plane that is itself
-isolated sees everybody leave at once; LiveKit once withdrew a whole data centre for seconds of loss
-(2026, design reference F2).
+As long as anybody hears it, it stays. And it is never taken for granted that the others are the ones cut
+off: within `MembersConfig.region_hold_ms` nodes of one region at most are withdrawn. A control plane that is
+itself isolated sees everybody leave at once; LiveKit once withdrew a whole data centre for seconds of loss
+(incident bn1hhrmsy3w1).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """How fast routes may leave hops that work.
 
 A plan is the one thing that can hurt everywhere at once, and measurements can be wrong (Facebook 2021,
-Cloudflare 2020-07: one bad input moved all traffic to one place). So moves are of two kinds. **Escapes** leave
-a dead or bad hop, or a node that drains: they are applied at once and to everybody, whatever their number.
+Cloudflare 2020-07: one bad input moved all traffic to one place). So moves are of two kinds. **Escapes**
+leave a dead or bad hop, or a node that drains: they are applied at once and to everybody, whatever their
+number.
 **Upgrades** leave a hop that works. They go to one edge first (the canary), to the rest when it has
 acknowledged its plan and then sent a good report, or after `GateConfig.canary_ms_max`; and of all routes only
 a share moves at a time, the rest follows in slices, top down (`farcast.control_plane.branches`). A canary
@@ -123,7 +124,7 @@ class MoveGate:
             self._canary.acked = True
 
     def handle_report(self, node: str, silent: frozenset[str]) -> bool:
-        """A report that can be trusted; ``silent``: peers it hears nothing from. Whether the canary passed."""
+        """A report to be trusted; ``silent``: peers it hears nothing from. Whether the canary passed."""
         canary = self._canary
         if canary is None or canary.node != node or not canary.acked or canary.passed:
             return False

@@ -1,10 +1,10 @@
 """When the planner runs, and how its proposal becomes the trees in force.
 
-It runs once a second, and at once when a link fell silent, an edge left or somebody drains; one run at a time,
-and so that all of them together take no more than a share of the processor. After a restart of the control
-plane it does not run before the edges of the run before are back and have reported, or had time to: a plan
-out of half a network would move everybody (LiveKit 2024-02: track directors restarted together and believed
-themselves cut off).
+It runs once a second, and at once when a link fell silent, an edge left or somebody drains; one run at a
+time, and so that all of them together take no more than a share of the processor. After a restart of the
+control plane it does not run before the edges of the run before are back and have reported, or had time to:
+a plan out of half a network would move everybody (LiveKit 2024-02: track directors restarted together and
+believed themselves cut off).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -107,10 +108,7 @@ def is_escape(move: Move, trees: Trees, planned: Planned, usable: Collection[str
         return True
     network = planned.job.network
     places = [network.index.get(node) for node in path]
-    return any(
-        src is None or dst is None or not network.usable[src, dst]
-        for src, dst in zip(places, places[1:], strict=False)
-    )
+    return any(src is None or dst is None or not network.usable[src, dst] for src, dst in pairwise(places))
 
 
 def memory_from(trees: Trees, node_ids: Iterable[str]) -> PlannerMemory:

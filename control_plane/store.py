@@ -1,9 +1,9 @@
-"""What the control plane must not forget, in one SQLite file: its reign, the last plan, the directory, drains.
+"""What the control plane must not forget, in one SQLite file: its reign, last plan, directory and drains.
 
 `Store.save` returns when the change is on disk (``synchronous=FULL``); the service sends nothing that depends
 on a change before. A file that cannot be trusted (damaged, cut off, of something else, of another cluster)
 ends the start with one line that names it and the way out: edges keep their plans, so there is no hurry to
-serve from a guess. A file that can no longer be written, later, is a log line: everything goes on from memory.
+serve from a guess. A file that can no longer be written, later, is a log line: all goes on from memory.
 
 Each start is a new reign: the epoch's number rises by one and is durable before anybody is welcomed. So a
 copy of the file that is put back rules nobody who has seen a later epoch; ``epoch_min`` is the way out then.
@@ -103,7 +103,7 @@ class Store:
             raise
 
     def save(self, save: Save) -> None:
-        """Make a change durable; where that fails, `failure` says why, and it is tried again with the next."""
+        """Make a change durable; where that fails, `failure` says why, and the next one tries again."""
         pending = [*self._missed, save]
         try:
             if self._connection is None:
