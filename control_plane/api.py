@@ -1,8 +1,8 @@
 """HTTP API for operators: what the control plane knows, why, and drains; on loopback, behind a token.
 
 ``/livez`` and ``/readyz`` are open, everything else wants ``Authorization: Bearer TOKEN``. The token is made
-at the first start and lies in the state directory (``api.token``, 0600); ``api.json`` beside it says where the
-API listens, so that commands on this machine need nothing but the directory. Errors are
+at the first start and lies in the state directory (``api.token``, 0600); ``api.json`` beside it says where
+the API listens, so that commands on this machine need nothing but the directory. Errors are
 ``{"error": "one sentence"}``.
 """
 

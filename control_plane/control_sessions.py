@@ -2,7 +2,8 @@
 
 A session is one QUIC connection of one edge with the one bidirectional stream that the edge opens. Whatever
 else a session does (a second stream, a reset, the end of the stream) ends it. Changes are made durable before
-anything is handed to the datapath, so that what an edge has seen is on disk.
+anything is handed to the datapath, so that what an edge has seen is on disk. To close a connection is to
+throw away what it has not sent yet: the edge has a moment to read why, and to close by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ CONTROL: Final = "control"
 
 CLOSE_CODE: Final = 0
 
+LINGER_US: Final = 2_000_000
+"""From the last byte for a session to its end."""
+
 IdentityOf = Callable[["Sequence[bytes]"], Identity | None]
 """Certificate chain (DER, leaf first) to region and node id of an edge."""
 
@@ -37,10 +41,13 @@ class ControlSessions:
         self._save = save
         self._streams: dict[int, int] = {}
         self._open: set[int] = set()
+        self._lingering: dict[int, int] = {}
         self._commands: deque[Command] = deque()
+        self._now_us = 0
 
     def handle_event(self, event: Event, now_us: int) -> None:
         """Something of the datapath."""
+        self._now_us = now_us
         from farcast.proto._core import Event as E
 
         match event:
@@ -58,12 +65,16 @@ class ControlSessions:
                     self._end(session, "edge ended the stream", now_us)
             case E.SessionClosed(session=session, by=by, reason=reason):
                 self._open.discard(session)
+                self._lingering.pop(session, None)
                 self._streams.pop(session, None)
                 self.controller.handle_disconnected(session, f"{by}: {reason or 'no reason given'}", now_us)
 
     def handle_timeout(self, now_us: int) -> None:
         """The time of `poll_timeout` has come."""
+        self._now_us = now_us
         self.controller.handle_timeout(now_us)
+        for session in [session for session, due_us in self._lingering.items() if due_us <= now_us]:
+            self._close(session, "")
 
     def poll_command(self) -> Command | None:
         """A command for the datapath; saves first what it depends on."""
@@ -75,7 +86,7 @@ class ControlSessions:
 
     def poll_timeout(self) -> int | None:
         """When `handle_timeout` is due, microseconds."""
-        return self.controller.poll_timeout()
+        return min((self.controller.poll_timeout(), *self._lingering.values()))
 
     def _take_data(self, session: int, stream: int, data: bytes, fin: bool, now_us: int) -> None:
         if self._streams.setdefault(session, stream) != stream:
@@ -87,7 +98,7 @@ class ControlSessions:
 
     def _end(self, session: int, reason: str, now_us: int) -> None:
         self.controller.handle_disconnected(session, reason, now_us)
-        self._close(session)
+        self._close(session, reason)
 
     def _collect(self) -> None:
         from farcast.proto._core import Command as C
@@ -98,15 +109,19 @@ class ControlSessions:
             if stream is not None:
                 self._commands.append(C.Write(session=session, stream=stream, data=data))
         while (over := self.controller.poll_close()) is not None:
-            self._close(over)
+            session, reason = over
+            stream = self._streams.get(session)
+            if stream is None or reason:
+                self._close(session, reason)
+            elif session in self._open:
+                self._commands.append(C.Write(session=session, stream=stream, data=b"", fin=True))
+                self._lingering[session] = self._now_us + LINGER_US
 
-    def _close(self, session: int) -> None:
+    def _close(self, session: int, reason: str) -> None:
         from farcast.proto._core import Command as C
 
-        stream = self._streams.pop(session, None)
-        if session not in self._open:
-            return
-        self._open.discard(session)
-        if stream is not None:
-            self._commands.append(C.Write(session=session, stream=stream, data=b"", fin=True))
-        self._commands.append(C.Close(session=session, code=CLOSE_CODE, reason=""))
+        self._streams.pop(session, None)
+        self._lingering.pop(session, None)
+        if session in self._open:
+            self._open.discard(session)
+            self._commands.append(C.Close(session=session, code=CLOSE_CODE, reason=reason))

@@ -100,7 +100,7 @@ class Controller:
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
         self._dirty: dict[int, None] = {}
-        self._closing: deque[int] = deque()
+        self._closing: deque[tuple[int, str]] = deque()
         self._tick_us = now_us + TICK_US
         self._saved_trees: dict[str, Tree] = dict(restored.trees)
         self._members_changed = self._drains_changed = False
@@ -225,11 +225,12 @@ class Controller:
             del self._dirty[session]
             if state is not None and state.channel.should_close:
                 del self._sessions[session]
-                self._closing.append(session)
+                self._closing.append((session, ""))
         return None
 
-    def poll_close(self) -> int | None:
-        """A session that is over: to be closed once its bytes are out."""
+    def poll_close(self) -> tuple[int, str] | None:
+        """A session that is over, and why where its stream did not say it: to be closed once its bytes are
+        out."""
         return self._closing.popleft() if self._closing else None
 
     def poll_job(self, now_us: int) -> PlanJob | None:
@@ -372,7 +373,7 @@ class Controller:
     def _turn_away(self, session: int, reason: str) -> None:
         self.journal.count("sessions_refused")
         self.journal.write("warning", "control session refused", reason=reason)
-        self._closing.append(session)
+        self._closing.append((session, reason))
 
     def _member(self, node_id: str) -> Member:
         member = self.members.get(node_id)

@@ -86,12 +86,6 @@ class MoveGate:
         """The edge that tries out upgrades now, until it has passed."""
         return self._canary.node if self._canary and not self._canary.passed else None
 
-    def timeout_us(self) -> int | None:
-        """When a canary passes for want of objections."""
-        if self._canary is None or self._canary.passed:
-            return None
-        return self._canary.started_us + self.config.canary_ms_max * 1_000
-
     def step(
         self, old: Trees, new: Trees, is_escape: IsEscape, viewers: Mapping[str, int], now_us: int
     ) -> Step:

@@ -87,15 +87,18 @@ class PlanCycle:
         self._hold_until_us = min(self._hold_until_us, now_us)
 
     def poll_timeout(self) -> int | None:
-        """When `poll_job` may have something, or a canary passes."""
+        """When `poll_job` may have something."""
         if self._started_us is not None:
-            return self._gate.timeout_us()
+            return None
         return max(self._free_us if self._urgent else self._due_us, self._hold_until_us)
 
     def poll_job(self, members: Members, directory: Directory, now_us: int) -> PlanJob | None:
         """A run that is due; `handle_planned` or `handle_failed` must follow before there is another."""
         due_us = self.poll_timeout()
-        if self._started_us is not None or due_us is None or now_us < due_us or not len(members):
+        if due_us is None or now_us < due_us:
+            return None
+        if not len(members):
+            self._urgent, self._due_us = False, now_us + self._config.period_ms * 1_000
             return None
         self._started_us, self._urgent = now_us, False
         ids = [member.node_id for member in members]

@@ -43,9 +43,16 @@ def status(controller: Controller, now_us: int) -> dict[str, Any]:
         "holding": cycle.holding(now_us),
         "plan_ms": round(cycle.plan_us / 1_000, 3),
         "plans": cycle.runs,
+        "risk_groups_naming_nobody": _unknown_in_risk_groups(controller),
         "overloaded": list(cycle.planned.plan.overloaded) if cycle.planned else [],
         "counters": dict(sorted(controller.journal.counters.items())),
     }
+
+
+def _unknown_in_risk_groups(controller: Controller) -> list[str]:
+    groups = controller.config.links.risk_groups
+    members = list(controller.members)
+    return groups.unknown({m.node_id for m in members}, {m.region for m in members}) if members else []
 
 
 def nodes(controller: Controller, now_us: int) -> list[dict[str, Any]]:
