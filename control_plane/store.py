@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +31,17 @@ STATE_FILE: Final = "control.sqlite3"
 
 _APPLICATION_ID: Final = 0x46434350
 _SCHEMA_VERSION: Final = 1
-_SCHEMA: Final = """
+_SCHEMA: Final = f"""
+BEGIN;
+PRAGMA application_id={_APPLICATION_ID};
+PRAGMA user_version={_SCHEMA_VERSION};
 CREATE TABLE facts (name TEXT PRIMARY KEY, body BLOB NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE trees (origin TEXT PRIMARY KEY, body BLOB NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE offers (
-    namespace BLOB NOT NULL, node_id TEXT NOT NULL, since_unix_us INTEGER NOT NULL,
+    namespace BLOB NOT NULL, node_id TEXT NOT NULL, since_unix_us INTEGER NOT NULL, sha256 BLOB NOT NULL,
     PRIMARY KEY (namespace, node_id)
 ) WITHOUT ROWID;
+COMMIT;
 """
 _NAMESPACE: Final = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
@@ -129,9 +133,11 @@ class Store:
     # ---- Reading ----------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
-        is_new = not self.file.exists() or self.file.stat().st_size == 0
+        is_new = not self.file.exists()
         if is_new:
             os.close(os.open(self.file, os.O_CREAT | os.O_WRONLY, 0o600))
+        elif self.file.is_file() and self.file.stat().st_size == 0:
+            raise StoreError(f"{self.file}: is empty; {self._way_out}")
         connection = sqlite3.connect(
             self.file, timeout=1.0, isolation_level="DEFERRED", check_same_thread=False
         )
@@ -140,8 +146,6 @@ class Store:
         connection.execute("PRAGMA synchronous=FULL")
         if is_new:
             connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
         self._check(connection)
         return connection
 
@@ -155,11 +159,11 @@ class Store:
         if (version := pragma("user_version")) != _SCHEMA_VERSION:
             raise StoreError(f"{self.file}: has format {version}, this version reads {_SCHEMA_VERSION}")
         if (found := pragma("quick_check(1)")) != "ok":
-            raise StoreError(f"{self.file}: is damaged ({found}); {self._way_out}")
+            raise StoreError(f"{self.file}: is damaged ({' '.join(str(found).split())}); {self._way_out}")
 
     def _read(self, connection: sqlite3.Connection, cluster: str, epoch_min: int) -> Restored:
-        facts = {name: self._checked(f"fact {name}", body, sha256) for name, body, sha256 in
-                 connection.execute("SELECT name, body, sha256 FROM facts")}  # fmt: skip
+        rows = connection.execute("SELECT name, body, sha256 FROM facts")
+        facts = {name: self._checked(f"fact {name}", body, sha256) for name, body, sha256 in rows}
         held = msgspec.msgpack.decode(facts["cluster"], type=str) if "cluster" in facts else cluster
         if held != cluster:
             raise StoreError(
@@ -178,11 +182,13 @@ class Store:
             else (),
             drains=msgspec.msgpack.decode(facts["drains"], type=dict[str, int]) if "drains" in facts else {},
             trees=trees,
-            offers=tuple(
-                (_NAMESPACE.decode(namespace), node_id, since_us)
-                for namespace, node_id, since_us in connection.execute("SELECT * FROM offers")
-            ),
+            offers=tuple(self._read_offers(connection)),
         )
+
+    def _read_offers(self, connection: sqlite3.Connection) -> Iterator[tuple[Fields, str, int]]:
+        for namespace, node_id, since_us, sha256 in connection.execute("SELECT * FROM offers"):
+            self._checked("an offer", _offer_body(namespace, node_id, since_us), sha256)
+            yield _NAMESPACE.decode(namespace), node_id, since_us
 
     def _checked(self, what: str, body: bytes, sha256: bytes) -> bytes:
         if hashlib.sha256(body).digest() != sha256:
@@ -197,7 +203,7 @@ class Store:
         )
 
     def _explain(self, error: Exception) -> str:
-        text = str(error)
+        text = " ".join(str(error).split())
         if "locked" in text:
             return f"{self.file}: another process holds it, perhaps a running farcast control"
         if isinstance(error, sqlite3.OperationalError | OSError) and "malformed" not in text:
@@ -226,7 +232,10 @@ class Store:
             if offer.since_us is None:
                 connection.execute("DELETE FROM offers WHERE namespace=? AND node_id=?", key)
             else:
-                connection.execute("INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (*key, offer.since_us))
+                row = (*key, offer.since_us)
+                connection.execute(
+                    "INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?)", (*row, _sha256(_offer_body(*row)))
+                )
 
     def _write_facts(self, connection: sqlite3.Connection, facts: Mapping[str, object]) -> None:
         for name, value in facts.items():
@@ -247,6 +256,10 @@ def _merge(saves: Iterable[Save]) -> Save:
             offers=tuple(offers.values()),
         )
     return merged
+
+
+def _offer_body(namespace: bytes, node_id: str, since_us: int) -> bytes:
+    return msgspec.msgpack.encode((namespace, node_id, since_us))
 
 
 def _sha256(body: bytes) -> bytes:
