@@ -100,18 +100,21 @@ def round_tails(model: FrameModel, loss: Floats, burst: Floats, round_ms: Floats
         lost = lost * again / np.maximum(hit, 1e-300)
         tail = tail * hit
         tails.append(tail)
-    return np.stack(tails, axis=-1)
+    stacked: Floats = np.stack(tails, axis=-1)
+    return stacked
 
 
 def search_ms(hops: HopDelays) -> Floats:
     """Additive stand-in for a hop's p99 delay, ms (see above)."""
-    return hops.base_ms + _entropic_rounds_ms(hops) + hops.jitter_ms
+    total: Floats = hops.base_ms + _entropic_rounds_ms(hops) + hops.jitter_ms
+    return total
 
 
 def p99_ms(base_ms: Floats, round_ms: Floats, tails: Floats, jitter_ms: Floats) -> Floats:
     """p99 delay of a frame over paths of hops ``[path, hop]``, ms; hops that are not there are all zeros."""
-    jitter: Floats = np.sqrt((jitter_ms**2).sum(axis=1))
-    return jitter + base_ms.sum(axis=1) + rounds_p99_ms(round_ms, tails)
+    delay: Floats = base_ms.sum(axis=1) + rounds_p99_ms(round_ms, tails)
+    delay += np.sqrt((jitter_ms**2).sum(axis=1))
+    return delay
 
 
 def rounds_p99_ms(round_ms: Floats, tails: Floats) -> Floats:

@@ -176,11 +176,15 @@ class Tree:
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """One tree per origin. ``overloaded``: nodes and links ("a > b") that are above their capacity because
-    nothing else was found. ``moves``: what differs from the plan before, in order."""
+    nothing else was found. ``moves``: what differs from the plan before, in order. ``node_fill``,
+    ``link_fill[src, dst]``: shares of capacities that the costs of this plan reckoned with."""
 
     trees: dict[str, Tree]
     overloaded: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
+    node_ids: tuple[str, ...] = ()
+    node_fill: Floats = field(default_factory=lambda: np.zeros(0))
+    link_fill: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

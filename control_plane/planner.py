@@ -1,12 +1,50 @@
-"""The planner: a pure function from the network, the demand and its own memory to trees."""
+"""The planner: a pure function from the network, the demand and its own memory to trees.
+
+Per origin one tree over all edges, because one upstream per track and edge is what makes fan-out cheap;
+pairwise best routes would give an edge two upstreams, or two edges each other. A plan is made in five steps,
+each a module of its own:
+
+1. `costs`: what an edge costs for the search, and what a whole branch really costs.
+2. `tree_search` and `improve`: the trees that would be best now, nothing of the past considered.
+3. `damping`: the trees to put in force, which differ from those in force only where somebody must move, or
+   where it is worth moving and has been for a while.
+4. `capacity`: moves off what is overloaded.
+5. `backups`: for each node other upstreams that would not fail together with its branch.
+
+Same input, same plan: nothing here reads a clock, draws a number, or depends on the order of a set; ties go
+to the smaller node id.
+
+Not done, and why: Steiner trees (cheapest in edges, not in delay; NP-hard), pairwise k-shortest paths
+(routing.md §3: what they give beyond two relays is nothing on measured networks), linear programming on
+every report (seconds at 40 nodes), Vivaldi coordinates (cannot see a detour).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from farcast.control_plane.network import Network
-from farcast.control_plane.plan import Demand, Move, Plan, PlannerConfig, PlannerMemory, Tree
+import numpy as np
+from numpy.typing import NDArray
+
+from farcast.control_plane.backups import backups
+from farcast.control_plane.capacity import Loads, Wanted, overloaded, relieve
+from farcast.control_plane.costs import OUT_OF_BOUNDS_MS, Branches, Costs
+from farcast.control_plane.damping import Past, moves, recall, settle
+from farcast.control_plane.explain import Candidate, Explanation, explain
+from farcast.control_plane.improve import improve
+from farcast.control_plane.network import Bools, Floats, Indices, Network
+from farcast.control_plane.plan import (
+    NEVER_US,
+    NEW,
+    Demand,
+    Move,
+    Plan,
+    PlannerConfig,
+    PlannerMemory,
+    Tree,
+)
+from farcast.control_plane.tree_search import grow, repair
 
 __all__ = [
     "Candidate",
@@ -21,47 +59,131 @@ __all__ = [
     "plan",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way from ``src`` to ``dst`` and what it costs, ms, term by term. ``within_bounds``: of delay and
-    loss. ``why_not``: one sentence, "" for the chosen one."""
-
-    path: tuple[str, ...]
-    cost_ms: float
-    delay_ms: float
-    propagation_ms: float
-    repair_ms: float
-    jitter_ms: float
-    relay_ms: float
-    load_ms: float
-    price_ms: float
-    loss: float
-    within_bounds: bool
-    chosen: bool
-    why_not: str
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why ``dst`` takes what ``src`` publishes the way it does. ``backups``: node id and what it shares."""
-
-    src: str
-    dst: str
-    candidates: tuple[Candidate, ...]
-    backups: tuple[tuple[str, tuple[str, ...]], ...]
-    summary: str
+FIRST_BLOCKS: Final = 8
+"""Where capacities are bounded, the first plan is made for so many blocks of origins one after another, each
+of which sees what the ones before load."""
 
 
 def plan(
     network: Network, demand: Mapping[str, Demand], memory: PlannerMemory, config: PlannerConfig
 ) -> tuple[Plan, PlannerMemory]:
-    """Trees for every origin named in ``demand`` that is in the network (an empty `Demand` will do)."""
-    raise NotImplementedError
+    """Trees for every origin named in ``demand`` that is in the network (an empty `Demand` will do).
+
+    ``network.now_us`` is the time. Pass the memory that the run before gave back.
+    """
+    origins = tuple(sorted(name for name in demand if name in network.index))
+    if not origins:
+        return Plan({}), PlannerMemory(counted_us=memory.counted_us)
+    at = np.array([network.index[name] for name in origins])
+    wanted = Wanted.of(network, demand, origins)
+    past = recall(memory, network, origins)
+    costs = Costs(network, config)
+    if past.is_blank:
+        parents = _first(costs, wanted, at)
+        causes, streak = np.full(parents.shape, NEW, dtype=object), past.streak
+        counted_us = network.now_us
+    else:
+        parents, causes, streak, counted_us = _next(costs, wanted, past, at)
+    loads = Loads(network, wanted, parents) if _is_bounded(network) else None
+    relieved = np.zeros(parents.shape, np.bool_)
+    branches = costs.branches(parents, at)
+    if loads is not None and loads.overload() > 0:
+        relieved = relieve(costs, loads, parents, at, branches, config)
+    changes = moves(network, origins, past, parents, causes, relieved)
+    result = Plan(
+        _trees(costs, parents, at, origins, branches),
+        () if loads is None else overloaded(loads),
+        changes,
+        network.node_ids,
+        np.zeros(len(network.nodes)) if loads is None else loads.node_fill,
+        np.zeros(network.rtt_ms.shape) if loads is None else loads.link_fill,
+    )
+    remembered = _remember(network, origins, past, parents, causes, relieved)
+    return result, PlannerMemory(origins, network.node_ids, parents, streak, remembered, counted_us)
 
 
-def explain(
-    network: Network, plan: Plan, memory: PlannerMemory, config: PlannerConfig, src: str, dst: str
-) -> Explanation:
-    """Candidates from ``src`` to ``dst``; ``KeyError`` for a node or an origin that is not in the plan."""
-    raise NotImplementedError
+def best_trees(costs: Costs, origins: Indices) -> tuple[Indices, Branches]:
+    """The trees that would be best now, were it not for capacities and the past."""
+    parents = grow(costs.search_ms, origins, costs.may_relay)
+    branches = costs.branches(parents, origins)
+    everything = np.ones(parents.shape, np.bool_)
+    improve(costs, parents, origins, branches, everything)
+    return parents, repair(costs, parents, origins)
+
+
+def _first(costs: Costs, wanted: Wanted, origins: Indices) -> Indices:
+    """The first plan. Origins with the most to send choose first."""
+    if not _is_bounded(costs.network):
+        return best_trees(costs, origins)[0]
+    parents = np.full((len(origins), len(costs.network.nodes)), -1)
+    loads = Loads(costs.network, wanted, parents)
+    totals = np.array([rates.sum() for rates in wanted.bps])
+    order = np.argsort(-totals, kind="stable")
+    for block in np.array_split(order, min(FIRST_BLOCKS, len(order))):
+        costs.set_fill(loads.node_fill, loads.link_fill)
+        parents[block] = best_trees(costs, origins[block])[0]
+        for row in block.tolist():
+            loads.update(parents, row)
+    costs.set_fill(loads.node_fill, loads.link_fill)
+    return parents
+
+
+def _next(
+    costs: Costs, wanted: Wanted, past: Past, origins: Indices
+) -> tuple[Indices, NDArray[np.object_], Indices, int]:
+    """The plan after another. Penalties are those of what is in force."""
+    network = costs.network
+    before = Loads(network, wanted, past.parents) if _is_bounded(network) else None
+    if before is not None:
+        costs.set_fill(before.node_fill, before.link_fill)
+
+    def overloads(parents: Indices) -> tuple[Bools, Bools]:
+        if before is None:
+            return np.zeros(len(network.nodes), np.bool_), np.zeros(network.usable.shape, np.bool_)
+        after = Loads(network, wanted, parents)
+        return after.node_fill > 1, after.link_fill > 1
+
+    best_parents, best = best_trees(costs, origins)
+    settled = settle(costs, past, best_parents, best, origins, overloads)
+    return settled.parents, settled.causes, settled.streak, settled.counted_us
+
+
+def _trees(
+    costs: Costs, parents: Indices, at: Indices, origins: Sequence[str], branches: Branches
+) -> dict[str, Tree]:
+    ids = costs.network.node_ids
+    ranks, shares = backups(costs, parents, at, costs.config.backups_max)
+    delays, losses = _named(branches.delay_ms), _named(branches.loss)
+    beyond = OUT_OF_BOUNDS_MS * (branches.cost_ms >= OUT_OF_BOUNDS_MS)
+    costs_ms = _named(branches.cost_ms - beyond)
+    for figures in (delays, losses, costs_ms):
+        figures[np.arange(len(at)), at] = 0.0
+    return {
+        origin: Tree(
+            origin, ids, parents[row], ranks[row], shares[row], delays[row], losses[row], costs_ms[row]
+        )
+        for row, origin in enumerate(origins)
+    }
+
+
+def _remember(
+    network: Network,
+    origins: Sequence[str],
+    past: Past,
+    parents: Indices,
+    causes: NDArray[np.object_],
+    relieved: Bools,
+) -> Indices:
+    """When nodes moved last; what is new has not moved."""
+    moved = (parents != past.parents) & ((causes != NEW) | relieved)
+    remembered: Indices = np.where(moved, network.now_us, past.moved_us)
+    remembered[(past.parents < 0) & ~past.lost] = NEVER_US
+    return remembered
+
+
+def _named(figures: Floats) -> Floats:
+    return np.where(np.isfinite(figures), figures, np.nan)
+
+
+def _is_bounded(network: Network) -> bool:
+    return any(node.capacity_bps for node in network.nodes) or bool(network.capacity_bps.any())

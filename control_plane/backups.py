@@ -1,0 +1,167 @@
+"""Backups: which other upstreams a node should turn to when its parent fails, in which order.
+
+For each tree and node every other node of the tree is a candidate that is not below the node itself (it would
+fail with it, or close a circle), may relay, and gives a branch of bounded depth. Candidates are ordered by
+what their branch shares with the node's own (`SHARES`: least harm first), then by cost; what both branches
+must have in common, the origin and the node, does not count. The first of them that shares nothing comes
+first, whatever it costs; where there is none, providers may be shared first, then regions, then risk groups,
+relays last. A branch beyond the bounds comes after all that are within, and the origin itself is always
+among the backups: where its link is bad, as the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farcast.control_plane.costs import Costs, ancestors, depths
+from farcast.control_plane.network import Bools, Floats, Indices, Masks, Network
+from farcast.control_plane.plan import DEPTH_MAX, SHARES
+
+_PROVIDER, _REGION, _RISK, _RELAY = (1 << k for k in range(len(SHARES)))
+
+_BEYOND_BOUNDS: Final = 1 << len(SHARES)
+
+_CLASS_MS: Final = 1e7
+"""One class more outweighs any cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Branches:
+    """Branches of one tree. ``relays[node, k]``: its relays from below, -1 beyond; ``risks[node, word]``: of
+    its relays and links; ``fixed_ms`` and ``round``: additive cost of the branch."""
+
+    origin: int
+    above: Indices
+    relays: Indices
+    risks: Masks
+    cost_ms: Floats
+    log_loss: Floats
+    depth: Indices
+
+
+def backups(
+    costs: Costs, parents: Indices, origins: Indices, count: int
+) -> tuple[Indices, NDArray[np.uint8]]:
+    """``[origin, node, count]``: positions of backups, best first, -1 beyond; and what each shares."""
+    shape = (*parents.shape, count)
+    ranks, shares = np.full(shape, -1), np.zeros(shape, np.uint8)
+    depth = depths(parents, origins)
+    regions = _numbered([node.region for node in costs.network.nodes])
+    providers = _numbered([node.provider for node in costs.network.nodes])
+    for row, origin in enumerate(origins.tolist()):
+        tree = _branches(costs, parents, origins, row, depth[row])
+        classes = _shared(costs.network, tree, regions, providers)
+        key = _keys(costs, tree, classes)
+        _rank(key, classes, tree, parents[row], origin, ranks[row], shares[row])
+    return ranks, shares
+
+
+def _branches(costs: Costs, parents: Indices, origins: Indices, row: int, depth: Indices) -> _Branches:
+    network, nodes = costs.network, np.arange(parents.shape[1])
+    above = ancestors(parents, origins, np.full(len(nodes), row), nodes)
+    lower = np.column_stack([nodes, above[:, :-1]])
+    there = above >= 0
+    src, dst = np.where(there, above, 0), np.where(there, lower, 0)
+    relays = np.where(there & (above != origins[row]), above, -1)[:, : DEPTH_MAX - 1]
+    risks = np.bitwise_or.reduce(network.link_risks[src, dst] * there[..., None].astype(np.uint64), axis=1)
+    of_relays = network.node_risks[np.where(relays >= 0, relays, 0)] * (relays >= 0)[..., None].astype(
+        np.uint64
+    )
+    risks |= np.bitwise_or.reduce(of_relays, axis=1)
+    search = np.where(there, costs.search_ms[src, dst], 0.0)
+    log_loss = np.where(there, costs.log_loss[src, dst], 0.0).sum(axis=1)
+    return _Branches(int(origins[row]), above, relays, risks, search.sum(axis=1), log_loss, depth)
+
+
+def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indices) -> NDArray[np.uint8]:
+    """``[node, candidate]``: bits of what the branch through the candidate shares with the node's own."""
+    count = len(network.nodes)
+    nodes = np.arange(count)
+    mine = tree.relays
+    theirs = np.column_stack([np.where(nodes == tree.origin, -1, nodes), tree.relays[:, : DEPTH_MAX - 2]])
+    classes = np.zeros((count, count), np.uint8)
+    ends = (tree.origin, nodes)
+    classes |= _meet(mine, theirs).astype(np.uint8) * _RELAY
+    for numbers, bit in ((regions, _REGION), (providers, _PROVIDER)):
+        own, other = _of(numbers, mine), _of(numbers, theirs)
+        own = np.where((own == numbers[ends[0]]) | (own == numbers[ends[1]][:, None]), -1, own)
+        classes |= _meet(own, other).astype(np.uint8) * bit
+    if network.risk_names:
+        through = tree.risks.copy()
+        relaying = (nodes != tree.origin).astype(np.uint64)[:, None]
+        through |= network.node_risks * relaying
+        last = network.link_risks.transpose(1, 0, 2)
+        ends_risks = network.node_risks[tree.origin] | network.node_risks
+        both = (through[None, :, :] | last) & (tree.risks & ~ends_risks)[:, None, :]
+        classes |= (both != 0).any(axis=2).astype(np.uint8) * _RISK
+    return classes
+
+
+def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8]) -> Floats:
+    """``[node, candidate]``: sorts candidates; infinite where the candidate will not do."""
+    count = len(classes)
+    nodes = np.arange(count)
+    usable = costs.may_relay & (tree.depth >= 0) & (tree.depth < DEPTH_MAX)
+    usable[tree.origin] = True
+    cost = np.where(usable, tree.cost_ms, np.inf)[None, :] + costs.search_ms.T
+    log_loss = tree.log_loss[None, :] + costs.log_loss.T
+    beyond = (cost > costs.config.delay_ms_max) | (log_loss > -np.log1p(-costs.config.loss_max))
+    key: Floats = cost + _CLASS_MS * (classes + beyond * float(_BEYOND_BOUNDS))
+    under = (tree.above[None, :, :] == nodes[:, None, None]).any(axis=2)
+    key[under] = np.inf
+    key[nodes, nodes] = np.inf
+    key[nodes, tree.above[:, 0]] = np.where(tree.above[:, 0] >= 0, np.inf, key[nodes, tree.above[:, 0]])
+    key[:, tree.origin] = np.where(
+        tree.above[:, 0] == tree.origin, np.inf, np.minimum(key[:, tree.origin], 1e300)
+    )
+    key[tree.origin] = np.inf
+    return key
+
+
+def _rank(
+    key: Floats,
+    classes: NDArray[np.uint8],
+    tree: _Branches,
+    parents: Indices,
+    origin: int,
+    ranks: Indices,
+    shares: NDArray[np.uint8],
+) -> None:
+    """The best ``ranks.shape[1]`` candidates of each node; the origin takes the last place if it has none."""
+    nodes, width = np.arange(len(key)), ranks.shape[1]
+    needs_origin = (parents != origin) & (nodes != origin)
+    for place in range(width):
+        if place == width - 1:
+            only_origin = needs_origin[:, None] & (nodes != origin)[None, :]
+            key[only_origin] = np.inf
+        best = np.argmin(key, axis=1)
+        found = np.isfinite(key[nodes, best])
+        ranks[:, place] = np.where(found, best, -1)
+        shares[:, place] = np.where(found, classes[nodes, best], 0)
+        key[nodes, best] = np.inf
+        needs_origin &= best != origin
+
+
+def _meet(mine: Indices, theirs: Indices) -> Bools:
+    """``[node, candidate]``: whether the node's row of ``mine`` and the candidate's of ``theirs`` have a
+    number in common; negative ones are none."""
+    met = np.zeros((len(mine), len(theirs)), np.bool_)
+    for a in mine.T:
+        known = np.where(a >= 0, a, -2)
+        for b in theirs.T:
+            met |= known[:, None] == b[None, :]
+    return met
+
+
+def _of(numbers: Indices, relays: Indices) -> Indices:
+    return np.where(relays >= 0, numbers[np.where(relays >= 0, relays, 0)], -1)
+
+
+def _numbered(names: list[str]) -> Indices:
+    """A number for each distinct name, -1 for none."""
+    known = {name: k for k, name in enumerate(sorted({name for name in names if name}))}
+    return np.array([known.get(name, -1) for name in names])

@@ -1,0 +1,240 @@
+"""What edges and branches of trees cost.
+
+The cost of a branch, in ms, is the p99 delay of a frame along it, plus a penalty for each edge whose sending
+node or link fills up, plus what its egress costs where money counts. A branch beyond the bounds on delay or
+loss costs `OUT_OF_BOUNDS_MS` more, so that it loses against any that keeps them and still beats none at all.
+
+Trees of all origins are arrays ``[origin, node]`` of parents (-1: none); ``origins`` holds the position of
+each row's origin among the nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from farcast.control_plane.frame_delay import (
+    HopDelays,
+    hop_delays,
+    p99_ms,
+    rounds_p99_ms,
+    search_ms,
+)
+from farcast.control_plane.network import Bools, Floats, Indices, Network
+from farcast.control_plane.plan import DEPTH_MAX, PlannerConfig
+
+OUT_OF_BOUNDS_MS: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Figures of branches, in arrays of one shape; infinite where nothing reaches."""
+
+    delay_ms: Floats
+    loss: Floats
+    cost_ms: Floats
+    """Out of bounds included."""
+
+    @property
+    def within_bounds(self) -> Bools:
+        """Reached, and within the bounds on delay and loss."""
+        within: Bools = self.cost_ms < OUT_OF_BOUNDS_MS
+        return within
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The cost of one branch, term by term, ms."""
+
+    propagation_ms: float
+    repair_ms: float
+    jitter_ms: float
+    relay_ms: float
+    load_ms: float
+    price_ms: float
+
+
+class Costs:
+    """Costs in one network; ``node_fill`` and ``link_fill`` are shares of capacities in use.
+
+    ``search_ms[src, dst]``: additive cost of an edge for the search; infinite where it must not be taken now.
+    ``held_ms``: the same of edges that are in use already.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        config: PlannerConfig,
+        node_fill: Floats | None = None,
+        link_fill: Floats | None = None,
+    ) -> None:
+        self.network = network
+        self.config = config
+        self.hops = hop_delays(
+            config.frame, network.rtt_ms, network.rtt_p99_ms, network.loss_high, network.burst
+        )
+        self.log_loss = -np.log1p(-network.loss_high)
+        count = len(network.nodes)
+        self.load_ms = np.zeros((count, count))
+        prices = np.array([node.price_per_gb for node in network.nodes], np.float64)
+        self._price_ms = np.broadcast_to((config.price_ms_per_unit * prices)[:, None], (count, count))
+        self._fixed_ms = self.hops.base_ms + config.relay_ms + self._price_ms
+        self._search = search_ms(self.hops) + config.relay_ms + self._price_ms
+        self.set_fill(
+            np.zeros(count) if node_fill is None else node_fill,
+            np.zeros((count, count)) if link_fill is None else link_fill,
+        )
+
+    def set_fill(self, node_fill: Floats, link_fill: Floats) -> None:
+        """Let penalties follow from these shares of capacities in use."""
+        network = self.network
+        self.load_ms = _fill_ms(node_fill, self.config)[:, None] + _fill_ms(link_fill, self.config)
+        self.held_ms = np.where(network.usable, self._search + self.load_ms, np.inf)
+        self.search_ms = np.where(network.fresh, self.held_ms, np.inf)
+
+    @cached_property
+    def may_relay(self) -> Bools:
+        """Nodes that may get children in trees of other origins."""
+        return np.array([node.connected and not node.draining for node in self.network.nodes], np.bool_)
+
+    @cached_property
+    def _hopeful_hops(self) -> HopDelays:
+        network = self.network
+        return hop_delays(self.config.frame, network.rtt_ms, network.rtt_ms, network.loss_low, network.burst)
+
+    # ---- Branches ---------------------------------------------------------------------------------
+
+    def direct(self, origins: Indices) -> Branches:
+        """The branch of one edge from each origin to each node."""
+        shape = (len(origins), len(self.network.nodes))
+        rows = np.repeat(np.arange(shape[0]), shape[1])
+        nodes = np.tile(np.arange(shape[1]), shape[0])
+        src = np.full((len(rows), DEPTH_MAX), -1)
+        src[:, 0] = np.where(origins[rows] == nodes, -1, origins[rows])
+        fresh = self.network.usable & self.network.fresh
+        src[:, 0] = np.where(fresh[origins[rows], nodes], src[:, 0], -1)
+        return _reshape(self.judge(src, nodes), shape)
+
+    def branches(self, parents: Indices, origins: Indices) -> Branches:
+        """Those of whole trees."""
+        shape = parents.shape
+        rows = np.repeat(np.arange(shape[0]), shape[1])
+        nodes = np.tile(np.arange(shape[1]), shape[0])
+        return _reshape(self.judge(ancestors(parents, origins, rows, nodes), nodes), shape)
+
+    def judge(self, above: Indices, nodes: Indices, hopeful: bool = False) -> Branches:
+        """Branches given from below: ``above[path, 0]`` is the parent of ``nodes[path]``, then its parent …
+        up to the origin, -1 beyond; where the parent is -1, nothing reaches. ``hopeful``: at the loss that
+        links may have at best, and without variation."""
+        reached = above[:, 0] >= 0
+        src, dst = above[reached], np.column_stack([nodes[reached], above[reached, :-1]])
+        there = src >= 0
+        src, dst = np.where(there, src, 0), np.where(there, dst, 0)
+        hops = self._hopeful_hops if hopeful else self.hops
+        delay = p99_ms(
+            hops.base_ms[src, dst] * there,
+            hops.round_ms[src, dst] * there,
+            hops.tails[src, dst] * there[..., None],
+            hops.jitter_ms[src, dst] * there,
+        )
+        delay += self.config.relay_ms * (there.sum(axis=1) - 1)
+        log_loss = -np.log1p(-self.network.loss_low) if hopeful else self.log_loss
+        loss = -np.expm1(-(log_loss[src, dst] * there).sum(axis=1))
+        beyond = (delay > self.config.delay_ms_max) | (loss > self.config.loss_max)
+        cost = delay + ((self.load_ms + self._price_ms)[src, dst] * there).sum(axis=1)
+        return Branches(
+            _spread(reached, delay),
+            _spread(reached, loss),
+            _spread(reached, cost + OUT_OF_BOUNDS_MS * beyond),
+        )
+
+    @cached_property
+    def _least_rounds_ms(self) -> Floats:
+        """p99 of the repair of each edge by itself."""
+        count = len(self.network.nodes)
+        tails = self.hops.tails.reshape(count * count, 1, -1)
+        flat = rounds_p99_ms(self.hops.round_ms.reshape(-1, 1), tails)
+        return flat.reshape(count, count)
+
+    def least_ms(self, above: Indices, nodes: Indices) -> Floats:
+        """A bound below the cost of branches given as to `judge`, without their combined repair: p99 of a sum
+        is not below that of any part."""
+        src, dst = above, np.column_stack([nodes, above[:, :-1]])
+        there = (src >= 0) & (dst >= 0)
+        src, dst = np.where(there, src, 0), np.where(there, dst, 0)
+        fixed = self._fixed_ms + self.load_ms
+        least: Floats = (fixed[src, dst] * there).sum(axis=1) - self.config.relay_ms
+        least += (self._least_rounds_ms[src, dst] * there).max(axis=1)
+        return least
+
+    def terms(self, path: tuple[int, ...]) -> Terms:
+        """The terms of one branch, from the origin down."""
+        src, dst = np.array([path[:-1]]), np.array([path[1:]])
+        hops = self.hops
+        return Terms(
+            propagation_ms=float(hops.base_ms[src, dst].sum()),
+            repair_ms=float(rounds_p99_ms(hops.round_ms[src, dst], hops.tails[src, dst])[0]),
+            jitter_ms=float(np.sqrt((hops.jitter_ms[src, dst] ** 2).sum())),
+            relay_ms=self.config.relay_ms * (len(path) - 2),
+            load_ms=float(self.load_ms[src, dst].sum()),
+            price_ms=float(self._price_ms[src, dst].sum()),
+        )
+
+
+def ancestors(parents: Indices, origins: Indices, rows: Indices, nodes: Indices) -> Indices:
+    """``[path, DEPTH_MAX]``: parent, grandparent … of ``nodes`` in the trees ``rows``; -1 beyond the origin.
+
+    All -1 for a node whose chain of parents does not end at the origin.
+    """
+    above = np.full((len(rows), DEPTH_MAX), -1)
+    at = nodes
+    for level in range(DEPTH_MAX):
+        at = np.where(at >= 0, parents[rows, at], -1)
+        above[:, level] = at
+    arrived = (above == origins[rows][:, None]).any(axis=1)
+    above[~arrived] = -1
+    return above
+
+
+def depths(parents: Indices, origins: Indices) -> Indices:
+    """Tree edges between each node and the origin; -1 where the origin is not above."""
+    shape = parents.shape
+    rows = np.repeat(np.arange(shape[0]), shape[1])
+    above = ancestors(parents, origins, rows, np.tile(np.arange(shape[1]), shape[0]))
+    found: Indices = (above >= 0).sum(axis=1).reshape(shape)
+    found[found == 0] = -1
+    found[np.arange(shape[0]), origins] = 0
+    return found
+
+
+def heights(parents: Indices) -> Indices:
+    """Tree edges between each node and the deepest below it."""
+    height = np.zeros_like(parents)
+    rows, nodes = np.nonzero(parents >= 0)
+    above = parents[rows, nodes]
+    for _ in range(DEPTH_MAX):
+        np.maximum.at(height, (rows, above), height[rows, nodes] + 1)
+    return height
+
+
+def _fill_ms(fill: Floats, config: PlannerConfig) -> Floats:
+    """Nothing up to ``fill_free``, then as a square to the full penalty, and on beyond, so that a resource
+    that is overloaded twice is worse than one that is overloaded a little; bounded at four times that."""
+    over = np.clip((fill - config.fill_free) / max(1 - config.fill_free, 1e-9), 0.0, 2.0)
+    penalty: Floats = config.fill_penalty_ms * over**2
+    return penalty
+
+
+def _spread(reached: Bools, values: Floats) -> Floats:
+    spread = np.full(len(reached), np.inf)
+    spread[reached] = values
+    return spread
+
+
+def _reshape(branches: Branches, shape: tuple[int, ...]) -> Branches:
+    return Branches(
+        branches.delay_ms.reshape(shape), branches.loss.reshape(shape), branches.cost_ms.reshape(shape)
+    )

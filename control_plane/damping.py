@@ -1,0 +1,295 @@
+"""When a node may change its parent: escapes at once, upgrades late.
+
+The trees that would be best now are compared with the trees in force. A node whose parent is gone, silent,
+unreachable or draining, or whose branch breaks a bound beyond doubt (even by what links may lose at best)
+while another keeps them, is free to move at once. A node that would merely be better off becomes free when it
+would be better by a tenth and by 10 ms for three reports in a row, and did not move within the hold-down. For
+its new branch to be possible others above it may have to move too: they are its companions, and if one of
+them is held down the upgrade waits.
+
+All others are frozen to the parent they have. The new trees are grown with free nodes anywhere and frozen
+ones where they were, so a move never costs anybody else one; a free node with frozen ones below it goes no
+deeper than those can follow. Whom that leaves unreached is freed as well. An upgrade that turns out not to be
+one, or that would overload something, is taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farcast.control_plane.costs import Branches, Costs, ancestors, heights
+from farcast.control_plane.improve import improve
+from farcast.control_plane.network import Bools, Indices, Network
+from farcast.control_plane.plan import (
+    CAPACITY,
+    COMPANION,
+    DEPTH_MAX,
+    ESCAPE,
+    NEVER_US,
+    NEW,
+    UPGRADE,
+    Move,
+    PlannerConfig,
+    PlannerMemory,
+)
+from farcast.control_plane.tree_search import grow, repair
+
+ROUNDS_MAX: Final = 6
+"""Times that trees are grown again because something was freed or taken back."""
+
+UPGRADES_LEAST: Final = 8
+"""So many routes may be upgraded at once in any network."""
+
+Overloads = Callable[[Indices], tuple[Bools, Bools]]
+"""Of trees: which nodes, and which links ``[src, dst]``, they overload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The memory in today's positions. ``lost``: had a parent that is not in the network any more."""
+
+    parents: Indices
+    lost: Bools
+    streak: Indices
+    moved_us: Indices
+    counted_us: int
+
+    @property
+    def is_blank(self) -> bool:
+        """Nothing has been planned before."""
+        return not (self.parents >= 0).any() and not self.lost.any()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Trees to put in force, by what right each node may have moved (`Move`), and new streaks."""
+
+    parents: Indices
+    causes: NDArray[np.object_]
+    streak: Indices
+    counted_us: int
+
+
+def recall(memory: PlannerMemory, network: Network, origins: Sequence[str]) -> Past:
+    """Nodes and origins that are new have no past."""
+    shape = (len(origins), len(network.nodes))
+    parents, lost = np.full(shape, -1), np.zeros(shape, np.bool_)
+    streak, moved_us = np.zeros(shape, np.int64), np.full(shape, NEVER_US)
+    row_of = {origin: row for row, origin in enumerate(memory.origins)}
+    rows = [row for row, origin in enumerate(origins) if origin in row_of]
+    old_rows = [row_of[origins[row]] for row in rows]
+    old_of = {node: k for k, node in enumerate(memory.node_ids)}
+    columns = [k for k, node in enumerate(network.node_ids) if node in old_of]
+    old_columns = [old_of[network.node_ids[k]] for k in columns]
+    if rows and columns:
+        today = np.array([network.index.get(node, -1) for node in memory.node_ids] + [-1])
+        into, out = np.ix_(rows, columns), np.ix_(old_rows, old_columns)
+        old = memory.parent[out]
+        parents[into] = today[old]
+        lost[into] = (old >= 0) & (today[old] < 0)
+        streak[into], moved_us[into] = memory.streak[out], memory.moved_us[out]
+    return Past(parents, lost, streak, moved_us, memory.counted_us)
+
+
+def settle(
+    costs: Costs, past: Past, best_parents: Indices, best: Branches, origins: Indices, overloads: Overloads
+) -> Settled:
+    """Trees as near to ``best_parents`` as damping allows; ``best`` has the figures of those."""
+    config, now_us = costs.config, costs.network.now_us
+    held, broken = _cut(costs, past, origins)
+    held_branches = costs.branches(held, origins)
+    beyond = _beyond(costs, held, held_branches, best, origins)
+    wants = _wants(held_branches, best, held, best_parents, config) & ~beyond
+    counts = now_us - past.counted_us >= 0.9 * config.report_interval_us
+    streak = np.where(wants, past.streak + int(counts), 0)
+    newcomers = (past.parents < 0) & ~past.lost
+    newcomers[np.arange(len(origins)), origins] = False
+    must = newcomers | broken | beyond
+    is_held = past.moved_us > now_us - config.hold_down_us
+    ready = (streak >= config.upgrade_reports) & ~is_held
+    ready = _greatest(ready, held_branches, best, config)
+    parents, upgraded, companions, must = _grown(
+        costs, held, held_branches, origins, must, ready, (best_parents, is_held), overloads
+    )
+    causes = np.full(held.shape, ESCAPE, dtype=object)
+    causes[companions], causes[upgraded], causes[newcomers] = COMPANION, UPGRADE, NEW
+    streak[parents != past.parents] = 0
+    return Settled(parents, causes, streak, now_us if counts else past.counted_us)
+
+
+def moves(
+    network: Network,
+    origins: Sequence[str],
+    past: Past,
+    parents: Indices,
+    causes: NDArray[np.object_],
+    relieved: Bools,
+) -> tuple[Move, ...]:
+    """What changed, in the order of origins and nodes."""
+    ids = network.node_ids
+    found: list[Move] = []
+    for row, node in np.argwhere(parents != past.parents).tolist():
+        before, after = int(past.parents[row, node]), int(parents[row, node])
+        cause = CAPACITY if relieved[row, node] else str(causes[row, node])
+        name = ids[after] if after >= 0 else ""
+        found.append(Move(origins[row], ids[node], ids[before] if before >= 0 else "", name, cause))
+    return tuple(found)
+
+
+# ---- Who is free ----------------------------------------------------------------------------------
+
+
+def _cut(costs: Costs, past: Past, origins: Indices) -> tuple[Indices, Bools]:
+    """The trees in force without the edges that will not do any more, and where those were."""
+    network = costs.network
+    held = past.parents.copy()
+    draining = np.array([node.draining for node in network.nodes], np.bool_)
+    nodes = np.arange(held.shape[1])
+    dead = ~network.usable[held, nodes] | (draining[held] & (held != origins[:, None]))
+    broken = past.lost | ((held >= 0) & dead)
+    held[broken] = -1
+    held[np.arange(len(origins)), origins] = -1
+    return held, broken
+
+
+def _beyond(costs: Costs, held: Indices, now: Branches, best: Branches, origins: Indices) -> Bools:
+    """Nodes whose branch breaks a bound beyond doubt while a better one keeps them; the topmost of each
+    branch only: those below may be well once it has moved."""
+    doubtful = np.isfinite(now.cost_ms) & ~now.within_bounds & best.within_bounds
+    rows, nodes = np.nonzero(doubtful)
+    if not len(rows):
+        return doubtful
+    above = ancestors(held, origins, rows, nodes)
+    beyond = np.zeros_like(doubtful)
+    beyond[rows, nodes] = ~costs.judge(above, nodes, hopeful=True).within_bounds
+    parent = np.where(held >= 0, held, 0)
+    under = np.take_along_axis(beyond, parent, axis=1) & (held >= 0)
+    return beyond & ~under
+
+
+def _wants(
+    now: Branches, best: Branches, held: Indices, best_parents: Indices, config: PlannerConfig
+) -> Bools:
+    """Nodes that would be better off by enough, by another way."""
+    with np.errstate(invalid="ignore"):
+        enough = (best.cost_ms <= (1 - config.upgrade_ratio) * now.cost_ms) & (
+            best.cost_ms <= now.cost_ms - config.upgrade_ms
+        )
+    return enough & np.isfinite(now.cost_ms) & (held >= 0) & (best_parents >= 0)
+
+
+def _greatest(ready: Bools, now: Branches, best: Branches, config: PlannerConfig) -> Bools:
+    """At most so many of ``ready`` as may be upgraded at once, those with the greatest gains."""
+    most = max(int(config.upgrades_share_max * ready.size), UPGRADES_LEAST)
+    rows, nodes = np.nonzero(ready)
+    if len(rows) <= most:
+        return ready
+    gain = now.cost_ms[rows, nodes] - best.cost_ms[rows, nodes]
+    first = np.argsort(-gain, kind="stable")[:most]
+    chosen = np.zeros_like(ready)
+    chosen[rows[first], nodes[first]] = True
+    return chosen
+
+
+def _companions(
+    ready: Bools, held: Indices, best_parents: Indices, origins: Indices, is_held: Bools
+) -> tuple[Bools, Bools]:
+    """Those of ``ready`` whose way up is not held down, and the nodes on it that must move with them."""
+    rows, nodes = np.nonzero(ready)
+    above = ancestors(best_parents, origins, rows, nodes)
+    there = above >= 0
+    at = np.where(there, above, 0)
+    moving = there & (held[rows[:, None], at] != best_parents[rows[:, None], at])
+    moving &= above != origins[rows][:, None]
+    waits = (moving & is_held[rows[:, None], at]).any(axis=1)
+    left, companions = np.zeros_like(ready), np.zeros_like(ready)
+    left[rows[~waits], nodes[~waits]] = True
+    which, level = np.nonzero(moving & ~waits[:, None])
+    companions[rows[which], above[which, level]] = True
+    return left, companions & ~left
+
+
+# ---- Growing --------------------------------------------------------------------------------------
+
+
+def _grown(
+    costs: Costs,
+    held: Indices,
+    before: Branches,
+    origins: Indices,
+    must: Bools,
+    ready: Bools,
+    better: tuple[Indices, Bools],
+    overloads: Overloads,
+) -> tuple[Indices, Bools, Bools, Bools]:
+    """Trees, the nodes upgraded, their companions, and those that had to move.
+
+    Every round either ends it, frees nodes or takes upgrades back; in the last no upgrade is left.
+    """
+    best_parents, is_held = better
+    for step in range(ROUNDS_MAX):
+        if step == ROUNDS_MAX - 1:
+            ready = np.zeros_like(ready)
+        ready, companions = _companions(ready, held, best_parents, origins, is_held)
+        free = must | ready | companions
+        parents, after = _grow_free(costs, held, before, origins, free)
+        unreached = (parents < 0) & (held >= 0) & ~free
+        taken_back = _not_better(ready, before, after, costs.config)
+        taken_back |= _too_much(ready | companions, held, parents, overloads)
+        if not unreached.any() and not taken_back.any():
+            break
+        must = must | unreached
+        ready = ready & ~taken_back & ~_rows_of(taken_back & companions)
+    return parents, ready, companions, must
+
+
+def _grow_free(
+    costs: Costs, held: Indices, before: Branches, origins: Indices, free: Bools
+) -> tuple[Indices, Branches]:
+    """The trees in force with ``free`` nodes where they are best off; trees without free nodes stay."""
+    parents = held.copy()
+    after = Branches(before.delay_ms.copy(), before.loss.copy(), before.cost_ms.copy())
+    rows = np.flatnonzero(free.any(axis=1))
+    if not len(rows):
+        return parents, after
+    fixed = np.where(free[rows], -1, held[rows])
+    depth_max = DEPTH_MAX - heights(fixed)
+    grown = grow(costs.search_ms, origins[rows], costs.may_relay, fixed, depth_max, costs.held_ms)
+    branches = costs.branches(grown, origins[rows])
+    improve(costs, grown, origins[rows], branches, free[rows])
+    branches = repair(costs, grown, origins[rows], free[rows])
+    parents[rows] = grown
+    after.delay_ms[rows], after.loss[rows] = branches.delay_ms, branches.loss
+    after.cost_ms[rows] = branches.cost_ms
+    return parents, after
+
+
+def _not_better(ready: Bools, before: Branches, after: Branches, config: PlannerConfig) -> Bools:
+    with np.errstate(invalid="ignore"):
+        better = (after.cost_ms <= (1 - config.upgrade_ratio) * before.cost_ms) & (
+            after.cost_ms <= before.cost_ms - config.upgrade_ms
+        )
+    worse: Bools = ready & ~better
+    return worse
+
+
+def _too_much(moving: Bools, held: Indices, parents: Indices, overloads: Overloads) -> Bools:
+    """Nodes that chose to move to where that is too much."""
+    chosen: Bools = moving & (parents != held) & (parents >= 0)
+    if not chosen.any():
+        return chosen
+    over_node, over_link = overloads(parents)
+    rows, nodes = np.nonzero(chosen)
+    to = parents[rows, nodes]
+    chosen[rows, nodes] = over_node[to] | over_link[to, nodes]
+    return chosen
+
+
+def _rows_of(nodes: Bools) -> Bools:
+    """All nodes of the trees in which any is set."""
+    return np.broadcast_to(nodes.any(axis=1)[:, None], nodes.shape)
