@@ -1,0 +1,240 @@
+"""Configuration of the control plane: a TOML file, and flags that beat it.
+
+Everything that is wrong is reported at once, a line each, with where it was written and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto.control.ranges import is_node_id
+from farcast.proto.urls import join_host_port, split_host_port
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An IP address and a port to listen on; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return join_host_port(self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """Everything that can be set about a control plane. A default stands here and nowhere else."""
+
+    state_dir: Path
+    hop_cert: Path
+    hop_key: Path
+    hop_ca: Path
+    listen: Address = Address("127.0.0.1", 4440)
+    api: Address = Address("127.0.0.1", 4441)
+    risk_groups: Path | None = None
+    regions: frozenset[str] = frozenset()
+    epoch_min: int = 1
+    log_level: str = "info"
+    guard: Mapping[str, Any] = field(default_factory=dict)
+    members: Mapping[str, int] = field(default_factory=dict)
+    planner: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ConfigError(UserError):
+    """The configuration is wrong; one line per fault."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors), EXIT_USAGE)
+
+
+class _BadValue(ValueError):
+    pass
+
+
+def _address(value: object) -> Address:
+    try:
+        host, port = split_host_port(_text(value))
+        host = "127.0.0.1" if host == "localhost" else host
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise _BadValue(f"{value!r} is not IP:PORT, such as 127.0.0.1:4440: {error}") from error
+    return Address(host, port)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise _BadValue(f"must be a string, not {value!r}")
+    return value
+
+
+def _file(value: object) -> Path:
+    return Path(_text(value)).expanduser()
+
+
+def _regions(value: object) -> frozenset[str]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and is_node_id(name) for name in names):
+        raise _BadValue(f'must be a list of region names such as ["sin", "fra"], not {value!r}')
+    return frozenset(names)
+
+
+def _level(value: object) -> str:
+    if value not in LOG_LEVELS:
+        raise _BadValue(f"{value!r} is not one of {', '.join(LOG_LEVELS)}")
+    return str(value)
+
+
+def _count(minimum: int, maximum: int = 2**31) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise _BadValue(f"must be a whole number from {minimum} to {maximum}, not {value!r}")
+        return value
+
+    return read
+
+
+def _number(minimum: float, maximum: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        if type(value) not in (int, float) or not minimum <= float(str(value)) <= maximum:
+            raise _BadValue(f"must be a number from {minimum:g} to {maximum:g}, not {value!r}")
+        return float(str(value))
+
+    return read
+
+
+_FILES: Final = ("state_dir", "risk_groups", "hop.cert", "hop.key", "hop.ca")
+SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
+    "listen": _address,
+    "api": _address,
+    "state_dir": _file,
+    "risk_groups": _file,
+    "regions": _regions,
+    "epoch_min": _count(1),
+    "log_level": _level,
+    "hop.cert": _file,
+    "hop.key": _file,
+    "hop.ca": _file,
+    "guard.share_max": _number(0.0, 1.0),
+    "guard.moves_min": _count(1),
+    "guard.canary_ms_max": _count(0, 600_000),
+    "guard.rest_ms": _count(0, 3_600_000),
+    "members.absent_ms_max": _count(0, 3_600_000),
+    "members.restored_ms_max": _count(0, 3_600_000),
+    "members.region_hold_ms": _count(0, 86_400_000),
+    "planner.delay_ms_max": _number(1, 60_000),
+    "planner.loss_max": _number(0.0, 1.0),
+    "planner.price_ms_per_unit": _number(0.0, 1e6),
+    "planner.backups_max": _count(0, 15),
+    "planner.upgrade_ms": _number(0.0, 60_000),
+    "planner.upgrade_ratio": _number(0.0, 1.0),
+    "planner.upgrade_reports": _count(1, 3_600),
+}
+"""Dotted key to the reader of its value."""
+
+SECTIONS: Final = frozenset(key.partition(".")[0] for key in SCHEMA if "." in key)
+
+
+def load_config(file: Path | None, flags: Mapping[str, object]) -> ControlConfig:
+    """The configuration, or a `ConfigError` with everything that is wrong with it.
+
+    ``flags`` maps keys of `SCHEMA` to what was typed; ``None`` is "not given".
+    """
+    errors: list[str] = []
+    values: dict[str, Any] = {}
+    for path, raw, origin in [*_from_file(file, errors), *_from_flags(flags)]:
+        try:
+            value = SCHEMA[path](raw)
+        except _BadValue as error:
+            errors.append(f"{origin}: {path.rpartition('.')[2]}: {error}")
+            values[path] = None
+            continue
+        relative = file is not None and path in _FILES and not origin.startswith("--")
+        values[path] = file.parent / value if relative and file is not None else value
+    for path, what in _NEEDED.items():
+        if path not in values:
+            errors.append(f"--{path.replace('.', '-').replace('_', '-')} is missing: {what}")
+    if errors:
+        raise ConfigError(errors)
+    return _build(values)
+
+
+_NEEDED: Final = {
+    "state_dir": "a directory of its own, where the control plane keeps what it must not forget",
+    "hop.cert": "this control plane's certificate (farcast ca issue --role control)",
+    "hop.key": "its private key",
+    "hop.ca": "the cluster's authority, which edges must chain to",
+}
+
+
+def _build(values: Mapping[str, Any]) -> ControlConfig:
+    top = {path: value for path, value in values.items() if "." not in path}
+    hop = {f"hop_{path[4:]}": value for path, value in values.items() if path.startswith("hop.")}
+    sections: dict[str, Any] = {
+        section: {
+            path.partition(".")[2]: value
+            for path, value in values.items()
+            if path.partition(".")[0] == section and "." in path
+        }
+        for section in ("guard", "members", "planner")
+    }
+    return ControlConfig(**{**top, **hop, **sections})
+
+
+def _from_flags(flags: Mapping[str, object]) -> list[tuple[str, object, str]]:
+    names = {path: f"--{path.replace('.', '-').replace('_', '-')}" for path in flags}
+    return [(path, raw, names[path]) for path, raw in flags.items() if raw is not None]
+
+
+def _from_file(file: Path | None, errors: list[str]) -> list[tuple[str, object, str]]:
+    if file is None:
+        return []
+    try:
+        text = file.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError([f"{file}: cannot read the configuration: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError([f"{file}: not valid TOML: {error}"]) from error
+    found = []
+    for path, raw in _flatten(document):
+        origin = f"{file}{_line_of(text, path)}"
+        if path in SCHEMA:
+            found.append((path, raw, origin))
+        else:
+            near = difflib.get_close_matches(path, SCHEMA, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(SCHEMA)}"
+            errors.append(f"{origin}: unknown key {path!r}; {hint}")
+    return found
+
+
+def _flatten(document: Mapping[str, object]) -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for key, raw in document.items():
+        if key in SECTIONS and isinstance(raw, dict):
+            flat += [(f"{key}.{name}", value) for name, value in raw.items()]
+        else:
+            flat.append((key, raw))
+    return flat
+
+
+def _line_of(text: str, path: str) -> str:
+    """``:LINE`` where a key stands in a file; TOML's own parser keeps no lines."""
+    section, _, key = path.rpartition(".")
+    here = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            here = header[1]
+        elif here == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            return f":{number}"
+    return ""

@@ -1,0 +1,532 @@
+"""The control plane as an engine: what edges say comes in, plans go out.
+
+    bytes of edges ─► ServerChannel ─► members, links, directory ─► PlanCycle ─► Pushes ─► bytes to edges
+                                              │                                   ▲
+                                              └──────────► Save (durable first) ──┘
+
+The shell calls a ``handle_*`` or a command, then polls, in this order: `poll_save` and makes it durable,
+`poll_data` and sends it, `poll_close`, `poll_job` and runs it, `poll_log`. Because nothing is sent before
+what it depends on is on disk, an acknowledged report and a pushed plan survive a crash.
+
+Nothing an edge sends raises, and nothing it sends concerns anybody but itself: a report speaks of the links
+of its sender only, links to nobody we know are counted and left out, and whoever breaks a rule loses its
+session and nothing more. An edge never loses media for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+
+from farcast.control_plane.branches import Tree
+from farcast.control_plane.directory import Directory, OfferChange
+from farcast.control_plane.edge_list import EdgeListing, EdgeLists, Sign
+from farcast.control_plane.journal import Entry, Journal
+from farcast.control_plane.link_state import LinkState, LinkStateConfig
+from farcast.control_plane.members import Member, Members, MembersConfig
+from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
+from farcast.control_plane.planning import PlanJob, Planned
+from farcast.control_plane.pushes import PushConfig, Pushes
+from farcast.control_plane.store import Restored, Save
+from farcast.proto.control.events import (
+    Broken,
+    HelloReceived,
+    PlanAcked,
+    PlanNacked,
+    ReportReceived,
+    ServerEvent,
+)
+from farcast.proto.control.messages import Hello, Report
+from farcast.proto.control.ranges import DRAIN_MS_MAX, is_node_id
+from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
+
+TICK_US = 1_000_000
+"""Deadlines of sessions and members are looked at so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerConfig:
+    """Everything that can be set. ``regions``: the ones that may join; empty is any."""
+
+    regions: frozenset[str] = frozenset()
+    channel: ServerChannelConfig = field(default_factory=ServerChannelConfig)
+    members: MembersConfig = field(default_factory=MembersConfig)
+    links: LinkStateConfig = field(default_factory=LinkStateConfig)
+    cycle: CycleConfig = field(default_factory=CycleConfig)
+    push: PushConfig = field(default_factory=PushConfig)
+    sessions_max: int = 2_048
+    drain_ms_default: int = 30_000
+    reparent_ms_max: int = 5_000
+    """Children of a draining edge have so long to follow their new plan before the edge itself is told."""
+
+
+@dataclass(slots=True)
+class _Session:
+    channel: ServerChannel
+    hello: Hello | None = None
+    sent_us: int = -1
+    """Of the newest report, by the edge's clock."""
+
+
+Identity: TypeAlias = tuple[str, str]
+"""Region and node id of a certificate."""
+
+
+class Controller:
+    """One control plane. ``unix_us`` is the wall clock at ``now_us``; it is for people and for the disk."""
+
+    def __init__(
+        self,
+        config: ControllerConfig,
+        restored: Restored,
+        now_us: int,
+        unix_us: int,
+        sign: Sign | None = None,
+    ) -> None:
+        self.config = config
+        self.epoch = restored.epoch
+        self.started_us = now_us
+        self.journal = Journal()
+        self.members = Members(config.members)
+        self.directory = Directory()
+        self.links = LinkState(config.links)
+        self.cycle = PlanCycle(config.cycle, self.links, restored.trees, self.journal, now_us)
+        self.pushes = Pushes(config.push, restored.epoch, self.journal)
+        self._unix_minus_clock_us = unix_us - now_us
+        self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
+        self._sessions: dict[int, _Session] = {}
+        self._dirty: dict[int, None] = {}
+        self._closing: deque[tuple[int, str]] = deque()
+        self._tick_us = now_us + TICK_US
+        self._saved_trees: dict[str, Tree] = dict(restored.trees)
+        self._members_changed = self._drains_changed = False
+        self._nodes_stale, self._drains_pending = True, bool(restored.drains)
+        self._saved_sequence = -1
+        self._restore(restored, now_us)
+
+    @property
+    def sessions(self) -> int:
+        """Control sessions that are open."""
+        return len(self._sessions)
+
+    def channel_of(self, node_id: str) -> ServerChannel | None:
+        """The session of an edge, while it is connected."""
+        member = self.members.get(node_id)
+        session = self._sessions.get(member.session) if member and member.session is not None else None
+        return session.channel if session else None
+
+    # ---- Input ------------------------------------------------------------------------------------
+
+    def handle_connected(self, session: int, identity: Identity | None, now_us: int) -> None:
+        """A session is open; ``identity`` is that of the edge certificate, ``None`` for any other one."""
+        if identity is None or not all(map(is_node_id, identity)):
+            self._turn_away(session, "certificate names no edge: spiffe://farcast/edge/REGION/NODE_ID")
+        elif len(self._sessions) >= self.config.sessions_max:
+            self._turn_away(session, f"{len(self._sessions)} control sessions are open already")
+        else:
+            region, node_id = identity
+            channel = ServerChannel(self.config.channel, node_id, region, now_us)
+            self._sessions[session] = _Session(channel)
+
+    def handle_data(self, session: int, data: bytes, now_us: int) -> None:
+        """Bytes of the one stream of a session."""
+        state = self._sessions.get(session)
+        if state is not None:
+            state.channel.handle_data(data, now_us)
+            self._take_events(session, state, now_us)
+            self._advance(now_us)
+
+    def handle_disconnected(self, session: int, reason: str, now_us: int) -> None:
+        """A session is gone."""
+        state = self._sessions.pop(session, None)
+        if state is not None:
+            self._leave(session, state, reason, now_us)
+            self._advance(now_us)
+
+    def handle_planned(self, planned: Planned, now_us: int) -> None:
+        """The result of the job that `poll_job` gave."""
+        step = self.cycle.handle_planned(planned, self.members, now_us)
+        if step.escapes or step.upgrades:
+            self.journal.write("info", "routes moved", escapes=step.escapes, upgrades=step.upgrades)
+        self.pushes.commit_trees(step.trees, now_us, ordered=not step.escapes)
+        self._advance(now_us)
+
+    def handle_plan_failed(self, reason: str, now_us: int) -> None:
+        """The job broke: a defect of ours. The routes in force stay."""
+        self.journal.count("plans_failed")
+        self.journal.write("error", "planner failed, the plan in force stays", reason=reason)
+        self.cycle.handle_failed(now_us)
+
+    def handle_timeout(self, now_us: int) -> None:
+        """The time that `poll_timeout` gave has come; does nothing before it."""
+        if now_us >= self._tick_us:
+            self._tick_us = now_us + TICK_US
+            self._tick(now_us)
+        self._advance(now_us)
+
+    # ---- Commands ---------------------------------------------------------------------------------
+
+    def drain(self, node_id: str, drain_ms: int | None, now_us: int) -> str | None:
+        """Empty an edge: its children first, then its viewers; ``None``, or why not."""
+        member = self.members.get(node_id)
+        if member is None:
+            return f"no edge {node_id!r}; known are {_names(self.members)}"
+        bound_ms = self.config.drain_ms_default if drain_ms is None else drain_ms
+        if not 0 <= bound_ms <= DRAIN_MS_MAX:
+            return f"drain_ms is {bound_ms}, 0 to {DRAIN_MS_MAX} are allowed"
+        member.drain_us, member.drain_ms, member.drain_sent = now_us, bound_ms, False
+        self._set_draining(member)
+        self.journal.write("info", "drain ordered", node_id=node_id, drain_ms=bound_ms)
+        self._advance(now_us)
+        return None
+
+    def undrain(self, node_id: str, now_us: int) -> str | None:
+        """Take an order to drain back; an edge that has been told goes on by itself. ``None``, or why not."""
+        member = self.members.get(node_id)
+        if member is None or member.drain_us is None:
+            return f"edge {node_id!r} has no order to drain"
+        member.drain_us, member.drain_sent = None, False
+        self._set_draining(member)
+        self.journal.write("info", "drain taken back", node_id=node_id)
+        self._advance(now_us)
+        return None
+
+    # ---- Output -----------------------------------------------------------------------------------
+
+    def poll_save(self) -> Save | None:
+        """What must be durable before anything of `poll_data` is sent."""
+        offers = self.directory.poll_changes()
+        trees = self._unsaved_trees()
+        members, drains = self._members_changed, self._drains_changed
+        if not (offers or trees or members or drains or self.pushes.sequence != self._saved_sequence):
+            return None
+        self._members_changed = self._drains_changed = False
+        self._saved_sequence = self.pushes.sequence
+        return Save(
+            self.pushes.sequence,
+            tuple(member.hello for member in self.members) if members else None,
+            {m.node_id: m.drain_ms for m in self.members if m.drain_us is not None} if drains else None,
+            trees,
+            tuple(self._on_wall_clock(offer) for offer in offers),
+        )
+
+    def poll_data(self) -> tuple[int, bytes] | None:
+        """A session, and bytes for its stream."""
+        while self._dirty:
+            session = next(iter(self._dirty))
+            state = self._sessions.get(session)
+            data = None if state is None else state.channel.poll_data()
+            if data is not None:
+                return session, data
+            del self._dirty[session]
+            if state is not None and state.channel.should_close:
+                del self._sessions[session]
+                self._closing.append((session, ""))
+        return None
+
+    def poll_close(self) -> tuple[int, str] | None:
+        """A session that is over, and why where its stream did not say it: to be closed once its bytes are
+        out."""
+        return self._closing.popleft() if self._closing else None
+
+    def poll_job(self, now_us: int) -> PlanJob | None:
+        """A run of the planner that is due; the next one only after `handle_planned`."""
+        return self.cycle.poll_job(self.members, self.directory, now_us)
+
+    def poll_log(self) -> Entry | None:
+        """A line for the log."""
+        return self.journal.poll()
+
+    def poll_timeout(self) -> int:
+        """When `handle_timeout` (and then `poll_job`) is due."""
+        others = (self.cycle.poll_timeout(), self.pushes.poll_timeout())
+        return min(self._tick_us, *(due_us for due_us in others if due_us is not None))
+
+    # ---- Messages ---------------------------------------------------------------------------------
+
+    def _take_events(self, session: int, state: _Session, now_us: int) -> None:
+        while (event := state.channel.poll_event()) is not None:
+            self._take_event(session, state, event, now_us)
+        self._dirty[session] = None
+
+    def _take_event(self, session: int, state: _Session, event: ServerEvent, now_us: int) -> None:
+        node_id = state.channel.node_id
+        match event:
+            case HelloReceived(hello):
+                self._take_hello(session, state, hello, now_us)
+            case ReportReceived(report):
+                self._take_report(session, state, report, now_us)
+            case PlanAcked(version):
+                if self.pushes.rollout(node_id).handle_ack(version, now_us):
+                    self.journal.count("plans_acked")
+                    self.cycle.handle_ack(node_id)
+                    self.pushes.look_at([node_id])
+            case PlanNacked(version, reason, _):
+                if self.pushes.rollout(node_id).handle_nack(version, reason, now_us):
+                    self.journal.count("plans_refused_by_edges")
+                    self.journal.write(
+                        "warning",
+                        "edge refused a plan",
+                        node_id=node_id,
+                        sequence=version.sequence,
+                        reason=reason,
+                    )
+                    if self.cycle.handle_nack(node_id, now_us):
+                        self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
+                    self.pushes.look_at([node_id])
+            case Broken(reason):
+                self._leave(session, state, reason, now_us)
+
+    def _take_hello(self, session: int, state: _Session, hello: Hello, now_us: int) -> None:
+        refusal = self._why_not_join(hello)
+        if refusal is not None:
+            self.journal.count("joins_refused")
+            self.journal.write("warning", "edge refused", node_id=hello.node_id, reason=refusal)
+            state.channel.refuse(refusal)
+            return
+        state.hello = hello
+        replaced = self.members.join(hello, session, now_us)
+        if replaced is not None and (old := self._sessions.get(replaced)) is not None:
+            old.channel.refuse("this edge has joined anew")
+            self._dirty[replaced] = None
+        self.links.join(hello, now_us)
+        self._set_draining(self._member(hello.node_id))
+        self._members_changed = True
+        rollout = self.pushes.rollout(hello.node_id)
+        rollout.handle_join(hello.holds)
+        if rollout.acked is None and hello.holds == self.pushes.version:
+            self.pushes.sequence += 1
+        state.channel.welcome(self.epoch)
+        self.pushes.look_at([hello.node_id])
+        self.journal.count("joins")
+        self.journal.write("info", "edge joined", node_id=hello.node_id, region=hello.region)
+
+    def _why_not_join(self, hello: Hello) -> str | None:
+        if self.config.regions and hello.region not in self.config.regions:
+            known = ", ".join(sorted(self.config.regions))
+            return f"region {hello.region!r} is not of this cluster; its regions are {known}"
+        holds = hello.holds.epoch if hello.holds else None
+        if holds is not None and holds.cluster != self.epoch.cluster:
+            return f"edge belongs to cluster {holds.cluster!r}, this is {self.epoch.cluster!r}"
+        if holds is not None and holds.number > self.epoch.number:
+            return (
+                f"edge follows epoch {holds.number}, this control plane is of epoch {self.epoch.number}: "
+                "another one rules, or its state was lost "
+                f"(then start it with --epoch-min {holds.number + 1})"
+            )
+        return self.members.why_not_join(hello)
+
+    def _take_report(self, session: int, state: _Session, report: Report, now_us: int) -> None:
+        member = self.members.get(state.channel.node_id)
+        if member is None or member.session != session:
+            return
+        report = self._judge(state, member, report)
+        drained = member.draining
+        newly_silent = self.members.handle_report(member, report, now_us)
+        urgent = self.links.handle_report(member.node_id, report, now_us)
+        self.directory.handle_offers(
+            member.node_id, report.offered, report.withdrawn, now_us, full=report.full
+        )
+        if member.draining != drained:
+            self._set_draining(member)
+        if newly_silent or urgent:
+            self.cycle.want()
+        if not report.distrust and self.cycle.handle_report(member, now_us):
+            self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
+        self.journal.count("reports")
+        state.channel.ack_report(report.sequence)
+
+    def _judge(self, state: _Session, member: Member, report: Report) -> Report:
+        """The report without what cannot be: links of strangers, a clock that went back."""
+        fields: dict[str, object] = {}
+        if any(not self._is_peer(member, link.peer) for link in report.links):
+            fields["links"] = links = tuple(li for li in report.links if self._is_peer(member, li.peer))
+            self.journal.count("links_to_strangers", len(report.links) - len(links))
+        if report.demand is not None and any(load.origin not in self.members for load in report.demand):
+            fields["demand"] = demand = tuple(lo for lo in report.demand if lo.origin in self.members)
+            self.journal.count("demand_for_strangers", len(report.demand) - len(demand))
+        if report.sent_us < state.sent_us:
+            fields["distrust"] = True
+            self.journal.count("reports_with_a_clock_that_went_back")
+        state.sent_us = report.sent_us
+        return msgspec.structs.replace(report, **fields) if fields else report
+
+    def _is_peer(self, member: Member, peer: str) -> bool:
+        return peer in self.members and peer != member.node_id
+
+    # ---- Below ------------------------------------------------------------------------------------
+
+    def _leave(self, session: int, state: _Session, reason: str, now_us: int) -> None:
+        node_id = state.channel.node_id
+        if self.members.leave(node_id, session, now_us):
+            self.links.leave(node_id, now_us)
+            self.journal.count("sessions_lost")
+            self.journal.write("warning", "edge lost its control session", node_id=node_id, reason=reason)
+        elif state.hello is None:
+            self.journal.count("sessions_refused")
+            self.journal.write("warning", "session ended before it joined", node_id=node_id, reason=reason)
+
+    def _turn_away(self, session: int, reason: str) -> None:
+        self.journal.count("sessions_refused")
+        self.journal.write("warning", "control session refused", reason=reason)
+        self._closing.append((session, reason))
+
+    def _member(self, node_id: str) -> Member:
+        member = self.members.get(node_id)
+        if member is None:
+            raise LookupError(node_id)
+        return member
+
+    def _set_draining(self, member: Member) -> None:
+        self.links.set_draining(member.node_id, member.draining)
+        self._drains_changed = self._nodes_stale = True
+        self._drains_pending |= member.drain_us is not None
+        if member.draining:
+            self.cycle.want()
+
+    def _tick(self, now_us: int) -> None:
+        for session, state in list(self._sessions.items()):
+            state.channel.handle_timeout(now_us)
+            self._take_events(session, state, now_us)
+        for node_id in self.pushes.overdue(now_us):
+            self._give_up(node_id, "a plan was not answered in time", now_us)
+        self._withdraw(now_us)
+        if self._renew_edge_list(now_us):
+            self.pushes.commit()
+        if self.cycle.holding(now_us) and not self.members.awaited():
+            self.cycle.end_hold(now_us)
+        self.pushes.retry(now_us)
+
+    def _give_up(self, node_id: str, reason: str, now_us: int) -> None:
+        """End the session of an edge that does not keep up; it comes back and says what it holds."""
+        self.pushes.rollout(node_id).sent = None
+        member, channel = self.members.get(node_id), self.channel_of(node_id)
+        if member is None or member.session is None or channel is None:
+            return
+        self.journal.count("answers_missing")
+        self._touch(node_id)
+        channel.refuse(reason)
+        self._leave(member.session, self._sessions[member.session], reason, now_us)
+
+    def _withdraw(self, now_us: int) -> None:
+        """Take out edges that are really gone."""
+        gone, kept = self.members.overdue(now_us)
+        if kept:
+            self.journal.count("withdrawals_kept_back", len(kept))
+            self.journal.write(
+                "warning",
+                "edges of a second region seem gone; kept for now",
+                node_ids=[member.node_id for member in kept],
+            )
+        for member in gone:
+            self.members.withdraw(member.node_id)
+            self.directory.remove_node(member.node_id)
+            self.links.leave(member.node_id, now_us)
+            self.cycle.remove(member.node_id, self.members)
+            self.pushes.forget(member.node_id)
+            self._members_changed = self._drains_changed = self._nodes_stale = True
+            self.journal.count("edges_withdrawn")
+            self.journal.write("warning", "edge withdrawn", node_id=member.node_id, region=member.region)
+        if gone:
+            self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
+
+    def _advance(self, now_us: int) -> None:
+        """Bring the plan up to what is known, and send it."""
+        views = self.pushes.views
+        changed = views.set_directory(self.directory.table)
+        if self._nodes_stale:
+            self._nodes_stale = False
+            changed |= views.set_nodes({member.node_id: member.info for member in self.members})
+            changed |= self._renew_edge_list(now_us)
+        if changed:
+            self.pushes.commit()
+        for node_id in self.pushes.push_all(self.channel_of, now_us, self._unix(now_us)):
+            self._touch(node_id)
+        if self._drains_pending:
+            self._order_drains(now_us)
+
+    def _renew_edge_list(self, now_us: int) -> bool:
+        listings = [EdgeListing.of(member) for member in self.members if member.hello.public_url]
+        edge_list = self._edge_lists.signed(listings, now_us, self._unix(now_us))
+        return self.pushes.views.set_edge_list(edge_list)
+
+    def _touch(self, node_id: str) -> None:
+        """Bytes may wait in the edge's session."""
+        member = self.members.get(node_id)
+        if member is not None and member.session is not None:
+            self._dirty[member.session] = None
+
+    def _order_drains(self, now_us: int) -> None:
+        """Tell draining edges themselves, once nobody takes from them what another could give."""
+        self._drains_pending = False
+        for member in self.members:
+            if member.drain_us is None or member.drain_sent:
+                continue
+            self._drains_pending = True
+            overdue = now_us >= member.drain_us + self.config.reparent_ms_max * 1_000
+            channel = self.channel_of(member.node_id)
+            if channel is not None and (overdue or self._is_relieved(member.node_id, now_us)):
+                channel.order_drain(member.drain_ms)
+                member.drain_sent = True
+                self._touch(member.node_id)
+                self.journal.write("info", "edge told to drain", node_id=member.node_id, overdue=overdue)
+
+    def _is_relieved(self, node_id: str, now_us: int) -> bool:
+        """Whether the planner has run with the drain in mind and no connected edge has it as a relay."""
+        planned = self.cycle.planned
+        member = self._member(node_id)
+        if planned is None or planned.job.network.now_us < (member.drain_us or 0):
+            return False
+        return not any(
+            route.upstreams[0] == node_id and origin != node_id
+            for other in self.members
+            if other.session is not None and (acked := self.pushes.rollout(other.node_id).acked) is not None
+            for origin, route in acked[1].routes.items()
+            if route.upstreams
+        )
+
+    def _restore(self, restored: Restored, now_us: int) -> None:
+        self.members.restore(restored.members, dict(restored.drains), now_us)
+        shift = self._unix_minus_clock_us
+        self.directory.restore(
+            (namespace, node_id, since_us - shift)
+            for namespace, node_id, since_us in restored.offers
+            if node_id in self.members
+        )
+        self.pushes.views.set_nodes({member.node_id: member.info for member in self.members})
+        self.pushes.views.set_directory(self.directory.table)
+        self.pushes.commit_trees(restored.trees, now_us, ordered=False)
+        self.journal.write(
+            "info",
+            "reign begins",
+            cluster=self.epoch.cluster,
+            epoch=self.epoch.number,
+            edges_awaited=len(self.members),
+        )
+
+    def _unsaved_trees(self) -> dict[str, Tree | None]:
+        trees, saved = self.cycle.trees, self._saved_trees
+        if trees is saved:
+            return {}
+        changed: dict[str, Tree | None] = {origin: None for origin in saved if origin not in trees}
+        changed.update(
+            (o, tree) for o, tree in trees.items() if saved.get(o) is not tree and saved.get(o) != tree
+        )
+        self._saved_trees = dict(trees)
+        return changed
+
+    def _on_wall_clock(self, offer: OfferChange) -> OfferChange:
+        if offer.since_us is None:
+            return offer
+        return OfferChange(offer.namespace, offer.node_id, offer.since_us + self._unix_minus_clock_us)
+
+    def _unix(self, now_us: int) -> int:
+        return max(now_us + self._unix_minus_clock_us, 0)
+
+
+def _names(members: Collection[Member] | Members) -> str:
+    return ", ".join(sorted(member.node_id for member in members)) or "none"

@@ -1,0 +1,166 @@
+"""Which edge holds which namespace, from what edges say they were offered.
+
+One namespace may be announced at two edges: a publisher that moved and whose old session still stands, or a
+second one that stands by. One of them must be taken, by everybody the same one: **the older offer wins,
+between equally old ones the smaller node id**. When it goes, the next takes over. An offer said again keeps
+its first time, because its age wanders by the report's time on its way; one that comes back visibly younger
+was withdrawn in between and is new.
+
+Offers of an edge that lost its control session stay: media does not depend on the control plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from farcast.proto.control.messages import Offer
+from farcast.proto.control.plan_rules import DIRECTORY_BYTES_MAX
+from farcast.proto.control.ranges import NAMESPACES_MAX
+
+Fields: TypeAlias = tuple[bytes, ...]
+"""The fields of a namespace."""
+
+SINCE_JITTER_US: Final = 2_000_000
+"""Offers of one namespace at one edge whose times differ by less are one offer."""
+
+NAMESPACES_PER_NODE_MAX: Final = 16_384
+"""So that one edge cannot fill the directory of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferChange:
+    """One line of the directory to be made durable; ``since_us`` is ``None`` where the offer has gone."""
+
+    namespace: Fields
+    node_id: str
+    since_us: int | None
+
+
+class Directory:
+    """All offers of all edges, and the one of each namespace that counts.
+
+    ``since_us`` is a time on the caller's clock, which may lie before its zero.
+    """
+
+    def __init__(self) -> None:
+        self._offers: dict[Fields, dict[str, int]] = {}
+        self._of_node: dict[str, set[Fields]] = {}
+        self._table: dict[Fields, str] = {}
+        self._table_bytes = 0
+        self._changes: dict[tuple[Fields, str], OfferChange] = {}
+        self.refused = 0
+        """Offers left out because a limit was reached."""
+
+    @property
+    def table(self) -> dict[Fields, str]:
+        """Namespace to origin; a new object after each change, never changed in place."""
+        return self._table
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Edges that hold at least one namespace by the rule."""
+        return frozenset(self._table.values())
+
+    def offers_of(self, node_id: str) -> int:
+        """How many namespaces the edge offers, taken or not."""
+        return len(self._of_node.get(node_id, ()))
+
+    def holders(self, namespace: Fields) -> tuple[str, ...]:
+        """All edges that offer a namespace, the one that counts first."""
+        offers = self._offers.get(namespace, {})
+        return tuple(sorted(offers, key=lambda node_id: (offers[node_id], node_id)))
+
+    def restore(self, offers: Iterable[tuple[Fields, str, int]]) -> None:
+        """Take over (namespace, node id, since) of an earlier run; they are durable already."""
+        for namespace, node_id, since_us in offers:
+            self._set(namespace, node_id, since_us)
+        self._changes.clear()
+        self._settle(list(self._offers))
+
+    def handle_offers(
+        self,
+        node_id: str,
+        offered: Iterable[Offer],
+        withdrawn: Iterable[Fields],
+        now_us: int,
+        *,
+        full: bool,
+    ) -> bool:
+        """Take over what an edge said, everything it holds where ``full``; whether `table` is another."""
+        said = {offer.namespace: now_us - offer.age_us for offer in offered}
+        gone = set(withdrawn) - said.keys()
+        if full:
+            gone |= self._of_node.get(node_id, set()) - said.keys()
+        touched = [namespace for namespace in gone if self._remove(namespace, node_id)]
+        for namespace, since_us in said.items():
+            held = self._offers.get(namespace, {}).get(node_id)
+            if held is not None and abs(since_us - held) < SINCE_JITTER_US:
+                continue
+            if self._set(namespace, node_id, since_us):
+                touched.append(namespace)
+        return self._settle(touched)
+
+    def remove_node(self, node_id: str) -> bool:
+        """The edge is no longer of the cluster; whether `table` is another."""
+        namespaces = list(self._of_node.get(node_id, ()))
+        for namespace in namespaces:
+            self._remove(namespace, node_id)
+        return self._settle(namespaces)
+
+    def poll_changes(self) -> list[OfferChange]:
+        """What has changed since the last call, for the store."""
+        changes = list(self._changes.values())
+        self._changes.clear()
+        return changes
+
+    def _set(self, namespace: Fields, node_id: str, since_us: int) -> bool:
+        """Take an offer; `False` where there is no room for it."""
+        offers = self._offers.get(namespace)
+        own = self._of_node.get(node_id, set())
+        if namespace not in own and len(own) >= NAMESPACES_PER_NODE_MAX:
+            self.refused += 1
+            return False
+        if offers is None:
+            size = sum(map(len, namespace))
+            if len(self._offers) >= NAMESPACES_MAX or self._table_bytes + size > DIRECTORY_BYTES_MAX:
+                self.refused += 1
+                return False
+            self._table_bytes += size
+            offers = self._offers[namespace] = {}
+        offers[node_id] = since_us
+        self._of_node.setdefault(node_id, set()).add(namespace)
+        self._changes[namespace, node_id] = OfferChange(namespace, node_id, since_us)
+        return True
+
+    def _remove(self, namespace: Fields, node_id: str) -> bool:
+        offers = self._offers.get(namespace)
+        if offers is None or offers.pop(node_id, None) is None:
+            return False
+        if not offers:
+            del self._offers[namespace]
+            self._table_bytes -= sum(map(len, namespace))
+        own = self._of_node[node_id]
+        own.discard(namespace)
+        if not own:
+            del self._of_node[node_id]
+        self._changes[namespace, node_id] = OfferChange(namespace, node_id, None)
+        return True
+
+    def _settle(self, touched: list[Fields]) -> bool:
+        """Apply the rule to the namespaces that changed; whether any has another holder."""
+        table: dict[Fields, str] | None = None
+        for namespace in touched:
+            offers = self._offers.get(namespace)
+            winner = min(offers, key=lambda n: (offers[n], n)) if offers else None
+            if winner == self._table.get(namespace):
+                continue
+            table = dict(self._table) if table is None else table
+            if winner is None:
+                table.pop(namespace, None)
+            else:
+                table[namespace] = winner
+        if table is not None:
+            self._table = table
+        return table is not None

@@ -1,0 +1,184 @@
+"""Between the controller and the planner: which origins are planned, and what becomes of the result.
+
+A plan may take longer than the event loop can wait, so it is a job: a frozen picture of the network and
+everything else that the planner looks at, to be run wherever the shell likes. What comes back may be out of
+date by then and is reconciled with what is known: edges that have gone are taken out, and whoever the
+planner did not reach keeps the route it has, because a route that may be dead is better than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+
+from farcast.control_plane.branches import Move, Tree, Trees, Upstreams, path_to
+from farcast.control_plane.network import Network
+from farcast.control_plane.plan import ESCAPE, Demand, Plan, PlannerConfig, PlannerMemory
+from farcast.control_plane.planner import plan as make_plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanJob:
+    """One run of the planner; `run` touches nothing else and may be called in another thread."""
+
+    network: Network
+    demand: Mapping[str, Demand]
+    memory: PlannerMemory
+    config: PlannerConfig
+
+    def run(self) -> Planned:
+        """Plan."""
+        plan, memory = make_plan(self.network, self.demand, self.memory, self.config)
+        return Planned(self, plan, memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What came of a job."""
+
+    job: PlanJob
+    plan: Plan
+    memory: PlannerMemory
+    escapes: frozenset[tuple[str, str]] = field(init=False)
+    """Origin and node of moves away from a hop that is dead or bad, as the planner saw it."""
+
+    def __post_init__(self) -> None:
+        moved = frozenset((m.origin, m.node) for m in self.plan.moves if m.cause == ESCAPE)
+        object.__setattr__(self, "escapes", moved)
+
+    def trees(self, old: Trees, members: Collection[str]) -> Trees:
+        """The proposal as trees: without edges that are no members, and with old routes where nothing is
+        proposed."""
+        trees: dict[str, Tree] = {}
+        for origin in sorted(set(members) & (self.plan.trees.keys() | old.keys())):
+            held = old.get(origin, {})
+            planned = self.plan.trees.get(origin)
+            if planned is None:
+                tree = held
+            else:
+                parent, backups = planned.parent, planned.backups
+                tree = {node: Upstreams(p, backups.get(node, ())) for node, p in parent.items()}
+                tree = {**{node: held[node] for node in held if node not in tree}, **tree}
+            trees[origin] = _reachable(tree, origin, members)
+            if trees[origin] == held:
+                trees[origin] = held
+        return trees
+
+    def memory_of(self, trees: Trees) -> PlannerMemory:
+        """The planner's memory for what came into force, where that is not all that it proposed.
+
+        A pair of origin and node that was held back has the parent, the streak and the time of its last move
+        that it had before.
+        """
+        memory, before = self.memory, self.job.memory
+        index = {node: k for k, node in enumerate(memory.node_ids)}
+        index_before = {node: k for k, node in enumerate(before.node_ids)}
+        rows_before = {origin: k for k, origin in enumerate(before.origins)}
+        parent, streak, moved_us = memory.parent.copy(), memory.streak.copy(), memory.moved_us.copy()
+        changed = False
+        for row, origin in enumerate(memory.origins):
+            tree, planned = trees.get(origin, {}), self.plan.trees.get(origin)
+            wanted = {} if planned is None else planned.parent
+            for node, upstreams in tree.items():
+                if (
+                    wanted.get(node) == upstreams.parent
+                    or node not in wanted
+                    or upstreams.parent not in index
+                ):
+                    continue
+                column = index[node]
+                parent[row, column] = index[upstreams.parent]
+                if origin in rows_before and node in index_before:
+                    old = rows_before[origin], index_before[node]
+                    streak[row, column], moved_us[row, column] = before.streak[old], before.moved_us[old]
+                changed = True
+        return replace(memory, parent=parent, streak=streak, moved_us=moved_us) if changed else memory
+
+
+def is_escape(move: Move, trees: Trees, planned: Planned, usable: Collection[str]) -> bool:
+    """Whether a move leaves something dead, bad or draining: by the planner's word, or because a hop of the
+    old branch is not usable or a node of it carries no more. ``usable``: nodes that may relay."""
+    if (move.origin, move.node) in planned.escapes:
+        return True
+    path = path_to(trees[move.origin], move.origin, move.node)
+    if path is None or any(relay not in usable for relay in path[1:-1]):
+        return True
+    network = planned.job.network
+    places = [network.index.get(node) for node in path]
+    return any(src is None or dst is None or not network.usable[src, dst] for src, dst in pairwise(places))
+
+
+def memory_from(trees: Trees, node_ids: Iterable[str]) -> PlannerMemory:
+    """A memory that knows nothing but the routes in force; after a restart."""
+    ids = tuple(sorted(node_ids))
+    index = {node: k for k, node in enumerate(ids)}
+    origins = tuple(sorted(origin for origin in trees if origin in index))
+    parent = np.full((len(origins), len(ids)), -1, np.int64)
+    for row, origin in enumerate(origins):
+        for node, upstreams in trees[origin].items():
+            if node in index and upstreams.parent in index:
+                parent[row, index[node]] = index[upstreams.parent]
+    empty = PlannerMemory()
+    never = np.full(parent.shape, -(1 << 62), np.int64)
+    return PlannerMemory(origins, ids, parent, np.zeros_like(parent), never, empty.counted_us)
+
+
+def demand_for(
+    members: Collection[str],
+    publishing: Collection[str],
+    loads: Mapping[str, Mapping[str, int]],
+    idle_origins_max: int,
+) -> dict[str, Demand]:
+    """What is planned: every edge as an origin while there are few, so that a new namespace finds its tree
+    made; else those that hold a namespace. ``loads``: origin to node to bits per second."""
+    wanted = set(members) if len(members) <= idle_origins_max else set(publishing) & set(members)
+    return {origin: Demand.from_loads(loads.get(origin, {})) for origin in sorted(wanted)}
+
+
+def without(trees: Trees, node_id: str, members: Collection[str]) -> Trees:
+    """The trees after an edge has gone. Whoever hung on it takes its first backup that makes no circle, until
+    the planner has had its say."""
+    left: dict[str, Tree] = {}
+    for origin, tree in trees.items():
+        if origin == node_id:
+            continue
+        repaired = {n: u for n, u in tree.items() if n != node_id}
+        for node, upstreams in repaired.items():
+            if upstreams.parent == node_id:
+                repaired[node] = _first_backup(repaired, origin, node, upstreams, members)
+        left[origin] = _reachable(repaired, origin, members)
+    return left
+
+
+def _first_backup(
+    tree: Mapping[str, Upstreams], origin: str, node: str, upstreams: Upstreams, members: Collection[str]
+) -> Upstreams:
+    for backup in (*upstreams.backups, origin):
+        if backup == node or backup not in members:
+            continue
+        above = path_to(tree, origin, backup)
+        if above is not None and node not in above:
+            return Upstreams(backup, tuple(b for b in upstreams.backups if b != backup))
+    return Upstreams(origin)
+
+
+def _reachable(tree: Mapping[str, Upstreams], origin: str, members: Collection[str]) -> Tree:
+    """Members only, and only those that the origin reaches; backups likewise."""
+    known = {
+        node: _known_backups(node, upstreams, members)
+        for node, upstreams in tree.items()
+        if node in members and upstreams.parent in members and node != origin
+    }
+    return {node: upstreams for node, upstreams in known.items() if path_to(known, origin, node) is not None}
+
+
+def _known_backups(node: str, upstreams: Upstreams, members: Collection[str]) -> Upstreams:
+    if all(
+        backup in members and backup != upstreams.parent and backup != node for backup in upstreams.backups
+    ):
+        return upstreams
+    kept = (b for b in upstreams.backups if b in members and b not in (node, upstreams.parent))
+    return Upstreams(upstreams.parent, tuple(kept))

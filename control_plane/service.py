@@ -1,0 +1,287 @@
+"""The control plane as a process: one controller, its sockets, its state on disk, its API.
+
+Start order: configuration, certificates, risk groups, state (the next epoch is durable then), TCP, UDP; so
+whatever the operator can have got wrong has shown itself before the first edge is answered. Everything runs
+in one asyncio thread, except the planner, which has one of its own: edges are acknowledged meanwhile.
+
+Changes are written to disk in the event loop, on purpose: nothing may be sent before they are there, and a
+disk that takes long delays plans, never media.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from farcast.control_plane.driver import Driver
+
+from farcast.control_plane.api import (
+    ADDRESS_FILE,
+    api_app,
+    bind_api,
+    load_token,
+    serve_api,
+    write_private,
+)
+from farcast.control_plane.config import Address, ControlConfig
+from farcast.control_plane.control_sessions import ControlSessions
+from farcast.control_plane.controller import Controller, ControllerConfig
+from farcast.control_plane.edge_list import make_signer
+from farcast.control_plane.identity import ControlIdentity, edge_identity, load_control_identity
+from farcast.control_plane.link_state import LinkStateConfig
+from farcast.control_plane.members import MembersConfig
+from farcast.control_plane.metrics import render
+from farcast.control_plane.move_gate import GateConfig
+from farcast.control_plane.plan import PlannerConfig
+from farcast.control_plane.plan_cycle import CycleConfig
+from farcast.control_plane.planning import PlanJob, Planned
+from farcast.control_plane.risk_groups import RiskGroups, load_risk_groups
+from farcast.control_plane.store import Save, Store
+from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
+from farcast.logs import configure_logs
+from farcast.proto.urls import split_host_port
+
+if TYPE_CHECKING:
+    import socket
+
+    from farcast.proto._core import Runtime
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def run_control(config: ControlConfig, *, ready_json: bool = False) -> int:
+    """Run a control plane until a signal ends it; the exit code. Raises `UserError` if it cannot start."""
+    configure_logs(config.log_level)
+    service = open_service(config)
+    loop = asyncio.get_running_loop()
+    ended_by: list[signal.Signals] = []
+
+    def end(number: signal.Signals) -> None:
+        ended_by.append(number)
+        service.stop()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, end, number)
+    try:
+        await service.run(ready_json=ready_json)
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+    log.info("stopped", signal=ended_by[0].name if ended_by else None)
+    return EXIT_INTERRUPTED if ended_by[:1] == [signal.SIGINT] else EXIT_OK
+
+
+class ControlService:
+    """A running control plane; `open_service` makes it, `run` serves until `stop`."""
+
+    def __init__(
+        self,
+        config: ControlConfig,
+        engine: ControlSessions,
+        store: Store,
+        runtime: Runtime,
+        listener: socket.socket,
+        token: str,
+    ) -> None:
+        self.driver = Driver(runtime, engine)
+        self.listen = Address(*split_host_port(runtime.local_addr))
+        self.api = Address(*listener.getsockname()[:2])
+        self._config = config
+        self._store = store
+        self._listener = listener
+        self._token = token
+        self._planner = ThreadPoolExecutor(1, "planner")
+        self._planning: set[asyncio.Task[None]] = set()
+        self._ready = False
+        self._save_failure: str | None = None
+        self._stopped = asyncio.Event()
+        self.driver.on_progress(self._progress)
+
+    @property
+    def controller(self) -> Controller:
+        """The engine; only to be read."""
+        return self.driver.engine.controller
+
+    @property
+    def ready(self) -> bool:
+        """Whether edges can join."""
+        return self._ready
+
+    def now_us(self) -> int:
+        """The clock of all times here."""
+        return self.driver.now_us()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._ready = False
+        self.driver.close()
+        self._stopped.set()
+
+    def drain(self, node_id: str, drain_ms: int | None) -> str | None:
+        """Order a drain; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.drain(node_id, drain_ms, now_us))
+
+    def undrain(self, node_id: str) -> str | None:
+        """Take an order back; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.undrain(node_id, now_us))
+
+    def metrics(self) -> bytes:
+        """The Prometheus text."""
+        return render(self.controller, self.now_us(), self._store.failures)
+
+    async def run(self, *, ready_json: bool) -> None:
+        """Serve until `stop`; then the state is closed."""
+        api = asyncio.create_task(serve_api(api_app(self, self._token), self._listener, self._stopped))
+        try:
+            self._announce(ready_json=ready_json)
+            self._ready = True
+            await self.driver.run()
+        finally:
+            self._ready = False
+            self._stopped.set()
+            await asyncio.gather(api, *self._planning, return_exceptions=True)
+            self._planner.shutdown(wait=True, cancel_futures=True)
+            self._store.close()
+            with contextlib.suppress(OSError):
+                (self._config.state_dir / ADDRESS_FILE).unlink(missing_ok=True)
+
+    def save(self, save: Save) -> None:
+        """Make a change durable; a disk that does not take it is one line in the log."""
+        self._store.save(save)
+        failure = self._store.failure
+        if failure is not None and self._save_failure is None:
+            log.error("state is not saved; serving on from memory", reason=failure)
+        elif failure is None and self._save_failure is not None:
+            log.info("state is saved again")
+        self._save_failure = failure
+
+    def _call(self, method: Callable[[Controller, int], str | None]) -> str | None:
+        result = self.driver.call(lambda engine, now_us: method(engine.controller, now_us))
+        self._progress()
+        return result
+
+    def _progress(self) -> None:
+        """After each turn: what is to be logged, and what is to be planned."""
+        while (entry := self.controller.poll_log()) is not None:
+            getattr(log, entry.level)(entry.event, **entry.fields)
+        job = None if self._stopped.is_set() else self.controller.poll_job(self.now_us())
+        if job is not None:
+            task = asyncio.create_task(self._plan(job))
+            self._planning.add(task)
+            task.add_done_callback(self._planning.discard)
+
+    async def _plan(self, job: PlanJob) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            planned: Planned = await loop.run_in_executor(self._planner, job.run)
+        except Exception as error:
+            log.exception("planner failed")
+            reason = f"{type(error).__name__}: {error}"
+            self.driver.call(lambda engine, now_us: engine.controller.handle_plan_failed(reason, now_us))
+        else:
+            self.driver.call(lambda engine, now_us: engine.controller.handle_planned(planned, now_us))
+        if not self._stopped.is_set():
+            self._progress()
+
+    def _announce(self, *, ready_json: bool) -> None:
+        controller = self.controller
+        ready: dict[str, Any] = {
+            "event": "ready",
+            "listen": str(self.listen),
+            "api": str(self.api),
+            "cluster": controller.epoch.cluster,
+            "epoch": controller.epoch.number,
+        }
+        file = self._config.state_dir / ADDRESS_FILE
+        try:
+            write_private(file, json.dumps({"api": f"http://{self.api}"}) + "\n")
+        except OSError as error:
+            log.error("the API's address is not written; commands need --api", reason=f"{file}: {error}")
+        if ready_json:
+            print(json.dumps(ready), flush=True)
+        log.info("serving", **{key: value for key, value in ready.items() if key != "event"})
+
+
+def open_service(config: ControlConfig) -> ControlService:
+    """Prepare a control plane and bind its sockets; `UserError` if that cannot be done."""
+    identity = load_control_identity(config.hop_cert, config.hop_key, config.hop_ca)
+    risk_groups = _load_groups(config)
+    _make_state_dir(config.state_dir)
+    token = load_token(config.state_dir)
+    listener = bind_api(config.api.host, config.api.port)
+    store = Store(config.state_dir)
+    try:
+        restored = store.open_reign(identity.cluster, config.epoch_min)
+        runtime = _bind(config, identity)
+    except BaseException:
+        store.close()
+        listener.close()
+        raise
+    now_us, unix_us = runtime.now_us(), time.time_ns() // 1_000
+    sign = make_signer(identity.chain, identity.key)
+    controller = Controller(controller_config(config, risk_groups), restored, now_us, unix_us, sign)
+    service: ControlService
+    engine = ControlSessions(controller, edge_identity, lambda save: service.save(save))
+    service = ControlService(config, engine, store, runtime, listener, token)
+    return service
+
+
+def controller_config(config: ControlConfig, risk_groups: RiskGroups) -> ControllerConfig:
+    """The settings of the engine."""
+    cycle = CycleConfig(
+        planner=replace(PlannerConfig(), **config.planner), gate=replace(GateConfig(), **config.guard)
+    )
+    return ControllerConfig(
+        regions=config.regions,
+        members=replace(MembersConfig(), **config.members),
+        links=LinkStateConfig(risk_groups=risk_groups),
+        cycle=cycle,
+    )
+
+
+def _load_groups(config: ControlConfig) -> RiskGroups:
+    """The risk groups; regions in them must be of the cluster, where it is said which those are."""
+    if config.risk_groups is None:
+        return RiskGroups()
+    groups = load_risk_groups(config.risk_groups)
+    named = {node_id for group in groups.groups for node_id in group.nodes}
+    faults = groups.unknown(named, config.regions) if config.regions else []
+    if faults:
+        raise UserError("\n".join(f"{config.risk_groups}: {fault}" for fault in faults), EXIT_USAGE)
+    return groups
+
+
+def _make_state_dir(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{directory}: cannot be made: {error.strerror}; choose another --state-dir"
+        ) from error
+
+
+def _bind(config: ControlConfig, identity: ControlIdentity) -> Runtime:
+    from farcast.proto._core import CoreError, DatapathConfig, Runtime, ServerTls
+
+    try:
+        tls = ServerTls(identity.chain, identity.key, identity.chain, identity.key, identity.roots)
+    except CoreError as error:
+        raise UserError(f"{config.hop_cert}: cannot be used: {error}") from error
+    try:
+        datapath = DatapathConfig(tls, (18,), control=True)
+        return Runtime(str(config.listen), datapath)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on UDP {config.listen}: {error.strerror}; choose another with --listen"
+        ) from error

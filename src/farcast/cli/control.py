@@ -1,0 +1,81 @@
+"""``farcast control``: run the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import uvloop
+from cyclopts import Parameter
+
+from farcast.control_plane.config import load_config
+
+
+def control(
+    *,
+    listen: str | None = None,
+    state_dir: str | None = None,
+    hop_cert: str | None = None,
+    hop_key: str | None = None,
+    hop_ca: str | None = None,
+    api: str | None = None,
+    risk_groups: str | None = None,
+    regions: str | None = None,
+    config: Path | None = None,
+    epoch_min: int | None = None,
+    log_level: str | None = None,
+    ready_json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Run the control plane: it takes edges' reports, computes the routes and pushes them.
+
+    Everything but --config and --ready-json can stand in a TOML file as well; a flag beats it. Media goes on
+    without the control plane. SIGTERM ends it.
+
+    Example: farcast control --listen 0.0.0.0:4440 --state-dir control --hop-cert c1.pem --hop-key c1.key
+    --hop-ca ca.pem
+
+    Parameters
+    ----------
+    listen
+        UDP address IP:PORT for edges; 127.0.0.1:4440 unless set.
+    state_dir
+        Directory for what must not be forgotten; made if it is not there.
+    hop_cert
+        PEM file with this control plane's certificate: spiffe://farcast/control/CLUSTER/NAME.
+    hop_key
+        PEM file with its private key.
+    hop_ca
+        PEM file with the authorities of the edges' certificates.
+    api
+        TCP address IP:PORT of the HTTP API; 127.0.0.1:4441 unless set.
+    risk_groups
+        TOML file with what fails together: cables, providers, regions, sites.
+    regions
+        Regions that may join, separated by commas; any unless set.
+    config
+        TOML file.
+    epoch_min
+        Begin with this epoch or a later one; only after the state directory was lost.
+    log_level
+        debug, info, warning or error.
+    ready_json
+        Print one JSON line on stdout when edges can join.
+    """
+    from farcast.control_plane.service import run_control
+
+    flags: dict[str, object] = {
+        "listen": listen,
+        "state_dir": state_dir,
+        "hop.cert": hop_cert,
+        "hop.key": hop_key,
+        "hop.ca": hop_ca,
+        "api": api,
+        "risk_groups": risk_groups,
+        "regions": regions,
+        "epoch_min": epoch_min,
+        "log_level": log_level,
+    }
+    loaded = load_config(config, flags)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run_control(loaded, ready_json=ready_json))

@@ -1,0 +1,147 @@
+"""How fast routes may leave hops that work: guard, canary, and what is never held back."""
+
+from __future__ import annotations
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from farcast.control_plane.branches import Move, Tree, Trees, Upstreams, moves_between, path_to
+from farcast.control_plane.move_gate import GateConfig, MoveGate
+
+SECOND = 1_000_000
+NODES = tuple(f"n{k}" for k in range(8))
+
+
+def star(origin: str, parent: str, nodes: tuple[str, ...] = NODES) -> Tree:
+    """``parent`` hangs on the origin, everybody else on ``parent``."""
+    return {
+        node: Upstreams(origin if node == parent or parent == origin else parent)
+        for node in nodes
+        if node != origin
+    }
+
+
+OLD: Trees = {"o": star("o", "n0")}
+NEW: Trees = {"o": star("o", "n1")}
+
+
+def upgrade(_: Move) -> bool:
+    return False
+
+
+def escape(_: Move) -> bool:
+    return True
+
+
+def test_escapes_go_at_once_whatever_their_number() -> None:
+    step = MoveGate().step(OLD, NEW, escape, {}, 0)
+    assert step.trees == NEW
+    assert (step.escapes, step.kept_back, step.canary) == (8, 0, None)
+
+
+def test_an_upgrade_goes_to_one_edge_first_and_to_the_rest_after_its_good_report() -> None:
+    gate = MoveGate(GateConfig(share_max=1.0))
+    step = gate.step(OLD, NEW, upgrade, {}, 0)
+    assert step.canary == "n1"
+    assert list(moves_between(OLD, step.trees)) == [Move("o", "n1", "n0", "o")]
+    waiting = gate.step(step.trees, NEW, upgrade, {}, SECOND)
+    assert waiting.upgrades == 0
+    assert not gate.handle_report("n1", frozenset())
+    gate.handle_ack("n1")
+    assert gate.handle_report("n1", frozenset())
+    rest = gate.step(step.trees, NEW, upgrade, {}, 2 * SECOND)
+    assert rest.trees == NEW
+    assert rest.kept_back == 0
+
+
+def test_the_canary_has_the_fewest_viewers_of_those_that_can_move_alone() -> None:
+    old: Trees = {"o": star("o", "o")}
+    new: Trees = {"o": {**old["o"], "n5": Upstreams("n7"), "n6": Upstreams("n7")}}
+    step = MoveGate().step(old, new, upgrade, {"n5": 9, "n6": 3}, 0)
+    assert step.canary == "n6"
+
+
+def test_a_canary_that_says_nothing_passes_in_its_time() -> None:
+    gate = MoveGate(GateConfig(share_max=1.0))
+    first = gate.step(OLD, NEW, upgrade, {}, 0)
+    assert gate.step(first.trees, NEW, upgrade, {}, 3 * SECOND - 1).upgrades == 0
+    assert gate.step(first.trees, NEW, upgrade, {}, 3 * SECOND).trees == NEW
+
+
+def test_a_canary_whose_new_upstream_is_silent_is_taken_back_and_upgrades_rest() -> None:
+    gate = MoveGate(GateConfig(share_max=1.0))
+    first = gate.step(OLD, NEW, upgrade, {}, 0)
+    gate.handle_ack("n1")
+    assert gate.is_spoilt("n1", frozenset({"o"}))
+    assert not gate.handle_report("n1", frozenset({"o"}))
+    assert not list(moves_between(OLD, gate.take_back(first.trees, SECOND)))
+    assert gate.step(OLD, NEW, upgrade, {}, 30 * SECOND).upgrades == 0
+    assert gate.step(OLD, NEW, upgrade, {}, 31 * SECOND).canary == "n1"
+
+
+def test_only_a_share_leaves_healthy_hops_at_a_time() -> None:
+    gate = MoveGate(GateConfig(share_max=0.30, moves_min=2))
+    step = gate.step(OLD, NEW, upgrade, {}, 0)
+    assert step.refused
+    trees, slices = step.trees, [step.upgrades]
+    for second in range(3, 9):
+        step = gate.step(trees, NEW, upgrade, {}, second * SECOND)
+        trees = step.trees
+        slices.append(step.upgrades)
+        assert all(path_to(trees["o"], "o", node) for node in NODES)
+    assert slices == [1, 2, 2, 2, 1, 0, 0]
+    assert trees == NEW
+
+
+def test_a_small_network_may_always_move_two() -> None:
+    old: Trees = {"o": {"a": Upstreams("o"), "b": Upstreams("o"), "c": Upstreams("o")}}
+    new: Trees = {"o": {"a": Upstreams("o"), "b": Upstreams("a"), "c": Upstreams("a")}}
+    gate = MoveGate()
+    assert not gate.step(old, new, upgrade, {}, 0).refused
+
+
+def test_what_an_escape_needs_above_it_is_not_held_back() -> None:
+    old: Trees = {"o": {"a": Upstreams("o"), "b": Upstreams("a"), "c": Upstreams("a")}}
+    new: Trees = {"o": {"a": Upstreams("o"), "b": Upstreams("o"), "c": Upstreams("b")}}
+    step = MoveGate(GateConfig(share_max=0.0, moves_min=1)).step(
+        old, new, lambda move: move.node == "c", {"b": 100}, 0
+    )
+    assert step.trees == new
+
+
+def test_upgrades_that_came_after_the_canary_need_a_canary_of_their_own() -> None:
+    gate = MoveGate(GateConfig(share_max=1.0))
+    old: Trees = {"o": star("o", "o")}
+    tested: Trees = {"o": {**old["o"], "n5": Upstreams("n7"), "n6": Upstreams("n7")}}
+    first = gate.step(old, tested, upgrade, {}, 0)
+    more: Trees = {"o": {**tested["o"], "n3": Upstreams("n7"), "n4": Upstreams("n7")}}
+    second = gate.step(first.trees, more, upgrade, {}, 4 * SECOND)
+    assert list(moves_between(first.trees, second.trees)) == [Move("o", "n6", "o", "n7")]
+    third = gate.step(second.trees, more, upgrade, {}, 5 * SECOND)
+    assert third.canary == "n3"
+
+
+@st.composite
+def _trees(draw: st.DrawFn) -> Tree:
+    order = draw(st.permutations(NODES))
+    tree: dict[str, Upstreams] = {}
+    for k, node in enumerate(order):
+        tree[node] = Upstreams(draw(st.sampled_from(("o", *order[:k]))))
+    return tree
+
+
+@given(_trees(), _trees(), st.sets(st.sampled_from(NODES)), st.integers(1, 8))
+def test_every_step_leaves_trees_that_reach_everybody_and_ends_at_the_proposal(
+    before: Tree, after: Tree, escaping: set[str], limit: int
+) -> None:
+    assume(before != after)
+    gate = MoveGate(GateConfig(share_max=0.0, moves_min=limit))
+    trees: Trees = {"o": before}
+    for second in range(60):
+        step = gate.step(trees, {"o": after}, lambda move: move.node in escaping, {}, second * SECOND)
+        trees = step.trees
+        for node in NODES:
+            assert path_to(trees["o"], "o", node) is not None
+        if second == 0:
+            assert all(trees["o"][n].parent == after[n].parent for n in escaping)
+    assert {n: u.parent for n, u in trees["o"].items()} == {n: u.parent for n, u in after.items()}
