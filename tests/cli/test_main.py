@@ -41,7 +41,7 @@ def test_a_commands_own_help_is_its_whole_text(capsys: pytest.CaptureFixture[str
         ("watch", "moqt://127.0.0.1:1", "--namespace", "a", "--timeout", "-1"),
         ("publish", "testsrc", "moqt://127.0.0.1:1", "--namespace", "a", "--seconds", "0"),
         ("dev", "--seconds", "-1"),
-        ("dev", "--delay", "-1"),
+        ("dev", "--cut-after", "-1"),
     ],
 )
 def test_a_length_of_time_that_is_none_is_refused(
