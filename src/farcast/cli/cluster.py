@@ -210,7 +210,7 @@ class Cluster:
         """Start the control plane, then all edges side by side."""
         self.state_dir.mkdir()
         (self.folder / "ca.pem").write_bytes(self._authority.certificate_pem())
-        self._write("control", self._authority.issue_control("dev", "control"))
+        self._write("control", self._authority.issue_control("control"))
         await self.start_control()
         async with trio.open_nursery() as nursery:
             for place in self.places:
