@@ -142,3 +142,9 @@ def test_the_demo_ends_with_figures_and_0_only_if_every_frame_arrived(
     assert set(figures["viewers"]) == {"fra-1", "dxb-1", "iad-1"}
     assert all(viewer["frames"] > 300 for viewer in figures["viewers"].values())
     assert len(figures["cuts"]) == 1
+
+
+def test_the_report_of_a_viewer_that_saw_nothing_can_be_printed() -> None:
+    none = Distribution()
+    report = PlaybackReport(None, None, 0.0, 0, 0, 0, 0, None, none, none, none, 0, 0.0, 0.0, 0.0, none, None)
+    assert ("latency", "-") in report_rows(report)
