@@ -269,8 +269,8 @@ class Command:
         """Open a connection; answered by ``Event.SessionOpened`` or ``Event.SessionClosed``.
 
         ``session`` is odd. ``server_name`` is the name to verify in the server's certificate. ``drafts``
-        are offered, most wanted first; hop and control ignore them. ``authority`` (``host:port``) and ``path``
-        (with its query, starting with a slash) are WebTransport's.
+        are offered, most wanted first; hop and control ignore them. ``authority`` (``host:port``) and
+        ``path`` (with its query, starting with a slash) are WebTransport's.
         """
 
         __match_args__ = ("session", "remote", "server_name", "target", "tls", "drafts", "authority", "path")
