@@ -219,7 +219,16 @@ class Cluster:
 
     async def start_control(self, listen: str = f"{HOST}:0") -> None:
         """Start the control plane, or start it again where it listened before."""
-        arguments = ["control", "--listen", listen, "--state-dir", str(self.state_dir), "--ready-json"]
+        arguments = [
+            "control",
+            "--listen",
+            listen,
+            "--state-dir",
+            str(self.state_dir),
+            "--api",
+            f"{HOST}:0",
+            "--ready-json",
+        ]
         self.control = self._process("control", [*arguments, *self._hop_options("control")])
         await self.control.start()
 
