@@ -6,38 +6,52 @@ then on objects pass without it. Each concern has its own module; here they are 
 events are handed to them:
 
 ``sessions``       MoQT engines and what their requests stand for
-``upstreams``      connections to other edges and relays
+``upstreams``      connections to other edges and relays; ``plan_upstreams``: those of the plan
 ``discovery``      namespaces
-``sourcing``       where a track comes from
+``candidates``     whom a track can come from
+``sourcing``       where it comes from
+``standby``        which edge takes over when that fails
 ``takeover``       which of two publishers is alive
 ``subscriptions``  who gets it
+``local_tracks``   what this edge publishes itself
+``draining``       how it goes away
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from farcast.proto._core import Command, Event
 from farcast.proto.agent import status
+from farcast.proto.agent.binding import Bindings
+from farcast.proto.agent.candidates import Candidates
 from farcast.proto.agent.config import AgentConfig
 from farcast.proto.agent.discovery import Announcing, Discovery, PrefixQuery, Telling
+from farcast.proto.agent.draining import Draining
 from farcast.proto.agent.hub import Hub
+from farcast.proto.agent.local_tracks import EDGE_LIST, LocalTracks, is_own_namespace
 from farcast.proto.agent.namespaces import NamespaceTable, PrefixSubscriber
+from farcast.proto.agent.offers import DemandMeter, Offers
+from farcast.proto.agent.plan_upstreams import PlanUpstreams
 from farcast.proto.agent.routes import detach_route
 from farcast.proto.agent.sessions import Peer, PeerTable
 from farcast.proto.agent.sourcing import Sourcing
+from farcast.proto.agent.standby import Standby
 from farcast.proto.agent.subscriptions import Subscriptions
 from farcast.proto.agent.takeover import Takeover
-from farcast.proto.agent.tracks import Downstream, Pending, Publication, Source, TrackTable
+from farcast.proto.agent.tracks import Downstream, Pending, Publication, Source, Track, TrackTable
 from farcast.proto.agent.upstreams import UpstreamLink, Upstreams
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode, SessionCode
 from farcast.proto.moqt.names import TrackNamespace
 
-_ROLES_OF_WORK = (Downstream, Pending, Publication, Announcing)
-"""What a drain waits for. A standing question for namespaces would never end by itself, and who asked it
-loses nothing by asking elsewhere."""
+if TYPE_CHECKING:
+    from farcast.proto.control.edge_plan import EdgePlan
+    from farcast.proto.control.messages import Offer, TrackLoad
+
+PUMPS_MAX = 64
+"""Rounds of output and second thoughts in one call; what is left then waits for the next one."""
 
 
 class Agent:
@@ -45,15 +59,39 @@ class Agent:
 
     def __init__(self, config: AgentConfig) -> None:
         self._hub = Hub(config)
-        self._drain_ms = config.timing.drain_ms
         self._peers = PeerTable(self._hub)
         self._tracks = TrackTable()
         self._namespaces = NamespaceTable()
         self._upstreams = Upstreams(self._hub, self._upstream_is_needed)
-        self._sourcing = Sourcing(self._hub, self._peers, self._tracks, self._namespaces, self._upstreams)
-        self._subscriptions = Subscriptions(self._hub, self._peers, self._tracks, self._sourcing)
+        self._plan = PlanUpstreams(self._hub, self._upstreams, self._has_tracks_on, self._close_politely)
+        self._candidates = Candidates(
+            self._hub, self._peers, self._tracks, self._namespaces, self._upstreams, self._plan
+        )
+        self._bindings = Bindings(self._hub, self._tracks)
+        self._sourcing = Sourcing(
+            self._hub, self._peers, self._tracks, self._candidates, self._upstreams, self._bindings
+        )
+        self._subscriptions = Subscriptions(
+            self._hub, self._peers, self._tracks, self._candidates, self._sourcing
+        )
+        self._standby = Standby(
+            self._hub,
+            self._peers,
+            self._tracks,
+            self._upstreams,
+            self._plan,
+            self._candidates,
+            self._bindings,
+            self._sourcing,
+        )
+        self._local = LocalTracks(self._hub, self._tracks, self._sourcing)
+        self._offers = Offers(self._peers, self._tracks, self._namespaces)
+        self._demand = DemandMeter(self._tracks)
         self._discovery = Discovery(self._hub, self._peers, self._namespaces, self._upstreams)
         self._takeover = Takeover(self._hub, self._peers, self._tracks, self._sourcing)
+        self._draining = Draining(self._hub, self._peers, self._close)
+        self._sourcing.changed = self._source_changed
+        self._subscriptions.taken = self._standby.mark
         self._discovery.appeared = self._namespace_appeared
         self._event_handlers = self._make_event_handlers()
         self._moqt_handlers = self._make_moqt_handlers()
@@ -74,12 +112,34 @@ class Agent:
     @property
     def is_drained(self) -> bool:
         """Draining, and no peer has anything open here any more."""
-        return self._hub.draining and not any(self._has_work(peer) for peer in self._peers.by_id.values())
+        return self._draining.is_over
+
+    @property
+    def plan(self) -> EdgePlan | None:
+        """The plan that is followed."""
+        return self._plan.plan
+
+    @property
+    def offers_serial(self) -> int:
+        """Another number whenever `offers` may be other ones."""
+        return self._offers.serial
+
+    def offers(self, now_us: int) -> tuple[Offer, ...]:
+        """The namespaces that publishers have here."""
+        return self._offers.current(now_us)
+
+    def hop_peers(self) -> dict[int, str]:
+        """The node ids at the other ends of our hops, by session."""
+        return {
+            p.id: p.node_id for p in self._peers.by_id.values() if p.established and p.node_id is not None
+        }
 
     def status(self, now_us: int) -> dict[str, Any]:
         """Sessions, tracks, upstreams, namespaces and counters, as JSON types."""
         self._hub.now_us = max(now_us, self._hub.now_us)
-        return status.describe(self._hub, self._peers, self._tracks, self._namespaces, self._upstreams)
+        return status.describe(
+            self._hub, self._peers, self._tracks, self._namespaces, self._upstreams, self._plan, self._standby
+        )
 
     # --- input ------------------------------------------------------------------------------------
 
@@ -101,19 +161,35 @@ class Agent:
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def drain(self, now_us: int, drain_ms: int | None = None) -> None:
-        """Refuse what is new, send GOAWAY to everybody, and close what is left after ``drain_ms`` (the
-        configuration's, unless given)."""
+    def drain(self, now_us: int, drain_ms: int | None = None, next_url: str = "") -> None:
+        """Refuse what is new, send GOAWAY to the edges below and then to clients, and close what is left
+        after ``drain_ms`` (the configuration's, unless given). Clients are told to go to ``next_url``."""
         if self._hub.draining:
             return
         self._hub.now_us = now_us
-        self._hub.draining = True
-        self._drain_ms = self.config.timing.drain_ms if drain_ms is None else drain_ms
-        self._hub.set_timer("drain", 0, after_ms=self._drain_ms)
-        for peer in list(self._peers.by_id.values()):
-            if peer.established:
-                peer.moqt.goaway(timeout_ms=self._drain_ms)
+        self._draining.begin(self.config.timing.drain_ms if drain_ms is None else drain_ms, next_url)
         self._pump()
+
+    def apply_plan(self, now_us: int, plan: EdgePlan) -> None:
+        """Follow a plan: connect to its edges, move tracks whose parent is another one, serve those who
+        wait for what its directory knows now, and publish its edge list."""
+        self._hub.now_us = now_us
+        before = self._plan.plan
+        self._plan.apply(plan)
+        self._hub.counters["plans_applied"] += 1
+        self._discovery.listed(plan.directory)
+        if plan.edge_list:
+            self._local.publish(EDGE_LIST, plan.edge_list.encode())
+        for track in list(self._tracks.by_id.values()):
+            links = self._plan.links_for(track.name.namespace) if track.source is None else None
+            if links is not None:
+                self._sourcing.planned(track, links)
+        self._standby.plan_changed(before)
+        self._pump()
+
+    def measure_demand(self, now_us: int, snapshot: Mapping[str, Any]) -> tuple[TrackLoad, ...]:
+        """Tracks taken from each origin and their rate, since the snapshot before."""
+        return self._demand.handle_snapshot(snapshot, now_us)
 
     # --- output -----------------------------------------------------------------------------------
 
@@ -138,6 +214,8 @@ class Agent:
             Event.TrackMalformed: self._track_malformed,
             Event.DownstreamEnded: lambda e: self._subscriptions.ended(e.downstream, e.streams),
             Event.HopSilent: self._hop_silent,
+            Event.UpstreamSwitched: self._standby.switched,
+            Event.UpstreamResumed: self._standby.resumed,
         }
 
     def _session_opened(self, event: Event.SessionOpened) -> None:
@@ -168,11 +246,23 @@ class Agent:
 
     def _hop_silent(self, event: Event.HopSilent) -> None:
         self._hub.counters["hops_silent" if event.silent else "hops_heard_again"] += 1
+        peer = self._peers.get(event.session)
+        if peer is not None:
+            peer.silent = event.silent
+            if peer.upstream is not None:
+                self._standby.link_changed(peer.upstream)
 
     # --- events of MoQT sessions ------------------------------------------------------------------
 
     def _pump(self) -> None:
+        for _ in range(PUMPS_MAX):
+            self._peers.pump(self._dispatch)
+            if not self._standby.reconcile():
+                break
         self._peers.pump(self._dispatch)
+        if self._hub.draining:
+            self._draining.look()
+            self._peers.pump(self._dispatch)
 
     def _dispatch(self, peer: Peer, event: Any) -> None:
         handler = self._moqt_handlers.get(type(event))
@@ -209,11 +299,14 @@ class Agent:
                 return
         peer.established = True
         if self._hub.draining:
-            peer.moqt.goaway(timeout_ms=self._drain_ms)
-        if peer.upstream is not None and peer.upstream.peer is peer:
-            self._upstreams.established(peer.upstream, peer)
-            self._sourcing.upstream_ready(peer.upstream)
-            self._discovery.upstream_ready(peer.upstream)
+            self._draining.established(peer)
+        link = peer.upstream
+        if link is not None and link.peer is peer:
+            self._upstreams.established(link, peer)
+            self._plan.established(peer)
+            self._sourcing.upstream_ready(link)
+            self._discovery.upstream_ready(link)
+            self._standby.link_changed(link)
 
     def _identify(self, peer: Peer, event: moqt.Established) -> tuple[SessionCode, str] | None:
         """Learn a hop's node id; the refusal if it cannot be believed."""
@@ -226,6 +319,9 @@ class Agent:
         certified = identity(peer.certificates) if identity is not None else node.node_id
         if certified != node.node_id:
             return SessionCode.UNAUTHORIZED, f"SETUP says {node.node_id}, the certificate says {certified}"
+        planned = peer.upstream.planned if peer.upstream is not None else None
+        if planned is not None and planned != node.node_id:
+            return SessionCode.UNAUTHORIZED, f"the plan says {planned} is here, but it is {node.node_id}"
         peer.node_id = node.node_id
         return None
 
@@ -238,6 +334,7 @@ class Agent:
         link = peer.upstream
         if link is not None and link.peer is peer:
             self._upstreams.retire(link)
+            self._standby.link_changed(link)
 
     def _publish_requested(self, peer: Peer, event: moqt.PublishRequested) -> None:
         refusal = self._publish_refusal(peer, event)
@@ -267,6 +364,8 @@ class Agent:
         limit = self.config.limits.published_tracks_per_session_max
         if self._hub.draining:
             return RequestCode.GOING_AWAY, f"edge {self.config.node_id} is going away"
+        if is_own_namespace(event.name.namespace):
+            return RequestCode.UNAUTHORIZED, "this namespace belongs to the edges"
         if any(p.session == peer.id for p in self._tracks.publications.get(event.name, ())):
             return RequestCode.DUPLICATE_SUBSCRIPTION, "this session publishes this track already"
         if peer.count_roles(Publication) >= limit:
@@ -275,7 +374,9 @@ class Agent:
 
     def _subscribe_accepted(self, peer: Peer, event: moqt.SubscribeAccepted) -> None:
         role = peer.roles.get(event.request)
-        if isinstance(role, Source):
+        if isinstance(role, Source) and self._standby.owns(role):
+            self._standby.accepted(peer, role, event)
+        elif isinstance(role, Source):
             self._sourcing.accepted(peer, role, event)
 
     def _update_requested(self, peer: Peer, event: moqt.UpdateRequested) -> None:
@@ -290,7 +391,11 @@ class Agent:
 
     def _request_goaway(self, peer: Peer, event: moqt.RequestGoaway) -> None:
         role = peer.roles.get(event.request)
-        if isinstance(role, Source):
+        if not isinstance(role, Source):
+            return
+        if self._standby.keeps(role):
+            self._standby.moved(role)
+        else:
             self._sourcing.moved(role)
 
     def _request_over(self, peer: Peer, event: Any) -> None:
@@ -313,7 +418,10 @@ class Agent:
             self._discovery.query_ended(peer, role, event.request)
 
     def _source_over(self, peer: Peer, source: Source, event: Any) -> None:
-        if isinstance(event, moqt.RequestRejected):
+        if self._standby.owns(source):
+            peer.roles.pop(event.request, None)
+            self._standby.over(source)
+        elif isinstance(event, moqt.RequestRejected):
             self._sourcing.rejected(peer, source, event)
         else:
             peer.roles.pop(event.request, None)
@@ -330,8 +438,15 @@ class Agent:
             elif peer.is_publisher:
                 self._takeover.offered(track, peer)
 
+    def _source_changed(self, track: Track) -> None:
+        self._standby.source_changed(track)
+        self._subscriptions.rerouted(track)
+
+    def _has_tracks_on(self, link: UpstreamLink) -> bool:
+        return self._sourcing.is_needed(link)
+
     def _upstream_is_needed(self, link: UpstreamLink) -> bool:
-        return self._sourcing.is_needed(link) or self._discovery.is_needed(link)
+        return link.is_wanted or self._sourcing.is_needed(link) or self._discovery.is_needed(link)
 
     def _upstream_lost(self, link: UpstreamLink, reason: str) -> None:
         self._upstreams.lost(link, reason)
@@ -342,6 +457,9 @@ class Agent:
         self._hub.command(Command.Close(session=peer.id, code=int(code), reason=reason))
         self._forget(peer, reason)
 
+    def _close_politely(self, peer: Peer, reason: str) -> None:
+        self._close(peer, SessionCode.NO_ERROR, reason)
+
     def _forget(self, peer: Peer, reason: str) -> None:
         """A session is over: everything that hung on it ends or looks for something else."""
         self._peers.forget(peer)
@@ -350,18 +468,22 @@ class Agent:
         if link is not None and link.peer is peer:
             self._upstreams.lost(link, reason)
         self._takeover.session_lost(peer)
+        self._standby.session_lost(peer)
         self._sourcing.session_lost(peer)
         self._subscriptions.session_lost(peer)
-
-    def _has_work(self, peer: Peer) -> bool:
-        return peer.incoming and any(isinstance(role, _ROLES_OF_WORK) for role in peer.roles.values())
 
     # --- timers -----------------------------------------------------------------------------------
 
     def _make_timer_handlers(self) -> dict[str, Callable[[int, int], None]]:
         return {
             "setup": self._setup_due,
-            "drain": self._drain_due,
+            "drain": lambda _first, _second: self._draining.end(),
+            "drain-clients": lambda _first, _second: self._draining.send_clients_away(),
+            "tidy": lambda _first, _second: self._plan.tidy(),
+            "standby": lambda track, _: self._standby.answer_due(track),
+            "move": lambda track, _: self._standby.move_due(track),
+            "return": lambda track, _: self._standby.wake(track),
+            "reroute": lambda track, _: self._subscriptions.reroute_due(track),
             "reconnect": lambda index, _: self._upstreams.reconnect_due(index),
             "answer": lambda track, _: self._sourcing.answer_due(track),
             "retry": lambda track, _: self._sourcing.retry_due(track),
@@ -376,11 +498,6 @@ class Agent:
         peer = self._peers.get(session)
         if peer is not None and not peer.established:
             self._close(peer, SessionCode.CONTROL_MESSAGE_TIMEOUT, "no SETUP")
-
-    def _drain_due(self, _first: int, _second: int) -> None:
-        for peer in list(self._peers.by_id.values()):
-            code = SessionCode.GOAWAY_TIMEOUT if self._has_work(peer) else SessionCode.NO_ERROR
-            self._close(peer, code, "the edge is going away")
 
 
 def _ending_of(event: Any) -> tuple[PublishDoneCode, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -93,6 +93,18 @@ class TrackTiming:
     """A session without SETUP is closed after this."""
     drain_ms: int = 10_000
     """GOAWAY gives peers this long."""
+    drain_children_ms: int = 2_000
+    """A drain gives the edges below a start of this much before clients are sent away."""
+    standby_retry_ms: int = 5_000
+    """A standby that was refused, or did not answer, is asked again after this."""
+    switch_ms_max: int = 3_000
+    """A planned move that has not delivered by then is forced where the track is idle, else given up."""
+    return_ms: int = 10_000
+    """After an escape the plan's parent is taken again this much later; twice as late after each further."""
+    return_ms_max: int = 300_000
+    """Longest wait before that."""
+    reroute_ms: int = 2_000
+    """A track's new route is told to the edges below when it has lasted this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,20 @@ class MediaLimits:
     queue_ms_max: int = 2_000
 
 
+@dataclass(frozen=True, slots=True)
+class PlanHops:
+    """How the edges of a plan are reached: by which identity, and where otherwise than the plan says.
+
+    ``addresses``: node id to ``ip:port``. A hop with more received loss than ``loss_max_permille`` in a
+    second, or a longer smoothed round trip than ``rtt_max_us``, is left by its tracks (0: no bound).
+    """
+
+    tls: ClientTls
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    loss_max_permille: int = 150
+    rtt_max_us: int = 0
+
+
 PeerIdentity: TypeAlias = Callable[[Sequence[bytes]], str | None]
 """Node id that a certificate chain (DER, leaf first) vouches for, or ``None``."""
 
@@ -116,6 +142,7 @@ class AgentConfig:
 
     ``seed`` spreads reconnects and makes track incarnations of two runs differ: the shell draws it.
     ``peer_identity`` reads a hop's certificate; without it the node id in a hop's SETUP is believed.
+    ``plan_hops``: without it plans are followed as far as they need no hop.
     """
 
     node_id: str
@@ -128,6 +155,7 @@ class AgentConfig:
     media: MediaLimits = field(default_factory=MediaLimits)
     backoff: BackoffConfig = field(default_factory=BackoffConfig)
     peer_identity: PeerIdentity | None = None
+    plan_hops: PlanHops | None = None
 
     def __post_init__(self) -> None:
         check_node_text("node id", self.node_id)

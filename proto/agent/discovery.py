@@ -7,13 +7,15 @@ edge asks each upstream at most once, for that upstream's whole prefix.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from farcast.proto.agent.namespaces import Notice, PrefixSubscriber
+from farcast.proto.agent.local_tracks import is_own_namespace
+from farcast.proto.agent.namespaces import DIRECTORY, Notice, PrefixSubscriber
 from farcast.proto.agent.routes import obstacle_in_path
 from farcast.proto.moqt.errors import RequestCode
+from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.moqt.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from farcast.proto.agent.sessions import Peer, PeerTable
     from farcast.proto.agent.upstreams import UpstreamLink, Upstreams
     from farcast.proto.moqt import events as moqt
-    from farcast.proto.moqt.names import TrackNamespace
 
 RETRY_LOAD_MS = 1_000
 
@@ -59,6 +60,7 @@ class Discovery:
         self._upstreams = upstreams
         self._times_announced: dict[tuple[int, TrackNamespace], int] = {}
         self._told: dict[tuple[int, TrackNamespace], int] = {}
+        self._listed: dict[tuple[bytes, ...], str] = {}
         self.appeared: Callable[[Peer, TrackNamespace], None]
 
     # --- PUBLISH_NAMESPACE ------------------------------------------------------------------------
@@ -81,12 +83,14 @@ class Discovery:
         limits = self._hub.config.limits
         if self._hub.draining:
             return RequestCode.GOING_AWAY, f"edge {self._hub.config.node_id} is going away"
+        if is_own_namespace(namespace):
+            return RequestCode.UNAUTHORIZED, f"namespace {namespace.path()} belongs to the edges"
         if len(self._table.announced_by(peer.id)) >= limits.namespaces_per_session_max:
             return (
                 RequestCode.EXCESSIVE_LOAD,
                 f"a session may have {limits.namespaces_per_session_max} namespaces",
             )
-        if len(self._table) >= limits.namespaces_max:
+        if len(self._table) - len(self._listed) >= limits.namespaces_max:
             return RequestCode.EXCESSIVE_LOAD, f"this edge knows {limits.namespaces_max} namespaces already"
         return None
 
@@ -110,6 +114,20 @@ class Discovery:
             self._times_announced[key] = left
         elif self._times_announced.pop(key, None) is not None:
             self._tell(self._table.withdraw(namespace, peer.id))
+
+    # --- the plan's directory ---------------------------------------------------------------------
+
+    def listed(self, directory: Mapping[tuple[bytes, ...], str]) -> None:
+        """The namespaces that other edges have, by origin: tell those who want to know what changed."""
+        own = self._hub.config.node_id
+        listed = {fields: origin for fields, origin in directory.items() if origin != own}
+        for fields, origin in self._listed.items():
+            if listed.get(fields) != origin:
+                self._tell(self._table.withdraw(TrackNamespace(fields), DIRECTORY))
+        for fields, origin in listed.items():
+            if self._listed.get(fields) != origin:
+                self._tell(self._table.announce(TrackNamespace(fields), DIRECTORY, (origin,)))
+        self._listed = listed
 
     # --- SUBSCRIBE_NAMESPACE ----------------------------------------------------------------------
 
@@ -218,7 +236,7 @@ class Discovery:
 
     def answer(self, peer: Peer, event: moqt.NamespaceAnnounced) -> None:
         """A stock upstream knows a namespace."""
-        if len(self._table) < self._hub.config.limits.namespaces_max:
+        if len(self._table) - len(self._listed) < self._hub.config.limits.namespaces_max:
             self._add(peer, event.namespace, ())
 
     def answer_gone(self, peer: Peer, event: moqt.NamespaceGone) -> None:

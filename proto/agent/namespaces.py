@@ -16,6 +16,9 @@ from farcast.proto.moqt.names import TrackNamespace
 
 HopPath = tuple[str, ...]
 
+DIRECTORY = -1
+"""In place of a session: the plan's directory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
@@ -56,6 +59,8 @@ class NamespaceTable:
         self._by_session: dict[int, dict[TrackNamespace, None]] = {}
         self._subscribers: dict[tuple[int, int], PrefixSubscriber] = {}
         self._serial = 0
+        self.changes = 0
+        """How often a session announced or withdrew something."""
 
     def __len__(self) -> int:
         return len(self._announcements)
@@ -63,6 +68,10 @@ class NamespaceTable:
     def namespaces(self) -> list[TrackNamespace]:
         """All namespaces announced by anybody, in the order of their first announcement."""
         return list(self._announcements)
+
+    def announcers_of(self, namespace: TrackNamespace) -> list[int]:
+        """The sessions that announced exactly this namespace."""
+        return list(self._announcements.get(namespace, ()))
 
     def announced_by(self, session: int) -> list[TrackNamespace]:
         """The namespaces that a session announced."""
@@ -87,6 +96,7 @@ class NamespaceTable:
     def announce(self, namespace: TrackNamespace, session: int, path: HopPath) -> list[Notice]:
         """A session announced a namespace, or announced it again with another path."""
         self._serial += 1
+        self.changes += session != DIRECTORY
         at = self._announcements.setdefault(namespace, {})
         known = at.get(session)
         serial = known.serial if known else self._serial
@@ -99,6 +109,7 @@ class NamespaceTable:
         at = self._announcements.get(namespace, {})
         if at.pop(session, None) is None:
             return []
+        self.changes += session != DIRECTORY
         self._by_session[session].pop(namespace, None)
         if not at:
             del self._announcements[namespace]

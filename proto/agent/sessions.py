@@ -37,6 +37,7 @@ class Peer:
         self.node_id: str | None = None
         self.established = False
         self.going_away = False
+        self.silent = False
         self.stalled = False
         self.closed = False
         self.roles: dict[int, Any] = {}

@@ -1,35 +1,31 @@
 """Where each track comes from: one upstream subscription per track, however many viewers.
 
-Candidates in this order: a session that PUBLISHed the track; a publisher here that announced its
-namespace (longest prefix, then oldest); the configured upstreams (longest prefix). The next one is
-asked when one refuses. Nothing is ever asked twice at a time for a track: at most one source is live,
-and at most one candidate is being asked to replace it.
+The next candidate (see `candidates`) is asked when one refuses. Nothing is ever asked twice at a time for a
+track: at most one source is live, and at most one candidate is being asked to replace it. Beside the source
+there may be standbys (see `standby`): they step in where a source is lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from farcast.proto._core import Command
-from farcast.proto.agent.downstream import cache_limits
 from farcast.proto.agent.filters import is_ours
 from farcast.proto.agent.routes import detach_route, obstacle_in_path
 from farcast.proto.agent.tracks import Publication, Source, SourceKey, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.parameters import Parameters
 from farcast.proto.moqt.values import Filter, FilterKind, Location
-from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, find_integer
 
 if TYPE_CHECKING:
+    from farcast.proto.agent.binding import Bindings
+    from farcast.proto.agent.candidates import Candidates
     from farcast.proto.agent.hub import Hub
-    from farcast.proto.agent.namespaces import NamespaceTable
     from farcast.proto.agent.sessions import Peer, PeerTable
     from farcast.proto.agent.tracks import TrackTable
     from farcast.proto.agent.upstreams import UpstreamLink, Upstreams
     from farcast.proto.moqt import events as moqt
 
-PRIORITY_DEFAULT = 128
 RETRY_MS_MAX = 2_000
 
 ENDED = frozenset(
@@ -47,20 +43,32 @@ class Sourcing:
     """Finds, asks, binds and releases the sources of tracks.
 
     Calls back ``live(track)`` when subscribers can be answered, ``failed(track, code, reason, retry_ms)``
-    when nobody has the track, ``over(track, status, reason, after_ms)`` when it has ended.
+    when nobody has the track, ``over(track, status, reason, after_ms)`` when it has ended, ``changed(track)``
+    when its source is another one. Asks ``succeed(track)`` whether a standby steps in for a lost source, and
+    has ``stand_down(track)`` called where none is wanted any more.
     """
 
     def __init__(
-        self, hub: Hub, peers: PeerTable, tracks: TrackTable, namespaces: NamespaceTable, upstreams: Upstreams
+        self,
+        hub: Hub,
+        peers: PeerTable,
+        tracks: TrackTable,
+        candidates: Candidates,
+        upstreams: Upstreams,
+        bindings: Bindings,
     ) -> None:
         self._hub = hub
         self._peers = peers
         self._tracks = tracks
-        self._namespaces = namespaces
+        self._candidates = candidates
         self._upstreams = upstreams
+        self._bindings = bindings
         self.live: Callable[[Track], None]
         self.failed: Callable[[Track, RequestCode, str, int | None], None]
         self.over: Callable[[Track, PublishDoneCode, str, int], None]
+        self.changed: Callable[[Track], None]
+        self.succeed: Callable[[Track], bool]
+        self.stand_down: Callable[[Track], None]
 
     # --- looking for a source ---------------------------------------------------------------------
 
@@ -80,12 +88,12 @@ class Sourcing:
         if track.source is not None or track.retired:
             return
         if here and track.candidate is not None and track.candidate.key[0] == "upstream":
-            self._drop_candidate(track)
+            self.drop_candidate(track)
         track.retries = 0
         self.seek_again(track)
 
     def _ask_next(self, track: Track, code: RequestCode, reason: str, retry_ms: int | None) -> None:
-        for key in self._keys(track):
+        for key in self._candidates.keys(track):
             if key not in track.tried and self._ask(track, key):
                 return
         if track.source is None:
@@ -96,23 +104,6 @@ class Sourcing:
         if track.source is not None and track.candidate is None:
             track.tried = {track.source.key}
             self._ask_next(track, RequestCode.DOES_NOT_EXIST, "", None)
-
-    def publishers_here(self, track: Track) -> Iterator[SourceKey]:
-        """Sessions at this edge that offer a track, those that have stalled last."""
-        found: list[tuple[SourceKey, Peer | None]] = []
-        for publication in self._tracks.publications.get(track.name, ()):
-            found.append((("publication", publication.session), self._peers.get(publication.session)))
-        for announcement in self._namespaces.announcers(track.name.namespace):
-            found.append((("announcer", announcement.session), self._peers.get(announcement.session)))
-        usable = [(key, peer) for key, peer in found if peer is not None and peer.is_publisher]
-        yield from (key for key, peer in sorted(usable, key=lambda item: item[1].stalled))
-
-    def _keys(self, track: Track) -> Iterator[SourceKey]:
-        yield from self.publishers_here(track)
-        asking = self._nodes_asking(track)
-        for link in self._upstreams.candidates(track.name.namespace):
-            if link.node_id is None or link.node_id not in asking:
-                yield "upstream", link.index
 
     def _ask(self, track: Track, key: SourceKey) -> bool:
         """Start with one candidate; false where it is not there any more."""
@@ -135,17 +126,6 @@ class Sourcing:
         self._subscribe(source, peer)
         return True
 
-    def mutual_wait(self, track: Track, path: tuple[str, ...]) -> str | None:
-        """Why a subscriber must not wait: the edge we are asking is asking us. One of the two has to give
-        in, so that the other can go on to its next source: the one with the greater node id does."""
-        candidate = track.candidate
-        if candidate is None or candidate.key[0] != "upstream":
-            return None
-        node_id = self._upstreams.links[candidate.key[1]].node_id
-        if node_id is None or node_id not in path or self._hub.config.node_id < node_id:
-            return None
-        return f"circle: {self._hub.config.node_id} is asking {node_id} for the track"
-
     def _become_candidate(self, track: Track, source: Source) -> None:
         track.candidate = source
         wait_ms = self._hub.config.timing.subscribe_ms_max
@@ -159,7 +139,7 @@ class Sourcing:
         track = source.track
         parameters = Parameters()
         if peer.is_hop:
-            parameters = parameters.with_(hop_path=self._hop_path(track))
+            parameters = parameters.with_(hop_path=self._candidates.hop_path(track))
         until_us = self._rendezvous_until(track)
         if source.rendezvous and until_us is not None and peer.draft >= 18:
             wait_ms = max(0, until_us - self._hub.now_us) // 1_000
@@ -183,16 +163,6 @@ class Sourcing:
         starts = [f.start for f in filters if f is not None and f.start is not None and f.end_group is None]
         return min(starts, default=None)
 
-    def _hop_path(self, track: Track) -> tuple[str, ...]:
-        """The way of the first subscriber that came over a hop, and ourselves."""
-        ways = [p.hop_path for p in track.waiting.values()] + [d.hop_path for d in track.active_downstreams()]
-        way = next((way for way in ways if way), ())
-        return (*way, self._hub.config.node_id)
-
-    def _nodes_asking(self, track: Track) -> set[str]:
-        ways = [p.hop_path for p in track.waiting.values()] + [d.hop_path for d in track.active_downstreams()]
-        return {node for way in ways for node in way}
-
     def _rendezvous_until(self, track: Track) -> int | None:
         untils = [p.rendezvous_until_us for p in track.waiting.values() if p.rendezvous_until_us is not None]
         return max(untils, default=None)
@@ -205,13 +175,13 @@ class Sourcing:
         resumed_from = source.resumed_from
         if resumed_from is not None and (event.largest is None or event.largest < resumed_from):
             # It has started over, or is behind: either way what it has is wanted from its beginning.
-            self._cancel(source)
+            self.cancel(source)
             self._subscribe(source, peer, whole=True)
             return
         properties, route = detach_route(event.track_properties)
         obstacle = obstacle_in_path(route.nodes, self._hub.config.node_id)
         if obstacle is not None:
-            self._cancel(source)
+            self.cancel(source)
             self._refused(track, source, RequestCode.DOES_NOT_EXIST, obstacle, None)
             return
         source.alias = event.alias
@@ -241,6 +211,7 @@ class Sourcing:
         if source is track.candidate:
             self._refused(track, source, RequestCode.DOES_NOT_EXIST, reason or "the publisher ended it", None)
         elif source is track.source and status in ENDED:
+            self.stand_down(track)
             track.source = None
             self.over(track, status, reason, self._hub.config.timing.late_stream_ms)
         elif source is track.source:
@@ -263,7 +234,7 @@ class Sourcing:
         if track is None or track.candidate is None:
             return
         source = track.candidate
-        self._cancel(source)
+        self.cancel(source)
         reason = self._why_no_answer(source)
         self._refused(track, source, RequestCode.TIMEOUT, reason, None)
 
@@ -338,37 +309,39 @@ class Sourcing:
         track.candidate = None
         for kind in ("answer", "retry", "grace"):
             self._hub.cancel_timer(kind, track.id)
-        self._bind(track, source, restart_allowed)
+        self._bindings.bind(track, source, restart_allowed=restart_allowed)
         track.source = source
         track.incarnation = source.incarnation
         track.tried.clear()
         track.retries = 0
         if old is not None and old is not source:
             self._release(old)
+        self.changed(track)
         self.live(track)
 
-    def _bind(self, track: Track, source: Source, restart_allowed: bool) -> None:
-        assert source.session is not None
-        assert source.alias is not None
-        if not track.held:
-            track.held = True
-            self._hub.command(Command.AddTrack(track.id, track.largest, cache_limits(self._hub.config.media)))
-        before = track.bound
-        if self._tracks.bound_to(source.session, source.alias) is not None:
-            self._unbind_key((source.session, source.alias))
-        self._tracks.bind(source.session, source.alias, track)
-        priority = find_integer(track.properties, DEFAULT_PUBLISHER_PRIORITY)
-        self._hub.command(
-            Command.BindUpstream(
-                session=source.session,
-                alias=source.alias,
-                track=track.id,
-                default_priority=PRIORITY_DEFAULT if priority is None else min(priority, 255),
-                restart_allowed=restart_allowed,
-            )
-        )
-        if before is not None and before != track.bound:
-            self._unbind_key(before)
+    def followed(self, track: Track) -> None:
+        """A standby has become the source, by the datapath's word."""
+        self.drop_candidate(track)
+        for kind in ("retry", "grace"):
+            self._hub.cancel_timer(kind, track.id)
+        track.tried.clear()
+        track.retries = 0
+        self.changed(track)
+        self.live(track)
+
+    def ask_beside(self, track: Track, key: SourceKey) -> None:
+        """Subscribe at one candidate beside the source, which ends when the new one stands; if it does not,
+        all stays as it is."""
+        if track.candidate is None:
+            track.tried = set(self._candidates.keys(track))
+            self._ask(track, key)
+
+    def take_local(self, track: Track, source: Source) -> None:
+        """This edge itself is the source."""
+        self.drop_candidate(track)
+        self._hub.cancel_timer("retry", track.id)
+        track.source = source
+        self.live(track)
 
     def restarted(self, track: Track) -> None:
         """The numbers of the track started over: where its publisher is here, this is a new incarnation."""
@@ -378,41 +351,35 @@ class Sourcing:
             serial = self._hub.counters["track_restarts"]
             track.incarnation = source.incarnation = f"{self._incarnation(source.session)}.{serial}"
 
-    def unbind(self, track: Track) -> None:
-        """Objects of the track's alias are no longer wanted."""
-        if track.bound is not None:
-            self._unbind_key(track.bound)
-
-    def _unbind_key(self, binding: tuple[int, int]) -> None:
-        self._tracks.unbind(*binding)
-        self._hub.command(Command.UnbindUpstream(session=binding[0], alias=binding[1]))
-
     # --- letting go -------------------------------------------------------------------------------
 
     def release(self, track: Track) -> None:
-        """End whatever the track has or asks for upstream."""
-        self._drop_candidate(track)
+        """End whatever the track has or asks for upstream; standbys first, or they would take over."""
+        self.stand_down(track)
+        self.drop_candidate(track)
         self._hub.cancel_timer("retry", track.id)
         source, track.source = track.source, None
-        self.unbind(track)
+        self._bindings.unbind(track)
         if source is not None:
             self._release(source)
 
-    def _drop_candidate(self, track: Track) -> None:
+    def drop_candidate(self, track: Track) -> None:
+        """Ask nobody for the moment."""
         candidate, track.candidate = track.candidate, None
         self._hub.cancel_timer("answer", track.id)
         if candidate is not None:
-            self._cancel(candidate)
+            self.cancel(candidate)
 
     def _release(self, source: Source) -> None:
         """A publication only falls silent; any other subscription ends."""
         peer = self._peers.get(source.session)
         if source.publication is None:
-            self._cancel(source)
+            self.cancel(source)
         elif peer is not None and source.publication in self._tracks.publications.get(source.track.name, ()):
             self._set_forward(source.publication, peer, False)
 
-    def _cancel(self, source: Source) -> None:
+    def cancel(self, source: Source) -> None:
+        """End a subscription of ours."""
         peer = self._peers.get(source.session)
         request = source.request
         if peer is not None and request is not None and peer.roles.pop(request, None) is not None:
@@ -420,9 +387,12 @@ class Sourcing:
             self._hub.counters["upstream_cancels"] += 1
 
     def _lost(self, track: Track) -> None:
-        """The source is gone without the track being over: viewers stay for the grace time."""
-        track.source = None
+        """The source is gone without the track being over: a standby steps in, or viewers stay for the
+        grace time."""
         self._hub.counters["sources_lost"] += 1
+        if self.succeed(track):
+            return
+        track.source = None
         if not track.is_watched():
             self.over(track, PublishDoneCode.TRACK_ENDED, "the publisher is gone", 0)
             return
@@ -472,11 +442,23 @@ class Sourcing:
                 self._ask(track, key)
 
     def _ask_if_no_circle(self, track: Track, candidate: Source, peer: Peer) -> None:
-        if peer.node_id is not None and peer.node_id in self._nodes_asking(track):
+        if peer.node_id is not None and peer.node_id in self._candidates.nodes_asking(track):
             reason = f"circle: {peer.node_id} is both upstream and asking"
             self._refused(track, candidate, RequestCode.DOES_NOT_EXIST, reason, None)
         else:
             self._subscribe(candidate, peer)
+
+    def planned(self, track: Track, links: list[UpstreamLink]) -> None:
+        """The plan says where a track without a source comes from: ask there, not where one was guessing."""
+        if track.source is not None or track.retired:
+            return
+        keys = [("upstream", link.index) for link in links]
+        candidate = track.candidate
+        if candidate is not None and candidate.key[0] == "upstream" and candidate.key not in keys:
+            self.drop_candidate(track)
+        if track.candidate is None and track.is_watched():
+            track.retries = 0
+            self.seek_again(track)
 
     def upstream_failed(self, link: UpstreamLink) -> None:
         """No connection to an upstream now: those who wait for it go to the next one, if there is any."""
@@ -485,7 +467,9 @@ class Sourcing:
             candidate = track.candidate
             if candidate is None or candidate.key != key or candidate.session is not None:
                 continue
-            others = [other for other in self._keys(track) if other != key and other not in track.tried]
+            others = [
+                other for other in self._candidates.keys(track) if other != key and other not in track.tried
+            ]
             if others:
                 track.candidate = None
                 track.tried.add(key)
@@ -495,4 +479,5 @@ class Sourcing:
         """Whether a track has or wants this upstream."""
         key: SourceKey = ("upstream", link.index)
         tracks = self._tracks.by_id.values()
-        return any(s is not None and s.key == key for t in tracks for s in (t.candidate, t.source))
+        sources = (s for t in tracks for s in (t.candidate, t.source, *t.standbys))
+        return any(s is not None and s.key == key for s in sources)

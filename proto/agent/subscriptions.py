@@ -7,6 +7,7 @@ PUBLISH_DONE only after the datapath has said how many streams there were.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from farcast.proto._core import Command
@@ -24,6 +25,7 @@ from farcast.proto.agent.tracks import Downstream, Pending, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 
 if TYPE_CHECKING:
+    from farcast.proto.agent.candidates import Candidates
     from farcast.proto.agent.hub import Hub
     from farcast.proto.agent.sessions import Peer, PeerTable
     from farcast.proto.agent.sourcing import Sourcing
@@ -44,13 +46,18 @@ Refusal: TypeAlias = tuple[RequestCode, str, int | None]
 
 
 class Subscriptions:
-    """All subscriptions of viewers (and of edges below)."""
+    """All subscriptions of viewers (and of edges below). Calls ``taken(track)`` where somebody begins or
+    ceases to get a track."""
 
-    def __init__(self, hub: Hub, peers: PeerTable, tracks: TrackTable, sourcing: Sourcing) -> None:
+    def __init__(
+        self, hub: Hub, peers: PeerTable, tracks: TrackTable, candidates: Candidates, sourcing: Sourcing
+    ) -> None:
         self._hub = hub
         self._peers = peers
         self._tracks = tracks
+        self._candidates = candidates
         self._sourcing = sourcing
+        self.taken: Callable[[Track], None]
         self.pending: dict[tuple[int, int], Pending] = {}
         sourcing.live = self._answer_waiting
         sourcing.failed = self._refuse_waiting
@@ -70,7 +77,7 @@ class Subscriptions:
         if track.source is not None:
             self._activate(peer, pending)
         elif pending.rendezvous_until_us is None and (
-            why := self._sourcing.mutual_wait(track, pending.hop_path)
+            why := self._candidates.mutual_wait(track, pending.hop_path)
         ):
             self._reject(peer, event.request, RequestCode.DOES_NOT_EXIST, why, None)
         else:
@@ -84,7 +91,7 @@ class Subscriptions:
             return RequestCode.GOING_AWAY, f"edge {node_id} is going away", None
         if peer.is_hop and (obstacle := obstacle_in_path(path, node_id)) is not None:
             return RequestCode.DOES_NOT_EXIST, obstacle, None
-        if peer.count_roles(Downstream, Pending) >= limits.subscriptions_per_session_max:
+        if not peer.is_hop and peer.count_roles(Downstream, Pending) >= limits.subscriptions_per_session_max:
             return self._too_many(f"a session may have {limits.subscriptions_per_session_max} subscriptions")
         if len(self._tracks.downstreams) + len(self.pending) >= limits.subscriptions_max:
             return self._too_many(f"edge {node_id} has its {limits.subscriptions_max} subscriptions")
@@ -199,10 +206,11 @@ class Subscriptions:
             properties = attach_route(properties, route)
         peer.moqt.accept_subscribe(pending.request, alias, largest=largest, track_properties=properties)
         peer.flush()
-        self._add_downstream(peer, pending, alias, self._start(peer, pending.filter, largest))
+        self._add_downstream(peer, pending, alias, self._start(peer, track, pending.filter, largest))
 
-    def _start(self, peer: Peer, filter: Filter | None, largest: Location | None) -> Location:
+    def _start(self, peer: Peer, track: Track, filter: Filter | None, largest: Location | None) -> Location:
         whole_group = self._hub.config.quirks.whole_group_for_moq_net and peer.is_moq_net
+        whole_group = whole_group or track.local
         resumes = peer.is_hop or is_ours(peer.implementation)
         return start_location(filter, largest, whole_group=whole_group, resumes=resumes)
 
@@ -216,6 +224,8 @@ class Subscriptions:
             filter=pending.filter,
             start=start,
             hop_path=pending.hop_path,
+            forward=pending.forward,
+            route=track.route(),
         )
         peer.roles[pending.request] = downstream
         track.downstreams[downstream.id] = self._tracks.downstreams[downstream.id] = downstream
@@ -234,6 +244,7 @@ class Subscriptions:
                 media=self._hub.config.media,
             )
         )
+        self.taken(track)
 
     # --- REQUEST_UPDATE ---------------------------------------------------------------------------
 
@@ -245,9 +256,48 @@ class Subscriptions:
             return
         if isinstance(role, Pending):
             self._update_pending(role, event)
+        elif role.ending is None and peer.is_hop:
+            self._update_edge(role, event)
         elif role.ending is None:
             self._update_downstream(peer, role, event, largest)
         peer.moqt.accept_update(event.request, largest=largest)
+
+    def _update_edge(self, downstream: Downstream, event: moqt.UpdateRequested) -> None:
+        """An edge below says that it is fed from here, or not any more. Its datapath has told ours already,
+        and since then perhaps the contrary: so this goes no further."""
+        if event.forward is not None and event.forward != downstream.forward:
+            downstream.forward = event.forward
+            self._end_if_circle(downstream)
+            self.taken(downstream.track)
+
+    def _end_if_circle(self, downstream: Downstream) -> None:
+        source = downstream.track.source
+        way = downstream.hop_path
+        obstacle = obstacle_in_route(way, source.route) if way and source is not None else None
+        if obstacle is not None:
+            self._hub.counters["circles_ended"] += 1
+            self._end(downstream, PublishDoneCode.INTERNAL_ERROR, obstacle)
+
+    # --- another source ---------------------------------------------------------------------------
+
+    def rerouted(self, track: Track) -> None:
+        """The track comes another way: edges that are on it cannot be fed from here any more, not even in
+        need; the others are told when it has lasted a moment."""
+        for downstream in track.active_downstreams():
+            self._end_if_circle(downstream)
+        if any(d.hop_path and d.route != track.route() for d in track.active_downstreams()):
+            self._hub.set_timer("reroute", track.id, after_ms=self._hub.config.timing.reroute_ms)
+
+    def reroute_due(self, track_id: int) -> None:
+        """Have the edges below ask again, so that they learn the new route by the answer."""
+        track = self._tracks.by_id.get(track_id)
+        if track is None or track.source is None:
+            return
+        for downstream in track.active_downstreams():
+            peer = self._peers.get(downstream.session)
+            if peer is not None and peer.is_hop and downstream.route != track.route():
+                downstream.route = track.route()
+                peer.moqt.goaway_request(downstream.request)
 
     @staticmethod
     def _update_pending(pending: Pending, event: moqt.UpdateRequested) -> None:
@@ -261,8 +311,12 @@ class Subscriptions:
         start = None
         if event.filter is not None:
             downstream.filter = event.filter
-            downstream.start = start = self._start(peer, event.filter, largest)
+            start = self._start(peer, downstream.track, event.filter, largest)
+            downstream.start = start
         self._hub.command(update_downstream(downstream.id, event, start))
+        if event.forward is not None:
+            downstream.forward = event.forward
+            self.taken(downstream.track)
 
     # --- the end of a subscription ----------------------------------------------------------------
 
@@ -389,7 +443,8 @@ class Subscriptions:
         peer = self._peers.get(downstream.session)
         if peer is None:
             return
-        start = self._start(peer, downstream.filter, downstream.track.largest_location())
+        track = downstream.track
+        start = self._start(peer, track, downstream.filter, track.largest_location())
         if start < downstream.start:
             downstream.start = start
             self._hub.command(move_downstream(downstream.id, start))
@@ -397,6 +452,9 @@ class Subscriptions:
     # --- tracks without viewers -------------------------------------------------------------------
 
     def _linger_if_unwatched(self, track: Track) -> None:
+        self.taken(track)
+        if track.local:
+            return
         if track.retired:
             self._remove_if_idle(track)
         elif not track.is_watched():
@@ -419,10 +477,12 @@ class Subscriptions:
         """Forget a track that has no viewer, not even one that is about to end, and no source."""
         if track.id not in self._tracks.by_id or track.waiting or track.downstreams or track.ending:
             return
+        if track.local:
+            return
         if track.source is not None or track.candidate is not None:
             return
-        self._sourcing.unbind(track)
-        for kind in ("linger", "grace", "retry", "answer", "finish"):
+        self._sourcing.release(track)
+        for kind in ("linger", "grace", "retry", "answer", "finish", "standby", "move", "return", "reroute"):
             self._hub.cancel_timer(kind, track.id)
         self._tracks.remove(track)
         if track.held:

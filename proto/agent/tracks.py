@@ -9,7 +9,8 @@ A track lives as long as somebody watches it (and a little longer). Its life:
 ``retired``   over: no longer found by its name, only waits for its last downstreams to finish
 
 A source that is to replace a live one (``candidate`` while there is a ``source``) is bound before the
-old one is let go, so that no object is missed in between.
+old one is let go, so that no object is missed in between. Where the source is an edge of the plan, another
+edge stands by (``standbys``), and the datapath may make it the source at any moment (see `standby`).
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from farcast.proto.moqt.values import Filter, GroupOrder
     from farcast.proto.properties import Properties
 
-SourceKey: TypeAlias = tuple[Literal["publication", "announcer", "upstream"], int]
-"""Whom a track can come from: a session that published it or announced its namespace, or the
-upstream of this index."""
+SourceKey: TypeAlias = tuple[Literal["publication", "announcer", "upstream", "local"], int]
+"""Whom a track can come from: a session that published it or announced its namespace, the upstream of
+this index, or this edge itself."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +50,8 @@ class Source:
     """One upstream subscription of a track, asked for or live.
 
     ``session`` and ``request`` are ``None`` until an upstream is connected. ``route``: the node ids
-    between the publisher and us, its edge first; empty where the publisher is here.
+    between the publisher and us, its edge first; empty where the publisher is here. ``stale``: the edge above
+    wants it to be asked for again, because its own route is another one now.
     """
 
     track: Track
@@ -62,6 +64,23 @@ class Source:
     resumed_from: Location | None = None
     route: tuple[str, ...] = ()
     incarnation: str = ""
+    stale: bool = False
+
+    @property
+    def binding(self) -> tuple[int, int] | None:
+        """Session and alias of its objects, once it is answered."""
+        if self.session is None or self.alias is None:
+            return None
+        return self.session, self.alias
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMove:
+    """A track is on its way from its source to one of its standbys; ``largest``: of the track, when it
+    began."""
+
+    to: Source
+    largest: tuple[int, int] | None
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +100,11 @@ class Pending:
 
 @dataclass(slots=True, eq=False)
 class Downstream:
-    """An accepted subscription. ``ending`` is what PUBLISH_DONE will say once the datapath has finished."""
+    """An accepted subscription. ``ending`` is what PUBLISH_DONE will say once the datapath has finished.
+
+    ``forward``: whether it gets anything, as far as the subscriber told; a hop's standby is paused.
+    ``route``: of the track, as the subscriber was told it (see `Track.route`).
+    """
 
     id: int
     session: int
@@ -90,6 +113,8 @@ class Downstream:
     filter: Filter | None
     start: Location
     hop_path: tuple[str, ...]
+    forward: bool = True
+    route: tuple[str, ...] = ()
     ending: tuple[PublishDoneCode, str] | None = None
 
 
@@ -99,7 +124,10 @@ class Track:
 
     ``reported``: largest location in the source's own words. ``held``: the datapath knows the track.
     ``bound``: session and alias that feed it. ``tried``: candidates that refused in this round.
-    ``ending``: what its viewers will be told when late streams have had their time.
+    ``ending``: what its viewers will be told when late streams have had their time. ``local``: published by
+    this edge. ``standbys``: asked or bound, beside the source. ``move``: the planned one under way.
+    ``refused_until``: when those may be asked again, microseconds, that would not stand by. ``return_us``:
+    before then the plan's parent is not taken again after ``escapes`` from it.
     """
 
     id: int
@@ -116,6 +144,12 @@ class Track:
     ending: tuple[PublishDoneCode, str] | None = None
     tried: set[SourceKey] = field(default_factory=set)
     retries: int = 0
+    local: bool = False
+    standbys: list[Source] = field(default_factory=list)
+    move: PlannedMove | None = None
+    refused_until: dict[SourceKey, int] = field(default_factory=dict)
+    return_us: int = 0
+    escapes: int = 0
     waiting: dict[tuple[int, int], Pending] = field(default_factory=dict)
     downstreams: dict[int, Downstream] = field(default_factory=dict)
 
@@ -133,6 +167,14 @@ class Track:
     def is_watched(self) -> bool:
         """Whether anybody has or wants the track."""
         return bool(self.waiting) or any(d.ending is None for d in self.downstreams.values())
+
+    def is_taken(self) -> bool:
+        """Whether anybody gets the track now; those who only stand by do not."""
+        return any(d.forward for d in self.active_downstreams())
+
+    def route(self) -> tuple[str, ...]:
+        """The incarnation and the nodes on the way here: what an edge below has to know."""
+        return (self.incarnation, *(self.source.route if self.source is not None else ()))
 
     def phase(self) -> str:
         """The word of the module's text."""
@@ -152,6 +194,7 @@ class TrackTable:
         self.downstreams: dict[int, Downstream] = {}
         self.publications: dict[FullTrackName, list[Publication]] = {}
         self.bindings: dict[int, dict[int, Track]] = {}
+        self.publication_changes = 0
         self._next_track = 1
         self._next_downstream = 1
 
@@ -178,10 +221,11 @@ class TrackTable:
         """The track that objects with this alias in this session feed."""
         return self.bindings.get(session, {}).get(alias)
 
-    def bind(self, session: int, alias: int, track: Track) -> None:
-        """Note that objects with this alias in this session feed the track."""
+    def bind(self, session: int, alias: int, track: Track, *, standby: bool = False) -> None:
+        """Note that objects with this alias in this session feed the track, or would."""
         self.bindings.setdefault(session, {})[alias] = track
-        track.bound = (session, alias)
+        if not standby:
+            track.bound = (session, alias)
 
     def unbind(self, session: int, alias: int) -> None:
         """Forget a binding."""
@@ -199,10 +243,12 @@ class TrackTable:
 
     def add_publication(self, publication: Publication) -> None:
         """The oldest publication of a name is the one in use."""
+        self.publication_changes += 1
         self.publications.setdefault(publication.name, []).append(publication)
 
     def remove_publication(self, publication: Publication) -> None:
         """Forget a PUBLISH."""
+        self.publication_changes += 1
         left = [p for p in self.publications.get(publication.name, ()) if p is not publication]
         if left:
             self.publications[publication.name] = left

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farcast.proto._core import ClientTls, Command, Event
-from farcast.proto.agent import Agent, AgentConfig, Target, Upstream
+from farcast.proto.agent import Agent, AgentConfig, PlanHops, Target, Upstream
 from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig, Viewer, ViewerConfig
 from farcast.proto.moqt.names import TrackNamespace
+
+from .reroutes import Reroutes
 
 DELAY_US = 1_000
 STEPS_MAX = 200_000
@@ -57,7 +59,10 @@ class Host:
         self.commands: list[Any] = []
         self.tracks: dict[int, Any] = {}
         self.bindings: dict[tuple[int, int], Any] = {}
+        self.reroutes = Reroutes(self)
         self.downstreams: dict[int, Any] = {}
+        self.fed: dict[int, bool] = {}
+        """Which downstreams are fed now."""
         self.updates: list[Any] = []
         self.sinks: dict[int, Any] = {}
         self.published: list[Any] = []
@@ -92,7 +97,10 @@ class Host:
     def forget(self, session: int) -> None:
         """A session is over; what was bound to it is not any more."""
         self.wires.pop(session, None)
-        self.bindings = {key: bound for key, bound in self.bindings.items() if key[0] != session}
+        gone = [key for key in self.bindings if key[0] == session]
+        for key in gone:
+            bound = self.bindings.pop(key)
+            self.reroutes.gone(bound.track, key)
 
     def count(self, kind: type) -> int:
         """How many commands of a kind this host's engine has given."""
@@ -210,20 +218,33 @@ class Host:
     def remove_track(self, command: Any) -> None:
         del self.tracks[command.track]
         self.bindings = {k: b for k, b in self.bindings.items() if b.track != command.track}
+        self.reroutes.removed(command.track)
         self.sinks = {k: s for k, s in self.sinks.items() if s.track != command.track}
 
     def bind(self, command: Any) -> None:
         assert command.track in self.tracks
-        assert (command.session, command.alias) not in self.bindings
-        self.bindings[command.session, command.alias] = command
+        key = command.session, command.alias
+        assert key not in self.bindings or self.reroutes.stands_by(command.track, key)
+        self.bindings[key] = command
+        self.reroutes.activated(command.track, key)
+
+    def stand_by(self, command: Any) -> None:
+        assert command.track in self.tracks
+        key = command.session, command.alias
+        if command.session in self.wires:
+            self.bindings[key] = command
+            self.reroutes.stood_by(command.track, key, command.rank)
 
     def unbind(self, command: Any) -> None:
-        self.bindings.pop((command.session, command.alias), None)
+        bound = self.bindings.pop((command.session, command.alias), None)
+        if bound is not None:
+            self.reroutes.gone(bound.track, (command.session, command.alias))
 
     def add_downstream(self, command: Any) -> None:
         assert command.track in self.tracks
         assert command.downstream not in self.downstreams
         self.downstreams[command.downstream] = command
+        self.fed[command.downstream] = command.forward
 
     def end_downstream(self, command: Any) -> None:
         if self.downstreams.pop(command.downstream, None) is not None:
@@ -250,6 +271,9 @@ _EXECUTE: dict[type, Callable[[Host, Any], None]] = {
     Command.RemoveTrack: Host.remove_track,
     Command.BindUpstream: Host.bind,
     Command.UnbindUpstream: Host.unbind,
+    Command.BindStandby: Host.stand_by,
+    Command.SwitchUpstream: lambda host, c: host.reroutes.move(c.track, (c.session, c.alias)),
+    Command.HopBounds: lambda host, command: None,
     Command.AddDownstream: Host.add_downstream,
     Command.UpdateDownstream: lambda host, command: host.updates.append(command),
     Command.RemoveDownstream: Host.end_downstream,
@@ -286,6 +310,11 @@ class World:
         )
         settings.setdefault("peer_identity", lambda chain: chain[0].decode())
         return self.add(name, Agent(AgentConfig(node_id=name, upstreams=configured, **settings)))
+
+    def planned_edge(self, name: str, *upstreams: tuple[str, str | Host], **settings: Any) -> Host:
+        """An edge that follows plans."""
+        settings.setdefault("plan_hops", PlanHops(TLS))
+        return self.edge(name, *upstreams, **settings)
 
     def publisher(
         self,
