@@ -101,9 +101,7 @@ def test_another_clusters_state_is_refused(written: Path) -> None:
     assert reopen(written).epoch.number == 2
 
 
-@pytest.mark.parametrize(
-    "content", [b"not a database, but long enough" * 40, b"\x00" * 5_000, b""]
-)
+@pytest.mark.parametrize("content", [b"not a database, but long enough" * 40, b"\x00" * 5_000, b""])
 def test_a_file_of_something_else_is_named_with_the_way_out(tmp_path: Path, content: bytes) -> None:
     (tmp_path / STATE_FILE).write_bytes(content)
     with pytest.raises(StoreError, match=f"{STATE_FILE}: .*--epoch-min") as caught:
