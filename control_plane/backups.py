@@ -31,8 +31,8 @@ _CLASS_MS: Final = 1e7
 
 @dataclass(frozen=True, slots=True)
 class _Branches:
-    """Branches of one tree. ``relays[node, k]``: its relays from below, -1 beyond; ``risks[node, word]``: of
-    its relays and links; ``fixed_ms`` and ``round``: additive cost of the branch."""
+    """Branches of one tree. ``relays[k, node]``: its relays from below, -1 beyond; ``risks[node, word]``: of
+    its relays and links; ``above`` as of `ancestors`; ``cost_ms``: additive cost of the branch."""
 
     origin: int
     above: Indices
@@ -63,18 +63,19 @@ def backups(
 def _branches(costs: Costs, parents: Indices, origins: Indices, row: int, depth: Indices) -> _Branches:
     network, nodes = costs.network, np.arange(parents.shape[1])
     above = ancestors(parents, origins, np.full(len(nodes), row), nodes)
-    lower = np.column_stack([nodes, above[:, :-1]])
+    lower = np.concatenate([nodes[None], above[:-1]])
     there = above >= 0
     src, dst = np.where(there, above, 0), np.where(there, lower, 0)
-    relays = np.where(there & (above != origins[row]), above, -1)[:, : DEPTH_MAX - 1]
-    risks = np.bitwise_or.reduce(network.link_risks[src, dst] * there[..., None].astype(np.uint64), axis=1)
-    of_relays = network.node_risks[np.where(relays >= 0, relays, 0)] * (relays >= 0)[..., None].astype(
-        np.uint64
-    )
-    risks |= np.bitwise_or.reduce(of_relays, axis=1)
-    search = np.where(there, costs.search_ms[src, dst], 0.0)
-    log_loss = np.where(there, costs.log_loss[src, dst], 0.0).sum(axis=1)
-    return _Branches(int(origins[row]), above, relays, risks, search.sum(axis=1), log_loss, depth)
+    relays = np.where(there & (above != origins[row]), above, -1)[: DEPTH_MAX - 1]
+    risks = np.zeros_like(network.node_risks)
+    if network.risk_names:
+        for level in range(DEPTH_MAX):
+            risks |= network.link_risks[src[level], dst[level]] * there[level, :, None].astype(np.uint64)
+        for relay in relays:
+            risks |= network.node_risks[relay] * (relay >= 0)[:, None].astype(np.uint64)
+    search = np.where(there, costs.search_ms[src, dst], 0.0).sum(axis=0)
+    log_loss = np.where(there, costs.log_loss[src, dst], 0.0).sum(axis=0)
+    return _Branches(int(origins[row]), above, relays, risks, search, log_loss, depth)
 
 
 def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indices) -> NDArray[np.uint8]:
@@ -82,22 +83,18 @@ def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indi
     count = len(network.nodes)
     nodes = np.arange(count)
     mine = tree.relays
-    theirs = np.column_stack([np.where(nodes == tree.origin, -1, nodes), tree.relays[:, : DEPTH_MAX - 2]])
-    classes = np.zeros((count, count), np.uint8)
-    ends = (tree.origin, nodes)
-    classes |= _meet(mine, theirs).astype(np.uint8) * _RELAY
+    theirs = np.concatenate([np.where(nodes == tree.origin, -1, nodes)[None], tree.relays[:-1]])
+    classes = _meet(mine, theirs).astype(np.uint8) * np.uint8(_RELAY)
     for numbers, bit in ((regions, _REGION), (providers, _PROVIDER)):
         own, other = _of(numbers, mine), _of(numbers, theirs)
-        own = np.where((own == numbers[ends[0]]) | (own == numbers[ends[1]][:, None]), -1, own)
-        classes |= _meet(own, other).astype(np.uint8) * bit
+        own = np.where((own == numbers[tree.origin]) | (own == numbers[nodes]), -1, own)
+        classes |= _meet(own, other).astype(np.uint8) * np.uint8(bit)
     if network.risk_names:
-        through = tree.risks.copy()
-        relaying = (nodes != tree.origin).astype(np.uint64)[:, None]
-        through |= network.node_risks * relaying
-        last = network.link_risks.transpose(1, 0, 2)
-        ends_risks = network.node_risks[tree.origin] | network.node_risks
-        both = (through[None, :, :] | last) & (tree.risks & ~ends_risks)[:, None, :]
-        classes |= (both != 0).any(axis=2).astype(np.uint8) * _RISK
+        through = tree.risks | network.node_risks * (nodes != tree.origin).astype(np.uint64)[:, None]
+        common = tree.risks & ~(network.node_risks[tree.origin] | network.node_risks)
+        for word in range(common.shape[1]):
+            theirs_too = through[None, :, word] | network.link_risks[:, :, word].T
+            classes |= ((theirs_too & common[:, word, None]) != 0).astype(np.uint8) * np.uint8(_RISK)
     return classes
 
 
@@ -111,13 +108,12 @@ def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8]) -> Floats:
     log_loss = tree.log_loss[None, :] + costs.log_loss.T
     beyond = (cost > costs.config.delay_ms_max) | (log_loss > -np.log1p(-costs.config.loss_max))
     key: Floats = cost + _CLASS_MS * (classes + beyond * float(_BEYOND_BOUNDS))
-    under = (tree.above[None, :, :] == nodes[:, None, None]).any(axis=2)
-    key[under] = np.inf
+    parent = tree.above[0]
+    for level in tree.above:
+        key[level[level >= 0], nodes[level >= 0]] = np.inf
     key[nodes, nodes] = np.inf
-    key[nodes, tree.above[:, 0]] = np.where(tree.above[:, 0] >= 0, np.inf, key[nodes, tree.above[:, 0]])
-    key[:, tree.origin] = np.where(
-        tree.above[:, 0] == tree.origin, np.inf, np.minimum(key[:, tree.origin], 1e300)
-    )
+    key[nodes[parent >= 0], parent[parent >= 0]] = np.inf
+    key[:, tree.origin] = np.where(parent == tree.origin, np.inf, np.minimum(key[:, tree.origin], 1e300))
     key[tree.origin] = np.inf
     return key
 
@@ -147,12 +143,12 @@ def _rank(
 
 
 def _meet(mine: Indices, theirs: Indices) -> Bools:
-    """``[node, candidate]``: whether the node's row of ``mine`` and the candidate's of ``theirs`` have a
+    """``[node, candidate]``: whether the node's column of ``mine`` and the candidate's of ``theirs`` have a
     number in common; negative ones are none."""
-    met = np.zeros((len(mine), len(theirs)), np.bool_)
-    for a in mine.T:
+    met = np.zeros((mine.shape[1], theirs.shape[1]), np.bool_)
+    for a in mine:
         known = np.where(a >= 0, a, -2)
-        for b in theirs.T:
+        for b in theirs:
             met |= known[:, None] == b[None, :]
     return met
 

@@ -15,13 +15,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farcast.control_plane.costs import Branches, Costs, depths, heights
+from farcast.control_plane.costs import Branches, Costs, ancestors, heights
 from farcast.control_plane.network import Bools, Floats, Indices, Network
 from farcast.control_plane.plan import DEPTH_MAX, Demand, PlannerConfig
-from farcast.control_plane.tree_search import below, judge_parents, rejudge
+from farcast.control_plane.tree_search import rejudge
 
-RELIEF_CANDIDATES_MAX: Final = 24
-"""Moves that are tried for one resource before it is given up."""
+RELIEF_EDGES_MAX: Final = 64
+"""Tree edges of one resource that are looked at, those that load it most first."""
+
+RELIEF_JUDGED_MAX: Final = 24
+"""Moves of those whose real cost is looked at."""
+
+RELIEF_TRIES_MAX: Final = 8
+"""Moves that are tried before a resource is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +110,15 @@ class Loads:
         over = np.maximum(self.node_fill - 1, 0).sum() + np.maximum(self.link_fill - 1, 0).sum()
         return float(over)
 
-    def room(self, parent: int, node: int, bps: float, target: float) -> float:
-        """Least share of a capacity that is left free when ``parent`` sends ``bps`` more to ``node``, below
-        ``target``; negative where it does not fit."""
-        left = target
-        if self._node_capacity[parent]:
-            left = target - float(self.node_bps[parent] + bps) / float(self._node_capacity[parent])
-        if self.network.capacity_bps[parent, node]:
-            link = float(self.link_bps[parent, node] + bps) / float(self.network.capacity_bps[parent, node])
-            left = min(left, target - link)
-        return left
+    def fits(self, nodes: Indices, bps: Floats, target: float) -> Bools:
+        """``[k, parent]``: whether ``parent`` may send ``bps[k]`` more to ``nodes[k]`` without filling itself
+        or the link above ``target``."""
+        of_node, of_link = self._node_capacity, self.network.capacity_bps[:, nodes].T
+        link_bps = self.link_bps[:, nodes].T + bps[:, None]
+        node_fits = (of_node == 0) | (self.node_bps + bps[:, None] <= target * of_node + 1e-6)
+        link_fits: Bools = (of_link == 0) | (link_bps <= target * of_link + 1e-6)
+        both: Bools = node_fits & link_fits
+        return both
 
     def _add(self, row: int, edge_bps: Floats, parents: Indices, sign: int) -> None:
         nodes = np.flatnonzero(parents >= 0)
@@ -126,20 +131,97 @@ def relieve(
     costs: Costs, loads: Loads, parents: Indices, origins: Indices, branches: Branches, config: PlannerConfig
 ) -> Bools:
     """Move what overloads nodes and links, in place; returns which parents changed."""
+    relief = _Relief(costs, loads, parents, origins, branches)
     moved = np.zeros(parents.shape, np.bool_)
     given_up: set[tuple[int, int]] = set()
     for _ in range(config.relief_moves_max):
         worst = _worst(loads, given_up)
         if worst is None:
             break
-        change = _relieve_one(costs, loads, parents, origins, branches, worst, config.fill_target)
-        if change is None:
-            change = _relieve_one(costs, loads, parents, origins, branches, worst, 1.0)
+        change = relief.off(worst, config.fill_target) or relief.off(worst, 1.0)
         if change is None:
             given_up.add(worst)
         else:
             moved[change] = True
     return moved
+
+
+class _Relief:
+    """Trees being relieved, with what is asked of them again and again."""
+
+    def __init__(
+        self, costs: Costs, loads: Loads, parents: Indices, origins: Indices, branches: Branches
+    ) -> None:
+        self._costs, self._loads = costs, loads
+        self._parents, self._origins, self._branches = parents, origins, branches
+        count = parents.shape[1]
+        self._above = np.full((DEPTH_MAX, *parents.shape), -1)
+        self._height = np.zeros_like(parents)
+        self._nodes = np.arange(count)
+        for row in range(len(parents)):
+            self._look(row)
+
+    def off(self, resource: tuple[int, int], target: float) -> tuple[int, int] | None:
+        """Make the cheapest move that takes load off ``resource`` to where it fits below ``target``; returns
+        the (tree, node) that moved, ``None`` if none helps."""
+        before = self._loads.overload()
+        for row, node, parent in self._options(resource, target):
+            old = int(self._parents[row, node])
+            self._parents[row, node] = parent
+            self._loads.update(self._parents, row)
+            if self._loads.overload() < before - 1e-9:
+                self._look(row)
+                rejudge(self._costs, self._parents, self._origins, self._branches, np.array([row]))
+                return row, node
+            self._parents[row, node] = old
+            self._loads.update(self._parents, row)
+        return None
+
+    def _options(self, resource: tuple[int, int], target: float) -> list[tuple[int, int, int]]:
+        """Moves (tree, node, new parent), cheapest per bit first."""
+        rows, nodes = self._on(resource)
+        bps = self._loads.edge_bps[rows, nodes]
+        fits = self._loads.fits(nodes, bps, target) & self._allowed(rows, nodes)
+        which, to = np.nonzero(fits)
+        if not len(which):
+            return []
+        dearer = self._costs.search_ms[to, nodes[which]] + self._branches.cost_ms[rows[which], to]
+        first = np.argsort(dearer / bps[which], kind="stable")[:RELIEF_JUDGED_MAX]
+        which, to = which[first], to[first]
+        above = np.concatenate([to[None], self._above[:-1, rows[which], to]])
+        cost = self._costs.judge(above, nodes[which]).cost_ms
+        per_bit = (cost - self._branches.cost_ms[rows[which], nodes[which]]) / bps[which]
+        order = np.argsort(per_bit, kind="stable")[:RELIEF_TRIES_MAX]
+        return [(int(rows[which[k]]), int(nodes[which[k]]), int(to[k])) for k in order]
+
+    def _on(self, resource: tuple[int, int]) -> tuple[Indices, Indices]:
+        """Tree edges, as (tree, node below), that load a resource, most first."""
+        sender, receiver = resource
+        on_it = (self._parents == sender) & (self._loads.edge_bps > 0)
+        if receiver >= 0:
+            on_it[:, self._nodes != receiver] = False
+        rows, nodes = np.nonzero(on_it)
+        most = np.argsort(-self._loads.edge_bps[rows, nodes], kind="stable")[:RELIEF_EDGES_MAX]
+        return rows[most], nodes[most]
+
+    def _allowed(self, rows: Indices, nodes: Indices) -> Bools:
+        """``[k, parent]``: whether that makes a tree of bounded depth over usable links."""
+        costs, origins = self._costs, self._origins[rows]
+        above = self._above[:, rows]
+        depth = (above >= 0).sum(axis=0)
+        is_origin = self._nodes == origins[:, None]
+        height = self._height[rows, nodes]
+        allowed: Bools = is_origin | (costs.may_relay & (depth > 0))
+        allowed &= depth + 1 + height[:, None] <= DEPTH_MAX
+        allowed &= ~(above == nodes[:, None]).any(axis=0) & (self._nodes != nodes[:, None])
+        allowed &= np.isfinite(costs.search_ms[:, nodes].T)
+        allowed[np.arange(len(rows)), self._parents[rows, nodes]] = False
+        return allowed
+
+    def _look(self, row: int) -> None:
+        rows = np.full(len(self._nodes), row)
+        self._above[:, row] = ancestors(self._parents, self._origins, rows, self._nodes)
+        self._height[row] = heights(self._parents[row : row + 1])[0]
 
 
 def overloaded(loads: Loads) -> tuple[str, ...]:
@@ -158,63 +240,6 @@ def _worst(loads: Loads, given_up: set[tuple[int, int]]) -> tuple[int, int] | No
     found += [(float(link_fill[a, b]), (a, b)) for a, b in np.argwhere(link_fill > 1 + 1e-9).tolist()]
     open_ones = [(-fill, resource) for fill, resource in found if resource not in given_up]
     return min(open_ones)[1] if open_ones else None
-
-
-def _relieve_one(
-    costs: Costs,
-    loads: Loads,
-    parents: Indices,
-    origins: Indices,
-    branches: Branches,
-    resource: tuple[int, int],
-    target: float,
-) -> tuple[int, int] | None:
-    """The cheapest move that takes load off ``resource``: (tree, node) that moved, ``None`` if none helps."""
-    sender, receiver = resource
-    on_it = (parents == sender) & (loads.edge_bps > 0)
-    if receiver >= 0:
-        on_it[:, np.arange(parents.shape[1]) != receiver] = False
-    options: list[tuple[float, int, int, int]] = []
-    for row, node in np.argwhere(on_it).tolist():
-        options += _options(costs, loads, parents, origins, branches, row, node, target)
-    before = loads.overload()
-    for _, row, node, parent in sorted(options)[:RELIEF_CANDIDATES_MAX]:
-        old = int(parents[row, node])
-        parents[row, node] = parent
-        loads.update(parents, row)
-        if loads.overload() < before - 1e-9:
-            rejudge(costs, parents, origins, branches, np.array([row]))
-            return row, node
-        parents[row, node] = old
-        loads.update(parents, row)
-    return None
-
-
-def _options(
-    costs: Costs,
-    loads: Loads,
-    parents: Indices,
-    origins: Indices,
-    branches: Branches,
-    row: int,
-    node: int,
-    target: float,
-) -> list[tuple[float, int, int, int]]:
-    """Other parents of one node that have room for it, by what they cost per bit moved."""
-    bps = float(loads.edge_bps[row, node])
-    tree = slice(row, row + 1)
-    depth = depths(parents[tree], origins[tree])[0]
-    height = int(heights(parents[tree])[0, node])
-    relays = costs.may_relay.copy()
-    relays[origins[row]] = True
-    fits = relays & (depth >= 0) & (depth + 1 + height <= DEPTH_MAX) & ~below(parents, row, node)
-    fits &= np.isfinite(costs.search_ms[:, node]) & (np.arange(len(fits)) != parents[row, node])
-    candidates = [u for u in np.flatnonzero(fits).tolist() if loads.room(u, node, bps, target) >= -1e-9]
-    if not candidates:
-        return []
-    judged = judge_parents(costs, parents, origins, row, node, np.array(candidates))
-    dearer = judged.cost_ms - branches.cost_ms[row, node]
-    return [(float(d) / bps, row, node, u) for d, u in zip(dearer.tolist(), candidates, strict=True)]
 
 
 def _share(used: Floats, capacity: Floats) -> Floats:

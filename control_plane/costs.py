@@ -81,7 +81,6 @@ class Costs:
         self.load_ms = np.zeros((count, count))
         prices = np.array([node.price_per_gb for node in network.nodes], np.float64)
         self._price_ms = np.broadcast_to((config.price_ms_per_unit * prices)[:, None], (count, count))
-        self._fixed_ms = self.hops.base_ms + config.relay_ms + self._price_ms
         self._search = search_ms(self.hops) + config.relay_ms + self._price_ms
         self.set_fill(
             np.zeros(count) if node_fill is None else node_fill,
@@ -92,6 +91,7 @@ class Costs:
         """Let penalties follow from these shares of capacities in use."""
         network = self.network
         self.load_ms = _fill_ms(node_fill, self.config)[:, None] + _fill_ms(link_fill, self.config)
+        self._extra_ms = _flat(self.load_ms + self._price_ms)
         self.held_ms = np.where(network.usable, self._search + self.load_ms, np.inf)
         self.search_ms = np.where(network.fresh, self.held_ms, np.inf)
 
@@ -100,11 +100,6 @@ class Costs:
         """Nodes that may get children in trees of other origins."""
         return np.array([node.connected and not node.draining for node in self.network.nodes], np.bool_)
 
-    @cached_property
-    def _hopeful_hops(self) -> HopDelays:
-        network = self.network
-        return hop_delays(self.config.frame, network.rtt_ms, network.rtt_ms, network.loss_low, network.burst)
-
     # ---- Branches ---------------------------------------------------------------------------------
 
     def direct(self, origins: Indices) -> Branches:
@@ -112,11 +107,10 @@ class Costs:
         shape = (len(origins), len(self.network.nodes))
         rows = np.repeat(np.arange(shape[0]), shape[1])
         nodes = np.tile(np.arange(shape[1]), shape[0])
-        src = np.full((len(rows), DEPTH_MAX), -1)
-        src[:, 0] = np.where(origins[rows] == nodes, -1, origins[rows])
-        fresh = self.network.usable & self.network.fresh
-        src[:, 0] = np.where(fresh[origins[rows], nodes], src[:, 0], -1)
-        return _reshape(self.judge(src, nodes), shape)
+        above = np.full((DEPTH_MAX, len(rows)), -1)
+        fresh = (self.network.usable & self.network.fresh)[origins[rows], nodes]
+        above[0] = np.where(fresh, origins[rows], -1)
+        return _reshape(self.judge(above, nodes), shape)
 
     def branches(self, parents: Indices, origins: Indices) -> Branches:
         """Those of whole trees."""
@@ -126,53 +120,58 @@ class Costs:
         return _reshape(self.judge(ancestors(parents, origins, rows, nodes), nodes), shape)
 
     def judge(self, above: Indices, nodes: Indices, hopeful: bool = False) -> Branches:
-        """Branches given from below: ``above[path, 0]`` is the parent of ``nodes[path]``, then its parent …
+        """Branches given from below: ``above[0, path]`` is the parent of ``nodes[path]``, then its parent …
         up to the origin, -1 beyond; where the parent is -1, nothing reaches. ``hopeful``: at the loss that
         links may have at best, and without variation."""
-        reached = above[:, 0] >= 0
-        src, dst = above[reached], np.column_stack([nodes[reached], above[reached, :-1]])
-        there = src >= 0
-        src, dst = np.where(there, src, 0), np.where(there, dst, 0)
-        hops = self._hopeful_hops if hopeful else self.hops
-        delay = p99_ms(
-            hops.base_ms[src, dst] * there,
-            hops.round_ms[src, dst] * there,
-            hops.tails[src, dst] * there[..., None],
-            hops.jitter_ms[src, dst] * there,
-        )
-        delay += self.config.relay_ms * (there.sum(axis=1) - 1)
-        log_loss = -np.log1p(-self.network.loss_low) if hopeful else self.log_loss
-        loss = -np.expm1(-(log_loss[src, dst] * there).sum(axis=1))
+        reached = above[0] >= 0
+        edges = self._edges(above[:, reached], nodes[reached])
+        at = self._hopeful if hopeful else self._expected
+        delay = p99_ms(at.base_ms[edges], at.round_ms[edges], at.tails[edges], at.jitter_ms[edges])
+        delay += self.config.relay_ms * ((edges < self._no_edge).sum(axis=0) - 1)
+        loss = -np.expm1(-at.log_loss[edges].sum(axis=0))
         beyond = (delay > self.config.delay_ms_max) | (loss > self.config.loss_max)
-        cost = delay + ((self.load_ms + self._price_ms)[src, dst] * there).sum(axis=1)
-        return Branches(
-            _spread(reached, delay),
-            _spread(reached, loss),
-            _spread(reached, cost + OUT_OF_BOUNDS_MS * beyond),
-        )
-
-    @cached_property
-    def _least_rounds_ms(self) -> Floats:
-        """p99 of the repair of each edge by itself."""
-        count = len(self.network.nodes)
-        tails = self.hops.tails.reshape(count * count, 1, -1)
-        flat = rounds_p99_ms(self.hops.round_ms.reshape(-1, 1), tails)
-        return flat.reshape(count, count)
+        cost = delay + self._extra_ms[edges].sum(axis=0) + OUT_OF_BOUNDS_MS * beyond
+        return Branches(_spread(reached, delay), _spread(reached, loss), _spread(reached, cost))
 
     def least_ms(self, above: Indices, nodes: Indices) -> Floats:
         """A bound below the cost of branches given as to `judge`, without their combined repair: p99 of a sum
         is not below that of any part."""
-        src, dst = above, np.column_stack([nodes, above[:, :-1]])
-        there = (src >= 0) & (dst >= 0)
-        src, dst = np.where(there, src, 0), np.where(there, dst, 0)
-        fixed = self._fixed_ms + self.load_ms
-        least: Floats = (fixed[src, dst] * there).sum(axis=1) - self.config.relay_ms
-        least += (self._least_rounds_ms[src, dst] * there).max(axis=1)
+        edges = self._edges(above, nodes)
+        at = self._expected
+        least: Floats = (at.base_ms[edges] + self._extra_ms[edges]).sum(axis=0)
+        least += self.config.relay_ms * ((edges < self._no_edge).sum(axis=0) - 1)
+        least += self._edge_repair_ms[edges].max(axis=0)
         return least
+
+    def _edges(self, above: Indices, nodes: Indices) -> Indices:
+        """``[hop, path]``: positions of edges in flat tables, that of no edge where there is none."""
+        lower = np.concatenate([nodes[None, :], above[:-1]])
+        there = (above >= 0) & (lower >= 0)
+        return np.where(there, above * len(self.network.nodes) + lower, self._no_edge)
+
+    @property
+    def _no_edge(self) -> int:
+        return len(self.network.nodes) ** 2
+
+    @cached_property
+    def _expected(self) -> _Edges:
+        return _Edges.of(self.hops, self.network.loss_high)
+
+    @cached_property
+    def _hopeful(self) -> _Edges:
+        network = self.network
+        hops = hop_delays(self.config.frame, network.rtt_ms, network.rtt_ms, network.loss_low, network.burst)
+        return _Edges.of(hops, network.loss_low)
+
+    @cached_property
+    def _edge_repair_ms(self) -> Floats:
+        """p99 of the repair of each edge by itself, flat."""
+        at = self._expected
+        return rounds_p99_ms(at.round_ms[None], at.tails[None])
 
     def terms(self, path: tuple[int, ...]) -> Terms:
         """The terms of one branch, from the origin down."""
-        src, dst = np.array([path[:-1]]), np.array([path[1:]])
+        src, dst = np.array(path[:-1])[:, None], np.array(path[1:])[:, None]
         hops = self.hops
         return Terms(
             propagation_ms=float(hops.base_ms[src, dst].sum()),
@@ -184,18 +183,43 @@ class Costs:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """Figures of all edges in flat tables, ``src * nodes + dst``, with zeros for no edge at the end."""
+
+    base_ms: Floats
+    round_ms: Floats
+    tails: Floats
+    jitter_ms: Floats
+    log_loss: Floats
+
+    @classmethod
+    def of(cls, hops: HopDelays, loss: Floats) -> _Edges:
+        tails = hops.tails.reshape(-1, hops.tails.shape[-1])
+        return cls(
+            _flat(hops.base_ms),
+            _flat(hops.round_ms),
+            np.concatenate([tails, np.zeros((1, tails.shape[1]))]),
+            _flat(hops.jitter_ms),
+            _flat(-np.log1p(-loss)),
+        )
+
+
 def ancestors(parents: Indices, origins: Indices, rows: Indices, nodes: Indices) -> Indices:
-    """``[path, DEPTH_MAX]``: parent, grandparent … of ``nodes`` in the trees ``rows``; -1 beyond the origin.
+    """``[DEPTH_MAX, path]``: parent, grandparent … of ``nodes`` in the trees ``rows``; -1 beyond the origin.
 
     All -1 for a node whose chain of parents does not end at the origin.
     """
-    above = np.full((len(rows), DEPTH_MAX), -1)
+    above = np.empty((DEPTH_MAX, len(rows)), np.int64)
+    base = rows * parents.shape[1]
+    # Position -1 of a flat table that ends with -1: whatever is above nothing is nothing.
+    flat = np.append(parents.ravel(), -1)
     at = nodes
     for level in range(DEPTH_MAX):
-        at = np.where(at >= 0, parents[rows, at], -1)
-        above[:, level] = at
-    arrived = (above == origins[rows][:, None]).any(axis=1)
-    above[~arrived] = -1
+        at = flat[np.where(at >= 0, base + at, -1)]
+        above[level] = at
+    arrived = (above == origins[rows]).any(axis=0)
+    above[:, ~arrived] = -1
     return above
 
 
@@ -204,7 +228,7 @@ def depths(parents: Indices, origins: Indices) -> Indices:
     shape = parents.shape
     rows = np.repeat(np.arange(shape[0]), shape[1])
     above = ancestors(parents, origins, rows, np.tile(np.arange(shape[1]), shape[0]))
-    found: Indices = (above >= 0).sum(axis=1).reshape(shape)
+    found: Indices = (above >= 0).sum(axis=0).reshape(shape)
     found[found == 0] = -1
     found[np.arange(shape[0]), origins] = 0
     return found
@@ -226,6 +250,10 @@ def _fill_ms(fill: Floats, config: PlannerConfig) -> Floats:
     over = np.clip((fill - config.fill_free) / max(1 - config.fill_free, 1e-9), 0.0, 2.0)
     penalty: Floats = config.fill_penalty_ms * over**2
     return penalty
+
+
+def _flat(matrix: Floats) -> Floats:
+    return np.append(matrix.ravel(), 0.0)
 
 
 def _spread(reached: Bools, values: Floats) -> Floats:

@@ -204,13 +204,12 @@ def _companions(
     above = ancestors(best_parents, origins, rows, nodes)
     there = above >= 0
     at = np.where(there, above, 0)
-    moving = there & (held[rows[:, None], at] != best_parents[rows[:, None], at])
-    moving &= above != origins[rows][:, None]
-    waits = (moving & is_held[rows[:, None], at]).any(axis=1)
+    moving = there & (held[rows, at] != best_parents[rows, at]) & (above != origins[rows])
+    waits = (moving & is_held[rows, at]).any(axis=0)
     left, companions = np.zeros_like(ready), np.zeros_like(ready)
     left[rows[~waits], nodes[~waits]] = True
-    which, level = np.nonzero(moving & ~waits[:, None])
-    companions[rows[which], above[which, level]] = True
+    level, which = np.nonzero(moving & ~waits)
+    companions[rows[which], above[level, which]] = True
     return left, companions & ~left
 
 
@@ -262,7 +261,7 @@ def _grow_free(
     grown = grow(costs.search_ms, origins[rows], costs.may_relay, fixed, depth_max, costs.held_ms)
     branches = costs.branches(grown, origins[rows])
     improve(costs, grown, origins[rows], branches, free[rows])
-    branches = repair(costs, grown, origins[rows], free[rows])
+    repair(costs, grown, origins[rows], branches, free[rows])
     parents[rows] = grown
     after.delay_ms[rows], after.loss[rows] = branches.delay_ms, branches.loss
     after.cost_ms[rows] = branches.cost_ms
@@ -274,22 +273,24 @@ def _not_better(ready: Bools, before: Branches, after: Branches, config: Planner
         better = (after.cost_ms <= (1 - config.upgrade_ratio) * before.cost_ms) & (
             after.cost_ms <= before.cost_ms - config.upgrade_ms
         )
-    worse: Bools = ready & ~better
+    worse: Bools = np.logical_and(ready, ~better)
     return worse
 
 
 def _too_much(moving: Bools, held: Indices, parents: Indices, overloads: Overloads) -> Bools:
     """Nodes that chose to move to where that is too much."""
-    chosen: Bools = moving & (parents != held) & (parents >= 0)
+    chosen: Bools = np.logical_and(moving & (parents != held), parents >= 0)
     if not chosen.any():
         return chosen
     over_node, over_link = overloads(parents)
     rows, nodes = np.nonzero(chosen)
     to = parents[rows, nodes]
-    chosen[rows, nodes] = over_node[to] | over_link[to, nodes]
+    chosen[rows, nodes] = np.logical_or(over_node[to], over_link[to, nodes])
     return chosen
 
 
 def _rows_of(nodes: Bools) -> Bools:
     """All nodes of the trees in which any is set."""
-    return np.broadcast_to(nodes.any(axis=1)[:, None], nodes.shape)
+    whole = np.zeros_like(nodes)
+    whole[np.flatnonzero(nodes.any(axis=1))] = True
+    return whole

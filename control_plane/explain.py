@@ -133,22 +133,20 @@ class _Asked:
         others = np.array([u for u in range(count) if u not in (src, dst)], np.int64)
         if not len(others):
             return []
-        above = np.full((len(others), DEPTH_MAX), -1)
-        above[:, 0], above[:, 1] = others, src
+        by_one = np.full((DEPTH_MAX, len(others)), -1)
+        by_one[0], by_one[1] = others, src
         two = edges[src, others][:, None] + edges[np.ix_(others, others)] + edges[others, dst][None, :]
         np.fill_diagonal(two, np.inf)
         first = np.argsort(two, axis=None, kind="stable")[: 4 * CANDIDATES_MAX]
         a, b = np.unravel_index(first, two.shape)
-        by_two = np.column_stack([others[b], others[a], np.full(len(a), src)])
-        both = np.concatenate([above, by_two])
-        there = np.where(both >= 0, both, src)
-        lower = np.column_stack([np.full(len(both), dst), there[:, :-1]])
-        usable = (edges[there, lower] < np.inf) | (both < 0)
-        cost = self.costs.judge(both, np.full(len(both), dst)).cost_ms
-        cost[~usable.all(axis=1)] = np.inf
+        both = np.concatenate([by_one, np.stack([others[b], others[a], np.full(len(a), src)])], axis=1)
+        lower = np.concatenate([np.full((1, both.shape[1]), dst), both[:-1]])
+        usable = np.isfinite(edges[both, lower]) | (both < 0)
+        cost = self.costs.judge(both, np.full(both.shape[1], dst)).cost_ms
+        cost[~usable.all(axis=0)] = np.inf
         order = [k for k in np.argsort(cost, kind="stable").tolist() if np.isfinite(cost[k])]
         ids = self.network.node_ids
-        return [(*(ids[u] for u in reversed(both[k].tolist()) if u >= 0), self.dst) for k in order]
+        return [(*(ids[u] for u in reversed(both[:, k].tolist()) if u >= 0), self.dst) for k in order]
 
     def _exists(self, path: tuple[str, ...]) -> bool:
         """Whether all its links have ever been measured."""
@@ -157,8 +155,8 @@ class _Asked:
 
     def _candidate(self, path: tuple[str, ...], chosen: bool) -> Candidate:
         at = tuple(self.network.index[node] for node in path)
-        above = np.full((1, DEPTH_MAX), -1)
-        above[0, : len(at) - 1] = at[-2::-1]
+        above = np.full((DEPTH_MAX, 1), -1)
+        above[: len(at) - 1, 0] = at[-2::-1]
         judged = self.costs.judge(above, np.array([at[-1]]))
         terms = self.costs.terms(at)
         within = bool(judged.within_bounds[0])

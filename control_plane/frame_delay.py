@@ -32,7 +32,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from farcast.control_plane.network import LOSS_MAX, Floats
 
@@ -111,40 +110,38 @@ def search_ms(hops: HopDelays) -> Floats:
 
 
 def p99_ms(base_ms: Floats, round_ms: Floats, tails: Floats, jitter_ms: Floats) -> Floats:
-    """p99 delay of a frame over paths of hops ``[path, hop]``, ms; hops that are not there are all zeros."""
-    delay: Floats = base_ms.sum(axis=1) + rounds_p99_ms(round_ms, tails)
-    delay += np.sqrt((jitter_ms**2).sum(axis=1))
+    """p99 delay of a frame over paths of hops ``[hop, path]``, ms; hops that are not there are all zeros."""
+    delay: Floats = base_ms.sum(axis=0) + rounds_p99_ms(round_ms, tails)
+    delay += np.sqrt((jitter_ms**2).sum(axis=0))
     return delay
 
 
 def rounds_p99_ms(round_ms: Floats, tails: Floats) -> Floats:
-    """p99 of the time that repair takes over paths: ``round_ms[path, hop]``, ``tails[path, hop, j-1]``."""
-    result = np.zeros(len(round_ms))
-    unsettled = np.flatnonzero(tails[:, :, 0].sum(axis=1) > TAIL)
-    hops = (tails[unsettled, :, 0] > 0).sum(axis=1)
-    for count in range(1, round_ms.shape[1] + 1):
-        rows = unsettled[hops == count]
-        if len(rows):
-            lossy = np.argsort(-tails[rows, :, 0], axis=1, kind="stable")[:, :count]
-            at = (rows[:, None], lossy)
-            result[rows] = _quantile(round_ms[at], tails[at])
+    """p99 of the time that repair takes over paths: ``round_ms[hop, path]``, ``tails[hop, path, j-1]``."""
+    result = np.zeros(round_ms.shape[1])
+    unsettled = np.flatnonzero(tails[:, :, 0].sum(axis=0) > TAIL)
+    hops = (tails[:, unsettled, 0] > 0).sum(axis=0)
+    for count in range(1, round_ms.shape[0] + 1):
+        paths = unsettled[hops == count]
+        if len(paths):
+            lossy = np.argsort(-tails[:, paths, 0], axis=0, kind="stable")[:count]
+            result[paths] = _quantile(round_ms[lossy, paths], tails[lossy, paths])
     return result
 
 
 def _quantile(round_ms: Floats, tails: Floats) -> Floats:
     """By all combinations of rounds: (ROUNDS_MAX + 1) ** hops values of each path, sorted."""
-    values = np.zeros((len(round_ms), 1))
-    shares: NDArray[np.float64] = np.ones((len(round_ms), 1))
+    paths = np.arange(round_ms.shape[1])
+    values, shares = np.zeros((len(paths), 1)), np.ones((len(paths), 1))
     rounds = np.arange(ROUNDS_MAX + 1)
-    for hop in range(round_ms.shape[1]):
-        exactly = _exactly(tails[:, hop])
-        values = (values[:, :, None] + round_ms[:, hop, None, None] * rounds).reshape(len(values), -1)
-        shares = (shares[:, :, None] * exactly[:, None, :]).reshape(len(shares), -1)
+    for hop in range(len(round_ms)):
+        exactly = _exactly(tails[hop])
+        values = (values[:, :, None] + round_ms[hop, :, None, None] * rounds).reshape(len(paths), -1)
+        shares = (shares[:, :, None] * exactly[:, None, :]).reshape(len(paths), -1)
     order = np.argsort(values, axis=1, kind="stable")
-    within = np.cumsum(np.take_along_axis(shares, order, axis=1), axis=1)
+    within = np.cumsum(shares[paths[:, None], order], axis=1)
     first = np.argmax(within >= 1 - TAIL - 1e-12, axis=1)
-    rows = np.arange(len(values))
-    found: Floats = values[rows, order[rows, first]]
+    found: Floats = values[paths, order[paths, first]]
     return found
 
 

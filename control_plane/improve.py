@@ -15,7 +15,6 @@ import numpy as np
 from farcast.control_plane.costs import Branches, Costs, ancestors, depths, heights
 from farcast.control_plane.network import Bools, Floats, Indices
 from farcast.control_plane.plan import DEPTH_MAX
-from farcast.control_plane.tree_search import rejudge
 
 PASSES_MAX: Final = 3
 
@@ -35,21 +34,25 @@ def improve(costs: Costs, parents: Indices, origins: Indices, branches: Branches
     promising = _promising(costs, parents, origins)
     for _ in range(PASSES_MAX):
         rows, nodes = np.nonzero(moving)
-        best, gain = _best_alternatives(costs, parents, origins, branches, promising, rows, nodes)
-        found = gain > _GAIN_MS_MIN
-        if not found.any():
+        best, there = _best_alternatives(costs, parents, origins, branches, promising, rows, nodes)
+        with np.errstate(invalid="ignore"):
+            gain = branches.cost_ms[rows, nodes] - there.cost_ms
+        found = np.flatnonzero(np.isfinite(there.cost_ms) & (gain > _GAIN_MS_MIN))
+        if not len(found):
             return
-        rows, nodes, best, gain = rows[found], nodes[found], best[found], gain[found]
-        leaf = heights(parents)[rows, nodes] == 0
-        inner = (rows[~leaf], nodes[~leaf], best[~leaf], gain[~leaf])
-        changed = _move_inner(costs, parents, origins, branches, *inner)
-        leaf &= ~np.isin(rows, changed)
-        parents[rows[leaf], nodes[leaf]] = best[leaf]
-        touched = np.unique(np.concatenate([rows[leaf], changed]))
-        if not len(touched):
-            return
-        rejudge(costs, parents, origins, branches, touched)
-        moving[np.setdiff1d(np.arange(len(origins)), touched)] = False
+        leaf = heights(parents)[rows[found], nodes[found]] == 0
+        inner = found[~leaf]
+        changed = _move_inner(
+            costs, parents, origins, branches, rows[inner], nodes[inner], best[inner], gain[inner]
+        )
+        leaves = found[leaf & ~np.isin(rows[found], changed)]
+        at = rows[leaves], nodes[leaves]
+        parents[at] = best[leaves]
+        branches.delay_ms[at], branches.loss[at] = there.delay_ms[leaves], there.loss[leaves]
+        branches.cost_ms[at] = there.cost_ms[leaves]
+        still = np.zeros(len(origins), np.bool_)
+        still[changed] = still[rows[leaves]] = True
+        moving[~still] = False
 
 
 def _best_alternatives(
@@ -60,30 +63,24 @@ def _best_alternatives(
     promising: Indices,
     rows: Indices,
     nodes: Indices,
-) -> tuple[Indices, Floats]:
-    """For each (tree, node) the best other parent by real cost, and what it gains for the node, ms.
+) -> tuple[Indices, Branches]:
+    """For each (tree, node) the best other parent by real cost, and the branch below it.
 
     Only alternatives are judged whose cost may be below what the node has now.
     """
     others = promising[rows, nodes]
     width = others.shape[1]
     flat_rows, flat_nodes, flat = np.repeat(rows, width), np.repeat(nodes, width), others.ravel()
-    above = np.column_stack([flat, ancestors(parents, origins, flat_rows, flat)[:, : DEPTH_MAX - 1]])
-    deep = (above >= 0).sum(axis=1) + np.repeat(heights(parents)[rows, nodes], width)
+    above = np.concatenate([flat[None], ancestors(parents, origins, flat_rows, flat)[:-1]])
+    deep = (above >= 0).sum(axis=0) + np.repeat(heights(parents)[rows, nodes], width)
     is_origin = flat == origins[flat_rows]
     now = np.repeat(branches.cost_ms[rows, nodes], width)
-    fits = (deep <= DEPTH_MAX) & (flat != parents[flat_rows, flat_nodes]) & (is_origin | (above[:, 1] >= 0))
-    fits &= ~(above == flat_nodes[:, None]).any(axis=1)
-    fits[fits] &= costs.least_ms(above[fits], flat_nodes[fits]) < now[fits] - _GAIN_MS_MIN
-    costs_ms = np.full(len(flat), np.inf)
-    costs_ms[fits] = costs.judge(above[fits], flat_nodes[fits]).cost_ms
-    judged = costs_ms.reshape(len(rows), width)
-    first = np.argmin(judged, axis=1)
-    at = np.arange(len(rows))
-    gain = np.zeros(len(rows))
-    finite = np.isfinite(judged[at, first])
-    gain[finite] = branches.cost_ms[rows, nodes][finite] - judged[at, first][finite]
-    return others[at, first], gain
+    fits = (deep <= DEPTH_MAX) & (flat != parents[flat_rows, flat_nodes]) & (is_origin | (above[1] >= 0))
+    fits &= ~(above == flat_nodes).any(axis=0)
+    fits[fits] &= costs.least_ms(above[:, fits], flat_nodes[fits]) < now[fits] - _GAIN_MS_MIN
+    judged = costs.judge(np.where(fits, above, -1), flat_nodes)
+    at = np.arange(len(rows)) * width + np.argmin(judged.cost_ms.reshape(len(rows), width), axis=1)
+    return flat[at], Branches(judged.delay_ms[at], judged.loss[at], judged.cost_ms[at])
 
 
 def _promising(costs: Costs, parents: Indices, origins: Indices) -> Indices:
@@ -125,8 +122,11 @@ def _move_inner(
     tried[np.arange(len(rows)), nodes] = best
     after = costs.branches(tried, origins[rows])
     better = _total(after.cost_ms) < _total(branches.cost_ms[rows]) - _GAIN_MS_MIN
-    parents[rows[better]] = tried[better]
-    return rows[better]
+    changed = rows[better]
+    parents[changed] = tried[better]
+    branches.delay_ms[changed], branches.loss[changed] = after.delay_ms[better], after.loss[better]
+    branches.cost_ms[changed] = after.cost_ms[better]
+    return changed
 
 
 def _additive(costs: Costs, parents: Indices, origins: Indices) -> Floats:
@@ -134,10 +134,10 @@ def _additive(costs: Costs, parents: Indices, origins: Indices) -> Floats:
     shape = parents.shape
     rows, nodes = np.repeat(np.arange(shape[0]), shape[1]), np.tile(np.arange(shape[1]), shape[0])
     above = ancestors(parents, origins, rows, nodes)
-    below_each = np.column_stack([nodes, above[:, :-1]])
+    below_each = np.concatenate([nodes[None], above[:-1]])
     there = above >= 0
     edges = np.where(there, costs.search_ms[np.where(there, above, 0), np.where(there, below_each, 0)], 0.0)
-    total: Floats = edges.sum(axis=1).reshape(shape)
+    total: Floats = edges.sum(axis=0).reshape(shape)
     return total
 
 

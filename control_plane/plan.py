@@ -60,7 +60,7 @@ class PlannerConfig:
     """...and not within this time of the last move of the same origin at the same node."""
     upgrades_share_max: float = 0.10
     """Share of all routes that may be upgraded at once; the greatest gains go first."""
-    relief_moves_max: int = 512
+    relief_moves_max: int = 128
     """Moves for want of capacity in one run."""
 
 

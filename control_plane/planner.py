@@ -59,7 +59,7 @@ __all__ = [
     "plan",
 ]
 
-FIRST_BLOCKS: Final = 8
+FIRST_BLOCKS: Final = 3
 """Where capacities are bounded, the first plan is made for so many blocks of origins one after another, each
 of which sees what the ones before load."""
 
@@ -108,7 +108,8 @@ def best_trees(costs: Costs, origins: Indices) -> tuple[Indices, Branches]:
     branches = costs.branches(parents, origins)
     everything = np.ones(parents.shape, np.bool_)
     improve(costs, parents, origins, branches, everything)
-    return parents, repair(costs, parents, origins)
+    repair(costs, parents, origins, branches)
+    return parents, branches
 
 
 def _first(costs: Costs, wanted: Wanted, origins: Indices) -> Indices:

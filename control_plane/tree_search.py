@@ -75,20 +75,20 @@ def grow(
     return parents
 
 
-def repair(costs: Costs, parents: Indices, origins: Indices, free: Bools | None = None) -> Branches:
-    """Mend trees in place by the real cost of branches; returns the figures of what they are then.
+def repair(
+    costs: Costs, parents: Indices, origins: Indices, branches: Branches, free: Bools | None = None
+) -> None:
+    """Mend trees in place by the real cost of ``branches``, which are kept current.
 
     ``free``: nodes whose parent may change, all by default. Afterwards no free node is worse off than by the
     direct edge.
     """
     if free is None:
         free = np.ones(parents.shape, np.bool_)
-    branches = costs.branches(parents, origins)
     direct = costs.direct(origins)
     _straighten(costs, parents, origins, branches, direct, free)
     if _mend(costs, parents, origins, branches, free):
         _straighten(costs, parents, origins, branches, direct, free)
-    return branches
 
 
 def below(parents: Indices, row: int, node: int) -> Bools:
@@ -160,7 +160,7 @@ def judge_parents(
     """The branch of ``node`` in the tree ``row`` below each of ``candidates``."""
     rows = np.full(len(candidates), row)
     above = ancestors(parents, origins, rows, candidates)
-    whole = np.column_stack([candidates, above[:, : DEPTH_MAX - 1]])
+    whole = np.concatenate([candidates[None], above[:-1]])
     return costs.judge(whole, np.full(len(candidates), node))
 
 

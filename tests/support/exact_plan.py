@@ -71,9 +71,9 @@ def _paths(network: Network, costs: Costs, origin: int) -> dict[_Path, float]:
                 found.append(path)
     if not found:
         return {}
-    above = np.full((len(found), DEPTH_MAX), -1)
+    above = np.full((DEPTH_MAX, len(found)), -1)
     for row, path in enumerate(found):
-        above[row, : len(path) - 1] = path[-2::-1]
+        above[: len(path) - 1, row] = path[-2::-1]
     judged = costs.judge(above, np.array([path[-1] for path in found]))
     return dict(zip(found, judged.cost_ms.tolist(), strict=True))
 
