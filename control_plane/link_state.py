@@ -1,20 +1,94 @@
-"""What is known of nodes and links, out of the edges' reports."""
+"""What is known of nodes and links, out of the edges' reports.
+
+Reports are taken in the order in which the edges sent them: one of another boot, or with a sequence number
+not above the last, is late or repeated, and changes nothing. What a report leaves out stays as it was. A
+missing report takes nothing away: a link stays usable until its receiver says that it is silent or gone; it
+only stops being fresh, so that nothing new is put on it. A node whose control session is gone stays in the
+network while any other node still hears it.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-from farcast.control_plane.network import Network
+import numpy as np
+
+from farcast.control_plane.link_estimate import (
+    LinkTable,
+    both_ways,
+    estimate_loss,
+    usable,
+    wilson,
+)
+from farcast.control_plane.network import Bools, Floats, Indices, Network, Node
+from farcast.control_plane.plan import Demand
 from farcast.control_plane.risk_groups import RiskGroups
-from farcast.proto.control.messages import Hello, Report
+from farcast.proto.control.messages import Hello, LinkReport, Load, Report
+
+SLOTS_LEAST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class LinkStateConfig:
-    """Settings."""
+    """Settings. ``prices_per_gb`` by provider, in any one currency."""
 
     risk_groups: RiskGroups = field(default_factory=RiskGroups)
+    prices_per_gb: Mapping[str, float] = field(default_factory=dict)
     nodes_max: int = 1_024
+    report_fresh_us: int = 5_000_000
+    """Age of a node's last report up to which its links are fresh."""
+    link_fresh_us: int = 12_000_000
+    """Age of what was last said of a link; edges repeat themselves every 4 s where nothing changes."""
+    forget_us: int = 600_000_000
+    """A node that is gone and unheard is forgotten after this."""
+
+
+@dataclass(slots=True)
+class _Edge:
+    """A node as it has told us."""
+
+    hello: Hello
+    slot: int
+    connected: bool = True
+    draining: bool = False
+    drained_by_order: bool = False
+    sequence: int = -1
+    reported_us: int = -(1 << 62)
+    left_us: int = 0
+    load: Load = field(default_factory=Load)
+    demand: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """One directed link for people. Loss as shares; ``loss_low`` and ``loss_high`` as in `Network`;
+    ``packets`` and ``lost`` by window, 1, 10 and 60 s; ``age_ms`` since its receiver last spoke of it."""
+
+    src: str
+    dst: str
+    rtt_ms: float
+    rtt_min_ms: float
+    rtt_latest_ms: float
+    rtt_p99_ms: float
+    rtt_variation_ms: float
+    loss: float
+    loss_low: float
+    loss_high: float
+    loss_average: float
+    interval_60s: tuple[float, float]
+    packets: tuple[int, int, int]
+    lost: tuple[int, int, int]
+    burst: float
+    spacing_ms: float
+    rx_bps: int
+    media: bool
+    silent: bool
+    usable: bool
+    fresh: bool
+    age_ms: float
 
 
 class LinkState:
@@ -22,23 +96,230 @@ class LinkState:
 
     def __init__(self, config: LinkStateConfig) -> None:
         self._config = config
+        self._edges: dict[str, _Edge] = {}
+        self._table = LinkTable(SLOTS_LEAST)
+        self._free: list[int] = []
+        self._counters: Counter[str] = Counter()
+
+    # ---- Getters ----------------------------------------------------------------------------------
+
+    @property
+    def node_ids(self) -> tuple[str, ...]:
+        """All nodes that are remembered, in order."""
+        return tuple(sorted(self._edges))
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Reports and links ignored, by reason; a copy."""
+        return dict(self._counters)
+
+    def load(self, node_id: str) -> Load:
+        """The load that a node last reported; ``KeyError`` for an unknown node."""
+        return self._edges[node_id].load
+
+    def is_connected(self, node_id: str) -> bool:
+        """Whether the control session of a node stands."""
+        edge = self._edges.get(node_id)
+        return edge is not None and edge.connected
+
+    # ---- Input ------------------------------------------------------------------------------------
 
     def join(self, hello: Hello, now_us: int) -> bool:
-        """An edge's control session stands. False where there is no room for another node."""
-        raise NotImplementedError
+        """An edge's control session stands. False where there is no room for another node.
+
+        What others measured of its links stays; its reports count anew if it has started anew.
+        """
+        edge = self._edges.get(hello.node_id)
+        if edge is None:
+            self._forget_gone(now_us)
+            if len(self._edges) >= self._config.nodes_max:
+                self._counters["joins_refused"] += 1
+                return False
+            self._edges[hello.node_id] = _Edge(hello, self._slot())
+            return True
+        if edge.hello.boot_id != hello.boot_id:
+            edge.sequence, edge.draining, edge.demand, edge.load = -1, False, {}, Load()
+        edge.hello, edge.connected = hello, True
+        return True
 
     def leave(self, node_id: str, now_us: int) -> None:
         """Its control session is gone. The node stays in the network while others hear it."""
-        raise NotImplementedError
+        edge = self._edges.get(node_id)
+        if edge is not None:
+            edge.connected, edge.left_us = False, now_us
 
     def set_draining(self, node_id: str, draining: bool) -> None:
-        """By order of an operator, whatever the node itself reports."""
-        raise NotImplementedError
+        """By order of an operator, whatever the node itself reports. Unknown nodes are ignored."""
+        edge = self._edges.get(node_id)
+        if edge is not None:
+            edge.drained_by_order = draining
 
     def handle_report(self, node_id: str, report: Report, now_us: int) -> bool:
-        """Take over a report; True where planning should not wait (a link went silent, a node drains)."""
-        raise NotImplementedError
+        """Take over a report; True where planning should not wait: a link went silent, came back or is gone,
+        or the node began or ceased to drain."""
+        edge = self._edges.get(node_id)
+        if edge is None or edge.hello.boot_id != report.boot_id:
+            self._counters["reports_of_strangers"] += 1
+            return False
+        if report.sequence <= edge.sequence:
+            self._counters["reports_late"] += 1
+            return False
+        urgent = report.draining != edge.draining
+        edge.sequence, edge.reported_us, edge.draining = report.sequence, now_us, report.draining
+        if report.load is not None:
+            edge.load = report.load
+        if report.demand is not None:
+            edge.demand = {entry.origin: entry.bps for entry in report.demand}
+        if report.distrust:
+            self._counters["reports_distrusted"] += 1
+            return urgent
+        before = self._heard(edge.slot)
+        self._take_links(edge, report, now_us)
+        return urgent or bool((before != self._heard(edge.slot)).any())
+
+    # ---- Output -----------------------------------------------------------------------------------
 
     def network(self, now_us: int) -> Network:
         """The network as it is known now."""
-        raise NotImplementedError
+        self._table.advance(now_us)
+        names = [name for name in sorted(self._edges) if self._is_there(self._edges[name])]
+        slots = self._slots(names)
+        block = np.ix_(slots, slots)
+        table = self._table
+        rows, columns = block
+        losses = estimate_loss(table.counts(10)[:, rows, columns], table.counts(60)[:, rows, columns])
+        rtt_ms, tail_ms = both_ways(table.rtt_ms[block]), both_ways(table.tail_ms[block])
+        return Network.build(
+            [self._node(self._edges[name], slots) for name in names],
+            np.where(rtt_ms > 0, rtt_ms, np.nan),
+            now_us=now_us,
+            rtt_p99_ms=tail_ms,
+            loss=losses.loss,
+            loss_low=losses.low,
+            loss_high=losses.high,
+            burst=losses.burst,
+            usable=usable(table, slots),
+            fresh=self._fresh(names, slots, now_us),
+            link_groups=self._config.risk_groups.of_links,
+        )
+
+    def demand(self, origins: Iterable[str]) -> dict[str, Demand]:
+        """What nodes take of each of ``origins``, by their last reports."""
+        loads: dict[str, dict[str, int]] = {origin: {} for origin in origins}
+        for name in sorted(self._edges):
+            for origin, bps in self._edges[name].demand.items():
+                if origin in loads and origin != name:
+                    loads[origin][name] = bps
+        return {origin: Demand.from_loads(of_nodes) for origin, of_nodes in loads.items()}
+
+    def links(self, now_us: int) -> tuple[LinkView, ...]:
+        """Every directed link that has been reported, in order."""
+        network, table = self.network(now_us), self._table
+        slots, names = self._slots(network.node_ids), network.node_ids
+        a, b = np.nonzero(table.known[np.ix_(slots, slots)])
+        i, j = slots[a], slots[b]
+        windows = [table.counts(seconds)[:2, i, j] for seconds in (1, 10, 60)]
+        packets, lost = ([window[kind].astype(np.int64).tolist() for window in windows] for kind in range(2))
+        low, high = wilson(windows[2][1], windows[2][0])
+        columns = (
+            network.rtt_ms[a, b].tolist(),
+            *(figure[i, j].tolist() for figure in (table.least_ms, table.latest_ms)),
+            network.rtt_p99_ms[a, b].tolist(),
+            table.variation_ms[i, j].tolist(),
+            *(figure[a, b].tolist() for figure in (network.loss, network.loss_low, network.loss_high)),
+            table.loss_average[i, j].tolist(),
+            zip(low.tolist(), high.tolist(), strict=True),
+            zip(*packets, strict=True),
+            zip(*lost, strict=True),
+            network.burst[a, b].tolist(),
+            table.spacing_ms[i, j].tolist(),
+            table.rx_bps[i, j].astype(np.int64).tolist(),
+            *(figure[i, j].tolist() for figure in (table.media, table.silent)),
+            *(figure[a, b].tolist() for figure in (network.usable, network.fresh)),
+            ((now_us - table.heard_us[i, j]) / 1e3).tolist(),
+        )
+        ends = ((names[x] for x in a.tolist()), (names[y] for y in b.tolist()))
+        return tuple(LinkView(*row) for row in zip(*ends, *columns, strict=True))
+
+    # ---- Nodes ------------------------------------------------------------------------------------
+
+    def _slot(self) -> int:
+        if self._free:
+            return self._free.pop()
+        used = len(self._edges)
+        if used >= self._table.slots:
+            self._table.grow(min(max(2 * self._table.slots, SLOTS_LEAST), self._config.nodes_max))
+        return used
+
+    def _slots(self, names: Iterable[str]) -> Indices:
+        return np.array([self._edges[name].slot for name in names], np.int64)
+
+    def _is_there(self, edge: _Edge) -> bool:
+        """Connected, or heard by somebody who is."""
+        if edge.connected:
+            return True
+        hears = np.flatnonzero(self._table.known[edge.slot] & ~self._table.silent[edge.slot])
+        connected = {other.slot for other in self._edges.values() if other.connected}
+        return not connected.isdisjoint(hears.tolist())
+
+    def _forget_gone(self, now_us: int) -> None:
+        for name, edge in list(self._edges.items()):
+            gone = not edge.connected and now_us - edge.left_us > self._config.forget_us
+            if gone and not self._is_there(edge):
+                self._table.clear(edge.slot)
+                self._free.append(edge.slot)
+                del self._edges[name]
+
+    def _node(self, edge: _Edge, slots: Indices) -> Node:
+        hello = edge.hello
+        on_hops = int(self._table.tx_bps[slots, edge.slot].sum())
+        return Node(
+            node_id=hello.node_id,
+            region=hello.region,
+            provider=hello.provider,
+            groups=self._config.risk_groups.of_node(hello.node_id),
+            capacity_bps=hello.egress_bps_max,
+            egress_bps=max(edge.load.egress_bps - on_hops, 0),
+            cpu=edge.load.cpu,
+            draining=edge.draining or edge.drained_by_order,
+            connected=edge.connected,
+            price_per_gb=self._config.prices_per_gb.get(hello.provider, 0.0),
+            address=hello.advertise,
+            public_url=hello.public_url,
+        )
+
+    # ---- Links ------------------------------------------------------------------------------------
+
+    def _take_links(self, edge: _Edge, report: Report, now_us: int) -> None:
+        peers: list[int] = []
+        links: list[LinkReport] = []
+        for link in report.links:
+            peer = self._edges.get(link.peer)
+            if peer is None or peer is edge:
+                self._counters["links_of_strangers"] += 1
+                continue
+            peers.append(peer.slot)
+            links.append(link)
+        if report.full:
+            told = set(peers)
+            self._table.unlink(edge.slot, [e.slot for e in self._edges.values() if e.slot not in told])
+        gone = [self._edges[name].slot for name in report.unlinked if name in self._edges]
+        self._table.unlink(edge.slot, gone)
+        if links:
+            self._table.take(edge.slot, peers, links, now_us)
+
+    def _heard(self, slot: int) -> Bools:
+        """From whom the node hears."""
+        heard: Bools = np.logical_and(self._table.known[:, slot], ~self._table.silent[:, slot])
+        return heard
+
+    def _fresh(self, names: list[str], slots: Indices, now_us: int) -> Bools:
+        """A link is fresh if its receiver reports, and spoke of it not long ago."""
+        config = self._config
+        edges = [self._edges[name] for name in names]
+        reports = np.array(
+            [e.connected and now_us - e.reported_us <= config.report_fresh_us for e in edges], np.bool_
+        )
+        spoken = now_us - self._table.heard_us[np.ix_(slots, slots)] <= config.link_fresh_us
+        fresh: Bools = np.logical_and(spoken, reports[None, :])
+        return fresh
