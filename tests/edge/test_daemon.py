@@ -14,7 +14,7 @@ import httpx
 import pytest
 import trio
 
-from farcast.edge.certificates import HopAuthority
+from farcast.certificates import HopAuthority
 from farcast.edge.config import EdgeConfig, load_config
 from farcast.edge.daemon import run_edge
 from farcast.edge.node import EdgeNode, open_edge

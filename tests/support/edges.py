@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from farcast.edge.certificates import HopAuthority
+from farcast.certificates import HopAuthority
 
 FARCAST = str(Path(sys.executable).parent / "farcast")
 START_SECONDS_MAX = 30
