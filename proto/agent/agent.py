@@ -35,7 +35,9 @@ from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode, SessionCode
 from farcast.proto.moqt.names import TrackNamespace
 
-_ROLES_OF_WORK = (Downstream, Pending, Publication, Announcing, PrefixSubscriber)
+_ROLES_OF_WORK = (Downstream, Pending, Publication, Announcing)
+"""What a drain waits for. A standing question for namespaces would never end by itself, and who asked it
+loses nothing by asking elsewhere."""
 
 
 class Agent:

@@ -18,7 +18,8 @@ from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, U
 RUN = Group("Run", sort_key=1)
 MEDIA = Group("Media", sort_key=2)
 NETWORK = Group("Network", sort_key=3)
-CHECK = Group("Check", sort_key=4)
+TRUST = Group("Trust", sort_key=8)
+CHECK = Group("Check", sort_key=9)
 
 COMMANDS = (
     ("edge", RUN, "Run an edge: relay media between publishers, viewers and other edges."),
@@ -31,6 +32,7 @@ COMMANDS = (
     ("links", NETWORK, "Show what edges measured of the links between them."),
     ("why", NETWORK, "Explain a route: candidates, costs, the reason."),
     ("drain", NETWORK, "Empty an edge: what it relays first, then its viewers."),
+    ("ca", TRUST, "Make a cluster's authority, and certificates for its edges and control planes."),
     ("doctor", CHECK, "Check whether this machine can run Farcast, and say what to do where it cannot."),
     ("version", CHECK, "Print what is installed."),
 )
