@@ -481,12 +481,14 @@ class Controller:
         member = self._member(node_id)
         if planned is None or planned.job.network.now_us < (member.drain_us or 0):
             return False
-        return not any(
-            route.upstreams[0] == node_id and origin != node_id
-            for other in self.members
-            if other.session is not None and (acked := self.pushes.rollout(other.node_id).acked) is not None
-            for origin, route in acked[1].routes.items()
-            if route.upstreams
+        others = [m.node_id for m in self.members if m.session is not None and m.node_id != node_id]
+        return all(self._takes_nothing_by(other, node_id) for other in others)
+
+    def _takes_nothing_by(self, node_id: str, relay: str) -> bool:
+        """Whether the plan that an edge follows takes only the relay's own tracks from it."""
+        acked = self.pushes.rollout(node_id).acked
+        return acked is not None and not any(
+            route.upstreams[:1] == (relay,) and origin != relay for origin, route in acked[1].routes.items()
         )
 
     def _restore(self, restored: Restored, now_us: int) -> None:

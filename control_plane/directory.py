@@ -6,7 +6,9 @@ between equally old ones the smaller node id**. When it goes, the next takes ove
 its first time, because its age wanders by the report's time on its way; one that comes back visibly younger
 was withdrawn in between and is new.
 
-Offers of an edge that lost its control session stay: media does not depend on the control plane.
+Offers of an edge that lost its control session stay: media does not depend on the control plane. After a
+restart times on the disk are those of a wall clock that may have been set meanwhile, so whoever held a
+namespace keeps it until it has reported itself or is gone.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class Directory:
         self._table: dict[Fields, str] = {}
         self._table_bytes = 0
         self._changes: dict[tuple[Fields, str], OfferChange] = {}
+        self._unconfirmed: set[str] = set()
         self.refused = 0
         """Offers left out because a limit was reached."""
 
@@ -78,6 +81,7 @@ class Directory:
             self._set(namespace, node_id, since_us)
         self._changes.clear()
         self._settle(list(self._offers))
+        self._unconfirmed = set(self._of_node)
 
     def handle_offers(
         self,
@@ -94,6 +98,9 @@ class Directory:
         if full:
             gone |= self._of_node.get(node_id, set()) - said.keys()
         touched = [namespace for namespace in gone if self._remove(namespace, node_id)]
+        if full and node_id in self._unconfirmed:
+            self._unconfirmed.discard(node_id)
+            touched += self._of_node.get(node_id, ())
         for namespace, since_us in said.items():
             held = self._offers.get(namespace, {}).get(node_id)
             if held is not None and abs(since_us - held) < SINCE_JITTER_US:
@@ -104,6 +111,7 @@ class Directory:
 
     def remove_node(self, node_id: str) -> bool:
         """The edge is no longer of the cluster; whether `table` is another."""
+        self._unconfirmed.discard(node_id)
         namespaces = list(self._of_node.get(node_id, ()))
         for namespace in namespaces:
             self._remove(namespace, node_id)
@@ -148,12 +156,19 @@ class Directory:
         self._changes[namespace, node_id] = OfferChange(namespace, node_id, None)
         return True
 
+    def _winner(self, namespace: Fields) -> str | None:
+        offers, holder = self._offers.get(namespace), self._table.get(namespace)
+        if not offers:
+            return None
+        if holder in offers and holder in self._unconfirmed:
+            return holder
+        return min(offers, key=lambda node_id: (offers[node_id], node_id))
+
     def _settle(self, touched: list[Fields]) -> bool:
         """Apply the rule to the namespaces that changed; whether any has another holder."""
         table: dict[Fields, str] | None = None
         for namespace in touched:
-            offers = self._offers.get(namespace)
-            winner = min(offers, key=lambda n: (offers[n], n)) if offers else None
+            winner = self._winner(namespace)
             if winner == self._table.get(namespace):
                 continue
             table = dict(self._table) if table is None else table

@@ -1,4 +1,4 @@
-"""Who a control plane is, and whom it takes for an edge: by the names in certificates."""
+"""Who this control plane is, from three PEM files, and who the edges are, from their certificates."""
 
 from __future__ import annotations
 
@@ -11,15 +11,10 @@ from farcast.errors import EXIT_USAGE, UserError
 from farcast.remote import load_certificates
 
 
-def edge_identity(chain: Sequence[bytes]) -> tuple[str, str] | None:
-    """Region and node id that a chain (DER, leaf first) names; ``None`` for any other role."""
-    return edge_name(chain[0]) if chain else None
-
-
 @dataclass(frozen=True, slots=True)
 class ControlIdentity:
-    """Who this control plane is: certificate chain (DER, leaf first), PKCS#8 key (DER), names, and the
-    authorities (DER) that edges must chain to."""
+    """Certificate chain (DER, leaf first) and PKCS#8 key (DER), the names in it, and the authorities (DER)
+    that edges must chain to."""
 
     chain: tuple[bytes, ...]
     key: bytes
@@ -29,16 +24,20 @@ class ControlIdentity:
 
 
 def load_control_identity(cert: Path, key: Path, ca: Path) -> ControlIdentity:
-    """Read the three PEM files; `UserError` names the one that is wrong."""
+    """Read the files; `UserError` names the one that is wrong."""
     identity = load_identity(cert, key)
     named = control_name(identity.chain[0])
     if named is None:
         edge = edge_name(identity.chain[0])
-        found = f"is for the edge {edge[1]}" if edge else "names nobody of ours"
+        found = f"is for the edge {edge[1]!r}" if edge else "names no control plane"
         raise UserError(
-            f"{cert}: {found}; a control plane needs spiffe://farcast/control/CLUSTER/NAME "
+            f"{cert}: {found}; needed is spiffe://farcast/control/CLUSTER/NAME "
             "(farcast ca issue --role control)",
             EXIT_USAGE,
         )
-    cluster, name = named
-    return ControlIdentity(identity.chain, identity.key, cluster, name, tuple(load_certificates(ca)))
+    return ControlIdentity(identity.chain, identity.key, *named, tuple(load_certificates(ca)))
+
+
+def edge_identity(chain: Sequence[bytes]) -> tuple[str, str] | None:
+    """Region and node id that a chain (DER, leaf first) vouches for; ``None`` for any other role."""
+    return edge_name(chain[0]) if chain else None

@@ -18,8 +18,8 @@ from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, U
 RUN = Group("Run", sort_key=1)
 MEDIA = Group("Media", sort_key=2)
 NETWORK = Group("Network", sort_key=3)
-TRUST = Group("Trust", sort_key=4)
-CHECK = Group("Check", sort_key=5)
+TRUST = Group("Trust", sort_key=8)
+CHECK = Group("Check", sort_key=9)
 
 COMMANDS = (
     ("edge", RUN, "Run an edge: relay media between publishers, viewers and other edges."),

@@ -1,0 +1,70 @@
+"""The HTTP API over a control plane in virtual time, on a real socket of loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from control_world import World
+
+from farcast.control_plane.api import (
+    ADDRESS_FILE,
+    api_app,
+    bind_api,
+    load_token,
+    serve_api,
+    write_private,
+)
+from farcast.control_plane.controller import Controller
+from farcast.control_plane.metrics import render
+
+
+class WorldService:
+    """What the API asks of a service, by a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ready = True
+
+    @property
+    def controller(self) -> Controller:
+        """The engine."""
+        return self.world.controller
+
+    def now_us(self) -> int:
+        """The world's clock."""
+        return self.world.now_us
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+        return render(self.controller, self.now_us(), 0)
+
+    def drain(self, node_id: str, drain_ms: int | None) -> str | None:
+        """Order a drain."""
+        return self.controller.drain(node_id, drain_ms, self.now_us())
+
+    def undrain(self, node_id: str) -> str | None:
+        """Take it back."""
+        return self.controller.undrain(node_id, self.now_us())
+
+
+@contextmanager
+def served(world: World, state_dir: Path) -> Iterator[str]:
+    """The API's address while it is served; ``state_dir`` gets token and address as a service leaves them."""
+    listener = bind_api("127.0.0.1", 0)
+    host, port = listener.getsockname()[:2]
+    app = api_app(WorldService(world), load_token(state_dir))
+    write_private(state_dir / ADDRESS_FILE, json.dumps({"api": f"http://{host}:{port}"}))
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve_api(app, listener, stop),))
+    thread.start()
+    try:
+        yield f"{host}:{port}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
