@@ -20,9 +20,10 @@ from typing import ClassVar, Final, Literal, Self, TypeAlias, TypedDict, final, 
 
 _Location: TypeAlias = tuple[int, int]
 _Draft: TypeAlias = Literal[16, 18]
-_Transport: TypeAlias = Literal["quic", "webtransport", "hop"]
+_Transport: TypeAlias = Literal["quic", "webtransport", "hop", "control"]
 _StreamKind: TypeAlias = Literal["control", "request"]
 _ClosedBy: TypeAlias = Literal["local", "peer", "timeout", "tls", "transport"]
+_SwitchCause: TypeAlias = Literal["silent", "closed", "loss", "delay", "command"]
 _GroupOrder: TypeAlias = Literal["ascending", "descending"]
 
 CORE_VERSION: Final[str]
@@ -86,6 +87,7 @@ class DatapathConfig:
         seed: int | None = None,
         *,
         moq_net_quirk: bool = True,
+        control: bool = False,
         sessions_max: int | None = None,
         uni_streams_max: int | None = None,
         bidi_streams_max: int | None = None,
@@ -97,11 +99,20 @@ class DatapathConfig:
         handshakes_max: int | None = None,
         handshake_timeout_ms: int | None = None,
         control_pending_bytes_max: int | None = None,
+        control_session_pending_bytes_max: int | None = None,
         stream_header_timeout_ms: int | None = None,
         object_bytes_max: int | None = None,
         unbound_bytes_max: int | None = None,
         cache_total_bytes_max: int | None = None,
         control_event_bytes_max: int | None = None,
+        hop_heartbeat_ms: int | None = None,
+        hop_heartbeat_gap_ms: int | None = None,
+        hop_heartbeat_idle_ms: int | None = None,
+        hop_silent_ms: int | None = None,
+        hop_silent_idle_ms: int | None = None,
+        hop_reorder_ms: int | None = None,
+        hop_bounds_packets_min: int | None = None,
+        hop_switch_hold_ms: int | None = None,
     ) -> Self: ...
     @property
     def server(self) -> ServerTls | None:
@@ -122,6 +133,13 @@ class DatapathConfig:
     def moq_net_quirk(self) -> bool:
         """Clients whose offer marks them as ``@moq/net`` get draft 16 over WebTransport."""
     @property
+    def control(self) -> bool:
+        """Edges may open control sessions (ALPN ``farcast-control/1``).
+
+        They show a certificate of the hop's roots. A listener without hop arguments in its ``ServerTls``
+        cannot have them: making the datapath then raises ``CoreError``.
+        """
+    @property
     def handshakes_max(self) -> int:
         """Connection attempts that wait for their first answer, at once."""
     @property
@@ -130,6 +148,9 @@ class DatapathConfig:
     @property
     def control_pending_bytes_max(self) -> int:
         """Bytes written to control and request streams that the peer has not taken, per session."""
+    @property
+    def control_session_pending_bytes_max(self) -> int:
+        """The same on a control session, where a message may be a whole plan."""
     @property
     def sessions_max(self) -> int:
         """Concurrent sessions."""
@@ -163,6 +184,30 @@ class DatapathConfig:
     @property
     def control_event_bytes_max(self) -> int:
         """Longest control-stream data in one ``StreamData`` event."""
+    @property
+    def hop_heartbeat_ms(self) -> int:
+        """Heartbeat interval of a hop that carries media, or has a standby upstream."""
+    @property
+    def hop_heartbeat_gap_ms(self) -> int:
+        """Closest that such heartbeats come where loss in bursts asks for more of them."""
+    @property
+    def hop_heartbeat_idle_ms(self) -> int:
+        """Heartbeat interval of any other hop."""
+    @property
+    def hop_silent_ms(self) -> int:
+        """Silence after which a peer counts as gone while the short heartbeats run."""
+    @property
+    def hop_silent_idle_ms(self) -> int:
+        """Silence after which it counts as gone otherwise; at least three of the peer's intervals."""
+    @property
+    def hop_reorder_ms(self) -> int:
+        """How long a missing datagram of a hop may still come before it counts as lost."""
+    @property
+    def hop_bounds_packets_min(self) -> int:
+        """Datagrams due within a second without which its loss is no reason to leave a hop."""
+    @property
+    def hop_switch_hold_ms(self) -> int:
+        """How long a track stays where it went because of loss or delay."""
 
 @final
 class CacheLimits:
@@ -224,8 +269,8 @@ class Command:
         """Open a connection; answered by ``Event.SessionOpened`` or ``Event.SessionClosed``.
 
         ``session`` is odd. ``server_name`` is the name to verify in the server's certificate. ``drafts``
-        are offered, most wanted first; a hop ignores them. ``authority`` (``host:port``) and ``path``
-        (with its query, starting with a slash) are WebTransport's.
+        are offered, most wanted first; hop and control ignore them. ``authority`` (``host:port``) and
+        ``path`` (with its query, starting with a slash) are WebTransport's.
         """
 
         __match_args__ = ("session", "remote", "server_name", "target", "tls", "drafts", "authority", "path")
@@ -378,8 +423,67 @@ class Command:
         def restart_allowed(self) -> bool: ...
 
     @final
+    class BindStandby(Command):
+        """A paused subscription of the track at a hop's peer, which takes over when the active one fails.
+
+        The lowest ``rank`` goes first. Said again, it has the new rank. Ignored on a session that is no hop.
+        """
+
+        __match_args__ = ("session", "alias", "track", "default_priority", "rank")
+        def __new__(
+            cls, session: int, alias: int, track: int, default_priority: int = 128, rank: int = 0
+        ) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def default_priority(self) -> int: ...
+        @property
+        def rank(self) -> int: ...
+
+    @final
+    class SwitchUpstream(Command):
+        """Move a track to one of its standbys while the active upstream still runs.
+
+        Both send until the standby has delivered; then it is the active one (``Event.UpstreamSwitched``)
+        and the other one the last standby.
+        """
+
+        __match_args__ = ("track", "session", "alias")
+        def __new__(cls, track: int, session: int, alias: int) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+
+    @final
+    class HopBounds(Command):
+        """Beyond this loss (received, last second) or smoothed round trip, a hop's tracks move to standbys.
+
+        Only to hops that are heard and within their own bounds. 0 is no bound.
+        """
+
+        __match_args__ = ("session", "loss_max_permille", "rtt_max_us")
+        def __new__(cls, session: int, loss_max_permille: int = 0, rtt_max_us: int = 0) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def loss_max_permille(self) -> int: ...
+        @property
+        def rtt_max_us(self) -> int: ...
+
+    @final
     class UnbindUpstream(Command):
-        """Objects with this alias are no longer wanted; their open streams are stopped."""
+        """Objects with this alias are no longer wanted; their open streams are stopped.
+
+        If it was the active upstream of its track, the next standby takes over as if its session had
+        closed: where the track is over, unbind the standbys first, or remove the track.
+        """
 
         __match_args__ = ("session", "alias")
         def __new__(cls, session: int, alias: int) -> Self: ...
@@ -814,6 +918,57 @@ class Event:
         def silent(self) -> bool: ...
 
     @final
+    class UpstreamSwitched(Event):
+        """A track has another upstream now: by the datapath's own decision, or by ``SwitchUpstream``.
+
+        ``silent_us``: how long nothing had been heard on the one before, or nothing acknowledged by it.
+        """
+
+        __match_args__ = ("track", "from_session", "from_alias", "session", "alias", "cause", "silent_us")
+        def __new__(
+            cls,
+            track: int,
+            from_session: int,
+            from_alias: int,
+            session: int,
+            alias: int,
+            cause: _SwitchCause,
+            silent_us: int,
+        ) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def from_session(self) -> int: ...
+        @property
+        def from_alias(self) -> int: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def cause(self) -> _SwitchCause: ...
+        @property
+        def silent_us(self) -> int: ...
+
+    @final
+    class UpstreamResumed(Event):
+        """After a switch, the new upstream brought its first byte that was not held.
+
+        ``gap_us`` is the time since the last new byte by any upstream.
+        """
+
+        __match_args__ = ("track", "session", "alias", "gap_us")
+        def __new__(cls, track: int, session: int, alias: int, gap_us: int) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def gap_us(self) -> int: ...
+
+    @final
     class Snapshot(Event):
         """The answer to ``Command.Snapshot``."""
 
@@ -850,7 +1005,14 @@ class TotalsDict(TypedDict):
 
 @type_check_only
 class HopStatsDict(TypedDict):
-    """Counters of the recovery layer of one hop, this end."""
+    """Counters of the recovery layer of one hop, this end; gauges are named below.
+
+    ``rtt_*``: now; ``rtt_min_us`` is the least of the last ten seconds or so. ``rtt_sketch``: all round
+    trips so far, bucket (``ceil(log(rtt_us, 1.02 / 0.98))``) to count. ``rx_packets``: numbered datagrams
+    of the peer that were due; ``rx_lost``: those of them that never came; ``rx_bursts``: runs of lost ones
+    by length (1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more); ``rx_spacing_us``: mean variation of transit
+    times, now. ``heard_us``: how long ago anything was heard. ``is_silent``, ``has_media``: now.
+    """
 
     chunks_sent: int
     chunks_repaired: int
@@ -869,7 +1031,22 @@ class HopStatsDict(TypedDict):
     groups_shed: int
     datagrams_malformed: int
     datagrams_refused: int
+    forwards_received: int
+    forwards_refused: int
     rtt_us: int
+    rtt_latest_us: int
+    rtt_min_us: int
+    rtt_variation_us: int
+    rtt_sketch: dict[int, int]
+    rx_packets: int
+    rx_lost: int
+    rx_bursts: list[int]
+    rx_spacing_us: int
+    rx_bytes: int
+    tx_bytes: int
+    heard_us: int
+    is_silent: bool
+    has_media: bool
 
 @type_check_only
 class SessionStatsDict(TypedDict):

@@ -143,6 +143,11 @@ SAMPLES: dict[str, Any] = {
     "start": (29, 31),
     "streams": 37,
     "code": 41,
+    "from_session": 59,
+    "from_alias": 61,
+    "cause": "delay",
+    "silent_us": 67,
+    "gap_us": 71,
     "remote": "[2001:db8::1]:4433",
     "server_name": "edge.example",
     "target": "webtransport",
@@ -258,7 +263,10 @@ def test_shared_values_keep_their_identity_inside_a_command() -> None:
 @pytest.mark.parametrize(
     ("make", "allowed"),
     [
-        (lambda: Event.SessionOpened(0, "tcp", 16, True, "127.0.0.1:1"), "'quic', 'webtransport', 'hop'"),  # type: ignore[arg-type]
+        (
+            lambda: Event.SessionOpened(0, "tcp", 16, True, "127.0.0.1:1"),  # type: ignore[arg-type]
+            "'quic', 'webtransport', 'hop', 'control'",
+        ),
         (lambda: Event.StreamData(0, 0, "data", b""), "'control', 'request'"),  # type: ignore[arg-type]
         (lambda: Event.SessionClosed(0, "us"), "'local', 'peer', 'timeout', 'tls', 'transport'"),  # type: ignore[arg-type]
         (
@@ -266,8 +274,12 @@ def test_shared_values_keep_their_identity_inside_a_command() -> None:
             "'ascending', 'descending'",
         ),
         (lambda: DatapathConfig(drafts=[18, 17]), "16, 18"),
+        (
+            lambda: Event.UpstreamSwitched(1, 2, 3, 4, 5, "moon", 6),  # type: ignore[arg-type]
+            "'silent', 'closed', 'loss', 'delay', 'command'",
+        ),
     ],
-    ids=["transport", "kind", "by", "group_order", "drafts"],
+    ids=["transport", "kind", "by", "group_order", "drafts", "cause"],
 )
 def test_a_word_outside_the_vocabulary_is_refused_with_the_allowed_ones(make: Any, allowed: str) -> None:
     with pytest.raises(ValueError, match=f"is none of {allowed}"):

@@ -64,6 +64,8 @@ impl Draft {
 
 /// ALPN of a hop between two edges.
 pub const ALPN_HOP: &str = "farcast-hop/1";
+/// ALPN of the channel between an edge and the control plane.
+pub const ALPN_CONTROL: &str = "farcast-control/1";
 /// ALPN of HTTP/3, over which WebTransport runs.
 pub const ALPN_H3: &str = "h3";
 
@@ -86,6 +88,8 @@ pub enum Target {
     },
     /// A hop to another edge.
     Hop,
+    /// The control plane.
+    Control,
 }
 
 /// Limits of one downstream's backlog. Beyond either, its oldest groups of the lowest priority go.
@@ -223,8 +227,34 @@ pub enum Command {
         default_priority: u8,
         restart_allowed: bool,
     },
-    /// Objects with this alias are no longer wanted; open streams are stopped.
+    /// A subscription of the track at a hop's peer that is paused (forward=0) and takes over when the
+    /// active upstream fails: the lowest rank first. Said again, it has the new rank. Ignored on a
+    /// session that is not a hop.
+    BindStandby {
+        session: SessionId,
+        alias: u64,
+        track: TrackId,
+        default_priority: u8,
+        rank: u32,
+    },
+    /// Objects with this alias are no longer wanted; open streams are stopped. If it was the active
+    /// upstream, the next standby takes over as if its session had closed: where the track is over,
+    /// unbind the standbys first, or remove the track.
     UnbindUpstream { session: SessionId, alias: u64 },
+    /// Move a track to a standby while the active upstream still runs: both send until the standby
+    /// has delivered; then it is the active one (`UpstreamSwitched`), and the other the last standby.
+    SwitchUpstream {
+        track: TrackId,
+        session: SessionId,
+        alias: u64,
+    },
+    /// Beyond this loss (received, over the last second) or smoothed round trip, the tracks of a hop
+    /// move to standbys whose hops are within theirs. 0 is no bound.
+    HopBounds {
+        session: SessionId,
+        loss_max_permille: u32,
+        rtt_max_us: u64,
+    },
     /// Send the track to a session, from a location on; what the cache holds of it goes at once.
     AddDownstream {
         downstream: DownstreamId,

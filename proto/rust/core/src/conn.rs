@@ -8,9 +8,12 @@ use crate::command::{DownstreamId, Draft, SessionId, Target, TrackId};
 use crate::config::Limits;
 use crate::control::ControlStreams;
 use crate::event::{ClosedBy, Event, Transport};
+use crate::forward::Forward;
 use crate::hop::{Hop, HopConfig};
 use crate::ingest::Inbound;
+use crate::reroute::Reroute;
 use crate::stats::Totals;
+use crate::upstreams::Source;
 use crate::wt::{OwnStream, WebTransport};
 use bytes::Bytes;
 use noq_proto::{Connection, FrameStats, StreamId, VarInt};
@@ -30,6 +33,8 @@ pub(crate) struct Ctx {
     pub(crate) moq_net_quirk: bool,
     /// The agent has too much to read: control and request streams are not read.
     pub(crate) control_held: bool,
+    /// What may move tracks to other upstreams, to be carried out in this turn.
+    pub(crate) reroutes: VecDeque<Reroute>,
 }
 
 impl Ctx {
@@ -63,6 +68,7 @@ pub(crate) enum Mode {
     Quic,
     WebTransport(Box<WebTransport>),
     Hop(Box<HopLink>),
+    Control,
 }
 
 /// A hop's recovery engine and what waits around it.
@@ -77,6 +83,32 @@ pub(crate) struct HopLink {
     pub(crate) retired: BTreeSet<u64>,
     /// Frames of any kind that QUIC had received when it was looked at last.
     pub(crate) received: FrameStats,
+    /// The peer's words to forward a track that are to be carried out, by alias.
+    pub(crate) forwards: BTreeMap<u64, Forward>,
+    pub(crate) forwards_received: u64,
+    pub(crate) forwards_refused: u64,
+    /// Our downstreams on this hop by alias.
+    pub(crate) aliases: BTreeMap<u64, DownstreamId>,
+    /// Bindings that stand by.
+    pub(crate) standbys: usize,
+    pub(crate) bounds: Bounds,
+    /// When to look whether the hop is beyond them.
+    pub(crate) bounds_check_at: Option<Instant>,
+}
+
+/// Beyond these a hop's tracks move to standbys. 0 is no bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    pub(crate) loss_max_permille: u32,
+    pub(crate) rtt_max_us: u64,
+    /// Datagrams without which loss says nothing.
+    pub(crate) packets_min: u64,
+}
+
+impl Bounds {
+    pub(crate) fn are_set(&self) -> bool {
+        self.loss_max_permille > 0 || self.rtt_max_us > 0
+    }
 }
 
 /// Objects with an alias feed this track.
@@ -85,6 +117,9 @@ pub(crate) struct Binding {
     pub(crate) track: TrackId,
     pub(crate) default_priority: u8,
     pub(crate) restart_allowed: bool,
+    pub(crate) source: Source,
+    /// It waits for its turn: what ends a subgroup before its time is not believed of it.
+    pub(crate) is_standby: bool,
 }
 
 /// An open data stream of ours.
@@ -173,6 +208,7 @@ impl Conn {
     pub(crate) fn transport(&self) -> Transport {
         match self.mode {
             Mode::Hop(_) => Transport::Hop,
+            Mode::Control => Transport::Control,
             Mode::WebTransport(_) => Transport::WebTransport,
             Mode::Quic | Mode::Unknown => Transport::Quic,
         }
@@ -182,6 +218,39 @@ impl Conn {
         match &mut self.mode {
             Mode::Hop(link) => Some(link),
             _ => None,
+        }
+    }
+
+    /// Bind an alias, in place of what it was bound to.
+    pub(crate) fn bind(&mut self, now: Instant, alias: u64, binding: Binding) {
+        self.set_standby(now, alias, false);
+        let is_standby = binding.is_standby;
+        let fresh = Binding {
+            is_standby: false,
+            ..binding
+        };
+        self.bindings.insert(alias, fresh);
+        self.set_standby(now, alias, is_standby);
+    }
+
+    pub(crate) fn unbind(&mut self, now: Instant, alias: u64) -> Option<Binding> {
+        self.set_standby(now, alias, false);
+        self.bindings.remove(&alias)
+    }
+
+    /// Whether a bound upstream stands by. A hop with one that does keeps short heartbeats.
+    pub(crate) fn set_standby(&mut self, now: Instant, alias: u64, is_standby: bool) {
+        let Some(binding) = self.bindings.get_mut(&alias) else {
+            return;
+        };
+        // Whoever was a standby once never starts a track over: it may be behind.
+        binding.restart_allowed &= !is_standby;
+        let was_standby = std::mem::replace(&mut binding.is_standby, is_standby);
+        if let Some(link) = self.hop() {
+            link.standbys += usize::from(is_standby);
+            link.standbys -= usize::from(was_standby);
+            let watched = link.standbys > 0;
+            link.hop.set_watched(now, watched);
         }
     }
 

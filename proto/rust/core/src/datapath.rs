@@ -7,12 +7,13 @@
 
 use crate::command::{Command, SessionId};
 use crate::config::DatapathConfig;
-use crate::conn::{Conn, Ctx, Mode, Phase};
+use crate::conn::{Conn, Ctx, Phase};
 use crate::conns::Conns;
 use crate::event::{ClosedBy, Event};
 use crate::quic::QuicConfigs;
 use crate::relay::Relay;
-use crate::stats::{DownstreamStats, SessionStats, Snapshot, Totals};
+use crate::reroute::Reroute;
+use crate::stats::{DownstreamStats, HopStats, SessionStats, Snapshot, Totals};
 use crate::tls::TlsError;
 use crate::{hop_link, ingest, session};
 use bytes::BytesMut;
@@ -74,6 +75,7 @@ impl Datapath {
             drafts: config.drafts.clone(),
             moq_net_quirk: config.moq_net_quirk,
             control_held: false,
+            reroutes: VecDeque::new(),
         };
         Ok(Datapath {
             config,
@@ -192,7 +194,10 @@ impl Datapath {
     /// All counters at one moment.
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         let sessions = self.conns.indices().into_iter();
-        let sessions = sessions.filter_map(|index| self.conns.get(index).and_then(session_stats));
+        let sessions = sessions.filter_map(|index| {
+            let conn = self.conns.get(index);
+            conn.and_then(|conn| session_stats(conn, now))
+        });
         let sessions = sessions.collect();
         let (tracks, relay) = (&self.relay.tracks, &self.relay);
         let downstreams = relay.downstreams.values().map(|d| DownstreamStats {
@@ -229,6 +234,7 @@ impl Datapath {
         if self.relay.has_work() {
             self.relay.fan_out(&mut self.ctx, now, &mut self.conns);
         }
+        crate::reroute::run(self, now);
     }
 
     fn drive_conn(&mut self, now: Instant, index: usize) {
@@ -248,9 +254,11 @@ impl Datapath {
         if serve {
             self.serve_blocked(now, index);
         }
+        crate::forward::carry_out(self, now, index);
         crate::execute::report_finished(self, index);
         if ended {
             self.forget_downstreams(index);
+            self.forget_upstreams(index);
         }
         if drained {
             self.conns.remove(index);
@@ -320,6 +328,17 @@ impl Datapath {
         }
     }
 
+    /// Its tracks take other upstreams.
+    fn forget_upstreams(&mut self, index: usize) {
+        let Some(conn) = self.conns.get(index) else {
+            return;
+        };
+        for binding in std::mem::take(&mut conn.bindings).into_values() {
+            let (track, source) = (binding.track, binding.source);
+            self.ctx.reroutes.push_back(Reroute::Gone { track, source });
+        }
+    }
+
     fn on_own_timers(&mut self, now: Instant, conn: &mut Conn) {
         let ctx = &mut self.ctx;
         if matches!(conn.phase, Phase::Handshaking | Phase::Http3)
@@ -370,12 +389,7 @@ impl Datapath {
         if is_crowded && !incoming.remote_address_validated() {
             return self.ask_for_address(incoming);
         }
-        let is_hop = offered.iter().any(|p| p == crate::command::ALPN_HOP);
-        let server = if is_hop {
-            self.quic.hop_server.clone()
-        } else {
-            None
-        };
+        let server = self.quic.server_for(&offered);
         let remote = incoming.remote_address();
         match self
             .endpoint
@@ -431,14 +445,19 @@ impl Datapath {
     }
 }
 
-fn session_stats(conn: &mut Conn) -> Option<SessionStats> {
+fn session_stats(conn: &mut Conn, now: Instant) -> Option<SessionStats> {
     let (session, transport, remote) = (conn.session, conn.transport(), conn.remote.to_string());
-    let hop = match &conn.mode {
-        Mode::Hop(link) => Some(link.hop.stats()),
-        _ => None,
-    };
     let control_streams = conn.control.len() as u64;
     let path = conn.quic.path_stats(PathId::ZERO)?;
+    let (bytes_sent, bytes_received) = (path.udp_tx.bytes, path.udp_rx.bytes);
+    let hop = conn.hop().map(|link| HopStats {
+        forwards_received: link.forwards_received,
+        forwards_refused: link.forwards_refused,
+        rx_bytes: bytes_received,
+        tx_bytes: bytes_sent,
+        ..link.hop.measured(now)
+    });
+    let sketch = conn.hop().map(|link| link.hop.rtt_sketch());
     Some(SessionStats {
         session,
         transport,
@@ -447,9 +466,10 @@ fn session_stats(conn: &mut Conn) -> Option<SessionStats> {
         congestion_window_bytes: path.cwnd,
         packets_sent: path.sent_packets,
         packets_lost: path.lost_packets,
-        bytes_sent: path.udp_tx.bytes,
-        bytes_received: path.udp_rx.bytes,
+        bytes_sent,
+        bytes_received,
         control_streams,
         hop,
+        hop_rtt_sketch: sketch.unwrap_or_default(),
     })
 }

@@ -10,6 +10,7 @@
 use crate::command::{DownstreamId, Draft, GroupOrder, QueueLimits, SessionId, TrackId};
 use crate::conn::{Conn, Ctx, OutKey};
 use crate::event::{Event, SinkObject};
+use crate::forward::ReplayBudget;
 use crate::location::Location;
 use crate::moqt::{
     DataError, ObjectHeader, ResetReason, SubgroupHeader, encode_object_header,
@@ -68,6 +69,9 @@ pub(crate) struct Downstream {
     pub(crate) forward: bool,
     pub(crate) limits: QueueLimits,
     pub(crate) finishing: bool,
+    /// Of the last word of a hop's peer to forward it, or to stop.
+    pub(crate) turn: u64,
+    pub(crate) replays: ReplayBudget,
     open: BTreeMap<(u64, u64), Out>,
     /// Subgroups that are over for this downstream while the track still has them.
     done: BTreeSet<(u64, u64)>,
@@ -110,6 +114,8 @@ impl Downstream {
             forward: true,
             limits: QueueLimits::default(),
             finishing: false,
+            turn: 0,
+            replays: ReplayBudget::default(),
             open: BTreeMap::new(),
             done: BTreeSet::new(),
             streams_opened: 0,

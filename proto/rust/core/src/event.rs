@@ -15,6 +15,8 @@ pub enum Transport {
     WebTransport,
     /// A hop between edges.
     Hop,
+    /// A channel between an edge and the control plane: bytes on bidirectional streams, no MoQT.
+    Control,
 }
 
 /// Whether a stream is the session's control stream or a request's own.
@@ -42,12 +44,12 @@ pub enum ClosedBy {
     Transport,
 }
 
-/// A session is ready for its MoQT set-up messages.
+/// A session is ready: for its MoQT set-up messages, or, on a control session, for requests.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
     /// What it runs on.
     pub transport: Transport,
-    /// The draft agreed on; hops speak draft 18's shape.
+    /// The draft agreed on; hops speak draft 18's shape; a control session has none (it says 18).
     pub draft: Draft,
     /// The peer opened it.
     pub incoming: bool,
@@ -86,6 +88,21 @@ pub struct SinkObject {
     pub first_byte_us: u64,
     /// Microseconds since the datapath's epoch at which the object was complete.
     pub complete_us: u64,
+}
+
+/// Why a track moved to another upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchCause {
+    /// Nothing was heard on the hop any more, or nothing of ours was acknowledged.
+    Silent,
+    /// The session is over, or the upstream was unbound.
+    Closed,
+    /// Loss beyond the hop's bound.
+    Loss,
+    /// A round trip beyond the hop's bound.
+    Delay,
+    /// A `SwitchUpstream` command.
+    Command,
 }
 
 /// What happened in the datapath.
@@ -156,6 +173,25 @@ pub enum Event {
     },
     /// Nothing was heard on a hop for its silence limit, or something is heard again.
     HopSilent { session: SessionId, silent: bool },
+    /// The datapath took another upstream for a track by itself, or carried out `SwitchUpstream`.
+    /// `silent_us`: how long nothing had been heard on, or nothing acknowledged by, the one before.
+    UpstreamSwitched {
+        track: TrackId,
+        from_session: SessionId,
+        from_alias: u64,
+        session: SessionId,
+        alias: u64,
+        cause: SwitchCause,
+        silent_us: u64,
+    },
+    /// After a switch the new upstream brought its first byte that was not held; `gap_us` after the
+    /// last new byte by any upstream.
+    UpstreamResumed {
+        track: TrackId,
+        session: SessionId,
+        alias: u64,
+        gap_us: u64,
+    },
     /// The answer to a `Snapshot` command.
     Snapshot { token: u64, snapshot: Box<Snapshot> },
 }

@@ -1,7 +1,7 @@
 //! The agent's commands, one small function each.
 
 use crate::command::{Command, DownstreamId, SessionId, Target, TrackId};
-use crate::conn::{Binding, Conn, Mode};
+use crate::conn::{Binding, Bounds, Conn, Mode};
 use crate::control;
 use crate::datapath::Datapath;
 use crate::downstream::{Downstream, Kind};
@@ -9,8 +9,10 @@ use crate::event::{ClosedBy, Event};
 use crate::ingest;
 use crate::location::Location;
 use crate::publish;
+use crate::reroute;
 use crate::tls::ClientTls;
 use crate::track::Track;
+use crate::upstreams::Source;
 use noq_proto::ClientConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
         } => {
             datapath.relay.add_track(track, Track::new(cache, largest));
         }
-        Command::RemoveTrack { track } => remove_track(datapath, track),
+        Command::RemoveTrack { track } => remove_track(datapath, now, track),
         Command::BindUpstream {
             session,
             alias,
@@ -46,8 +48,33 @@ pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
                 track,
                 default_priority,
                 restart_allowed,
+                source: Source { session, alias },
+                is_standby: false,
             };
-            bind(datapath, now, session, alias, binding);
+            bind(datapath, now, binding);
+        }
+        Command::BindStandby {
+            session,
+            alias,
+            track,
+            default_priority,
+            rank,
+        } => {
+            let binding = Binding {
+                track,
+                default_priority,
+                restart_allowed: false,
+                source: Source { session, alias },
+                is_standby: true,
+            };
+            bind_standby(datapath, now, binding, rank);
+        }
+        Command::SwitchUpstream {
+            track,
+            session,
+            alias,
+        } => {
+            reroute::move_to(datapath, now, track, Source { session, alias });
         }
         Command::AddDownstream { .. } => add_downstream(datapath, now, command),
         Command::UpdateDownstream { .. } => update_downstream(datapath, now, &command),
@@ -80,6 +107,7 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
     | Command::Write { session, .. }
     | Command::ResetStream { session, .. }
     | Command::StopStream { session, .. }
+    | Command::HopBounds { session, .. }
     | Command::UnbindUpstream { session, .. }) = command
     else {
         return;
@@ -100,7 +128,21 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
         }
         Command::ResetStream { stream, code, .. } => control::reset(conn, stream, code),
         Command::StopStream { stream, code, .. } => control::stop(conn, stream, code),
-        Command::UnbindUpstream { alias, .. } => ingest::unbind(conn, alias),
+        Command::HopBounds {
+            loss_max_permille,
+            rtt_max_us,
+            ..
+        } => {
+            let packets_min = ctx.hop.bounds_packets_min;
+            if let Some(link) = conn.hop() {
+                link.bounds = Bounds {
+                    loss_max_permille,
+                    rtt_max_us,
+                    packets_min,
+                };
+            }
+        }
+        Command::UnbindUpstream { alias, .. } => ingest::unbind(conn, ctx, now, alias),
         _ => {}
     }
     datapath.conns.wake(index);
@@ -137,6 +179,7 @@ fn connect(
     let mut config = ClientConfig::new(crypto);
     config.transport_config(match target {
         Target::Hop => datapath.quic.hop_transport.clone(),
+        Target::Control => datapath.quic.control_transport.clone(),
         Target::Quic { .. } | Target::WebTransport { .. } => datapath.quic.public_transport.clone(),
     });
     if let Some(seed) = datapath.config.seed {
@@ -157,7 +200,7 @@ fn connect(
     }
 }
 
-fn remove_track(datapath: &mut Datapath, track: TrackId) {
+fn remove_track(datapath: &mut Datapath, now: Instant, track: TrackId) {
     let Some(entry) = datapath.relay.remove_track(track) else {
         return;
     };
@@ -174,38 +217,69 @@ fn remove_track(datapath: &mut Datapath, track: TrackId) {
             .filter(|(_, b)| b.track == track)
             .map(|(a, _)| *a);
         let bound: Vec<u64> = bound.collect();
-        bound.iter().for_each(|alias| ingest::unbind(conn, *alias));
+        let ctx = &mut datapath.ctx;
+        bound
+            .iter()
+            .for_each(|alias| ingest::unbind(conn, ctx, now, *alias));
         if !bound.is_empty() {
             datapath.conns.wake(index);
         }
     }
 }
 
-fn bind(datapath: &mut Datapath, now: Instant, session: SessionId, alias: u64, binding: Binding) {
+/// The track's active upstream; the one before stands by.
+fn bind(datapath: &mut Datapath, now: Instant, binding: Binding) {
+    if !is_open(datapath, binding.source.session) {
+        return;
+    }
+    if binding.restart_allowed {
+        datapath.relay.expect_restart(binding.track);
+    }
+    insert_binding(datapath, now, binding);
+    reroute::activated(datapath, now, binding.track, binding.source);
+}
+
+/// A standby of the track, on a hop.
+fn bind_standby(datapath: &mut Datapath, now: Instant, binding: Binding, rank: u32) {
+    let (source, track) = (binding.source, binding.track);
+    let hop = datapath.conns.of_session(source.session);
+    if !hop.is_some_and(|(_, conn)| conn.is_open() && conn.hop().is_some()) {
+        return;
+    }
+    let entry = datapath.relay.tracks.get(&track);
+    if entry.is_none_or(|entry| entry.upstreams.active == Some(source)) {
+        return;
+    }
+    if reroute::stood_by(datapath, now, track, source, rank) {
+        insert_binding(datapath, now, binding);
+        reroute::take_if_failed(datapath, now, track, source);
+    }
+}
+
+fn is_open(datapath: &mut Datapath, session: SessionId) -> bool {
+    let found = datapath.conns.of_session(session);
+    found.is_some_and(|(_, conn)| conn.is_open())
+}
+
+/// Bind, and deliver what waited for it.
+fn insert_binding(datapath: &mut Datapath, now: Instant, binding: Binding) {
+    let Source { session, alias } = binding.source;
     let Some(index) = datapath.conns.index_of(session) else {
         return;
     };
     let Some(mut conn) = datapath.conns.take(index) else {
         return;
     };
-    if conn.is_open() {
-        if binding.restart_allowed {
-            datapath.relay.expect_restart(binding.track);
-        }
-        conn.bindings.insert(alias, binding);
-        ingest::unpark(
-            &mut conn,
-            &mut datapath.relay,
-            &mut datapath.ctx,
-            now,
-            alias,
-        );
-    }
+    conn.bind(now, alias, binding);
+    let (relay, ctx) = (&mut datapath.relay, &mut datapath.ctx);
+    ingest::unpark(&mut conn, relay, ctx, now, alias);
     datapath.conns.put_back(index, conn);
     datapath.conns.wake(index);
 }
 
 fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
+    // What came in a moment ago is in the cache: a hop would get it from there and once more as news.
+    carry_out(datapath, now);
     let Command::AddDownstream {
         downstream: id,
         session,
@@ -236,6 +310,9 @@ fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
     downstream.limits = limits;
     if datapath.relay.add_downstream(downstream) {
         conn.downstreams.insert(id);
+        if let Some(link) = conn.hop() {
+            link.aliases.insert(alias, id);
+        }
         datapath
             .relay
             .replay(&mut datapath.ctx, now, &mut datapath.conns, id);
@@ -258,6 +335,8 @@ fn add_sink(
 }
 
 fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
+    // As for a new one.
+    carry_out(datapath, now);
     let &Command::UpdateDownstream {
         downstream: id,
         start,
@@ -314,6 +393,12 @@ fn end_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
         && let Some(conn) = datapath.conns.get(index)
     {
         conn.downstreams.remove(&id);
+        if let Some(link) = conn.hop()
+            && link.aliases.get(&downstream.alias) == Some(&id)
+        {
+            link.aliases.remove(&downstream.alias);
+            link.forwards.remove(&downstream.alias);
+        }
         downstream.reset_all(conn, u64::from(code));
         datapath.conns.wake(index);
     }
@@ -324,13 +409,18 @@ fn end_downstream(datapath: &mut Datapath, id: DownstreamId, code: u32) {
     });
 }
 
-/// No new subgroups; what is open ends with what the track has of it.
-fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
-    // What was published a moment ago belongs to it too.
+/// Carry what changed up to now to the downstreams as they are now.
+fn carry_out(datapath: &mut Datapath, now: Instant) {
     if datapath.relay.has_work() {
         let (ctx, conns) = (&mut datapath.ctx, &mut datapath.conns);
         datapath.relay.fan_out(ctx, now, conns);
     }
+}
+
+/// No new subgroups; what is open ends with what the track has of it.
+fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
+    // What was published a moment ago belongs to it too.
+    carry_out(datapath, now);
     let Some(downstream) = datapath.relay.downstreams.get_mut(&id) else {
         return;
     };

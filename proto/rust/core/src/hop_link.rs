@@ -1,17 +1,22 @@
 //! A hop's recovery engine on its connection: datagrams between it and QUIC, frames between it and
 //! the tracks.
 
-use crate::conn::{Binding, Conn, Ctx, HopLink};
+use crate::conn::{Binding, Bounds, Conn, Ctx, HopLink};
 use crate::event::{ClosedBy, Event};
-use crate::hop::{Chunk, Frame, HopEvent};
+use crate::forward::Forward;
+use crate::hop::{Chunk, Frame, HoldController, HopEvent};
 use crate::relay::Relay;
+use crate::reroute::{self, Reroute};
 use crate::track::{Conflict, End, ObjectKey, ObjectMeta};
 use noq_proto::{PathId, SendDatagramError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Datagrams of a hop that broke the protocol before the session is closed: a single one may be a
 /// fault of an older version, a row of them is not.
 const MALFORMED_MAX: u64 = 16;
+
+/// How often a hop's loss and delay are looked at.
+const BOUNDS_CHECK: Duration = Duration::from_millis(100);
 
 /// Aliases that were unbound and are remembered, per hop.
 const RETIRED_MAX: usize = 4_096;
@@ -38,6 +43,22 @@ pub(crate) fn on_datagrams(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, no
     }
     flush(conn, now);
     report(conn, ctx);
+    check_bounds(conn, ctx, now);
+}
+
+/// Whether loss or delay is a reason to leave the hop, looked at now and then.
+fn check_bounds(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
+    let session = conn.session;
+    let Some(link) = conn.hop().filter(|link| link.bounds.are_set()) else {
+        return;
+    };
+    if link.bounds_check_at.is_some_and(|at| now < at) {
+        return;
+    }
+    link.bounds_check_at = Some(now + BOUNDS_CHECK);
+    if let Some(cause) = reroute::exceeded(link, now) {
+        ctx.reroutes.push_back(Reroute::Beyond { session, cause });
+    }
 }
 
 /// Hand what the engine wants to send to QUIC as far as it takes it.
@@ -51,7 +72,8 @@ pub(crate) fn flush(conn: &mut Conn, now: Instant) {
         return;
     }
     if let Some(rtt) = rtt {
-        link.hop.set_rtt(rtt, rtt);
+        // The smoothed one is no floor: the path may get shorter.
+        link.hop.set_rtt(rtt, rtt / 2);
     }
     loop {
         let Some(data) = link.held.take().or_else(|| link.hop.poll_datagram(now)) else {
@@ -82,11 +104,28 @@ pub(crate) fn note_heard(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
     if link.received != path.frame_rx {
         link.received = path.frame_rx;
         link.hop.handle_heard(now);
+        note_acknowledged(conn, now);
         report(conn, ctx);
     }
 }
 
+/// QUIC's acknowledgements, which come for every packet, where those of the hop do not show that the
+/// peer hears us.
+fn note_acknowledged(conn: &mut Conn, now: Instant) {
+    let wanted = |link: &mut HopLink| link.hop.wants_acknowledged(now);
+    if !conn.hop().is_some_and(wanted) {
+        return;
+    }
+    let controller = conn.quic.congestion_state(PathId::ZERO);
+    let controller = controller.and_then(|c| c.clone_box().into_any().downcast().ok());
+    let sent = controller.and_then(|hold: Box<HoldController>| hold.acknowledged());
+    if let (Some(sent), Some(link)) = (sent, conn.hop()) {
+        link.hop.handle_acknowledged(now, sent);
+    }
+}
+
 pub(crate) fn on_timeout(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
+    note_acknowledged(conn, now);
     let Some(link) = conn.hop() else { return };
     link.hop.handle_timeout(now);
     flush(conn, now);
@@ -98,14 +137,20 @@ fn report(conn: &mut Conn, ctx: &mut Ctx) {
     let Some(link) = conn.hop() else { return };
     while let Some(event) = link.hop.poll_event() {
         match event {
-            HopEvent::PeerSilent => ctx.emit(Event::HopSilent {
-                session,
-                silent: true,
-            }),
-            HopEvent::PeerHeard => ctx.emit(Event::HopSilent {
-                session,
-                silent: false,
-            }),
+            HopEvent::PeerSilent => {
+                ctx.reroutes.push_back(Reroute::Silent { session });
+                ctx.emit(Event::HopSilent {
+                    session,
+                    silent: true,
+                });
+            }
+            HopEvent::PeerHeard => {
+                ctx.reroutes.push_back(Reroute::Heard { session });
+                ctx.emit(Event::HopSilent {
+                    session,
+                    silent: false,
+                });
+            }
             // The engine tells the receiver itself; the counter is in its statistics.
             HopEvent::Shed { .. } => {}
         }
@@ -115,10 +160,35 @@ fn report(conn: &mut Conn, ctx: &mut Ctx) {
 /// Take the frames that arrived.
 fn deliver(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
     while let Some(frame) = conn.hop().and_then(|link| link.hop.poll_frame()) {
+        if let Frame::Forward {
+            alias,
+            turn,
+            on,
+            start,
+        } = frame
+        {
+            note_forward(conn, alias, Forward { turn, on, start });
+            continue;
+        }
         match conn.bindings.get(&frame.key().alias).copied() {
             Some(binding) => apply(conn, relay, ctx, now, binding, frame),
             None => hold(conn, ctx, frame),
         }
+    }
+}
+
+/// The peer wants a track, or no longer: the latest word about it is carried out after this turn.
+fn note_forward(conn: &mut Conn, alias: u64, word: Forward) {
+    let Some(link) = conn.hop() else { return };
+    if !link.aliases.contains_key(&alias) {
+        // It may have ended a moment ago.
+        link.forwards_refused += 1;
+        return;
+    }
+    link.forwards_received += 1;
+    let latest = link.forwards.entry(alias).or_insert(word);
+    if latest.turn < word.turn {
+        *latest = word;
     }
 }
 
@@ -187,8 +257,10 @@ fn apply(
             if let Err(Conflict(reason)) = apply_chunk(relay, ctx, now, binding, chunk) {
                 let (session, track) = (conn.session, binding.track);
                 ctx.totals.protocol_errors += 1;
-                conn.bindings.remove(&alias);
+                conn.unbind(now, alias);
                 retire(conn, alias);
+                let source = binding.source;
+                ctx.reroutes.push_back(Reroute::Gone { track, source });
                 ctx.emit(Event::TrackMalformed {
                     session,
                     alias,
@@ -203,9 +275,12 @@ fn apply(
             let end = End::Finished { last };
             relay.end_subgroup_early(now, binding, (group, subgroup), end, end_of_group);
         }
+        // A standby that gave something up does not speak for the active upstream.
+        Frame::SubgroupReset { .. } if binding.is_standby => {}
         Frame::SubgroupReset { code, .. } => {
             relay.end_subgroup_early(now, binding, (group, subgroup), End::Reset { code }, false);
         }
+        Frame::Forward { .. } => {} // taken out before
     }
 }
 
@@ -240,7 +315,9 @@ fn cost(frame: &Frame) -> usize {
     const FRAME_BYTES: usize = 200;
     match frame {
         Frame::Chunk(chunk) => FRAME_BYTES + chunk.body.len(),
-        Frame::SubgroupEnd { .. } | Frame::SubgroupReset { .. } => FRAME_BYTES,
+        Frame::SubgroupEnd { .. } | Frame::SubgroupReset { .. } | Frame::Forward { .. } => {
+            FRAME_BYTES
+        }
     }
 }
 
@@ -253,6 +330,13 @@ impl HopLink {
             unbound_bytes: 0,
             retired: Default::default(),
             received: Default::default(),
+            forwards: Default::default(),
+            forwards_received: 0,
+            forwards_refused: 0,
+            aliases: Default::default(),
+            standbys: 0,
+            bounds: Bounds::default(),
+            bounds_check_at: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::moqt::{
     SubgroupReader, UniStreamKind, UniStreamSorter,
 };
 use crate::relay::Relay;
+use crate::reroute::Reroute;
 use crate::track::{Conflict, End, ObjectKey, ObjectMeta};
 use bytes::Bytes;
 use noq_proto::{Dir, StreamId};
@@ -243,7 +244,7 @@ pub(crate) fn accept_streams(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, 
     }
 }
 
-/// A MoQT stream begins, with bytes of it that were read already.
+/// A stream of MoQT, or of a control session, begins, with bytes of it that were read already.
 pub(crate) fn begin_stream(
     conn: &mut Conn,
     relay: &mut Relay,
@@ -258,6 +259,10 @@ pub(crate) fn begin_stream(
             conn.inbound.insert(id, Inbound::Control);
         }
         return;
+    }
+    if matches!(conn.mode, Mode::Control) {
+        ctx.totals.streams_rejected += 1;
+        return conn.stop_stream(id, u64::from(ResetReason::Cancelled.code(conn.draft)));
     }
     let sorter = UniStreamSorter::new(conn.draft);
     let deadline = now + header_timeout(ctx);
@@ -465,8 +470,11 @@ pub(crate) fn unpark(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Ins
 }
 
 /// An alias is not wanted any more: stop its streams.
-pub(crate) fn unbind(conn: &mut Conn, alias: u64) {
-    conn.bindings.remove(&alias);
+pub(crate) fn unbind(conn: &mut Conn, ctx: &mut Ctx, now: Instant, alias: u64) {
+    if let Some(binding) = conn.unbind(now, alias) {
+        let (track, source) = (binding.track, binding.source);
+        ctx.reroutes.push_back(Reroute::Gone { track, source });
+    }
     crate::hop_link::retire(conn, alias);
     let code = u64::from(ResetReason::Cancelled.code(conn.draft));
     stop_where(conn, code, |inbound| match inbound {
@@ -533,7 +541,7 @@ fn fail(
             let found = ingest.and_then(|i| i.header.zip(i.binding));
             if let Some((header, binding)) = found {
                 let (session, alias, track) = (conn.session, header.alias, binding.track);
-                unbind(conn, alias);
+                unbind(conn, ctx, now, alias);
                 ctx.emit(Event::TrackMalformed {
                     session,
                     alias,

@@ -12,7 +12,9 @@ use crate::event::Event;
 use crate::hop::frame::VALUE_MAX;
 use crate::hop::{Chunk, Frame};
 use crate::moqt::ResetReason;
+use crate::reroute::Reroute;
 use crate::track::{Conflict, End, ObjectKey, ObjectMeta, Track};
+use crate::upstreams::Upstreams;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -56,6 +58,7 @@ impl Touch {
 pub(crate) struct Entry {
     pub(crate) track: Track,
     pub(crate) downstreams: BTreeSet<DownstreamId>,
+    pub(crate) upstreams: Upstreams,
     restart_undecided: bool,
 }
 
@@ -74,6 +77,7 @@ impl Relay {
         let entry = Entry {
             track,
             downstreams: BTreeSet::new(),
+            upstreams: Upstreams::default(),
             restart_undecided: false,
         };
         self.tracks.entry(id).or_insert(entry);
@@ -103,7 +107,35 @@ impl Relay {
         if binding.restart_allowed && self.starts_over(binding.track, key, meta, &bytes) {
             self.restart(ctx, binding.track);
         }
-        self.write(ctx, now, binding.track, key, meta, bytes)
+        let new_bytes = self.write(ctx, now, binding.track, key, meta, bytes)?;
+        self.note_arrival(ctx, now, binding, key, new_bytes);
+        Ok(())
+    }
+
+    fn note_arrival(
+        &mut self,
+        ctx: &mut Ctx,
+        now: Instant,
+        binding: Binding,
+        key: ObjectKey,
+        new_bytes: u64,
+    ) {
+        let (track, source) = (binding.track, binding.source);
+        let Some(entry) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        let arrival = entry.upstreams.handle_arrival(now, source, key, new_bytes);
+        if arrival.delivered {
+            ctx.reroutes.push_back(Reroute::Delivered { track });
+        }
+        if let Some(before) = arrival.resumed {
+            ctx.emit(Event::UpstreamResumed {
+                track,
+                session: source.session,
+                alias: source.alias,
+                gap_us: now.saturating_duration_since(before).as_micros() as u64,
+            });
+        }
     }
 
     /// A new upstream of a track: its first object decides whether it goes on or starts over.
@@ -154,8 +186,8 @@ impl Relay {
         ctx.emit(Event::TrackRestarted { track, downstreams });
     }
 
-    /// Write bytes of an object and note what changed. Ids are bounded by what draft 16 and hops can
-    /// carry.
+    /// Write bytes of an object and note what changed; how many were new. Ids are bounded by what draft
+    /// 16 and hops can carry.
     pub(crate) fn write(
         &mut self,
         ctx: &mut Ctx,
@@ -164,9 +196,9 @@ impl Relay {
         key: ObjectKey,
         meta: &ObjectMeta,
         (offset, data): (u64, Bytes),
-    ) -> Result<(), Conflict> {
+    ) -> Result<u64, Conflict> {
         let Some(entry) = self.tracks.get_mut(&track) else {
-            return Ok(());
+            return Ok(0);
         };
         let largest_id = key.group.max(key.subgroup).max(key.object);
         if largest_id > VALUE_MAX {
@@ -198,7 +230,7 @@ impl Relay {
             self.evict_over_all(bytes_max - bytes_max / EVICT_SHARE);
             self.trim(track, bytes_max);
         }
-        Ok(())
+        Ok(written.new_bytes)
     }
 
     /// Evict groups of any track, but none that runs, those first that were written to longest ago.

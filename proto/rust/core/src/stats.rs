@@ -52,6 +52,8 @@ pub struct SessionStats {
     /// Control and request streams of which a side is not over.
     pub control_streams: u64,
     pub hop: Option<HopStats>,
+    /// Round trips of the hop as a sketch: bucket, count. See `hop::rtt`.
+    pub hop_rtt_sketch: Vec<(u32, u64)>,
 }
 
 /// The recovery layer of one hop, this end.
@@ -79,8 +81,35 @@ pub struct HopStats {
     pub datagrams_malformed: u64,
     /// Not taken (and not acknowledged) because the received frames had not been fetched.
     pub datagrams_refused: u64,
+    /// Requests of the peer to forward a track or to stop it: carried out, and refused because nothing
+    /// is sent under the alias (any more).
+    pub forwards_received: u64,
+    pub forwards_refused: u64,
+    /// Round trip as the hop sees it: smoothed, the last one, the least of the last ten seconds, its
+    /// mean deviation.
     pub rtt_us: u64,
+    pub rtt_latest_us: u64,
+    pub rtt_min_us: u64,
+    pub rtt_variation_us: u64,
+    /// Numbered datagrams of the peer that were due, and of those what never came.
+    pub rx_packets: u64,
+    pub rx_lost: u64,
+    /// Runs of lost ones by length: 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more.
+    pub rx_bursts: [u64; BURST_BUCKETS],
+    /// Mean variation of transit times (RFC 3550 §6.4.1), now.
+    pub rx_spacing_us: u64,
+    /// UDP payload of the whole connection.
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    /// How long ago anything was heard.
+    pub heard_us: u64,
+    pub is_silent: bool,
+    /// Media flowed within the last second.
+    pub has_media: bool,
 }
+
+/// Buckets of [`HopStats::rx_bursts`].
+pub const BURST_BUCKETS: usize = 8;
 
 /// One downstream.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use farcast_core::command::{CacheLimits, Command, Draft, GroupOrder, NewObject, QueueLimits};
 use farcast_core::event::{Event, SinkObject};
 use farcast_core::location::{LargestCell, Location};
+use net::film::{OBJECTS, assert_intact, frame};
 use net::{LinkSpec, Net, Via};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,31 +54,6 @@ fn bind(session: u64, alias: u64) -> Command {
         restart_allowed: false,
     }
 }
-
-/// Frame sizes from a few bytes to several chunks, with a key frame of 60 kB.
-fn frame(group: u64, object: u64) -> NewObject {
-    let len = match object {
-        0 => 60_000,
-        n => 200 + (group as usize * 7919 + n as usize * 1543) % 14_000,
-    };
-    let payload: Vec<u8> = (0..len)
-        .map(|i| (i as u64 * 31 + group * 7 + object) as u8)
-        .collect();
-    NewObject {
-        group,
-        subgroup: 0,
-        object,
-        priority: 100,
-        status: 0,
-        // type 0x38C4, value 5: RFC 9000 varints.
-        properties: Bytes::from_static(&[0x78, 0xC4, 5]),
-        payload: payload.into(),
-        end_of_subgroup: object + 1 == OBJECTS,
-        end_of_group: object + 1 == OBJECTS,
-    }
-}
-
-const OBJECTS: u64 = 30;
 
 /// Publisher (0), edges (1, 2), viewers (3…), sessions opened and wired.
 fn world(via: Via, viewers: usize, hop: LinkSpec, seed: u64) -> (Net, Vec<u64>) {
@@ -136,33 +111,6 @@ fn objects_of(net: &mut Net, host: usize) -> Vec<SinkObject> {
         _ => None,
     });
     objects.collect()
-}
-
-fn assert_intact(objects: &[SinkObject], groups: std::ops::Range<u64>) {
-    let mut by_group: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for object in objects {
-        let expected = frame(object.group, object.object);
-        assert_eq!(
-            object.payload, expected.payload,
-            "{}/{}",
-            object.group, object.object
-        );
-        assert_eq!(object.properties, expected.properties);
-        assert_eq!(object.priority, 100);
-        by_group
-            .entry(object.group)
-            .or_default()
-            .push(object.object);
-    }
-    let whole: Vec<u64> = (0..OBJECTS).collect();
-    assert_eq!(
-        by_group.keys().copied().collect::<Vec<_>>(),
-        groups.collect::<Vec<_>>()
-    );
-    assert!(
-        by_group.values().all(|ids| *ids == whole),
-        "every object once, in order"
-    );
 }
 
 #[test]
@@ -265,6 +213,38 @@ fn what_was_published_just_before_a_downstream_finishes_still_arrives() {
     let objects = objects_of(&mut net, 3);
     assert_eq!(objects.len() as u64, OBJECTS + 1);
     assert_eq!(objects[OBJECTS as usize].payload, last);
+}
+
+#[test]
+fn what_comes_in_while_a_hop_subscribes_or_resumes_crosses_it_once() {
+    let mut net = Net::new(1);
+    for host in 0..2 {
+        net.add_host(vec![Draft::D18]);
+        add_track(&mut net, host);
+    }
+    let between = net.connect(1, 0, Via::Hop);
+    net.execute(1, bind(between.near, 6));
+    let publish = |object| Command::Publish {
+        track: TRACK,
+        object: frame(0, object),
+    };
+    let update = |start, forward| Command::UpdateDownstream {
+        downstream: 100 + between.far,
+        start,
+        end_group: None,
+        subscriber_priority: None,
+        forward: Some(forward),
+    };
+    let subscribe = downstream(between.far, 6, Location::default());
+    net.execute_all(0, [publish(0), subscribe]);
+    net.run_for(Duration::from_millis(200));
+    net.execute(0, update(None, false));
+    let from = Some(Location::new(0, 1));
+    net.execute_all(0, [publish(1), update(from, true)]);
+    net.run_for(Duration::from_millis(200));
+    assert_eq!(net.snapshot(0).totals.objects_out, 2);
+    assert_eq!(net.snapshot(1).totals.objects_in, 2);
+    assert_eq!(net.snapshot(1).totals.duplicate_bytes_in, 0);
 }
 
 #[test]

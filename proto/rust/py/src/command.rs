@@ -74,9 +74,28 @@ pub enum Command {
         default_priority: u8,
         restart_allowed: bool,
     },
+    #[pyo3(constructor = (session, alias, track, default_priority=128, rank=0))]
+    BindStandby {
+        session: u64,
+        alias: u64,
+        track: u64,
+        default_priority: u8,
+        rank: u32,
+    },
     UnbindUpstream {
         session: u64,
         alias: u64,
+    },
+    SwitchUpstream {
+        track: u64,
+        session: u64,
+        alias: u64,
+    },
+    #[pyo3(constructor = (session, loss_max_permille=0, rtt_max_us=0))]
+    HopBounds {
+        session: u64,
+        loss_max_permille: u32,
+        rtt_max_us: u64,
     },
     #[pyo3(constructor = (
         downstream, session, alias, track, start, end_group=None, subscriber_priority=128,
@@ -181,8 +200,14 @@ impl Command {
                 Core::RemoveTrack { track },
             Command::BindUpstream { session, alias, track, default_priority, restart_allowed } =>
                 Core::BindUpstream { session, alias, track, default_priority, restart_allowed },
+            Command::BindStandby { session, alias, track, default_priority, rank } =>
+                Core::BindStandby { session, alias, track, default_priority, rank },
             Command::UnbindUpstream { session, alias } =>
                 Core::UnbindUpstream { session, alias },
+            Command::SwitchUpstream { track, session, alias } =>
+                Core::SwitchUpstream { track, session, alias },
+            Command::HopBounds { session, loss_max_permille, rtt_max_us } =>
+                Core::HopBounds { session, loss_max_permille, rtt_max_us },
             Command::AddDownstream { downstream, session, alias, track, start, end_group,
                                      subscriber_priority, group_order, forward, limits } =>
                 Core::AddDownstream { downstream, session, alias, track,
@@ -220,5 +245,6 @@ fn target(kind: Transport, offered: &[DraftNumber], authority: &str, path: &str)
             drafts,
         },
         Transport::Hop => Target::Hop,
+        Transport::Control => Target::Control,
     }
 }

@@ -5,6 +5,7 @@ use crate::tls::ServerTls;
 use crate::words::{DraftNumber, default_drafts};
 use farcast_core::command;
 use farcast_core::config::{self, Limits};
+use farcast_core::hop::HopConfig;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -23,29 +24,36 @@ impl DatapathConfig {
     }
 }
 
-/// A constructor that takes every limit as an optional keyword, and a getter for each.
+/// A constructor that takes every limit, and every setting of hops, as an optional keyword, and a getter
+/// for each.
 macro_rules! datapath_config {
-    ($($limit:ident: $kind:ty),+ $(,)?) => {
+    ($($limit:ident: $kind:ty),+; $($hop:ident = $setting:ident: $hop_kind:ty),+ $(,)?) => {
         #[pymethods]
         impl DatapathConfig {
             #[new]
-            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, moq_net_quirk=true, $($limit=None),+))]
+            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, moq_net_quirk=true, control=false, $($limit=None,)+ $($hop=None),+))]
             #[allow(clippy::too_many_arguments)] // keywords in Python
             fn new(
                 server: Option<Py<ServerTls>>,
                 drafts: Vec<DraftNumber>,
                 seed: Option<u64>,
                 moq_net_quirk: bool,
-                $($limit: Option<$kind>),+
+                control: bool,
+                $($limit: Option<$kind>,)+
+                $($hop: Option<$hop_kind>),+
             ) -> Self {
                 let mut limits = Limits::default();
                 $(limits.$limit = $limit.unwrap_or(limits.$limit);)+
+                let mut hop = HopConfig::default();
+                $(hop.$setting = $hop.unwrap_or(hop.$setting);)+
                 let config = config::DatapathConfig {
                     server: server.as_ref().map(|tls| tls.get().0.clone()),
                     drafts: crate::words::drafts(&drafts),
                     seed,
                     limits,
+                    hop,
                     moq_net_quirk,
+                    control,
                     ..config::DatapathConfig::default()
                 };
                 DatapathConfig { server, config }
@@ -66,9 +74,19 @@ macro_rules! datapath_config {
                 self.config.moq_net_quirk
             }
 
+            #[getter]
+            fn control(&self) -> bool {
+                self.config.control
+            }
+
             $(#[getter]
             fn $limit(&self) -> $kind {
                 self.config.limits.$limit
+            })+
+
+            $(#[getter]
+            fn $hop(&self) -> $hop_kind {
+                self.config.hop.$setting
             })+
         }
     };
@@ -86,11 +104,20 @@ datapath_config! {
     handshakes_max: usize,
     handshake_timeout_ms: u32,
     control_pending_bytes_max: usize,
+    control_session_pending_bytes_max: usize,
     stream_header_timeout_ms: u32,
     object_bytes_max: u64,
     unbound_bytes_max: usize,
     cache_total_bytes_max: u64,
-    control_event_bytes_max: usize,
+    control_event_bytes_max: usize;
+    hop_heartbeat_ms = heartbeat_ms: u64,
+    hop_heartbeat_gap_ms = heartbeat_gap_ms: u64,
+    hop_heartbeat_idle_ms = heartbeat_idle_ms: u64,
+    hop_silent_ms = silent_ms: u64,
+    hop_silent_idle_ms = silent_idle_ms: u64,
+    hop_reorder_ms = reorder_ms: u64,
+    hop_bounds_packets_min = bounds_packets_min: u64,
+    hop_switch_hold_ms = switch_hold_ms: u64,
 }
 
 /// Limits that cross as a small immutable value: constructor with the core's defaults, getters,

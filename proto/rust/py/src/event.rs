@@ -3,7 +3,9 @@
 use crate::record;
 use crate::snapshot;
 use crate::words::{Address, DraftNumber, Word, no_bytes, to_python};
-use farcast_core::event::{self as core, ClosedBy, SessionInfo, SinkObject, StreamKind, Transport};
+use farcast_core::event::{
+    self as core, ClosedBy, SessionInfo, SinkObject, StreamKind, SwitchCause, Transport,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -92,6 +94,21 @@ pub enum Event {
         session: u64,
         silent: bool,
     },
+    UpstreamSwitched {
+        track: u64,
+        from_session: u64,
+        from_alias: u64,
+        session: u64,
+        alias: u64,
+        cause: Word<SwitchCause>,
+        silent_us: u64,
+    },
+    UpstreamResumed {
+        track: u64,
+        session: u64,
+        alias: u64,
+        gap_us: u64,
+    },
     Snapshot {
         token: u64,
         snapshot: Py<PyDict>,
@@ -136,6 +153,12 @@ impl Event {
                 Event::SinkSubgroupEnded { downstream, group, subgroup, end_of_group, reset },
             Core::HopSilent { session, silent } =>
                 Event::HopSilent { session, silent },
+            Core::UpstreamSwitched { track, from_session, from_alias, session, alias, cause,
+                                     silent_us } =>
+                Event::UpstreamSwitched { track, from_session, from_alias, session, alias,
+                                          cause: Word(cause), silent_us },
+            Core::UpstreamResumed { track, session, alias, gap_us } =>
+                Event::UpstreamResumed { track, session, alias, gap_us },
             Core::Snapshot { token, snapshot } =>
                 Event::Snapshot { token, snapshot: snapshot::snapshot(py, &snapshot)?.unbind() },
         })

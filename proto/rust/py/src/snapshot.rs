@@ -67,6 +67,13 @@ fn session<'py>(py: Python<'py>, from: &SessionStats) -> PyResult<Bound<'py, PyD
     dict.set_item("transport", &Word(from.transport))?;
     dict.set_item("remote", &from.remote)?;
     let hop = from.hop.as_ref().map(|stats| hop(py, stats)).transpose()?;
+    if let Some(hop) = &hop {
+        let sketch = PyDict::new(py);
+        for (bucket, count) in &from.hop_rtt_sketch {
+            sketch.set_item(bucket, count)?;
+        }
+        hop.set_item("rtt_sketch", sketch)?;
+    }
     dict.set_item("hop", hop)?;
     Ok(dict)
 }
@@ -92,7 +99,21 @@ fn hop<'py>(py: Python<'py>, from: &HopStats) -> PyResult<Bound<'py, PyDict>> {
         groups_shed,
         datagrams_malformed,
         datagrams_refused,
+        forwards_received,
+        forwards_refused,
         rtt_us,
+        rtt_latest_us,
+        rtt_min_us,
+        rtt_variation_us,
+        rx_packets,
+        rx_lost,
+        rx_bursts,
+        rx_spacing_us,
+        rx_bytes,
+        tx_bytes,
+        heard_us,
+        is_silent,
+        has_media,
     ))
 }
 

@@ -4,7 +4,7 @@
 use crate::error::value_error;
 use bytes::Bytes;
 use farcast_core::command::{Draft, GroupOrder};
-use farcast_core::event::{ClosedBy, StreamKind, Transport};
+use farcast_core::event::{ClosedBy, StreamKind, SwitchCause, Transport};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
 use std::convert::Infallible;
@@ -24,6 +24,7 @@ impl Vocabulary for Transport {
         ("quic", Transport::Quic),
         ("webtransport", Transport::WebTransport),
         ("hop", Transport::Hop),
+        ("control", Transport::Control),
     ];
 }
 
@@ -43,6 +44,17 @@ impl Vocabulary for ClosedBy {
         ("timeout", ClosedBy::Timeout),
         ("tls", ClosedBy::Tls),
         ("transport", ClosedBy::Transport),
+    ];
+}
+
+impl Vocabulary for SwitchCause {
+    const NAME: &'static str = "cause";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("silent", SwitchCause::Silent),
+        ("closed", SwitchCause::Closed),
+        ("loss", SwitchCause::Loss),
+        ("delay", SwitchCause::Delay),
+        ("command", SwitchCause::Command),
     ];
 }
 

@@ -50,8 +50,16 @@ pub struct HopConfig {
     pub heartbeat_linger_ms: u64,
     /// Silence after which the peer counts as gone while media flows.
     pub silent_ms: u64,
-    /// Silence after which the peer counts as gone otherwise.
+    /// Silence after which the peer counts as gone otherwise; at least three of its intervals.
     pub silent_idle_ms: u64,
+    /// Closest that heartbeats come where loss in bursts asks for more of them.
+    pub heartbeat_gap_ms: u64,
+    /// How long a missing datagram may still come after a later one did, before it counts as lost.
+    pub reorder_ms: u64,
+    /// Datagrams due within a second without which its loss is no reason to leave a hop.
+    pub bounds_packets_min: u64,
+    /// How long a track stays where it went because of loss or delay.
+    pub switch_hold_ms: u64,
 }
 
 impl Default for HopConfig {
@@ -79,6 +87,10 @@ impl Default for HopConfig {
             heartbeat_linger_ms: 500,
             silent_ms: 200,
             silent_idle_ms: 3_000,
+            heartbeat_gap_ms: 5,
+            reorder_ms: 100,
+            bounds_packets_min: 40,
+            switch_hold_ms: 5_000,
         }
     }
 }

@@ -131,6 +131,8 @@ pub struct HoldController {
     round: Round,
     /// The last step down; the round after it is not judged.
     settling: bool,
+    /// When the latest packet was sent of those that were acknowledged.
+    acknowledged: Option<Instant>,
     /// Steps down in a row, the rate before the first and the round trip after it.
     steps: u32,
     rate_before_steps: u64,
@@ -151,6 +153,7 @@ impl HoldController {
             srtt: Duration::from_millis(100),
             round: Round::new(now),
             settling: false,
+            acknowledged: None,
             steps: 0,
             rate_before_steps: 0,
             rtt_after_step: Duration::ZERO,
@@ -165,9 +168,15 @@ impl HoldController {
         self.rate
     }
 
+    /// When the latest packet was sent of those that the peer acknowledged.
+    pub fn acknowledged(&self) -> Option<Instant> {
+        self.acknowledged
+    }
+
     fn acked(&mut self, now: Instant, packet: AckedPacket, smoothed_rtt: Duration) {
         let rtt = now.saturating_duration_since(packet.sent);
         self.srtt = smoothed_rtt;
+        self.acknowledged = self.acknowledged.max(Some(packet.sent));
         self.note_base(now, rtt);
         if packet.sent >= self.round.start && self.round.packets >= ROUND_PACKETS_MIN {
             self.end_round(now);

@@ -1,6 +1,8 @@
-//! What crosses a hop: chunks of objects, and the marks that end a subgroup.
+//! What crosses a hop: chunks of objects, the marks that end a subgroup, and, the other way, the word to
+//! forward a track or to stop it.
 
 use super::error::FrameError;
+use crate::location::Location;
 use bytes::Bytes;
 
 /// The largest datagram a hop sends, header included.
@@ -81,6 +83,17 @@ pub enum Frame {
         /// Stream reset code of draft-18 ("Closing Subgroup Streams").
         code: u32,
     },
+    /// From the receiver of a track to its sender: send what goes under this alias, or stop sending.
+    Forward {
+        /// Track alias, given by the receiver of this frame.
+        alias: u64,
+        /// Rises with every such frame of a connection: an earlier one that comes late is void.
+        turn: u64,
+        /// Send, or stop.
+        on: bool,
+        /// First object wanted; `None`: as the subscription says.
+        start: Option<Location>,
+    },
 }
 
 /// Which subgroup of which track.
@@ -94,14 +107,19 @@ pub struct SubgroupKey {
     pub subgroup: u64,
 }
 
+/// Stands for the alias in the keys of frames that are about a track of the other direction: aliases of
+/// the two directions are different spaces.
+const FORWARD_ALIAS: u64 = u64::MAX;
+
 /// Fixed cost in every byte account of a frame, so that limits in bytes also bound the number of
 /// frames without a body.
 const FRAME_OVERHEAD_BYTES: u64 = 200;
 
 impl Frame {
-    /// The subgroup that the frame belongs to.
+    /// The subgroup that the frame belongs to; for `Forward` a key of its own, that of no subgroup.
     pub fn key(&self) -> SubgroupKey {
         let (alias, group, subgroup) = match *self {
+            Frame::Forward { alias, .. } => (FORWARD_ALIAS, alias, 0),
             Frame::Chunk(Chunk {
                 alias,
                 group,
@@ -138,6 +156,16 @@ impl Frame {
 
     /// Whether the frame can be on a hop at all. Holds for everything that is sent or received.
     pub(super) fn check(&self) -> Result<(), FrameError> {
+        if let Frame::Forward {
+            alias, turn, start, ..
+        } = self
+        {
+            let start = start.unwrap_or_default();
+            at_most(*alias, VALUE_MAX, "track alias")?;
+            at_most(*turn, VALUE_MAX, "turn")?;
+            at_most(start.group, VALUE_MAX, "group id")?;
+            return at_most(start.object, VALUE_MAX, "object id");
+        }
         let key = self.key();
         at_most(key.alias, VALUE_MAX, "track alias")?;
         at_most(key.group, VALUE_MAX, "group id")?;
@@ -145,7 +173,7 @@ impl Frame {
         match self {
             Frame::Chunk(chunk) => chunk.check(),
             Frame::SubgroupEnd { last, .. } => at_most(last.unwrap_or(0), VALUE_MAX, "object id"),
-            Frame::SubgroupReset { .. } => Ok(()),
+            Frame::SubgroupReset { .. } | Frame::Forward { .. } => Ok(()),
         }
     }
 }

@@ -1,19 +1,35 @@
 //! Signs of life, both ways, and the round trip measured by them.
 //!
 //! QUIC's own probes tell this layer nothing (ARCHITECTURE.md, "Five rules", rule 3), so each end sends
-//! heartbeats of its own: every 40 ms while media flows, every second otherwise. Each returns the
-//! time stamp of the last one heard and how long ago that was; the difference is the round trip.
+//! heartbeats of its own: every 40 ms while media flows or may begin to at any time (a standby
+//! upstream), every second otherwise. Each returns the time stamp of the last one heard and how long
+//! ago that was; the difference is the round trip.
 //!
 //! Both ends must agree on the short interval, or the one that expects it takes the other for dead.
-//! They do, whatever is lost: an end with media flowing says so in its heartbeats and its peer then
-//! keeps the short interval too; after media ended both keep it for a while
-//! ([`HopConfig::heartbeat_linger_ms`]), longer than the end of the flow takes to reach the other.
-//! And when a flow begins, silence counts from one round trip later.
+//! They do, whatever is lost: an end that keeps it says so in its heartbeats and its peer then
+//! keeps it too; after media ended both keep it for a while ([`HopConfig::heartbeat_linger_ms`]),
+//! longer than the end of the flow takes to reach the other. And when a flow begins, silence counts from
+//! one round trip later.
+//!
+//! The peer is *silent* if it is mute or deaf:
+//!
+//! - *mute*: nothing authenticated came from it for the silence time;
+//! - *deaf*: nothing that we sent within the silence time and a round trip was acknowledged, by QUIC, by
+//!   the hop or by the echo of a heartbeat. A link that is cut in one direction only shows in this
+//!   way to the end that still hears: whoever cannot be asked for repairs is no upstream.
+//!
+//! Where losses come in runs, more heartbeats are sent than one every 40 ms: the peer asks for it
+//! (arrivals.rs).
 
 use super::config::{HopConfig, ms};
 use super::error::HopError;
 use super::wire::{Echo, Heartbeat};
 use std::time::{Duration, Instant};
+
+/// The peer is silent, when idle, only after this many of its own intervals.
+const IDLE_INTERVALS: u32 = 3;
+/// No longer interval is believed.
+const INTERVAL_MAX: Duration = Duration::from_secs(20);
 
 /// Liveness of one hop.
 #[derive(Debug)]
@@ -23,18 +39,33 @@ pub(super) struct Heartbeats {
     /// When the next is to be sent.
     next_at: Instant,
     due: bool,
+    /// The last packet of any kind to the peer.
+    sent_at: Instant,
     /// The last data datagram, either way.
     media_at: Option<Instant>,
     /// When the flow that goes on began.
     media_since: Instant,
-    /// The peer said that media flows.
+    /// Media may begin to flow at any time; when that was so last.
+    watched: bool,
+    watched_at: Option<Instant>,
+    /// The peer keeps the short interval.
     peer_media: bool,
+    /// Since when we keep the short interval.
+    fast_since: Instant,
+    /// How closely our packets are to follow one another, by the peer's wish.
+    peer_gap: Option<Duration>,
+    peer_interval: Duration,
     heard_at: Instant,
-    silent: bool,
+    mute: bool,
+    /// When the latest was sent of what is known to have arrived.
+    acknowledged_at: Instant,
+    deaf: bool,
     /// Time stamp of the peer's last heartbeat and when it came.
     peer_time: Option<(u64, Instant)>,
     /// The last own time stamp that came back.
     echoed_us: Option<u64>,
+    /// Mean variation of the transit times of heartbeats, µs times 16.
+    spacing_us16: u64,
 }
 
 /// Whether the peer became silent, or is heard again.
@@ -44,6 +75,15 @@ pub(super) enum Liveness {
     Heard,
 }
 
+/// What the echo in a heartbeat says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Echoed {
+    /// When ours was sent.
+    pub sent_at: Instant,
+    /// Time since then, and how much of it the peer held the answer.
+    pub sample: (Duration, Duration),
+}
+
 impl Heartbeats {
     pub(super) fn new(config: HopConfig, now: Instant) -> Heartbeats {
         Heartbeats {
@@ -51,55 +91,129 @@ impl Heartbeats {
             epoch: now,
             next_at: now,
             due: true,
+            sent_at: now,
             media_at: None,
             media_since: now,
+            watched: false,
+            watched_at: None,
             peer_media: false,
+            fast_since: now,
+            peer_gap: None,
+            peer_interval: Duration::ZERO,
             heard_at: now,
-            silent: false,
+            mute: false,
+            acknowledged_at: now,
+            deaf: false,
             peer_time: None,
             echoed_us: None,
+            spacing_us16: 0,
         }
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.mute || self.deaf
+    }
+
+    /// How long nothing was heard.
+    pub(super) fn unheard(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.heard_at)
+    }
+
+    /// How long nothing was heard, or an acknowledgement is overdue, whichever is longer.
+    pub(super) fn silence(&self, now: Instant, rtt: Duration) -> Duration {
+        let unacknowledged = now.saturating_duration_since(self.acknowledged_at);
+        self.unheard(now).max(unacknowledged.saturating_sub(rtt))
+    }
+
+    pub(super) fn spacing_us(&self) -> u64 {
+        self.spacing_us16 / 16
     }
 
     /// Anything authenticated came from the peer.
     pub(super) fn handle_heard(&mut self, now: Instant) -> Option<Liveness> {
+        let was_silent = self.is_silent();
         self.heard_at = now;
-        std::mem::take(&mut self.silent).then_some(Liveness::Heard)
+        self.mute = false;
+        self.change(was_silent)
+    }
+
+    /// Something that was sent at `sent` is known to have arrived.
+    pub(super) fn handle_acknowledged(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        answer_within: Duration,
+    ) -> Option<Liveness> {
+        let was_silent = self.is_silent();
+        self.acknowledged_at = self.acknowledged_at.max(sent);
+        self.deaf &= self.deaf_at(answer_within) <= now;
+        self.change(was_silent)
     }
 
     /// A data datagram was sent or received.
     pub(super) fn handle_media(&mut self, now: Instant) {
-        if !self.media_flows(now) {
+        if !self.flows(now) {
             self.media_since = now;
             self.due = true;
         }
+        self.become_fast(now);
         self.media_at = Some(now);
     }
 
-    /// A heartbeat came. Gives a sample of the round trip: time since ours was sent, and how long of
-    /// it the peer held the answer.
+    /// Media may begin to flow at any time (or no longer): the short interval is kept without any.
+    pub(super) fn set_watched(&mut self, now: Instant, watched: bool) {
+        if watched && !self.flows(now) {
+            self.media_since = now;
+            self.due = true;
+        }
+        if watched {
+            self.become_fast(now);
+        }
+        if watched || self.watched {
+            // After it, as after a flow, the short interval goes on until the peer has heard of it.
+            self.watched_at = Some(now);
+        }
+        self.watched = watched;
+    }
+
+    /// A heartbeat came.
     pub(super) fn handle_heartbeat(
         &mut self,
         now: Instant,
         heartbeat: Heartbeat,
-    ) -> Result<Option<(Duration, Duration)>, HopError> {
-        let sample = self.sample(now, heartbeat.echo)?;
-        self.due |= heartbeat.media && !self.is_fast(now);
+    ) -> Result<Option<Echoed>, HopError> {
+        let echoed = self.echoed(now, heartbeat.echo)?;
+        if heartbeat.media {
+            self.due |= !self.is_fast(now);
+            self.become_fast(now);
+        }
         self.peer_media = heartbeat.media;
+        self.peer_interval = Duration::from_micros(heartbeat.interval_us).min(INTERVAL_MAX);
+        let gap = Duration::from_micros(heartbeat.gap_us).max(ms(self.config.heartbeat_gap_ms));
+        self.peer_gap = (heartbeat.gap_us > 0).then_some(gap);
         if self
             .peer_time
             .is_none_or(|(time_us, _)| heartbeat.time_us > time_us)
         {
+            self.note_spacing(now, heartbeat.time_us);
             self.peer_time = Some((heartbeat.time_us, now));
         }
-        Ok(sample)
+        Ok(echoed)
     }
 
-    fn sample(
-        &mut self,
-        now: Instant,
-        echo: Option<Echo>,
-    ) -> Result<Option<(Duration, Duration)>, HopError> {
+    /// RFC 3550 §6.4.1, with the peer's own clock.
+    fn note_spacing(&mut self, now: Instant, time_us: u64) {
+        let Some((before_us, before)) = self.peer_time else {
+            return;
+        };
+        let sent_us = time_us - before_us;
+        let arrived_us = micros(now.saturating_duration_since(before));
+        // A peer with an absurd clock is not to make the mean absurd for long.
+        let variation_us = sent_us.abs_diff(arrived_us).min(micros(INTERVAL_MAX));
+        self.spacing_us16 = self.spacing_us16 - self.spacing_us16 / 16 + variation_us;
+    }
+
+    fn echoed(&mut self, now: Instant, echo: Option<Echo>) -> Result<Option<Echoed>, HopError> {
         let Some(echo) = echo else { return Ok(None) };
         let age_us = self
             .time_us(now)
@@ -112,10 +226,14 @@ impl Heartbeats {
             return Ok(None);
         }
         self.echoed_us = Some(echo.time_us);
-        Ok(Some((
+        let (age, held) = (
             Duration::from_micros(age_us),
             Duration::from_micros(echo.hold_us),
-        )))
+        );
+        Ok(Some(Echoed {
+            sent_at: self.epoch + Duration::from_micros(echo.time_us),
+            sample: (age, held),
+        }))
     }
 
     /// `answer_within`: how long the peer's answer takes in all likelihood.
@@ -124,63 +242,139 @@ impl Heartbeats {
         now: Instant,
         answer_within: Duration,
     ) -> Option<Liveness> {
-        self.due |= self.next_at <= now;
-        if self.silent || self.silent_at(answer_within) > now {
-            return None;
-        }
-        self.silent = true;
-        Some(Liveness::Silent)
+        let was_silent = self.is_silent();
+        self.due |= self.due_at() <= now;
+        self.mute |= self.mute_at(answer_within) <= now;
+        self.deaf |= self.deaf_at(answer_within) <= now;
+        self.change(was_silent)
     }
 
     pub(super) fn poll_timeout(&self, answer_within: Duration) -> Option<Instant> {
-        let next = (!self.due).then_some(self.next_at);
-        let silent = (!self.silent).then(|| self.silent_at(answer_within));
-        next.into_iter().chain(silent).min()
+        let next = (!self.due).then(|| self.due_at());
+        let mute = (!self.mute).then(|| self.mute_at(answer_within));
+        let deaf = (!self.deaf).then(|| self.deaf_at(answer_within));
+        [next, mute, deaf].into_iter().flatten().min()
     }
 
-    /// The heartbeat, if one is due.
-    pub(super) fn poll_heartbeat(&mut self, now: Instant) -> Option<Heartbeat> {
-        self.due |= self.next_at <= now;
+    /// Whether the peer will be taken for deaf now, unless an acknowledgement of QUIC's is known.
+    pub(super) fn wants_acknowledged(&self, now: Instant, answer_within: Duration) -> bool {
+        self.deaf || self.deaf_at(answer_within) <= now
+    }
+
+    /// A packet of any kind goes to the peer.
+    pub(super) fn handle_sent(&mut self, now: Instant) {
+        self.sent_at = now;
+    }
+
+    /// The heartbeat, if one is due, under the number that `seq` gives.
+    pub(super) fn poll_heartbeat(
+        &mut self,
+        now: Instant,
+        wanted_gap: Option<Duration>,
+        seq: impl FnOnce() -> u64,
+    ) -> Option<Heartbeat> {
+        self.due |= self.due_at() <= now;
         if !std::mem::take(&mut self.due) {
             return None;
         }
-        let interval = if self.is_fast(now) {
+        let is_fast = self.is_fast(now);
+        let interval = ms(if is_fast {
             self.config.heartbeat_ms
         } else {
             self.config.heartbeat_idle_ms
-        };
-        self.next_at = now + ms(interval);
+        });
+        self.next_at = now + interval;
         let echo = self.peer_time.map(|(time_us, at)| Echo {
             time_us,
             hold_us: micros(now.saturating_duration_since(at)),
         });
         Some(Heartbeat {
-            media: self.media_flows(now),
+            seq: seq(),
+            media: self.flows(now),
             time_us: self.time_us(now),
+            interval_us: micros(interval),
+            gap_us: wanted_gap.map_or(0, micros),
             echo,
         })
     }
 
-    fn media_flows(&self, now: Instant) -> bool {
+    /// Media flowed a moment ago.
+    pub(super) fn has_media(&self, now: Instant) -> bool {
         self.media_at
             .is_some_and(|at| now < at + ms(self.config.media_ms))
     }
 
-    fn is_fast(&self, now: Instant) -> bool {
-        let lingers = ms(self.config.media_ms + self.config.heartbeat_linger_ms);
-        self.peer_media || self.media_at.is_some_and(|at| now < at + lingers)
+    fn change(&self, was_silent: bool) -> Option<Liveness> {
+        match (was_silent, self.is_silent()) {
+            (false, true) => Some(Liveness::Silent),
+            (true, false) => Some(Liveness::Heard),
+            _ => None,
+        }
     }
 
-    /// When the peer counts as silent if nothing comes.
-    fn silent_at(&self, answer_within: Duration) -> Instant {
-        let idle = self.heard_at + ms(self.config.silent_idle_ms);
-        let Some(media_at) = self.media_at.or(self.peer_media.then_some(self.heard_at)) else {
+    /// Media flows, or may begin to at any time.
+    fn flows(&self, now: Instant) -> bool {
+        let flowed = self.flowed_at();
+        self.watched || flowed.is_some_and(|at| now < at + ms(self.config.media_ms))
+    }
+
+    /// When media flowed last, or might have begun to.
+    fn flowed_at(&self) -> Option<Instant> {
+        self.media_at.max(self.watched_at)
+    }
+
+    /// Whether the short interval is kept then, as things are.
+    fn is_fast(&self, at: Instant) -> bool {
+        let lingers = ms(self.config.media_ms + self.config.heartbeat_linger_ms);
+        let flowed = self.flowed_at();
+        self.watched || self.peer_media || flowed.is_some_and(|last| at < last + lingers)
+    }
+
+    /// Called before what makes the short interval due.
+    fn become_fast(&mut self, now: Instant) {
+        if !self.is_fast(now) {
+            self.fast_since = now;
+        }
+    }
+
+    fn due_at(&self) -> Instant {
+        let Some(gap) = self.peer_gap else {
+            return self.next_at;
+        };
+        let next = self.sent_at + gap;
+        if next < self.next_at && self.is_fast(next) {
+            next
+        } else {
+            self.next_at
+        }
+    }
+
+    /// When the peer counts as mute if nothing comes.
+    fn mute_at(&self, answer_within: Duration) -> Instant {
+        let intervals = self.peer_interval * IDLE_INTERVALS;
+        let idle = self.heard_at + intervals.max(ms(self.config.silent_idle_ms));
+        let begun = self.watched || self.peer_media;
+        let Some(flowed_at) = self.flowed_at().or(begun.then_some(self.heard_at)) else {
             return idle;
         };
         let answered_at = self.heard_at.max(self.media_since + answer_within);
         let fast = answered_at + ms(self.config.silent_ms);
-        let flow_ends = media_at + ms(self.config.media_ms);
-        if self.peer_media || fast <= flow_ends {
+        let flow_ends = flowed_at + ms(self.config.media_ms);
+        if begun || fast <= flow_ends {
+            fast.min(idle)
+        } else {
+            idle
+        }
+    }
+
+    /// When the peer counts as deaf if nothing is acknowledged.
+    fn deaf_at(&self, answer_within: Duration) -> Instant {
+        let intervals = ms(self.config.heartbeat_idle_ms) * IDLE_INTERVALS;
+        let patience = intervals.max(ms(self.config.silent_idle_ms)) + self.peer_interval;
+        let idle = self.acknowledged_at + patience + answer_within;
+        let sent_since = self.acknowledged_at.max(self.fast_since);
+        let fast = sent_since + ms(self.config.silent_ms) + answer_within;
+        if self.is_fast(fast) {
             fast.min(idle)
         } else {
             idle

@@ -34,6 +34,8 @@ pub(super) struct Acked {
     pub spurious: u64,
     /// Time since the largest was sent and the peer's delay, if the largest is news.
     pub rtt_sample: Option<(Duration, Duration)>,
+    /// When the latest of them was sent.
+    pub sent_at: Option<Instant>,
 }
 
 /// The datagrams.
@@ -57,12 +59,18 @@ impl InFlight {
         }
     }
 
-    /// A datagram with this frame leaves now. Gives its sequence number.
+    /// The number of a datagram whose fate nobody follows.
     ///
     /// Numbers are never used twice and never wrap: 2^62 of them last longer than any connection.
-    pub(super) fn record(&mut self, now: Instant, frame: FrameNo) -> u64 {
+    pub(super) fn take_seq(&mut self) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
+        seq
+    }
+
+    /// A datagram with this frame leaves now. Gives its sequence number.
+    pub(super) fn record(&mut self, now: Instant, frame: FrameNo) -> u64 {
+        let seq = self.take_seq();
         self.sent.insert(
             seq,
             Sent {
@@ -129,6 +137,7 @@ impl InFlight {
     fn take_range(&mut self, first: u64, last: u64, acked: &mut Acked) {
         while let Some((&seq, sent)) = self.sent.range(first..=last).next() {
             acked.frames.push(sent.frame);
+            acked.sent_at = acked.sent_at.max(Some(sent.at));
             self.sent.remove(&seq);
         }
         while let Some((&seq, &frame)) = self.lost.range(first..=last).next() {

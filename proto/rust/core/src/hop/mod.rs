@@ -24,6 +24,10 @@
 //!   recent ranges, so the next one makes up for a lost one, and the timer asks for it.
 //! - What to send for a loss is a policy of its own (repair.rs).
 //! - What cannot be delivered is given up by subgroup with a reset that is itself reliable.
+//! - The receiver of a track tells its sender to send it, from where on, or to stop ([`Hop::forward`]),
+//!   so that a track moves to another upstream without a word of the agents.
+//! - Heartbeats are numbered in the same row as data. Each end counts what it did not get
+//!   (arrivals.rs), and each knows by acknowledgements whether the other hears it (heartbeat.rs).
 //!
 //! # Rules of use
 //!
@@ -35,6 +39,7 @@
 //!
 //! Sources: RFC 9000 §13.2 and §19.3 (acknowledgements), RFC 9002 §5–6 (RTT, loss, probe timeout).
 
+mod arrivals;
 pub mod config;
 pub mod controller;
 pub mod error;
@@ -59,6 +64,7 @@ pub use error::{FrameError, HopError};
 pub use frame::{CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, cut};
 pub use sender::{RESET_DELIVERY_TIMEOUT, RESET_TOO_FAR_BEHIND};
 
+use crate::location::Location;
 use crate::stats::HopStats;
 use bytes::Bytes;
 use heartbeat::{Heartbeats, Liveness};
@@ -96,6 +102,8 @@ pub struct Hop {
     rtt: Rtt,
     /// Whether the caller has yet to hear that the peer became silent or is heard again.
     liveness: Option<Liveness>,
+    /// Of the last word to forward a track.
+    turn: u64,
     stats: HopStats,
 }
 
@@ -108,6 +116,7 @@ impl Hop {
             heartbeats: Heartbeats::new(config, now),
             rtt: Rtt::new(config::ms(config.initial_rtt_ms)),
             liveness: None,
+            turn: 0,
             stats: HopStats::default(),
         }
     }
@@ -117,9 +126,57 @@ impl Hop {
         HopStats {
             queue_bytes: self.sender.queue_bytes(),
             unacked_bytes: self.sender.unacked_bytes(),
-            rtt_us: u64::try_from(self.rtt.smoothed().as_micros()).unwrap_or(u64::MAX),
+            rtt_us: micros(self.rtt.smoothed()),
             ..self.stats
         }
+    }
+
+    /// Counters of this end, and what it has measured of the link.
+    pub fn measured(&mut self, now: Instant) -> HopStats {
+        let arrivals = self.receiver.arrivals();
+        arrivals.judge(now);
+        let loss = arrivals.total();
+        HopStats {
+            rtt_latest_us: micros(self.rtt.latest()),
+            rtt_min_us: micros(self.rtt.min()),
+            rtt_variation_us: micros(self.rtt.variation()),
+            rx_packets: loss.due,
+            rx_lost: loss.lost,
+            rx_bursts: loss.bursts,
+            rx_spacing_us: self.heartbeats.spacing_us(),
+            heard_us: micros(self.heartbeats.unheard(now)),
+            is_silent: self.is_silent(),
+            has_media: self.heartbeats.has_media(now),
+            ..self.stats()
+        }
+    }
+
+    /// All round trips so far: bucket `ceil(log(rtt in µs, 1.02 / 0.98))`, count.
+    pub fn rtt_sketch(&self) -> Vec<(u32, u64)> {
+        self.rtt.sketch()
+    }
+
+    /// Smoothed round trip.
+    pub fn rtt(&self) -> Duration {
+        self.rtt.smoothed()
+    }
+
+    /// Numbered datagrams that were due from the peer within the last second, and those of them that
+    /// never came.
+    pub fn last_second(&mut self, now: Instant) -> (u64, u64) {
+        let arrivals = self.receiver.arrivals();
+        arrivals.judge(now);
+        arrivals.last_second(now)
+    }
+
+    /// Whether the peer is mute or deaf.
+    pub fn is_silent(&self) -> bool {
+        self.heartbeats.is_silent()
+    }
+
+    /// How long nothing was heard from it, or an acknowledgement of it is overdue.
+    pub fn silence(&self, now: Instant) -> Duration {
+        self.heartbeats.silence(now, self.rtt.smoothed())
     }
 
     /// Whether something of a track is still to be delivered, or its delivery to be confirmed.
@@ -146,18 +203,39 @@ impl Hop {
                 self.receiver.handle_data(now, data, &mut self.stats);
                 Ok(())
             }
-            Datagram::Ack(ack) => self
-                .sender
-                .handle_ack(now, &ack, &mut self.rtt, &mut self.stats),
+            Datagram::Ack(ack) => {
+                let (rtt, stats) = (&mut self.rtt, &mut self.stats);
+                if let Some(sent) = self.sender.handle_ack(now, &ack, rtt, stats)? {
+                    self.handle_acknowledged(now, sent);
+                }
+                Ok(())
+            }
             Datagram::Heartbeat(heartbeat) => self.handle_heartbeat(now, heartbeat),
         }
     }
 
     fn handle_heartbeat(&mut self, now: Instant, heartbeat: Heartbeat) -> Result<(), HopError> {
-        if let Some((elapsed, held)) = self.heartbeats.handle_heartbeat(now, heartbeat)? {
-            self.rtt.sample(elapsed, held);
+        let echoed = self.heartbeats.handle_heartbeat(now, heartbeat)?;
+        self.receiver.handle_heartbeat(now, heartbeat.seq);
+        if let Some(echoed) = echoed {
+            let (elapsed, held) = echoed.sample;
+            self.rtt.sample(now, elapsed, held);
+            self.handle_acknowledged(now, echoed.sent_at);
         }
         Ok(())
+    }
+
+    /// Something that was sent then is known to have arrived, by an acknowledgement of QUIC's.
+    pub fn handle_acknowledged(&mut self, now: Instant, sent: Instant) {
+        let within = self.rtt.timeout();
+        let change = self.heartbeats.handle_acknowledged(now, sent, within);
+        self.note(change);
+    }
+
+    /// Whether [`Hop::handle_acknowledged`] would make a difference now: QUIC need not be asked for
+    /// its acknowledgements before.
+    pub fn wants_acknowledged(&self, now: Instant) -> bool {
+        self.heartbeats.wants_acknowledged(now, self.rtt.timeout())
     }
 
     /// Any other authenticated packet came from the peer on this connection.
@@ -195,6 +273,37 @@ impl Hop {
         self.sender.send(now, frame, &mut self.stats)
     }
 
+    /// Tells the peer to send what it has under this alias of its own, from a location on (`None`: as
+    /// the subscription says), or to stop. An earlier word about the same alias is void.
+    ///
+    /// # Errors
+    /// A value is beyond what a hop can carry; nothing was queued.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        alias: u64,
+        on: bool,
+        start: Option<Location>,
+    ) -> Result<(), FrameError> {
+        self.turn += 1;
+        let turn = self.turn;
+        self.send(
+            now,
+            Frame::Forward {
+                alias,
+                turn,
+                on,
+                start,
+            },
+        )
+    }
+
+    /// A track may begin to flow at any time: keep the short heartbeats, and notice silence in their
+    /// time, without media.
+    pub fn set_watched(&mut self, now: Instant, watched: bool) {
+        self.heartbeats.set_watched(now, watched);
+    }
+
     /// Forgets what is queued or unacknowledged of a track, of a group, or of a subgroup, without
     /// telling the receiver.
     pub fn cancel(&mut self, alias: u64, group: Option<u64>, subgroup: Option<u64>) {
@@ -204,11 +313,19 @@ impl Hop {
     /// The next datagram, at most [`DATAGRAM_BYTES_MAX`] bytes: acknowledgement, heartbeat, repairs,
     /// then new frames. It counts as sent: ask only while QUIC takes it.
     pub fn poll_datagram(&mut self, now: Instant) -> Option<Bytes> {
+        let datagram = self.next_datagram(now)?;
+        self.heartbeats.handle_sent(now);
+        Some(datagram)
+    }
+
+    fn next_datagram(&mut self, now: Instant) -> Option<Bytes> {
         if let Some(ack) = self.receiver.poll_ack(now) {
             self.stats.acks_sent += 1;
             return Some(wire::encode_ack(&ack));
         }
-        if let Some(heartbeat) = self.heartbeats.poll_heartbeat(now) {
+        let wanted_gap = self.receiver.arrivals().wanted_gap(now);
+        let seq = || self.sender.take_seq();
+        if let Some(heartbeat) = self.heartbeats.poll_heartbeat(now, wanted_gap, seq) {
             self.stats.heartbeats_sent += 1;
             return Some(wire::encode_heartbeat(&heartbeat));
         }
@@ -252,4 +369,8 @@ impl Hop {
         ];
         timers.into_iter().flatten().min()
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@
 //! [`HopConfig::ack_delay_ms_max`] after the first that none covered; and at once when a datagram is
 //! missing, out of order, or the repair of a frame that had arrived (its sender does not know).
 
+use super::arrivals::Arrivals;
 use super::config::{HopConfig, ms};
 use super::frame::Frame;
 use super::window::{Seen, SeqWindow};
@@ -20,6 +21,8 @@ pub(super) struct Receiver {
     seqs: SeqWindow,
     /// First sequence numbers of frames, to tell a repair from news.
     ids: SeqWindow,
+    /// Which numbers came, for telemetry and bounds.
+    arrivals: Arrivals,
     frames: VecDeque<Frame>,
     frames_bytes: u64,
     largest_at: Option<Instant>,
@@ -34,6 +37,7 @@ impl Receiver {
             config,
             seqs: SeqWindow::new(config.gaps_max),
             ids: SeqWindow::new(config.gaps_max),
+            arrivals: Arrivals::new(&config),
             frames: VecDeque::new(),
             frames_bytes: 0,
             largest_at: None,
@@ -46,16 +50,13 @@ impl Receiver {
     /// A frame arrived. It is not acknowledged if there is no room for it: QUIC has delivered it, but
     /// only an acknowledgement of ours stops the sender's repairs.
     pub(super) fn handle_data(&mut self, now: Instant, data: Data, stats: &mut HopStats) {
+        self.arrivals.handle_number(now, data.seq);
         if self.frames_bytes >= self.config.received_bytes_max {
             stats.datagrams_refused += 1;
             return;
         }
-        let expected = self.seqs.largest().map_or(0, |largest| largest + 1);
-        if data.seq >= expected {
-            self.largest_at = Some(now);
-        }
-        let in_order = data.seq == expected;
-        let news = self.seqs.insert(data.seq) != Seen::Before && self.is_news(data.id);
+        let (in_order, is_new) = self.note_seq(now, data.seq);
+        let news = is_new && self.is_news(data.id);
         self.schedule_ack(now, in_order && news);
         if news {
             stats.chunks_received += 1;
@@ -64,6 +65,28 @@ impl Receiver {
         } else {
             stats.chunks_duplicate += 1;
         }
+    }
+
+    /// A heartbeat's number. It needs no acknowledgement, but what is missing before it does.
+    pub(super) fn handle_heartbeat(&mut self, now: Instant, seq: u64) {
+        self.arrivals.handle_number(now, seq);
+        let ahead = self.seqs.largest().is_some_and(|largest| seq > largest);
+        let (in_order, _) = self.note_seq(now, seq);
+        self.ack_due |= ahead && !in_order;
+        self.ids.insert(seq);
+    }
+
+    /// Whether a number is the next one, and whether it is new.
+    fn note_seq(&mut self, now: Instant, seq: u64) -> (bool, bool) {
+        let expected = self.seqs.largest().map_or(0, |largest| largest + 1);
+        if seq >= expected {
+            self.largest_at = Some(now);
+        }
+        (seq == expected, self.seqs.insert(seq) != Seen::Before)
+    }
+
+    pub(super) fn arrivals(&mut self) -> &mut Arrivals {
+        &mut self.arrivals
     }
 
     /// A frame so old that it was forgotten is delivered: better twice than never, and the caller

@@ -2,16 +2,29 @@
 //!
 //! Samples come from acknowledgements (every datagram has a number of its own, so none is ambiguous)
 //! and from echoed heartbeats. Until there is one, what QUIC measured stands in. Smoothing is that of
-//! RFC 9002 §5.3.
+//! RFC 9002 §5.3. For telemetry every sample also goes into a sketch: counts in buckets whose bounds
+//! grow by a constant factor, which merge by adding and give quantiles to 2 % (C. Masson, J. E. Rim,
+//! H. K. Lee: "DDSketch", VLDB 2019).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Nothing beyond this is believed.
 const RTT_MAX: Duration = Duration::from_secs(60);
 
+/// The least round trip is that of the running window of this length and the one before.
+const MIN_WINDOW: Duration = Duration::from_secs(5);
+
+/// Factor between bounds of the sketch, for quantiles with a relative error of at most 2 %.
+const GAMMA: f64 = 1.02 / 0.98;
+
 /// Smoothed round trip and its variation.
 #[derive(Debug)]
 pub(super) struct Rtt {
+    latest: Duration,
+    /// Least in the window that began then, and in the one before.
+    least: Option<(Instant, Duration)>,
+    least_before: Option<Duration>,
+    sketch: Sketch,
     smoothed: Duration,
     variation: Duration,
     /// The least that QUIC ever saw; no sample is believed below it.
@@ -23,6 +36,10 @@ pub(super) struct Rtt {
 impl Rtt {
     pub(super) fn new(initial: Duration) -> Rtt {
         Rtt {
+            latest: initial,
+            least: None,
+            least_before: None,
+            sketch: Sketch::default(),
             smoothed: initial,
             variation: initial / 2,
             floor: Duration::ZERO,
@@ -37,6 +54,27 @@ impl Rtt {
     /// The smoothed round trip, once anybody measured it.
     pub(super) fn measured(&self) -> Option<Duration> {
         (self.source > 0).then_some(self.smoothed)
+    }
+
+    pub(super) fn variation(&self) -> Duration {
+        self.variation
+    }
+
+    /// The last sample.
+    pub(super) fn latest(&self) -> Duration {
+        self.latest
+    }
+
+    /// The least of the last five to ten seconds in which there were samples.
+    pub(super) fn min(&self) -> Duration {
+        let least = self.least.map(|(_, least)| least);
+        let both = [least, self.least_before];
+        both.into_iter().flatten().min().unwrap_or(self.smoothed)
+    }
+
+    /// Buckets of all samples with their counts.
+    pub(super) fn sketch(&self) -> Vec<(u32, u64)> {
+        self.sketch.counts()
     }
 
     /// Longest that an answer takes in all likelihood (RFC 9002 §6.2.1, without the peer's delay).
@@ -55,8 +93,11 @@ impl Rtt {
     }
 
     /// A sample; `held` is how long the peer says it kept the answer back.
-    pub(super) fn sample(&mut self, elapsed: Duration, held: Duration) {
+    pub(super) fn sample(&mut self, now: Instant, elapsed: Duration, held: Duration) {
         let rtt = elapsed.saturating_sub(held).clamp(self.floor, RTT_MAX);
+        self.latest = rtt;
+        self.note_least(now, rtt);
+        self.sketch.add(rtt);
         if self.source < 2 {
             self.smoothed = rtt;
             self.variation = rtt / 2;
@@ -66,11 +107,61 @@ impl Rtt {
             self.smoothed = (7 * self.smoothed + rtt) / 8;
         }
     }
+
+    fn note_least(&mut self, now: Instant, rtt: Duration) {
+        self.least = match self.least {
+            Some((since, least)) if now.saturating_duration_since(since) < MIN_WINDOW => {
+                Some((since, least.min(rtt)))
+            }
+            ended => {
+                self.least_before = ended.map(|(_, least)| least);
+                Some((now, rtt))
+            }
+        };
+    }
+}
+
+/// Counts of round trips: bucket `i` holds those above `GAMMA^(i-1)` and up to `GAMMA^i` microseconds.
+#[derive(Debug)]
+struct Sketch {
+    /// `GAMMA^i`, by repeated multiplication: the same on every machine.
+    bounds: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+impl Default for Sketch {
+    fn default() -> Sketch {
+        let longest = RTT_MAX.as_micros() as f64;
+        let bounds = std::iter::successors(Some(1.0), |bound| {
+            (*bound < longest).then_some(bound * GAMMA)
+        });
+        let bounds: Vec<f64> = bounds.collect();
+        let counts = vec![0; bounds.len()];
+        Sketch { bounds, counts }
+    }
+}
+
+impl Sketch {
+    fn add(&mut self, rtt: Duration) {
+        let rtt_us = rtt.as_micros() as f64;
+        let bucket = self.bounds.partition_point(|bound| *bound < rtt_us);
+        let bucket = bucket.min(self.counts.len() - 1);
+        self.counts[bucket] += 1;
+    }
+
+    fn counts(&self) -> Vec<(u32, u64)> {
+        let filled = self.counts.iter().enumerate().filter(|(_, n)| **n > 0);
+        filled
+            .map(|(bucket, count)| (bucket as u32, *count))
+            .collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hop::tests::epoch;
+    use proptest::prelude::*;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -80,7 +171,7 @@ mod tests {
         assert_eq!(rtt.measured(), None);
         rtt.set_from_quic(80 * MS, 40 * MS);
         assert_eq!(rtt.measured(), Some(80 * MS));
-        rtt.sample(60 * MS, 10 * MS);
+        rtt.sample(epoch(), 60 * MS, 10 * MS);
         assert_eq!(rtt.measured(), Some(50 * MS));
         rtt.set_from_quic(80 * MS, 40 * MS);
         assert_eq!(rtt.measured(), Some(50 * MS));
@@ -90,7 +181,7 @@ mod tests {
     fn a_peer_that_overstates_its_delay_cannot_push_it_below_what_quic_saw() {
         let mut rtt = Rtt::new(100 * MS);
         rtt.set_from_quic(80 * MS, 70 * MS);
-        rtt.sample(80 * MS, 79 * MS);
+        rtt.sample(epoch(), 80 * MS, 79 * MS);
         assert_eq!(rtt.measured(), Some(70 * MS));
     }
 
@@ -98,7 +189,7 @@ mod tests {
     fn it_converges_and_its_timeout_approaches_the_round_trip() {
         let mut rtt = Rtt::new(100 * MS);
         for _ in 0..100 {
-            rtt.sample(205 * MS, 5 * MS);
+            rtt.sample(epoch(), 205 * MS, 5 * MS);
         }
         assert_eq!(rtt.smoothed().as_millis(), 200);
         assert!(rtt.timeout() < 202 * MS);
@@ -109,8 +200,42 @@ mod tests {
         let mut rtt = Rtt::new(Duration::ZERO);
         rtt.set_from_quic(Duration::MAX, Duration::ZERO);
         for (elapsed, held) in [(0, u64::MAX), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
-            rtt.sample(Duration::from_micros(elapsed), Duration::from_micros(held));
+            rtt.sample(
+                epoch(),
+                Duration::from_micros(elapsed),
+                Duration::from_micros(held),
+            );
             assert!(rtt.timeout() < Duration::from_secs(600));
+        }
+    }
+
+    #[test]
+    fn the_least_is_that_of_the_last_ten_seconds() {
+        let (mut rtt, start) = (Rtt::new(100 * MS), epoch());
+        let mut least = Vec::new();
+        for second in 0..20u32 {
+            let sample = if second == 2 { 40 * MS } else { 60 * MS };
+            rtt.sample(start + second * 1_000 * MS, sample, Duration::ZERO);
+            least.push(rtt.min());
+        }
+        assert_eq!(least[1], 60 * MS);
+        assert!(least[2..10].iter().all(|least| *least == 40 * MS));
+        assert_eq!(least[10], 60 * MS);
+        assert_eq!(rtt.latest(), 60 * MS);
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_holds_what_lies_within_two_percent_of_its_middle(rtt_us in 1u64..60_000_000) {
+            let mut rtt = Rtt::new(MS);
+            rtt.sample(epoch(), Duration::from_micros(rtt_us), Duration::ZERO);
+            let sketch = rtt.sketch();
+            prop_assert_eq!(sketch.len(), 1);
+            let (bucket, count) = sketch[0];
+            prop_assert_eq!(count, 1);
+            let upper = GAMMA.powi(bucket as i32);
+            let value = 2.0 * upper / (1.0 + GAMMA);
+            prop_assert!((value - rtt_us as f64).abs() <= 0.020_001 * rtt_us as f64);
         }
     }
 }

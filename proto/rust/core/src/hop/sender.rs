@@ -86,7 +86,7 @@ impl Sender {
             stats.chunks_refused += 1;
             return Ok(());
         }
-        if matches!(frame, Frame::SubgroupReset { .. }) {
+        if matches!(frame, Frame::SubgroupReset { .. } | Frame::Forward { .. }) {
             self.forget(key, key);
         }
         self.store.insert(now, frame);
@@ -131,19 +131,24 @@ impl Sender {
         }
     }
 
-    /// An acknowledgement came.
+    /// The number of a heartbeat.
+    pub(super) fn take_seq(&mut self) -> u64 {
+        self.flight.take_seq()
+    }
+
+    /// An acknowledgement came. Gives when the latest datagram was sent of those that it names first.
     pub(super) fn handle_ack(
         &mut self,
         now: Instant,
         ack: &Ack,
         rtt: &mut Rtt,
         stats: &mut HopStats,
-    ) -> Result<(), HopError> {
+    ) -> Result<Option<Instant>, HopError> {
         let acked = self.flight.handle_ack(now, ack)?;
         stats.acks_received += 1;
         stats.losses_spurious += acked.spurious;
         if let Some((elapsed, held)) = acked.rtt_sample {
-            rtt.sample(elapsed, held);
+            rtt.sample(now, elapsed, held);
         }
         if !acked.frames.is_empty() {
             self.backoff = 0;
@@ -152,7 +157,7 @@ impl Sender {
             self.store.remove(no);
         }
         self.repair_lost(now, stats);
-        Ok(())
+        Ok(acked.sent_at)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) {
@@ -253,7 +258,18 @@ impl Sender {
             if self.dies_at(owed) > now {
                 return;
             }
+            if matches!(owed.frame, Frame::Forward { .. }) {
+                self.renew(now, no);
+                continue;
+            }
             self.give_up(now, no, RESET_DELIVERY_TIMEOUT, stats);
+        }
+    }
+
+    /// Who forwards a track must hear that it is to stop, however long that takes.
+    fn renew(&mut self, now: Instant, no: FrameNo) {
+        if let Some(owed) = self.store.remove(no) {
+            self.store.insert(now, owed.frame);
         }
     }
 
@@ -277,7 +293,8 @@ impl Sender {
         }
     }
 
-    /// Gives up a frame and its subgroup; tells the receiver and the caller. A reset is only dropped.
+    /// Gives up a frame and its subgroup; tells the receiver and the caller. A reset, and the word to
+    /// forward, is only dropped.
     fn give_up(&mut self, now: Instant, no: FrameNo, code: u32, stats: &mut HopStats) {
         let Some(owed) = self.store.remove(no) else {
             return;

@@ -5,16 +5,20 @@
 //!
 //! ```text
 //! data datagram {
-//!   type (8),                 0x01 chunk, 0x02 subgroup end, 0x03 subgroup reset; + 0x20 if repaired
-//!   sequence number (i),      new for every datagram, repairs included
+//!   type (8),                 0x01 chunk, 0x02 subgroup end, 0x03 subgroup reset, 0x04 forward;
+//!                             + 0x20 if repaired
+//!   sequence number (i),      new for every datagram, repairs included; heartbeats count too
 //!   [distance (i)],           if repaired: sequence number - that of the frame's first datagram (>= 1)
-//!   track alias (i), group (i), subgroup (i),
+//!   track alias (i),
+//!   [group (i), subgroup (i)],   not in a forward
 //!   chunk:  object (i), flags (8), [object - previous - 1 (i)], priority (8), status (i),
 //!           budget ms (16), properties length (i), body length (i), offset (i), body (..)
 //!              flags: 0x01 previous object is given, 0x02 first object of the subgroup
 //!   end:    flags (8), [last object (i)]
 //!              flags: 0x01 last object is given, 0x02 end of group
 //!   reset:  code (i)
+//!   forward:  turn (i), flags (8), [group (i), object (i)]
+//!              flags: 0x01 send (else stop), 0x02 a first location is given
 //! }
 //!
 //! acknowledgement {
@@ -28,8 +32,12 @@
 //!
 //! heartbeat {
 //!   type (8) = 0x11,
-//!   flags (8),                0x01 media flows, expect me (and answer) every 40 ms; 0x02 echo
+//!   flags (8),                0x01 expect me (and answer) every 40 ms: media flows, or may any time;
+//!                             0x02 echo
+//!   sequence number (i),      from the same row as those of data
 //!   time us (i),              the sender's own clock
+//!   interval us (i),          the next one follows within this time
+//!   gap us (i),               at 40 ms: let no more than this pass without a packet; 0 for as you like
 //!   [time us (i), held us (i)]   if echo: the last time heard from the receiver, and how long ago
 //! }
 //! ```
@@ -40,6 +48,7 @@
 
 use super::error::{FrameError, HopError};
 use super::frame::{Chunk, DATAGRAM_BYTES_MAX, Frame};
+use crate::location::Location;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Ranges in one acknowledgement.
@@ -48,6 +57,7 @@ pub(super) const ACK_RANGES_MAX: usize = 64;
 const TYPE_CHUNK: u8 = 0x01;
 const TYPE_END: u8 = 0x02;
 const TYPE_RESET: u8 = 0x03;
+const TYPE_FORWARD: u8 = 0x04;
 const TYPE_ACK: u8 = 0x10;
 const TYPE_HEARTBEAT: u8 = 0x11;
 const REPAIRED: u8 = 0x20;
@@ -56,6 +66,8 @@ const CHUNK_HAS_PREV: u8 = 0x01;
 const CHUNK_FIRST_OBJECT: u8 = 0x02;
 const END_HAS_LAST: u8 = 0x01;
 const END_OF_GROUP: u8 = 0x02;
+const FORWARD_ON: u8 = 0x01;
+const FORWARD_HAS_START: u8 = 0x02;
 const HEARTBEAT_MEDIA: u8 = 0x01;
 const HEARTBEAT_ECHO: u8 = 0x02;
 
@@ -87,8 +99,13 @@ pub(super) struct Ack {
 /// A heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Heartbeat {
+    pub seq: u64,
+    /// The short interval is kept, and expected.
     pub media: bool,
     pub time_us: u64,
+    pub interval_us: u64,
+    /// How closely the receiver's packets are to follow one another; 0: as it likes.
+    pub gap_us: u64,
     pub echo: Option<Echo>,
 }
 
@@ -111,18 +128,35 @@ pub(super) fn encode_data(seq: u64, id: u64, frame: &Frame, budget_ms: u16) -> B
         Frame::Chunk(_) => TYPE_CHUNK,
         Frame::SubgroupEnd { .. } => TYPE_END,
         Frame::SubgroupReset { .. } => TYPE_RESET,
+        Frame::Forward { .. } => TYPE_FORWARD,
     };
     buf.put_u8(if id == seq { kind } else { kind | REPAIRED });
     put_varint(&mut buf, seq);
     if id != seq {
         put_varint(&mut buf, seq - id);
     }
-    let key = frame.key();
-    put_varint(&mut buf, key.alias);
-    put_varint(&mut buf, key.group);
-    put_varint(&mut buf, key.subgroup);
+    if !matches!(frame, Frame::Forward { .. }) {
+        let key = frame.key();
+        put_varint(&mut buf, key.alias);
+        put_varint(&mut buf, key.group);
+        put_varint(&mut buf, key.subgroup);
+    }
     match frame {
         Frame::Chunk(chunk) => put_chunk(&mut buf, chunk, budget_ms),
+        Frame::Forward {
+            alias,
+            turn,
+            on,
+            start,
+        } => {
+            put_varint(&mut buf, *alias);
+            put_varint(&mut buf, *turn);
+            buf.put_u8(flag(*on, FORWARD_ON) | flag(start.is_some(), FORWARD_HAS_START));
+            if let Some(start) = start {
+                put_varint(&mut buf, start.group);
+                put_varint(&mut buf, start.object);
+            }
+        }
         Frame::SubgroupEnd {
             last, end_of_group, ..
         } => {
@@ -175,12 +209,15 @@ pub(super) fn encode_ack(ack: &Ack) -> Bytes {
 
 /// Serialises a heartbeat.
 pub(super) fn encode_heartbeat(heartbeat: &Heartbeat) -> Bytes {
-    let mut buf = BytesMut::with_capacity(26);
+    let mut buf = BytesMut::with_capacity(50);
     buf.put_u8(TYPE_HEARTBEAT);
     buf.put_u8(
         flag(heartbeat.media, HEARTBEAT_MEDIA) | flag(heartbeat.echo.is_some(), HEARTBEAT_ECHO),
     );
+    put_varint(&mut buf, heartbeat.seq);
     put_varint(&mut buf, heartbeat.time_us);
+    put_varint(&mut buf, heartbeat.interval_us);
+    put_varint(&mut buf, heartbeat.gap_us);
     if let Some(echo) = heartbeat.echo {
         put_varint(&mut buf, echo.time_us);
         put_varint(&mut buf, echo.hold_us);
@@ -212,6 +249,7 @@ fn decode_data(kind: u8, reader: &mut Reader) -> Result<Data, HopError> {
         TYPE_CHUNK => decode_chunk,
         TYPE_END => decode_end,
         TYPE_RESET => decode_reset,
+        TYPE_FORWARD => decode_forward,
         _ => return Err(HopError::UnknownType(kind)),
     };
     let seq = reader.varint()?;
@@ -284,6 +322,22 @@ fn decode_reset(reader: &mut Reader) -> Result<Frame, HopError> {
     })
 }
 
+fn decode_forward(reader: &mut Reader) -> Result<Frame, HopError> {
+    let (alias, turn) = (reader.varint()?, reader.varint()?);
+    let flags = reader.flags(FORWARD_ON | FORWARD_HAS_START)?;
+    let start = if flags & FORWARD_HAS_START != 0 {
+        Some(Location::new(reader.varint()?, reader.varint()?))
+    } else {
+        None
+    };
+    Ok(Frame::Forward {
+        alias,
+        turn,
+        on: flags & FORWARD_ON != 0,
+        start,
+    })
+}
+
 fn decode_ack(reader: &mut Reader) -> Result<Ack, HopError> {
     let below_zero = HopError::Malformed("acknowledged range below zero");
     let mut last = reader.varint()?;
@@ -306,7 +360,8 @@ fn decode_ack(reader: &mut Reader) -> Result<Ack, HopError> {
 
 fn decode_heartbeat(reader: &mut Reader) -> Result<Heartbeat, HopError> {
     let flags = reader.flags(HEARTBEAT_MEDIA | HEARTBEAT_ECHO)?;
-    let time_us = reader.varint()?;
+    let (seq, time_us) = (reader.varint()?, reader.varint()?);
+    let (interval_us, gap_us) = (reader.varint()?, reader.varint()?);
     let echo = if flags & HEARTBEAT_ECHO != 0 {
         Some(Echo {
             time_us: reader.varint()?,
@@ -316,8 +371,11 @@ fn decode_heartbeat(reader: &mut Reader) -> Result<Heartbeat, HopError> {
         None
     };
     Ok(Heartbeat {
+        seq,
         media: flags & HEARTBEAT_MEDIA != 0,
         time_us,
+        interval_us,
+        gap_us,
         echo,
     })
 }

@@ -7,6 +7,7 @@
 //! in-order prefixes although chunks arrive in any order, and gaps in object ids stay legal.
 
 pub(crate) mod body;
+mod resume;
 
 use crate::command::CacheLimits;
 use crate::location::{LargestCell, Location};

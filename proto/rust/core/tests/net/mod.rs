@@ -2,6 +2,8 @@
 #![allow(dead_code)] // not every test uses all of it
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+pub mod film;
+
 use bytes::BytesMut;
 use farcast_core::command::{Command, Draft, Target};
 use farcast_core::config::{DatapathConfig, Limits};
@@ -21,6 +23,7 @@ pub enum Via {
     Quic(Draft),
     WebTransport(Draft),
     Hop,
+    Control,
 }
 
 /// One direction of a link.
@@ -31,6 +34,8 @@ pub struct LinkSpec {
     pub loss: f64,
     pub rate_bps: Option<u64>,
     pub queue_ms: u64,
+    /// Nothing gets through.
+    pub down: bool,
 }
 
 impl LinkSpec {
@@ -40,6 +45,7 @@ impl LinkSpec {
             loss: 0.0,
             rate_bps: None,
             queue_ms: 300,
+            down: false,
         }
     }
 }
@@ -52,7 +58,7 @@ struct Link {
 
 struct Host {
     datapath: Datapath,
-    events: Vec<Event>,
+    events: Vec<(u64, Event)>,
     wakeups: u64,
     next_session: u64,
 }
@@ -120,6 +126,15 @@ impl Net {
     }
 
     pub fn add_host_with(&mut self, drafts: Vec<Draft>, limits: Limits) -> usize {
+        self.push_host(drafts, limits, false)
+    }
+
+    /// One that takes control sessions.
+    pub fn add_control_host(&mut self) -> usize {
+        self.push_host(vec![Draft::D18], Limits::default(), true)
+    }
+
+    fn push_host(&mut self, drafts: Vec<Draft>, limits: Limits, control: bool) -> usize {
         let roots = roots();
         let hop = Some((&identity(), &roots[..])).map(|(i, r)| (i.clone(), r));
         let tls = ServerTls::new(&identity(), hop.as_ref().map(|(i, r)| (i, *r))).unwrap();
@@ -129,6 +144,7 @@ impl Net {
             drafts,
             seed: Some(self.seed * 1000 + host as u64),
             limits,
+            control,
             ..DatapathConfig::default()
         };
         let datapath = Datapath::new(config, self.epoch).unwrap();
@@ -154,8 +170,38 @@ impl Net {
         }
     }
 
+    /// Change one direction from now on; what is under way arrives.
+    pub fn set_link(&mut self, from: usize, to: usize, spec: LinkSpec) {
+        if let Some(link) = self.links.get_mut(&(from, to)) {
+            link.spec = spec;
+        }
+    }
+
+    /// Cut or mend one direction.
+    pub fn set_down(&mut self, from: usize, to: usize, down: bool) {
+        if let Some(link) = self.links.get_mut(&(from, to)) {
+            link.spec.down = down;
+        }
+    }
+
+    /// Virtual time since the beginning.
+    pub fn now_us(&self) -> u64 {
+        (self.now - self.epoch).as_micros() as u64
+    }
+
     /// Begin to open a session; its id at this end.
     pub fn begin_connect(&mut self, from: usize, to: usize, via: Via) -> u64 {
+        self.begin_connect_as(from, to, via, Some(&identity()))
+    }
+
+    /// The same with another client certificate, or none.
+    pub fn begin_connect_as(
+        &mut self,
+        from: usize,
+        to: usize,
+        via: Via,
+        client: Option<&Identity>,
+    ) -> u64 {
         let session = self.hosts[from].next_session;
         self.hosts[from].next_session += 2;
         let target = match via {
@@ -163,13 +209,14 @@ impl Net {
                 drafts: vec![draft],
             },
             Via::Hop => Target::Hop,
+            Via::Control => Target::Control,
             Via::WebTransport(draft) => Target::WebTransport {
                 authority: "localhost:4433".into(),
                 path: "/".into(),
                 drafts: vec![draft],
             },
         };
-        let tls = ClientTls::new(&Trust::Roots(roots()), Some(&identity())).unwrap();
+        let tls = ClientTls::new(&Trust::Roots(roots()), client).unwrap();
         let server_name = "localhost".into();
         self.execute(
             from,
@@ -189,7 +236,7 @@ impl Net {
         self.take_events(to);
         let session = self.begin_connect(from, to, via);
         self.run_for(Duration::from_secs(1));
-        let opened = |event: &Event| match event {
+        let opened = |(_, event): &(u64, Event)| match event {
             Event::SessionOpened { session, .. } => Some(*session),
             _ => None,
         };
@@ -216,12 +263,24 @@ impl Net {
         self.flush(host);
     }
 
+    /// The agent of a host stops or begins to read control and request streams.
+    pub fn hold_control(&mut self, host: usize, held: bool) {
+        self.hosts[host].datapath.hold_control(held);
+        self.flush(host);
+    }
+
     pub fn snapshot(&mut self, host: usize) -> Snapshot {
         let now = self.now;
         self.hosts[host].datapath.snapshot(now)
     }
 
     pub fn take_events(&mut self, host: usize) -> Vec<Event> {
+        let events = self.take_timed_events(host).into_iter();
+        events.map(|(_, event)| event).collect()
+    }
+
+    /// Events with the virtual time at which each was raised.
+    pub fn take_timed_events(&mut self, host: usize) -> Vec<(u64, Event)> {
         std::mem::take(&mut self.hosts[host].events)
     }
 
@@ -293,7 +352,8 @@ impl Net {
             }
         }
         while let Some(event) = self.hosts[host].datapath.poll_event() {
-            self.hosts[host].events.push(event);
+            let at_us = self.now_us();
+            self.hosts[host].events.push((at_us, event));
         }
     }
 
@@ -314,7 +374,7 @@ impl Net {
         } else {
             draw < enter
         };
-        if link.in_burst && link.spec.loss > 0.0 {
+        if link.spec.down || (link.in_burst && link.spec.loss > 0.0) {
             return;
         }
         let mut at = now;

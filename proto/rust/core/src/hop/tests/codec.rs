@@ -8,6 +8,7 @@ use crate::hop::wire::{
     encode_heartbeat,
 };
 use crate::hop::{DATAGRAM_BYTES_MAX, FrameError, Hop, HopConfig};
+use crate::location::Location;
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -54,6 +55,14 @@ fn frame() -> impl Strategy<Value = Frame> {
                 end_of_group
             }
         ),
+        (key(), any::<bool>(), prop::option::of((value(), value()))).prop_map(
+            |((alias, turn, _), on, start)| Frame::Forward {
+                alias,
+                turn,
+                on,
+                start: start.map(|(group, object)| Location::new(group, object)),
+            }
+        ),
         (key(), any::<u32>()).prop_map(|((alias, group, subgroup), code)| {
             Frame::SubgroupReset {
                 alias,
@@ -82,11 +91,17 @@ fn ack() -> impl Strategy<Value = Ack> {
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     let echo = (value(), value()).prop_map(|(time_us, hold_us)| Echo { time_us, hold_us });
-    (any::<bool>(), value(), prop::option::of(echo)).prop_map(|(media, time_us, echo)| Heartbeat {
-        media,
-        time_us,
-        echo,
-    })
+    let times = (value(), value(), value());
+    (any::<bool>(), value(), times, prop::option::of(echo)).prop_map(
+        |(media, seq, (time_us, interval_us, gap_us), echo)| Heartbeat {
+            seq,
+            media,
+            time_us,
+            interval_us,
+            gap_us,
+            echo,
+        },
+    )
 }
 
 fn largest_chunk() -> Chunk {
@@ -139,7 +154,7 @@ proptest! {
 
     #[test]
     fn garbage_after_a_valid_type_never_panics(
-        kind in prop::sample::select(vec![1u8, 2, 3, 0x21, 0x22, 0x23, 0x10, 0x11]),
+        kind in prop::sample::select(vec![1u8, 2, 3, 4, 0x21, 0x22, 0x23, 0x24, 0x10, 0x11]),
         data in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let now = epoch();
@@ -216,6 +231,27 @@ fn the_bytes_are_those_that_are_drawn() {
         encode_ack(&ack).as_ref(),
         [0x10, 9, 0x40, 100, 2, 1, 1, 2, 1, 0]
     );
+    let forward = Frame::Forward {
+        alias: 6,
+        turn: 3,
+        on: true,
+        start: Some(Location::new(0x40, 5)),
+    };
+    let drawn = [0x24, 9, 2, 6, 3, 3, 0x40, 0x40, 5];
+    assert_eq!(encode_data(9, 7, &forward, 0).as_ref(), drawn);
+    let heartbeat = Heartbeat {
+        seq: 9,
+        media: true,
+        time_us: 100,
+        interval_us: 2,
+        gap_us: 1,
+        echo: Some(Echo {
+            time_us: 8,
+            hold_us: 4,
+        }),
+    };
+    let drawn = [0x11, 3, 9, 0x40, 100, 2, 1, 8, 4];
+    assert_eq!(encode_heartbeat(&heartbeat).as_ref(), drawn);
 }
 
 #[test]

@@ -170,6 +170,7 @@ fn other_packets_of_the_peer_count_as_signs_of_life() {
     for _ in 0..10 {
         world.run_ms(1_000);
         world.hops[0].handle_heard(world.now);
+        world.hops[0].handle_acknowledged(world.now, world.now - Duration::from_millis(100));
     }
     assert!(events(&world, 0).is_empty());
 }
@@ -178,8 +179,8 @@ fn other_packets_of_the_peer_count_as_signs_of_life() {
 fn an_echo_of_the_future_is_the_peers_error() {
     let mut world = World::new(10, HopConfig::default(), Weather::bursty(50, 0.0));
     world.run_ms(10);
-    let future = vec![0x11, 2, 0, 0x80, 0, 0x40, 0, 0];
-    let held_too_long = vec![0x11, 2, 0, 0, 0x80, 0, 0x40, 0];
+    let future = vec![0x11, 2, 9, 0, 0, 0, 0x80, 0, 0x40, 0, 0];
+    let held_too_long = vec![0x11, 2, 9, 0, 0, 0, 0, 0x80, 0, 0x40, 0];
     for data in [future, held_too_long] {
         let result = world.hops[0].handle_datagram(world.now, data.into());
         assert_eq!(result, Err(HopError::EchoOfUnsent));

@@ -10,6 +10,6 @@ use std::time::Instant;
 
 /// The moment at which virtual time begins; which one it is does not matter.
 #[allow(clippy::disallowed_methods)]
-pub(super) fn epoch() -> Instant {
+pub(in crate::hop) fn epoch() -> Instant {
     Instant::now()
 }

@@ -335,17 +335,18 @@ fn the_order_is_feedback_then_repairs_then_priority_then_group() {
 fn an_acknowledgement_of_what_was_never_sent_is_the_peers_error() {
     let mut world = World::new(17, HopConfig::default(), Weather::bursty(50, 0.0));
     world.send(0, chunk(1, 0, 0, 0, 100));
-    let error = world.hops[0].handle_datagram(world.now, vec![0x10, 1, 0, 0, 0].into());
+    let error = world.hops[0].handle_datagram(world.now, vec![0x10, 3, 0, 0, 0].into());
+    // Two heartbeats have numbers too.
     assert_eq!(
         error,
         Err(HopError::AckOfUnsent {
-            largest: 1,
-            next: 1
+            largest: 3,
+            next: 3
         })
     );
     assert_eq!(error.unwrap_err().close_code(), 0x3);
     assert_eq!(world.hops[0].stats().datagrams_malformed, 1);
-    let fine = world.hops[0].handle_datagram(world.now, vec![0x10, 0, 0, 0, 0].into());
+    let fine = world.hops[0].handle_datagram(world.now, vec![0x10, 1, 0, 0, 1].into());
     assert_eq!(fine, Ok(()));
     assert_eq!(world.hops[0].stats().unacked_bytes, 0);
 }

@@ -1,0 +1,473 @@
+//! Which upstream a track takes: the reaction to silence, to the end of a session, and to loss and delay
+//! beyond their bounds, without a word of the agent.
+//!
+//! The agent keeps the table current (upstreams.rs); here it is acted on, in the same call in which the
+//! cause was noticed. Two kinds of switch:
+//!
+//! - *At once*, where the active upstream is silent or gone: the first standby whose hop is heard is told
+//!   to send, from the lowest place where something is missing ([`Track::resume_location`]); the gap
+//!   comes out of its cache. The old one is told to stop, which it reads if it lives: it may still hear
+//!   us, or be heard again. Nobody heard: wait, and take the first that is.
+//! - *Make before break*, where the active one still runs: the standby is told to send, and when its
+//!   first byte is there the old one is told to stop. What both brought falls to the byte intervals.
+//!
+//! A place to start from and intervals of bytes, not counters of packets, join the two upstreams, so that
+//! it makes no difference how far ahead or behind one is of the other: one that is behind sends what is
+//! wanted when it gets there.
+//!
+//! Moves for loss and delay are held down ([`HopConfig::switch_hold_ms`]) per track, because a wrong one
+//! costs something and can wait. Escapes from silence are not: they are to be quick, and each needs a
+//! silence time of its own before it.
+//!
+//! What notices a cause works on one connection that is out of its slot, so it leaves a [`Reroute`]
+//! behind; [`run`] carries them out when all are back in place.
+//!
+//! [`Track::resume_location`]: crate::track::Track::resume_location
+//! [`HopConfig::switch_hold_ms`]: crate::hop::HopConfig::switch_hold_ms
+
+use crate::command::{SessionId, TrackId};
+use crate::conn::{Bounds, Conn, HopLink};
+use crate::datapath::Datapath;
+use crate::event::{Event, SwitchCause};
+use crate::location::Location;
+use crate::upstreams::{Failed, Move, Source, Upstreams};
+use std::time::{Duration, Instant};
+
+/// Something that may move tracks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reroute {
+    /// A hop's peer became silent.
+    Silent { session: SessionId },
+    /// It is heard again.
+    Heard { session: SessionId },
+    /// A hop is beyond its bounds.
+    Beyond {
+        session: SessionId,
+        cause: SwitchCause,
+    },
+    /// A move has delivered.
+    Delivered { track: TrackId },
+    /// An upstream is not bound any more.
+    Gone { track: TrackId, source: Source },
+}
+
+/// Carry out what was left behind.
+pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
+    while let Some(reroute) = datapath.ctx.reroutes.pop_front() {
+        match reroute {
+            Reroute::Silent { session } => {
+                for_each_bound(datapath, session, |d, track, source| {
+                    on_silent(d, now, track, source);
+                });
+            }
+            Reroute::Heard { session } => {
+                for_each_bound(datapath, session, |d, track, source| {
+                    on_heard(d, now, track, source);
+                });
+            }
+            Reroute::Beyond { session, cause } => {
+                for_each_bound(datapath, session, |d, track, source| {
+                    on_beyond(d, now, track, source, cause);
+                });
+            }
+            Reroute::Delivered { track } => complete_move(datapath, now, track),
+            Reroute::Gone { track, source } => on_gone(datapath, now, track, source),
+        }
+    }
+}
+
+/// An upstream was bound as the active one.
+pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    let moving = upstreams.moving.take();
+    let before = upstreams.activate(source);
+    set_standby(datapath, now, source, false);
+    if let Some(moving) = moving.filter(|moving| moving.to != source) {
+        forward(datapath, now, moving.to, false, None);
+    }
+    if let Some(before) = before {
+        stand_by_last(datapath, now, track, before);
+    }
+}
+
+/// An upstream was bound as a standby; false if the track has too many.
+pub(crate) fn stood_by(
+    datapath: &mut Datapath,
+    now: Instant,
+    track: TrackId,
+    source: Source,
+    rank: u32,
+) -> bool {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return false;
+    };
+    if upstreams.active == Some(source) {
+        return true;
+    }
+    if !upstreams.stand_by(source, rank) {
+        return false;
+    }
+    set_standby(datapath, now, source, true);
+    true
+}
+
+/// A standby was bound while the track had lost its upstream: it is taken at once if it is heard.
+pub(crate) fn take_if_failed(
+    datapath: &mut Datapath,
+    now: Instant,
+    track: TrackId,
+    source: Source,
+) {
+    let failed = upstreams(datapath, track).and_then(|upstreams| upstreams.failed);
+    if let Some(failed) = failed
+        && is_heard(datapath, source)
+    {
+        switch(datapath, now, track, source, failed.cause);
+    }
+}
+
+/// The agent wants a track to move to one of its standbys.
+pub(crate) fn move_to(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source) {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    if !upstreams.has_standby(to) {
+        return;
+    }
+    let runs = upstreams
+        .active
+        .is_some_and(|active| is_heard(datapath, active));
+    if runs {
+        begin_move(datapath, now, track, to, SwitchCause::Command);
+    } else {
+        switch(datapath, now, track, to, SwitchCause::Command);
+    }
+}
+
+fn on_silent(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    if upstreams.active == Some(source) {
+        escape(datapath, now, track, SwitchCause::Silent);
+    } else if upstreams.moving.is_some_and(|moving| moving.to == source) {
+        upstreams.moving = None;
+        forward(datapath, now, source, false, None);
+    }
+}
+
+fn on_heard(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    let Some(failed) = upstreams.failed else {
+        return;
+    };
+    if upstreams.active == Some(source) {
+        upstreams.failed = None;
+        if upstreams.standbys().next().is_none() {
+            return; // nothing was decided here: the hop repairs what was lost
+        }
+        // It has given up, or will, what it could not deliver: it is to begin again.
+        upstreams.expect(source);
+        let start = resume_location(datapath, now, track);
+        forward(datapath, now, source, true, start);
+    } else if upstreams.has_standby(source) {
+        switch(datapath, now, track, source, failed.cause);
+    }
+}
+
+fn on_beyond(
+    datapath: &mut Datapath,
+    now: Instant,
+    track: TrackId,
+    source: Source,
+    cause: SwitchCause,
+) {
+    let hold = Duration::from_millis(datapath.ctx.hop.switch_hold_ms);
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    let held = upstreams.hold_until.is_some_and(|until| now < until);
+    if upstreams.active != Some(source) || upstreams.moving.is_some() || held {
+        return;
+    }
+    let standbys: Vec<Source> = upstreams.standbys().collect();
+    let fits = |standby: &&Source| match link(datapath, standby.session) {
+        Some(link) => !link.hop.is_silent() && exceeded(link, now).is_none(),
+        None => false,
+    };
+    let Some(to) = standbys.iter().find(fits).copied() else {
+        return;
+    };
+    if let Some(upstreams) = self::upstreams(datapath, track) {
+        upstreams.hold_until = Some(now + hold);
+    }
+    begin_move(datapath, now, track, to, cause);
+}
+
+fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    if is_bound(datapath, source) {
+        return; // anew, meanwhile
+    }
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    let moving = upstreams.moving;
+    if upstreams.remove(source) {
+        upstreams.moving = moving;
+        let failed = Failed {
+            from: source,
+            cause: SwitchCause::Closed,
+            since: now,
+        };
+        upstreams.failed.get_or_insert(failed);
+        escape(datapath, now, track, SwitchCause::Closed);
+    }
+}
+
+/// Away from an active upstream that is silent or gone: to where a move was under way, or to the first
+/// standby that is heard.
+fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCause) {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    let moving = upstreams.moving.map(|moving| moving.to);
+    let candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
+    if let Some(to) = candidates
+        .into_iter()
+        .find(|source| is_heard(datapath, *source))
+    {
+        return switch(datapath, now, track, to, cause);
+    }
+    let Some(from) = self::upstreams(datapath, track).and_then(|u| u.active) else {
+        return;
+    };
+    let since = now - silence(datapath, now, from);
+    if let Some(upstreams) = self::upstreams(datapath, track) {
+        upstreams
+            .failed
+            .get_or_insert(Failed { from, cause, since });
+    }
+}
+
+/// At once to another upstream.
+fn switch(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source, cause: SwitchCause) {
+    let start = resume_location(datapath, now, track);
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    let (failed, moving) = (upstreams.failed, upstreams.moving.take());
+    let before = upstreams.activate(to);
+    upstreams.expect(to);
+    let from = before.or(failed.map(|failed| failed.from));
+    match moving {
+        Some(moving) if moving.to == to => {}
+        moving => {
+            if let Some(moving) = moving {
+                forward(datapath, now, moving.to, false, None);
+            }
+            forward(datapath, now, to, true, start);
+        }
+    }
+    let silent = match (before, failed) {
+        (Some(before), _) => silence(datapath, now, before),
+        (None, Some(failed)) => now.saturating_duration_since(failed.since),
+        (None, None) => Duration::ZERO,
+    };
+    if let Some(before) = before {
+        forward(datapath, now, before, false, None);
+    }
+    settle(datapath, now, track, before, to);
+    report(datapath, track, from, to, cause, silent);
+}
+
+/// Both send from now on, until the other one delivers.
+fn begin_move(
+    datapath: &mut Datapath,
+    now: Instant,
+    track: TrackId,
+    to: Source,
+    cause: SwitchCause,
+) {
+    let start = resume_location(datapath, now, track);
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    if upstreams.moving.is_some_and(|moving| moving.to == to) {
+        return;
+    }
+    let before = upstreams.moving.replace(Move {
+        to,
+        start,
+        cause,
+        delivered: false,
+    });
+    if let Some(before) = before {
+        forward(datapath, now, before.to, false, None);
+    }
+    forward(datapath, now, to, true, start);
+}
+
+fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackId) {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    let Some(moving) = upstreams.moving.filter(|moving| moving.delivered) else {
+        return;
+    };
+    upstreams.moving = None;
+    let before = upstreams.activate(moving.to);
+    if let Some(before) = before {
+        forward(datapath, now, before, false, None);
+    }
+    settle(datapath, now, track, before, moving.to);
+    let silent = Duration::ZERO;
+    report(datapath, track, before, moving.to, moving.cause, silent);
+}
+
+/// After a change: the bindings say who is active and who stands by.
+fn settle(
+    datapath: &mut Datapath,
+    now: Instant,
+    track: TrackId,
+    before: Option<Source>,
+    to: Source,
+) {
+    set_standby(datapath, now, to, false);
+    if let Some(before) = before {
+        stand_by_last(datapath, now, track, before);
+    }
+}
+
+fn report(
+    datapath: &mut Datapath,
+    track: TrackId,
+    from: Option<Source>,
+    to: Source,
+    cause: SwitchCause,
+    silent: Duration,
+) {
+    let from = from.unwrap_or(to);
+    datapath.ctx.emit(Event::UpstreamSwitched {
+        track,
+        from_session: from.session,
+        from_alias: from.alias,
+        session: to.session,
+        alias: to.alias,
+        cause,
+        silent_us: silent.as_micros() as u64,
+    });
+}
+
+/// An upstream that was the active one is the last standby from now on, if it is one of a hop.
+fn stand_by_last(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    if link(datapath, source.session).is_none() {
+        return;
+    }
+    if let Some(upstreams) = upstreams(datapath, track)
+        && upstreams.stand_by_last(source)
+    {
+        set_standby(datapath, now, source, true);
+    }
+}
+
+/// Note in a binding which part it has; hops with standbys keep short heartbeats.
+fn set_standby(datapath: &mut Datapath, now: Instant, source: Source, is_standby: bool) {
+    if let Some((index, conn)) = datapath.conns.of_session(source.session) {
+        conn.set_standby(now, source.alias, is_standby);
+        datapath.conns.wake(index);
+    }
+}
+
+/// Tell a hop's peer to send a track, or to stop.
+fn forward(
+    datapath: &mut Datapath,
+    now: Instant,
+    source: Source,
+    on: bool,
+    start: Option<Location>,
+) {
+    let Some((index, conn)) = datapath.conns.of_session(source.session) else {
+        return;
+    };
+    if !conn.is_open() {
+        return;
+    }
+    if let Some(link) = conn.hop() {
+        // Aliases and locations came over a hop or a stream, whose values fit a hop.
+        let _ = link.hop.forward(now, source.alias, on, start);
+        crate::hop_link::flush(conn, now);
+        datapath.conns.wake(index);
+    }
+}
+
+/// Which bound a hop is beyond.
+pub(crate) fn exceeded(link: &mut HopLink, now: Instant) -> Option<SwitchCause> {
+    let Bounds {
+        loss_max_permille,
+        rtt_max_us,
+        packets_min,
+    } = link.bounds;
+    if rtt_max_us > 0 && link.hop.rtt().as_micros() > u128::from(rtt_max_us) {
+        return Some(SwitchCause::Delay);
+    }
+    if loss_max_permille == 0 {
+        return None;
+    }
+    let (due, lost) = link.hop.last_second(now);
+    let is_lossy = due >= packets_min && lost * 1_000 > due * u64::from(loss_max_permille);
+    is_lossy.then_some(SwitchCause::Loss)
+}
+
+fn for_each_bound(
+    datapath: &mut Datapath,
+    session: SessionId,
+    mut act: impl FnMut(&mut Datapath, TrackId, Source),
+) {
+    let Some((_, conn)) = datapath.conns.of_session(session) else {
+        return;
+    };
+    let bound: Vec<(u64, TrackId)> = conn
+        .bindings
+        .iter()
+        .map(|(alias, binding)| (*alias, binding.track))
+        .collect();
+    for (alias, track) in bound {
+        act(datapath, track, Source { session, alias });
+    }
+}
+
+fn upstreams(datapath: &mut Datapath, track: TrackId) -> Option<&mut Upstreams> {
+    let entry = datapath.relay.tracks.get_mut(&track)?;
+    Some(&mut entry.upstreams)
+}
+
+fn resume_location(datapath: &Datapath, now: Instant, track: TrackId) -> Option<Location> {
+    let entry = datapath.relay.tracks.get(&track)?;
+    entry.track.resume_location(now)
+}
+
+fn link(datapath: &mut Datapath, session: SessionId) -> Option<&mut HopLink> {
+    let (_, conn) = datapath.conns.of_session(session)?;
+    if conn.is_open() { conn.hop() } else { None }
+}
+
+fn is_bound(datapath: &mut Datapath, source: Source) -> bool {
+    let found = datapath.conns.of_session(source.session);
+    found.is_some_and(|(_, conn)| conn.is_open() && conn.bindings.contains_key(&source.alias))
+}
+
+/// Whether an upstream is bound, its session is open and, if that is a hop, not silent.
+fn is_heard(datapath: &mut Datapath, source: Source) -> bool {
+    let is_silent = |conn: &mut Conn| conn.hop().is_some_and(|link| link.hop.is_silent());
+    let found = datapath.conns.of_session(source.session);
+    found.is_some_and(|(_, conn)| !is_silent(conn)) && is_bound(datapath, source)
+}
+
+fn silence(datapath: &mut Datapath, now: Instant, source: Source) -> Duration {
+    let link = link(datapath, source.session);
+    link.map_or(Duration::ZERO, |link| link.hop.silence(now))
+}

@@ -1,0 +1,607 @@
+//! An edge with two parents: what a viewer gets when one of them fails.
+//!
+//! ```text
+//!   publisher ── origin ──┬── parent A ──┐
+//!                         └── parent B ──┴── child ── viewer
+//! ```
+//!
+//! All four links between edges are hops; the child takes the track of A and has a paused subscription at
+//! B. After the wiring no test gives the child or a parent any command (but those that are about
+//! commands): what happens is the datapath's own doing.
+
+mod net;
+
+use farcast_core::command::{CacheLimits, Command, Draft, GroupOrder, QueueLimits};
+use farcast_core::event::{Event, SinkObject, SwitchCause};
+use farcast_core::location::{LargestCell, Location};
+use farcast_core::stats::HopStats;
+use net::film::{OBJECTS, assert_intact, frame};
+use net::{Ends, LinkSpec, Net, Via};
+use std::sync::Arc;
+use std::time::Duration;
+
+const TRACK: u64 = 1;
+const PUBLISHER: usize = 0;
+const ORIGIN: usize = 1;
+const A: usize = 2;
+const B: usize = 3;
+const CHILD: usize = 4;
+const VIEWER: usize = 5;
+/// Aliases of the track at the parents.
+const AT_A: u64 = 7;
+const AT_B: u64 = 8;
+/// The child's own sink.
+const SINK: u64 = 1;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn downstream(session: u64, alias: u64, forward: bool) -> Command {
+    Command::AddDownstream {
+        downstream: 100 + session,
+        session,
+        alias,
+        track: TRACK,
+        start: Location::default(),
+        end_group: None,
+        subscriber_priority: 128,
+        group_order: GroupOrder::Ascending,
+        forward,
+        limits: QueueLimits::default(),
+    }
+}
+
+fn bind(session: u64, alias: u64) -> Command {
+    Command::BindUpstream {
+        session,
+        alias,
+        track: TRACK,
+        default_priority: 128,
+        restart_allowed: true,
+    }
+}
+
+fn stand_by(session: u64, alias: u64, rank: u32) -> Command {
+    Command::BindStandby {
+        session,
+        alias,
+        track: TRACK,
+        default_priority: 128,
+        rank,
+    }
+}
+
+/// What happened at the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Happened {
+    Switched {
+        from: u64,
+        to: u64,
+        cause: SwitchCause,
+        silent_us: u64,
+    },
+    Resumed {
+        by: u64,
+        gap_us: u64,
+    },
+    Silent(u64, bool),
+}
+
+struct Mesh {
+    net: Net,
+    /// Hops of the child to A and to B: near is the child's end.
+    a: Ends,
+    b: Ends,
+    next: (u64, u64),
+    objects: Vec<SinkObject>,
+    at_child: Vec<SinkObject>,
+    log: Vec<(u64, Happened)>,
+}
+
+impl Mesh {
+    /// One-way delays of the child's links to A and to B.
+    fn new(a_ms: u64, b_ms: u64, seed: u64) -> Mesh {
+        let mut net = Net::new(seed);
+        for host in 0..6 {
+            net.add_host(vec![Draft::D18]);
+            add_track(&mut net, host);
+        }
+        for (one, other, delay_ms) in [
+            (ORIGIN, A, 20),
+            (ORIGIN, B, 30),
+            (A, CHILD, a_ms),
+            (B, CHILD, b_ms),
+        ] {
+            net.set_links(one, other, LinkSpec::delay_ms(delay_ms));
+        }
+        let publisher = net.connect(PUBLISHER, ORIGIN, Via::Quic(Draft::D18));
+        net.execute(PUBLISHER, downstream(publisher.near, 5, true));
+        net.execute(ORIGIN, bind(publisher.far, 5));
+        for parent in [A, B] {
+            let hop = net.connect(parent, ORIGIN, Via::Hop);
+            net.execute(ORIGIN, downstream(hop.far, 6, true));
+            net.execute(parent, bind(hop.near, 6));
+        }
+        let a = net.connect(CHILD, A, Via::Hop);
+        let b = net.connect(CHILD, B, Via::Hop);
+        net.execute(A, downstream(a.far, AT_A, true));
+        net.execute(B, downstream(b.far, AT_B, false));
+        net.execute_all(CHILD, [bind(a.near, AT_A), stand_by(b.near, AT_B, 0)]);
+        let viewer = net.connect(VIEWER, CHILD, Via::Quic(Draft::D18));
+        net.execute(VIEWER, bind(viewer.near, 9));
+        net.execute(CHILD, downstream(viewer.far, 9, true));
+        for host in [CHILD, VIEWER] {
+            let sink = Command::AddSink {
+                downstream: SINK,
+                track: TRACK,
+                start: Location::default(),
+            };
+            net.execute(host, sink);
+        }
+        let mut mesh = Mesh {
+            net,
+            a,
+            b,
+            next: (0, 0),
+            objects: Vec::new(),
+            at_child: Vec::new(),
+            log: Vec::new(),
+        };
+        mesh.collect();
+        mesh.log.clear();
+        mesh
+    }
+
+    fn publish_next(&mut self) {
+        let (group, object) = self.next;
+        let object = frame(group, object);
+        let track = TRACK;
+        self.net
+            .execute(PUBLISHER, Command::Publish { track, object });
+        self.next = match self.next {
+            (group, object) if object + 1 == OBJECTS => (group + 1, 0),
+            (group, object) => (group, object + 1),
+        };
+    }
+
+    /// The film goes on, 30 frames a second.
+    fn film(&mut self, frames: u64) {
+        for _ in 0..frames {
+            self.publish_next();
+            self.net.run_for(ms(33));
+        }
+        self.collect();
+    }
+
+    /// The film runs to the end of its group, and then all that is under way arrives.
+    fn finish(&mut self) {
+        while self.next.1 != 0 {
+            self.film(1);
+        }
+        self.net.run_for(ms(2_000));
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        for event in self.net.take_events(VIEWER) {
+            if let Event::Object(object) = event {
+                self.objects.push(object);
+            }
+        }
+        for (at_us, event) in self.net.take_timed_events(CHILD) {
+            let happened = match event {
+                Event::Object(object) => {
+                    self.at_child.push(object);
+                    continue;
+                }
+                Event::UpstreamSwitched {
+                    from_session,
+                    session,
+                    cause,
+                    silent_us,
+                    ..
+                } => Happened::Switched {
+                    from: from_session,
+                    to: session,
+                    cause,
+                    silent_us,
+                },
+                Event::UpstreamResumed {
+                    session, gap_us, ..
+                } => Happened::Resumed {
+                    by: session,
+                    gap_us,
+                },
+                Event::HopSilent { session, silent } => Happened::Silent(session, silent),
+                Event::SinkSubgroupEnded { reset, .. } => {
+                    assert!(!reset, "no group is given up");
+                    continue;
+                }
+                Event::SessionClosed { .. } => continue,
+                other => panic!("{other:?}"),
+            };
+            self.log.push((at_us, happened));
+        }
+    }
+
+    /// Every object so far once, in order, byte for byte, at the viewer and at the child's sink.
+    fn assert_nothing_lost_or_doubled(&self) {
+        assert_intact(&self.objects, 0..self.next.0);
+        assert_intact(&self.at_child, 0..self.next.0);
+    }
+
+    fn cut(&mut self, from: usize, to: usize) {
+        self.net.set_down(from, to, true);
+    }
+
+    fn cut_both(&mut self, one: usize, other: usize) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
+    fn mend(&mut self, one: usize, other: usize) {
+        self.net.set_down(one, other, false);
+        self.net.set_down(other, one, false);
+    }
+
+    fn switches(&self) -> Vec<(u64, u64, SwitchCause)> {
+        let of = |(_, happened): &(u64, Happened)| match *happened {
+            Happened::Switched {
+                from, to, cause, ..
+            } => Some((from, to, cause)),
+            _ => None,
+        };
+        self.log.iter().filter_map(of).collect()
+    }
+
+    /// When, and with what silence, the first switch was.
+    fn first_switch(&self) -> (u64, u64) {
+        let of = |(at_us, happened): &(u64, Happened)| match *happened {
+            Happened::Switched { silent_us, .. } => Some((*at_us, silent_us)),
+            _ => None,
+        };
+        self.log.iter().find_map(of).expect("a switch")
+    }
+
+    fn first_resumption(&self) -> (u64, u64) {
+        let of = |(at_us, happened): &(u64, Happened)| match *happened {
+            Happened::Resumed { gap_us, .. } => Some((*at_us, gap_us)),
+            _ => None,
+        };
+        self.log.iter().find_map(of).expect("a resumption")
+    }
+
+    fn commands(&mut self, host: usize) -> u64 {
+        self.net.snapshot(host).totals.commands
+    }
+
+    fn hop(&mut self, host: usize, session: u64) -> HopStats {
+        let snapshot = self.net.snapshot(host);
+        let found = snapshot.sessions.iter().find(|s| s.session == session);
+        found.and_then(|s| s.hop).expect("a hop")
+    }
+
+    /// Bytes of the track that a parent's downstream for the child has sent.
+    fn sent_by(&mut self, host: usize, session: u64) -> u64 {
+        let snapshot = self.net.snapshot(host);
+        let found = snapshot.downstreams.iter().find(|d| d.session == session);
+        found.expect("a downstream").bytes
+    }
+}
+
+fn add_track(net: &mut Net, host: usize) {
+    net.execute(
+        host,
+        Command::AddTrack {
+            track: TRACK,
+            cache: CacheLimits::default(),
+            largest: Arc::new(LargestCell::default()),
+        },
+    );
+}
+
+#[test]
+fn when_the_hop_to_the_active_parent_is_cut_media_goes_on_by_the_other_with_nothing_lost_or_doubled()
+ {
+    for (seed, (a_ms, b_ms, frames)) in [(40, 60, 70), (100, 20, 83), (5, 110, 96), (20, 20, 101)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut mesh = Mesh::new(a_ms, b_ms, seed as u64);
+        mesh.film(frames);
+        let commands = [A, B, CHILD].map(|host| mesh.commands(host));
+        let cut_us = mesh.net.now_us();
+        mesh.cut_both(A, CHILD);
+        mesh.film(60);
+        assert_eq!(
+            [A, B, CHILD].map(|host| mesh.commands(host)),
+            commands,
+            "no agent was asked"
+        );
+        let (a, b) = (mesh.a.near, mesh.b.near);
+        assert_eq!(mesh.switches(), [(a, b, SwitchCause::Silent)]);
+        let (switched_us, silent_us) = mesh.first_switch();
+        let noticed_us = switched_us - cut_us;
+        assert!(
+            noticed_us <= (200 + a_ms + 40) * 1_000,
+            "noticed after {noticed_us} µs, {a_ms} ms away"
+        );
+        assert!((200_000..=241_000).contains(&silent_us), "{silent_us}");
+        let (resumed_us, gap_us) = mesh.first_resumption();
+        let fetched_us = resumed_us - switched_us;
+        assert!(
+            fetched_us <= 2 * b_ms * 1_000 + 20_000,
+            "resumed {fetched_us} µs after the switch, {b_ms} ms away"
+        );
+        assert!(gap_us <= noticed_us + fetched_us + 33_000, "{gap_us}");
+        mesh.finish();
+        mesh.assert_nothing_lost_or_doubled();
+    }
+}
+
+#[test]
+fn a_parent_that_comes_back_has_been_told_to_stop_and_is_a_standby() {
+    let mut mesh = Mesh::new(40, 60, 3);
+    mesh.film(70);
+    mesh.cut_both(A, CHILD);
+    mesh.film(30);
+    mesh.mend(A, CHILD);
+    mesh.film(60);
+    let sent = mesh.sent_by(A, mesh.a.far);
+    mesh.film(30);
+    assert_eq!(mesh.sent_by(A, mesh.a.far), sent, "A sends nothing more");
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    mesh.cut_both(B, CHILD);
+    mesh.film(60);
+    let expected = [(a, b, SwitchCause::Silent), (b, a, SwitchCause::Silent)];
+    assert_eq!(mesh.switches(), expected);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_link_cut_towards_the_child_only_is_noticed_as_silence() {
+    let mut mesh = Mesh::new(40, 60, 4);
+    mesh.film(70);
+    let cut_us = mesh.net.now_us();
+    mesh.cut(A, CHILD);
+    mesh.film(40);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    assert_eq!(mesh.switches(), [(a, b, SwitchCause::Silent)]);
+    assert!(mesh.first_switch().0 - cut_us <= 280_000);
+    let sent = mesh.sent_by(A, mesh.a.far);
+    mesh.film(30);
+    assert_eq!(
+        mesh.sent_by(A, mesh.a.far),
+        sent,
+        "A heard that it is to stop"
+    );
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_link_cut_towards_the_parent_only_is_noticed_by_what_it_does_not_acknowledge() {
+    let mut mesh = Mesh::new(40, 60, 5);
+    mesh.film(70);
+    let cut_us = mesh.net.now_us();
+    mesh.cut(CHILD, A);
+    mesh.film(40);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    assert_eq!(mesh.switches(), [(a, b, SwitchCause::Silent)]);
+    let noticed_us = mesh.first_switch().0 - cut_us;
+    // Silence, a round trip and what it varies by.
+    assert!(noticed_us <= 200_000 + 80_000 + 60_000, "{noticed_us}");
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn loss_beyond_the_bound_moves_the_track_before_anything_breaks() {
+    for (from, to) in [(A, CHILD), (CHILD, A)] {
+        let mut mesh = Mesh::new(40, 60, 6);
+        for session in [mesh.a.near, mesh.b.near] {
+            let bounds = Command::HopBounds {
+                session,
+                loss_max_permille: 100,
+                rtt_max_us: 0,
+            };
+            mesh.net.execute(CHILD, bounds);
+        }
+        mesh.film(70);
+        let lossy = LinkSpec {
+            loss: 0.2,
+            ..LinkSpec::delay_ms(40)
+        };
+        mesh.net.set_link(from, to, lossy);
+        let lossy_us = mesh.net.now_us();
+        mesh.film(150);
+        let (a, b) = (mesh.a.near, mesh.b.near);
+        if from == A {
+            assert_eq!(mesh.switches(), [(a, b, SwitchCause::Loss)]);
+            assert!(mesh.first_switch().0 - lossy_us < 2_000_000);
+        } else {
+            // The child's own words are lost: it receives well, and stays.
+            assert_eq!(mesh.switches(), []);
+        }
+        mesh.finish();
+        mesh.assert_nothing_lost_or_doubled();
+    }
+}
+
+#[test]
+fn a_round_trip_beyond_the_bound_moves_the_track_and_the_hold_down_keeps_it_there() {
+    let mut mesh = Mesh::new(40, 60, 7);
+    for session in [mesh.a.near, mesh.b.near] {
+        let bounds = Command::HopBounds {
+            session,
+            loss_max_permille: 0,
+            rtt_max_us: 150_000,
+        };
+        mesh.net.execute(CHILD, bounds);
+    }
+    mesh.film(70);
+    let far = LinkSpec::delay_ms(90);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    mesh.net.set_links(A, CHILD, far);
+    mesh.film(90);
+    assert_eq!(mesh.switches(), [(a, b, SwitchCause::Delay)]);
+    mesh.net.set_links(A, CHILD, LinkSpec::delay_ms(40));
+    mesh.net.set_links(B, CHILD, far);
+    mesh.film(40);
+    assert_eq!(mesh.switches().len(), 1, "held down");
+    mesh.film(150);
+    let expected = [(a, b, SwitchCause::Delay), (b, a, SwitchCause::Delay)];
+    assert_eq!(mesh.switches(), expected);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_planned_switch_loses_and_doubles_nothing_while_both_run() {
+    for (a_ms, b_ms) in [(40, 60), (10, 120), (120, 10)] {
+        let mut mesh = Mesh::new(a_ms, b_ms, 8);
+        mesh.film(75);
+        let switch = |to: Ends, alias| Command::SwitchUpstream {
+            track: TRACK,
+            session: to.near,
+            alias,
+        };
+        let there = switch(mesh.b, AT_B);
+        mesh.net.execute(CHILD, there);
+        mesh.film(40);
+        let back = switch(mesh.a, AT_A);
+        mesh.net.execute(CHILD, back);
+        mesh.film(40);
+        let (a, b) = (mesh.a.near, mesh.b.near);
+        let command = SwitchCause::Command;
+        assert_eq!(mesh.switches(), [(a, b, command), (b, a, command)]);
+        let sent = mesh.sent_by(B, mesh.b.far);
+        mesh.film(30);
+        assert_eq!(mesh.sent_by(B, mesh.b.far), sent, "B stands by again");
+        mesh.finish();
+        mesh.assert_nothing_lost_or_doubled();
+        let longest = mesh.log.iter().filter_map(|(_, h)| match h {
+            Happened::Resumed { gap_us, .. } => Some(*gap_us),
+            _ => None,
+        });
+        assert!(longest.max() <= Some(183_000), "no stall");
+    }
+}
+
+#[test]
+fn with_all_parents_dead_the_first_that_is_heard_again_is_taken() {
+    for first in [A, B] {
+        let mut mesh = Mesh::new(40, 60, 9);
+        mesh.film(70);
+        mesh.cut_both(A, CHILD);
+        mesh.cut_both(B, CHILD);
+        mesh.film(40);
+        let before = mesh.switches();
+        mesh.mend(first, CHILD);
+        mesh.film(60);
+        let (a, b) = (mesh.a.near, mesh.b.near);
+        if first == A {
+            assert_eq!(mesh.switches(), before, "it is the active one again");
+        } else {
+            assert_eq!(mesh.switches().last(), Some(&(a, b, SwitchCause::Silent)));
+        }
+        mesh.finish();
+        mesh.assert_nothing_lost_or_doubled();
+    }
+}
+
+#[test]
+fn when_the_session_of_the_active_parent_ends_the_standby_takes_over_at_once() {
+    let mut mesh = Mesh::new(40, 60, 10);
+    mesh.film(70);
+    let close = Command::Close {
+        session: mesh.a.far,
+        code: 0,
+        reason: "restart".into(),
+    };
+    let closed_us = mesh.net.now_us();
+    mesh.net.execute(A, close);
+    mesh.film(40);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    assert_eq!(mesh.switches(), [(a, b, SwitchCause::Closed)]);
+    assert!(mesh.first_switch().0 - closed_us <= 41_000);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_parent_that_loses_its_own_parent_is_left_alone_and_media_comes_when_it_has_it() {
+    // The link behind both parents is cut: nobody the child could turn to has the track.
+    let mut mesh = Mesh::new(40, 60, 11);
+    mesh.film(70);
+    for parent in [A, B] {
+        mesh.cut_both(ORIGIN, parent);
+    }
+    mesh.film(30);
+    for parent in [A, B] {
+        mesh.mend(ORIGIN, parent);
+    }
+    mesh.film(60);
+    assert_eq!(mesh.switches(), []);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_paused_standby_costs_heartbeats_and_no_media() {
+    let mut mesh = Mesh::new(40, 60, 12);
+    mesh.film(100);
+    assert_eq!(mesh.sent_by(B, mesh.b.far), 0);
+    let (near, far) = (mesh.b.near, mesh.b.far);
+    let stats = mesh.hop(B, far);
+    assert_eq!((stats.queue_bytes, stats.unacked_bytes), (0, 0));
+    let before = mesh.hop(CHILD, near).heartbeats_sent;
+    mesh.film(60);
+    let sent = mesh.hop(CHILD, near).heartbeats_sent - before;
+    assert!((45..=52).contains(&sent), "{sent} in two seconds");
+    let stats = mesh.hop(CHILD, near);
+    assert!(!stats.has_media && !stats.is_silent && stats.heard_us < 60_000);
+    assert_eq!((stats.rtt_min_us, stats.rx_lost), (120_000, 0));
+    assert!(mesh.hop(CHILD, mesh.a.near).has_media);
+}
+
+#[test]
+fn links_are_measured_as_they_are() {
+    let mut mesh = Mesh::new(40, 60, 13);
+    let lossy = LinkSpec {
+        loss: 0.05,
+        ..LinkSpec::delay_ms(40)
+    };
+    mesh.net.set_link(A, CHILD, lossy);
+    mesh.film(900);
+    let (a_near, a_far) = (mesh.a.near, mesh.a.far);
+    let child = mesh.hop(CHILD, a_near);
+    let share = child.rx_lost as f64 / child.rx_packets as f64;
+    assert!((0.035..0.065).contains(&share), "{share}");
+    let runs: u64 = child.rx_bursts.iter().sum();
+    let mean = child.rx_lost as f64 / runs as f64;
+    assert!((2.2..4.0).contains(&mean), "runs of {mean}");
+    assert_eq!(
+        mesh.hop(A, a_far).rx_lost,
+        0,
+        "the other direction is clean"
+    );
+    assert_eq!(child.rtt_min_us, 80_000);
+    assert!(
+        (80_000..100_000).contains(&child.rtt_us),
+        "{}",
+        child.rtt_us
+    );
+    let snapshot = mesh.net.snapshot(CHILD);
+    let session = snapshot.sessions.iter().find(|s| s.session == a_near);
+    let sketch = &session.expect("the hop").hop_rtt_sketch;
+    // ceil(ln(80,000) / ln(1.02 / 0.98)) = 283
+    assert!(
+        sketch.first().is_some_and(|(bucket, _)| *bucket == 283),
+        "{sketch:?}"
+    );
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
