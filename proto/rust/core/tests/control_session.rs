@@ -2,9 +2,11 @@
 //! streams in both directions. Host 0 is the control plane here, host 1 the edge.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod duel;
 mod net;
 
 use bytes::Bytes;
+use duel::Duel;
 use farcast_core::command::{Command, Draft, LOCAL_STREAM_BIT};
 use farcast_core::config::DatapathConfig;
 use farcast_core::datapath::Datapath;
@@ -155,6 +157,20 @@ fn a_unidirectional_stream_of_the_edge_is_stopped_and_nothing_else() {
         received(&net.take_events(SERVER), PEER_STREAM),
         b"still here"
     );
+}
+
+#[test]
+fn datagrams_on_a_control_session_are_counted_and_dropped() {
+    let mut duel = Duel::new("farcast-control/1");
+    let datagram = Bytes::from_static(&[0, 5, 0, 0, 1]);
+    for _ in 0..10 {
+        let mut datagrams = duel.peer.datagrams();
+        datagrams.send(datagram.clone(), false).unwrap();
+    }
+    duel.run(Duration::from_millis(100));
+    let now = duel.now;
+    assert_eq!(duel.edge.snapshot(now).totals.datagrams_dropped, 10);
+    assert_eq!(duel.closed(), None);
 }
 
 #[test]
