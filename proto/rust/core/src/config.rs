@@ -35,7 +35,8 @@ pub struct Limits {
     pub uni_streams_max: u32,
     /// Bidirectional (request) streams a peer may have open.
     pub bidi_streams_max: u32,
-    /// Flow-control window of one stream, bytes.
+    /// Flow-control window of one stream, bytes. QUIC gives up a connection with a stream of which more
+    /// than 2048 packets lie unread, so that larger windows cost honest peers their connection.
     pub stream_window_bytes: u32,
     /// Flow-control window of one connection, bytes.
     pub connection_window_bytes: u32,
@@ -83,7 +84,7 @@ impl Default for Limits {
             sessions_max: 20_000,
             uni_streams_max: 1_024,
             bidi_streams_max: 1_024,
-            stream_window_bytes: 4 << 20,
+            stream_window_bytes: 2 << 20,
             connection_window_bytes: 16 << 20,
             send_window_bytes: 1 << 20,
             idle_timeout_ms: 30_000,

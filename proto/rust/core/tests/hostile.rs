@@ -257,3 +257,17 @@ fn a_hop_without_a_certificate_of_our_ca_is_refused() {
     let opened = |event: &Event| matches!(event, Event::SessionOpened { .. });
     assert!(!duel.events.iter().any(opened));
 }
+
+#[test]
+fn a_stream_that_fills_its_window_unread_costs_nobody_the_connection() {
+    let mut duel = Duel::new("moqt-18");
+    // A subgroup of an alias that nobody has bound: it waits for the binding.
+    let id = duel.send(Dir::Uni, &[0x10, 0x3f, 0, 128], false).unwrap();
+    let mut written = 4;
+    for _ in 0..400 {
+        written += duel.peer.send_stream(id).write(&[7; 16_384]).unwrap_or(0);
+        duel.run(Duration::from_millis(5));
+    }
+    assert!(written > 1 << 20, "{written}");
+    assert!(duel.lost.is_none(), "{:?}", duel.lost);
+}
