@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from farcast.edge.certificates import Identity, edge_name, load_identity, make_dev_identity
+from farcast.certificates import Identity, edge_name, load_identity, make_dev_identity
 from farcast.edge.config import ConfigError, EdgeConfig, Upstream
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.remote import Trust, load_certificates

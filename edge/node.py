@@ -98,6 +98,8 @@ class EdgeNode:
         look()
         with trio.move_on_after(drain_ms / 1000):
             await gone.wait()
+        # The engine closes who is left, each with the reason; its own timeout may come a moment too late.
+        self.driver.call(lambda agent, now_us: agent.handle_timeout(now_us))
         self.stop()
 
     def stop(self) -> None:

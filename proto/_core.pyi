@@ -20,7 +20,7 @@ from typing import ClassVar, Final, Literal, Self, TypeAlias, TypedDict, final, 
 
 _Location: TypeAlias = tuple[int, int]
 _Draft: TypeAlias = Literal[16, 18]
-_Transport: TypeAlias = Literal["quic", "webtransport", "hop"]
+_Transport: TypeAlias = Literal["quic", "webtransport", "hop", "control"]
 _StreamKind: TypeAlias = Literal["control", "request"]
 _ClosedBy: TypeAlias = Literal["local", "peer", "timeout", "tls", "transport"]
 _SwitchCause: TypeAlias = Literal["silent", "closed", "loss", "delay", "command"]
@@ -87,6 +87,7 @@ class DatapathConfig:
         seed: int | None = None,
         *,
         moq_net_quirk: bool = True,
+        control: bool = False,
         sessions_max: int | None = None,
         uni_streams_max: int | None = None,
         bidi_streams_max: int | None = None,
@@ -100,6 +101,7 @@ class DatapathConfig:
         handshakes_max: int | None = None,
         handshake_timeout_ms: int | None = None,
         control_pending_bytes_max: int | None = None,
+        control_session_pending_bytes_max: int | None = None,
         stream_header_timeout_ms: int | None = None,
         object_bytes_max: int | None = None,
         unbound_bytes_max: int | None = None,
@@ -139,6 +141,13 @@ class DatapathConfig:
     def moq_net_quirk(self) -> bool:
         """Clients whose offer marks them as ``@moq/net`` get draft 16 over WebTransport."""
     @property
+    def control(self) -> bool:
+        """Edges may open control sessions (ALPN ``farcast-control/1``).
+
+        They show a certificate of the hop's roots. A listener without hop arguments in its ``ServerTls``
+        cannot have them: making the datapath then raises ``CoreError``.
+        """
+    @property
     def handshakes_max(self) -> int:
         """Connection attempts that wait for their first answer, at once."""
     @property
@@ -147,6 +156,9 @@ class DatapathConfig:
     @property
     def control_pending_bytes_max(self) -> int:
         """Bytes written to control and request streams that the peer has not taken, per session."""
+    @property
+    def control_session_pending_bytes_max(self) -> int:
+        """The same on a control session, where a message may be a whole plan."""
     @property
     def sessions_max(self) -> int:
         """Concurrent sessions."""
@@ -265,8 +277,8 @@ class Command:
         """Open a connection; answered by ``Event.SessionOpened`` or ``Event.SessionClosed``.
 
         ``session`` is odd. ``server_name`` is the name to verify in the server's certificate. ``drafts``
-        are offered, most wanted first; a hop ignores them. ``authority`` (``host:port``) and ``path``
-        (with its query, starting with a slash) are WebTransport's.
+        are offered, most wanted first; hop and control ignore them. ``authority`` (``host:port``) and
+        ``path`` (with its query, starting with a slash) are WebTransport's.
         """
 
         __match_args__ = ("session", "remote", "server_name", "target", "tls", "drafts", "authority", "path")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+from farcast.certificates import HopAuthority, make_dev_identity
 from farcast.clients.film import Film, hand_over
 from farcast.clients.media.playback import PlaybackReport
 from farcast.clients.media.source import Source
@@ -20,7 +21,6 @@ from farcast.clients.media.tracks import Sample, TrackInfo
 from farcast.clients.moves import MovesReport
 from farcast.clients.server import client_datapath
 from farcast.clients.viewing import Viewing
-from farcast.edge.certificates import HopAuthority, make_dev_identity
 from farcast.edge.credentials import peer_node_id
 from farcast.proto._core import ClientTls, DatapathConfig, LinkConfig, ServerTls
 from farcast.proto.agent import Agent, AgentConfig, Target, Upstream

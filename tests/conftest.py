@@ -1,6 +1,20 @@
 """Every run of the tests is the same run: property tests draw from a seed that follows from their names."""
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("farcast", derandomize=True, deadline=None)
 settings.load_profile("farcast")
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints a figure that was measured, for whoever runs the tests to see."""
+
+    def tell(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line}", end="", flush=True)
+
+    return tell

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from farcast.proto.agent.discovery import Announcing
-from farcast.proto.agent.namespaces import PrefixSubscriber
 from farcast.proto.agent.tracks import Downstream, Pending, Publication
 from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.urls import parse_url
@@ -20,7 +19,10 @@ if TYPE_CHECKING:
     from farcast.proto.agent.hub import Hub
     from farcast.proto.agent.sessions import Peer, PeerTable
 
-_ROLES_OF_WORK = (Downstream, Pending, Publication, Announcing, PrefixSubscriber)
+_ROLES_OF_WORK = (Downstream, Pending, Publication, Announcing)
+"""What a drain waits for. A standing question for namespaces would never end by itself, and who asked it
+loses nothing by asking elsewhere."""
+
 _SCHEMES = {"quic": "moqt", "webtransport": "https"}
 
 

@@ -21,10 +21,10 @@ def run(*tokens: str) -> int:
 def test_help_groups_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     text = capsys.readouterr().out
-    assert [text.index(word) for word in ("Run", "Media", "Check")] == sorted(
-        text.index(word) for word in ("Run", "Media", "Check")
+    assert [text.index(word) for word in ("Run", "Media", "Trust", "Check")] == sorted(
+        text.index(word) for word in ("Run", "Media", "Trust", "Check")
     )
-    for command in ("edge", "dev", "publish", "watch", "doctor", "version"):
+    for command in ("edge", "dev", "publish", "watch", "ca", "doctor", "version"):
         assert command in text
     assert "relay media" in text
 
@@ -62,7 +62,7 @@ def test_a_lone_hyphen_is_standard_input() -> None:
     assert b"standard input" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["edge", "dev", "publish", "watch", "doctor", "version"])
+@pytest.mark.parametrize("command", ["edge", "dev", "publish", "watch", "ca", "doctor", "version"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, "--help") == 0
     assert "Usage: farcast " + command in capsys.readouterr().out

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import Outcome, end, killed_at_end, start
+from commands import Outcome, end, figures, killed_at_end, start
 from edges import Edges
 from refusing import REASON, Manner, refusing_server
 
@@ -74,6 +74,29 @@ def test_a_film_whose_codec_cannot_be_carried_is_refused(tmp_path: Path) -> None
     write_test_film(film, FilmOptions(duration_s=0.2, audio=False, video_codec="mpeg4"))
     outcome = run("publish", str(film), SOMEWHERE, *NAMED)
     check(outcome, 1, "no audio or video stream that can be carried", str(film), "mpeg4")
+
+
+def test_a_file_without_video_is_refused_with_the_flag_that_allows_it(tmp_path: Path) -> None:
+    sound = tmp_path / "sound.m4a"
+    write_test_film(sound, FilmOptions(duration_s=0.2, video=False), container="mp4")
+    check(run("publish", str(sound), SOMEWHERE, *NAMED), 1, f"{sound}: no video", "--audio-only")
+
+
+def test_a_film_whose_video_alone_cannot_be_carried_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    write_test_film(film, FilmOptions(duration_s=0.2, video_codec="mpeg4"))
+    outcome = run("publish", str(film), SOMEWHERE, *NAMED)
+    check(outcome, 1, f"{film}: no video", "mpeg4", "--transcode", "--audio-only")
+
+
+def test_sound_alone_is_published_if_asked_for(edges: Edges, tmp_path: Path) -> None:
+    sound = tmp_path / "sound.m4a"
+    write_test_film(sound, FilmOptions(duration_s=1.0, video=False), container="mp4")
+    edge = edges.start("edge")
+    url, trust = f"moqt://{edge.listen}", ("--cert-sha256", edge.cert_sha256)
+    viewer = start("watch", url, *NAMED, *trust, "--json")
+    with killed_at_end(viewer, start("publish", str(sound), url, *NAMED, *trust, "--audio-only")):
+        assert figures(viewer)["missing"] == 0
 
 
 # ---- Servers -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def publish(edge: Edge, film: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_a_film_with_b_frames_reaches_every_viewer_byte_for_byte_over_a_lossy_hop(
-    edges: Edges, tmp_path: Path
+    edges: Edges, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     film = tmp_path / "film.mp4"
     write_test_film(film, FilmOptions(duration_s=FILM_SECONDS))
@@ -62,7 +63,7 @@ def test_a_film_with_b_frames_reaches_every_viewer_byte_for_byte_over_a_lossy_ho
     lost = shaper.stats()
     shaper.close()
     for name, report in [*reports.items(), ("published", published), ("shaper", lost)]:
-        print(name, json.dumps(report))
+        tell(f"{name}: {json.dumps(report)}")
 
     sent = packets(film)
     assert lost["forward"]["packets_lost"] > 0 < lost["backward"]["packets_lost"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -14,11 +15,17 @@ import httpx
 import pytest
 import trio
 
-from farcast.edge.certificates import HopAuthority
+from farcast.certificates import HopAuthority
 from farcast.edge.config import EdgeConfig, load_config
 from farcast.edge.daemon import run_edge
+from farcast.edge.driver import Driver
 from farcast.edge.node import EdgeNode, open_edge
 from farcast.errors import UserError
+from farcast.proto._core import ClientTls, DatapathConfig, Runtime
+from farcast.proto.agent import Target
+from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig
+from farcast.proto.client.events import Disconnected, NamespaceAccepted
+from farcast.proto.moqt.names import TrackNamespace
 
 FREE = "127.0.0.1:0"
 Scenario = Callable[[EdgeNode], Awaitable[None]]
@@ -112,6 +119,35 @@ def test_a_drain_ends_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     assert run(lambda: dev_config(drain_ms_max=50), scenario) == 0
+
+
+def test_who_stays_to_the_end_of_a_drain_is_told_that_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[str] = []
+
+    async def scenario(node: EdgeNode) -> None:
+        tls = ClientTls(fingerprints=[node.credentials.public.sha256])
+        connection = ConnectionConfig(Target("quic", str(node.listen), "localhost", tls))
+        publisher = Publisher(PublisherConfig(connection, TrackNamespace.parse("live/film")))
+        driver = Driver(Runtime("127.0.0.1:0", DatapathConfig()), publisher)
+
+        def look() -> None:
+            while (event := publisher.poll_event()) is not None:
+                if isinstance(event, NamespaceAccepted):
+                    signal.raise_signal(signal.SIGTERM)
+                elif isinstance(event, Disconnected):
+                    heard.append(event.reason)
+                    driver.close()
+
+        driver.on_progress(look)
+        driver.call(lambda engine, now_us: engine.start(now_us))
+        await driver.run()
+
+    # Both the engine and its shell wait for the same moment; here the shell is always the first.
+    monkeypatch.setattr(Driver, "_deadline", lambda driver: math.inf)
+    assert run(lambda: dev_config(drain_ms_max=50), scenario) == 0
+    assert heard == ["the edge is going away"]
 
 
 def test_reload_takes_over_what_can_change_and_names_what_needs_a_restart(

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from fake_runtime import FakeRuntime
 
-from farcast.edge import driver as driver_module
+from farcast import driving
 from farcast.edge.driver import Driver, DriverClosed
 from farcast.proto._core import Command, Event
-
-from .conftest import FakeRuntime
 
 
 class Recorder:
@@ -123,7 +122,7 @@ def test_a_call_sends_commands_at_once_and_takes_over_a_new_timeout(runtime: Fak
 def test_a_flood_of_events_lets_other_tasks_run(
     runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver_module, "EVENTS_PER_TURN_MAX", 2)
+    monkeypatch.setattr(driving, "EVENTS_PER_TURN_MAX", 2)
     engine = Recorder()
     seen: list[int] = []
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import trio
 
-from farcast.edge.certificates import HopAuthority
+from farcast.certificates import HopAuthority
 
 from .children import child
 from .results import expect

@@ -263,7 +263,10 @@ def test_shared_values_keep_their_identity_inside_a_command() -> None:
 @pytest.mark.parametrize(
     ("make", "allowed"),
     [
-        (lambda: Event.SessionOpened(0, "tcp", 16, True, "127.0.0.1:1"), "'quic', 'webtransport', 'hop'"),  # type: ignore[arg-type]
+        (
+            lambda: Event.SessionOpened(0, "tcp", 16, True, "127.0.0.1:1"),  # type: ignore[arg-type]
+            "'quic', 'webtransport', 'hop', 'control'",
+        ),
         (lambda: Event.StreamData(0, 0, "data", b""), "'control', 'request'"),  # type: ignore[arg-type]
         (lambda: Event.SessionClosed(0, "us"), "'local', 'peer', 'timeout', 'tls', 'transport'"),  # type: ignore[arg-type]
         (

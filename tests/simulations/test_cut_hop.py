@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from farcast.edge.certificates import HopAuthority, Identity, make_dev_identity
+from farcast.certificates import HopAuthority, Identity, make_dev_identity
 from farcast.edge.credentials import peer_node_id
 from farcast.proto._core import ClientTls, DatapathConfig, LinkConfig, ServerTls
 from farcast.proto.agent import Agent, AgentConfig, Target, Upstream

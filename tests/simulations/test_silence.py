@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from farcast.edge.certificates import make_dev_identity
+from farcast.certificates import make_dev_identity
 from farcast.proto._core import ClientTls, Command, DatapathConfig, Event, LinkConfig, ServerTls, World
 
 SECOND = 1_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,12 +77,14 @@ def first(film: Path) -> Run:
 
 
 @pytest.mark.slow
-def test_every_viewer_gets_every_sample_once_in_order_and_unchanged(film: Path, first: Run) -> None:
+def test_every_viewer_gets_every_sample_once_in_order_and_unchanged(
+    film: Path, first: Run, tell: Callable[[str], None]
+) -> None:
     sent = packets(film)
     assert has_b_frames(film)
     assert first.losses > 100, "the hop was a bad one"
     for name, viewer in first.viewers.items():
-        print(name, json.dumps(viewer.report().as_dict()))
+        tell(f"{name}, in memory: {json.dumps(viewer.report().as_dict())}")
         assert viewer.over, f"{name}: {viewer.remarks}"
         assert viewer.report().missing == 0
         if name != "late":
@@ -95,10 +98,12 @@ def test_every_viewer_gets_every_sample_once_in_order_and_unchanged(film: Path, 
 
 
 @pytest.mark.slow
-def test_time_is_virtual_and_the_engines_are_the_shipped_ones(first: Run) -> None:
+def test_time_is_virtual_and_the_engines_are_the_shipped_ones(
+    first: Run, tell: Callable[[str], None]
+) -> None:
     assert first.world.twin.now_us() == END_SECONDS * 1_000_000
     ratio = END_SECONDS / first.wall_seconds
-    print(f"{END_SECONDS} s took {first.wall_seconds:.2f} s: {ratio:.0f} times faster than real time")
+    tell(f"{END_SECONDS} s took {first.wall_seconds:.2f} s: {ratio:.0f} times faster than real time")
     assert isinstance(first.publisher.engine, Publisher)
     assert all(isinstance(viewer.engine, Viewer) for viewer in first.viewers.values())
     assert isinstance(first.world.edges["egress"].agent, Agent)

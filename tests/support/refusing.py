@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from farcast.edge.certificates import make_dev_identity
+from farcast.certificates import make_dev_identity
 from farcast.proto._core import Command, DatapathConfig, Event, Runtime, ServerTls
 from farcast.proto.agent.link import ControlLink
 from farcast.proto.moqt import events as moqt

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from farcast.edge.certificates import HopAuthority, Identity, make_dev_identity
+from farcast.certificates import HopAuthority, Identity, make_dev_identity
 from farcast.edge.config import EdgeConfig, Upstream
 from farcast.edge.credentials import Credentials, HopIdentity
 from farcast.edge.node import EdgeNode, open_edge

@@ -17,13 +17,15 @@ from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, U
 
 RUN = Group("Run", sort_key=1)
 MEDIA = Group("Media", sort_key=2)
-CHECK = Group("Check", sort_key=3)
+TRUST = Group("Trust", sort_key=8)
+CHECK = Group("Check", sort_key=9)
 
 COMMANDS = (
     ("edge", RUN, "Run an edge: relay media between publishers, viewers and other edges."),
     ("dev", RUN, "Run two edges on this machine with a bad link between them; --demo adds a film."),
     ("publish", MEDIA, "Publish a film in real time."),
     ("watch", MEDIA, "Watch a namespace: measure what arrives, and record it."),
+    ("ca", TRUST, "Make a cluster's authority, and certificates for its edges and control planes."),
     ("doctor", CHECK, "Check whether this machine can run Farcast, and say what to do where it cannot."),
     ("version", CHECK, "Print what is installed."),
 )

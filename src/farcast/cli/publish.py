@@ -40,6 +40,7 @@ def publish(
     namespace: Namespace,
     packaging: Literal["cmaf", "loc"] = "cmaf",
     transcode: Flag = False,
+    audio_only: Flag = False,
     seconds: float | None = None,
     draft: Draft = None,
     cert_sha256: CertSha256 = None,
@@ -63,6 +64,8 @@ def publish(
         How a frame becomes an object; browsers' @moq players need cmaf.
     transcode
         Encode anew as H.264 and Opus, for sources that cannot be carried as they are.
+    audio_only
+        Publish a source although it has no video.
     seconds
         End after so much of the source.
     """
@@ -70,7 +73,6 @@ def publish(
     server, *rest = servers_from_options(
         (url, *others), draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure
     )
-    check_seconds("--seconds", seconds)
     options = PublishOptions(
         server,
         parse_namespace(namespace),
@@ -80,6 +82,8 @@ def publish(
         edge_list=not no_edge_list,
     )
     opened = _open(source, transcode=transcode)
+    if not audio_only:
+        _check_video(opened, source)
     for line in opened.skipped:
         note(line)
 
@@ -99,6 +103,18 @@ def _open(source: str, *, transcode: bool) -> Source:
         return open_source(source, clock_us=_wall_us, stdin=stdin, transcode=transcode)
     except MediaError as error:
         raise UserError(str(error)) from error
+
+
+def _check_video(opened: Source, name: str) -> None:
+    """`UserError` for a source that would be heard and not seen: more often a mistake than meant so."""
+    if any(track.kind == "video" for track in opened.tracks):
+        return
+    opened.close()
+    left_out = [line for line in opened.skipped if "video" in line]
+    could_be_encoded = any("without transcoding" in line for line in left_out)
+    found = f" that can be carried ({'; '.join(left_out)})" if left_out else ""
+    encode = "--transcode to encode it anew, or " if could_be_encoded else ""
+    raise UserError(f"{name}: no video{found}; use {encode}--audio-only to publish the sound alone")
 
 
 def _stdin() -> BinaryIO:

@@ -50,6 +50,18 @@ def test_a_drain_is_over_when_everybody_has_left() -> None:
     assert edge.engine.is_drained
 
 
+def test_a_drain_does_not_wait_for_an_edge_that_only_asked_for_namespaces() -> None:
+    world = World()
+    origin = world.edge("e1")
+    egress = world.edge("e2", ("", origin))
+    world.viewer(egress, "live/a", "video")
+    world.run(200)
+    assert [session["prefixes"] for session in origin.engine.status(world.now_us)["sessions"]] == [1]
+    origin.engine.drain(world.now_us)
+    world.run(50)
+    assert origin.engine.is_drained
+
+
 def test_who_stays_is_closed_when_the_time_is_over() -> None:
     world = World()
     edge = world.edge("e1")

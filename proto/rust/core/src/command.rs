@@ -64,6 +64,8 @@ impl Draft {
 
 /// ALPN of a hop between two edges.
 pub const ALPN_HOP: &str = "farcast-hop/1";
+/// ALPN of the channel between an edge and the control plane.
+pub const ALPN_CONTROL: &str = "farcast-control/1";
 /// ALPN of HTTP/3, over which WebTransport runs.
 pub const ALPN_H3: &str = "h3";
 
@@ -86,6 +88,8 @@ pub enum Target {
     },
     /// A hop to another edge.
     Hop,
+    /// The control plane.
+    Control,
 }
 
 /// Limits of one downstream's backlog. Beyond either, its oldest groups of the lowest priority go.

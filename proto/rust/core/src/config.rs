@@ -22,6 +22,8 @@ pub struct DatapathConfig {
     pub hop_rate: HoldConfig,
     /// Clients whose offer marks them as `@moq/net` get draft 16 over WebTransport.
     pub moq_net_quirk: bool,
+    /// Edges may open control sessions (`farcast-control/1`); the listener must have a hop identity.
+    pub control: bool,
 }
 
 /// Bounds on what a peer can make us hold.
@@ -55,6 +57,9 @@ pub struct Limits {
     pub handshake_timeout_ms: u32,
     /// Bytes written to control and request streams that the peer has not taken, per session.
     pub control_pending_bytes_max: usize,
+    /// The same on a control session, where one message may be a whole plan of 16 MiB and the next may
+    /// be written before it is taken.
+    pub control_session_pending_bytes_max: usize,
     /// A data stream whose header does not complete, or whose alias is not bound, this long is
     /// stopped.
     pub stream_header_timeout_ms: u32,
@@ -85,6 +90,7 @@ impl Default for Limits {
             handshakes_max: 1_024,
             handshake_timeout_ms: 10_000,
             control_pending_bytes_max: 4 << 20,
+            control_session_pending_bytes_max: 32 << 20,
             stream_header_timeout_ms: 5_000,
             object_bytes_max: 16 << 20,
             cache_total_bytes_max: 1 << 30,
@@ -104,6 +110,7 @@ impl Default for DatapathConfig {
             hop: HopConfig::default(),
             hop_rate: HoldConfig::default(),
             moq_net_quirk: true,
+            control: false,
         }
     }
 }

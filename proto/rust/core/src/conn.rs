@@ -69,6 +69,7 @@ pub(crate) enum Mode {
     Quic,
     WebTransport(Box<WebTransport>),
     Hop(Box<HopLink>),
+    Control,
 }
 
 /// A hop's recovery engine and what waits around it.
@@ -210,6 +211,7 @@ impl Conn {
     pub(crate) fn transport(&self) -> Transport {
         match self.mode {
             Mode::Hop(_) => Transport::Hop,
+            Mode::Control => Transport::Control,
             Mode::WebTransport(_) => Transport::WebTransport,
             Mode::Quic | Mode::Unknown => Transport::Quic,
         }

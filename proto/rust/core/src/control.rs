@@ -190,7 +190,11 @@ pub(crate) fn write(
         pending.push_back(data);
     }
     flush(conn, key);
-    if conn.control.pending_bytes > ctx.limits.control_pending_bytes_max {
+    let pending_bytes_max = match conn.mode {
+        Mode::Control => ctx.limits.control_session_pending_bytes_max,
+        _ => ctx.limits.control_pending_bytes_max,
+    };
+    if conn.control.pending_bytes > pending_bytes_max {
         let reason = "the peer does not read its control streams";
         conn.close(ctx, now, ClosedBy::Local, EXCESSIVE_LOAD, reason);
     }

@@ -391,12 +391,7 @@ impl Datapath {
         if is_crowded && !incoming.remote_address_validated() {
             return self.ask_for_address(incoming);
         }
-        let is_hop = offered.iter().any(|p| p == crate::command::ALPN_HOP);
-        let server = if is_hop {
-            self.quic.hop_server.clone()
-        } else {
-            None
-        };
+        let server = self.quic.server_for(&offered);
         let remote = incoming.remote_address();
         match self
             .endpoint

@@ -15,6 +15,8 @@ pub enum Transport {
     WebTransport,
     /// A hop between edges.
     Hop,
+    /// A channel between an edge and the control plane: bytes on bidirectional streams, no MoQT.
+    Control,
 }
 
 /// Whether a stream is the session's control stream or a request's own.
@@ -42,12 +44,12 @@ pub enum ClosedBy {
     Transport,
 }
 
-/// A session is ready for its MoQT set-up messages.
+/// A session is ready: for its MoQT set-up messages, or, on a control session, for requests.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
     /// What it runs on.
     pub transport: Transport,
-    /// The draft agreed on; hops speak draft 18's shape.
+    /// The draft agreed on; hops speak draft 18's shape; a control session has none (it says 18).
     pub draft: Draft,
     /// The peer opened it.
     pub incoming: bool,

@@ -179,6 +179,7 @@ fn connect(
     let mut config = ClientConfig::new(crypto);
     config.transport_config(match target {
         Target::Hop => datapath.quic.hop_transport.clone(),
+        Target::Control => datapath.quic.control_transport.clone(),
         Target::Quic { .. } | Target::WebTransport { .. } => datapath.quic.public_transport.clone(),
     });
     if let Some(seed) = datapath.config.seed {

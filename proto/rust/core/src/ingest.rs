@@ -244,7 +244,7 @@ pub(crate) fn accept_streams(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, 
     }
 }
 
-/// A MoQT stream begins, with bytes of it that were read already.
+/// A stream of MoQT, or of a control session, begins, with bytes of it that were read already.
 pub(crate) fn begin_stream(
     conn: &mut Conn,
     relay: &mut Relay,
@@ -259,6 +259,10 @@ pub(crate) fn begin_stream(
             conn.inbound.insert(id, Inbound::Control);
         }
         return;
+    }
+    if matches!(conn.mode, Mode::Control) {
+        ctx.totals.streams_rejected += 1;
+        return conn.stop_stream(id, u64::from(ResetReason::Cancelled.code(conn.draft)));
     }
     let sorter = UniStreamSorter::new(conn.draft);
     let deadline = now + header_timeout(ctx);

@@ -1,5 +1,6 @@
-//! QUIC settings of the three kinds of connection: public, hop, and outgoing.
+//! QUIC settings of the kinds of connection: public, hop, control, and outgoing.
 
+use crate::command::{ALPN_CONTROL, ALPN_HOP};
 use crate::config::{DatapathConfig, Limits};
 use crate::hop::HoldConfig;
 use crate::seed;
@@ -15,20 +16,28 @@ const HOP_DATAGRAM_SEND_BYTES: usize = 16 << 10;
 const HOP_DATAGRAM_RECEIVE_BYTES: usize = 8 << 20;
 /// WebTransport requires datagram support; stock peers' datagrams are counted and dropped.
 const PUBLIC_DATAGRAM_BYTES: usize = 64 << 10;
+/// Streams of either direction that the peer of a control session may have open: it needs one.
+const CONTROL_STREAMS_MAX: u32 = 16;
+/// Flow-control window of a control stream. QUIC ends a connection whose unread stream has come in more
+/// than 2048 packets, so a window must hold fewer of the smallest, or who is not read in time is lost.
+const CONTROL_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Everything a datapath needs to accept and open connections.
 pub(crate) struct QuicConfigs {
     pub(crate) endpoint: EndpointConfig,
     pub(crate) public_server: Option<Arc<ServerConfig>>,
     pub(crate) hop_server: Option<Arc<ServerConfig>>,
+    pub(crate) control_server: Option<Arc<ServerConfig>>,
     pub(crate) public_transport: Arc<TransportConfig>,
     pub(crate) hop_transport: Arc<TransportConfig>,
+    pub(crate) control_transport: Arc<TransportConfig>,
 }
 
 impl QuicConfigs {
     pub(crate) fn new(config: &DatapathConfig) -> Result<QuicConfigs, TlsError> {
         let public_transport = Arc::new(public_transport(&config.limits));
         let hop_transport = Arc::new(hop_transport(&config.limits, &config.hop_rate));
+        let control_transport = Arc::new(control_transport(&config.limits));
         let (mut public_server, mut hop_server) = (None, None);
         if let Some(tls) = &config.server {
             let public = tls.public(&config.drafts)?;
@@ -37,14 +46,47 @@ impl QuicConfigs {
                 hop_server = Some(Arc::new(server(config, hop, hop_transport.clone())));
             }
         }
+        let control_server = match config.control {
+            true => Some(control_server(config, control_transport.clone())?),
+            false => None,
+        };
         Ok(QuicConfigs {
             endpoint: config.seed.map(seed::endpoint_config).unwrap_or_default(),
             public_server,
             hop_server,
+            control_server,
             public_transport,
             hop_transport,
+            control_transport,
         })
     }
+
+    /// The server side that asks for a client certificate, if that is what the ALPN list is for; `None`
+    /// is the public one.
+    pub(crate) fn server_for(&self, offered: &[String]) -> Option<Arc<ServerConfig>> {
+        let offers = |alpn: &str| offered.iter().any(|token| token == alpn);
+        if offers(ALPN_HOP) {
+            self.hop_server.clone()
+        } else if offers(ALPN_CONTROL) {
+            self.control_server.clone()
+        } else {
+            None
+        }
+    }
+}
+
+fn control_server(
+    config: &DatapathConfig,
+    transport: Arc<TransportConfig>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let tls = match &config.server {
+        Some(tls) => tls.control()?,
+        None => None,
+    };
+    let without = "control sessions need a listener with a hop certificate, its key and the roots of \
+                   the edges";
+    let tls = tls.ok_or_else(|| TlsError(without.into()))?;
+    Ok(Arc::new(server(config, tls, transport)))
 }
 
 fn server(
@@ -86,6 +128,15 @@ fn public_transport(limits: &Limits) -> TransportConfig {
     transport
         .datagram_receive_buffer_size(Some(PUBLIC_DATAGRAM_BYTES))
         .datagram_send_buffer_size(PUBLIC_DATAGRAM_BYTES);
+    transport
+}
+
+fn control_transport(limits: &Limits) -> TransportConfig {
+    let mut transport = public_transport(limits);
+    transport
+        .max_concurrent_uni_streams(VarInt::from_u32(CONTROL_STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(CONTROL_STREAMS_MAX))
+        .stream_receive_window(VarInt::from_u32(CONTROL_STREAM_WINDOW_BYTES));
     transport
 }
 

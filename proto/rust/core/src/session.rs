@@ -1,6 +1,6 @@
 //! From a handshake to an open session, and its end.
 
-use crate::command::{ALPN_H3, ALPN_HOP, Draft, Target};
+use crate::command::{ALPN_CONTROL, ALPN_H3, ALPN_HOP, Draft, Target};
 use crate::config::Limits;
 use crate::conn::{Conn, Ctx, HopLink, Mode, Phase};
 use crate::event::{ClosedBy, Event, SessionInfo};
@@ -67,6 +67,10 @@ fn on_connected(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant)
     match negotiated_protocol(conn).as_str() {
         ALPN_HOP => {
             conn.mode = Mode::Hop(Box::new(HopLink::new(Hop::new(ctx.hop, now))));
+            open(conn, relay, ctx, now, String::new(), String::new());
+        }
+        ALPN_CONTROL => {
+            conn.mode = Mode::Control;
             open(conn, relay, ctx, now, String::new(), String::new());
         }
         ALPN_H3 => {

@@ -1,10 +1,10 @@
 //! TLS settings as the datapath needs them, made from DER bytes; files and PEM are the shell's.
 //!
 //! A listener has two server configurations: the public one (`moqt-NN`, `h3`), which asks for no
-//! client certificate, and the hop one (`farcast-hop/1`), which demands one. Which of them answers is
-//! decided per incoming connection from the ALPN list of the ClientHello.
+//! client certificate, and the hop one (`farcast-hop/1`, `farcast-control/1`), which demands one. Which
+//! of them answers is decided per incoming connection from the ALPN list of the ClientHello.
 
-use crate::command::{ALPN_H3, ALPN_HOP, Draft, Target};
+use crate::command::{ALPN_CONTROL, ALPN_H3, ALPN_HOP, Draft, Target};
 use noq_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
@@ -93,11 +93,20 @@ impl ServerTls {
 
     /// The hop server side, if there is one.
     pub(crate) fn hop(&self) -> Result<Option<Arc<QuicServerConfig>>, TlsError> {
+        self.mutual(ALPN_HOP)
+    }
+
+    /// The side that the control sessions of edges see: the hop's identity and trust.
+    pub(crate) fn control(&self) -> Result<Option<Arc<QuicServerConfig>>, TlsError> {
+        self.mutual(ALPN_CONTROL)
+    }
+
+    fn mutual(&self, alpn: &str) -> Result<Option<Arc<QuicServerConfig>>, TlsError> {
         let Some(config) = &self.hop else {
             return Ok(None);
         };
         let mut config = config.clone();
-        config.alpn_protocols = vec![ALPN_HOP.into()];
+        config.alpn_protocols = vec![alpn.into()];
         quic_server(config).map(Some)
     }
 }
@@ -138,6 +147,7 @@ impl ClientTls {
             Target::Quic { drafts } => drafts.iter().map(|d| d.protocol().into()).collect(),
             Target::WebTransport { .. } => vec![ALPN_H3.into()],
             Target::Hop => vec![ALPN_HOP.into()],
+            Target::Control => vec![ALPN_CONTROL.into()],
         };
         QuicClientConfig::try_from(config)
             .map(Arc::new)

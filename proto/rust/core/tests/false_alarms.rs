@@ -153,8 +153,14 @@ fn assert_quiet(seconds: u64) {
         let alarms = run(rtt_ms, kbps, seconds, seed as u64 + 1);
         let case = format!("{rtt_ms} ms, {kbps} kbit/s, {seconds} s");
         assert_eq!((alarms.silent, alarms.switched), (0, 0), "{case}");
-        assert!(alarms.repaired > alarms.published / 10, "{case}: the loss was real");
-        assert!(alarms.complete + 60 > alarms.published, "{case}: media flowed");
+        assert!(
+            alarms.repaired > alarms.published / 10,
+            "{case}: the loss was real"
+        );
+        assert!(
+            alarms.complete + 60 > alarms.published,
+            "{case}: media flowed"
+        );
     }
 }
 

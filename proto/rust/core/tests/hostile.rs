@@ -59,6 +59,7 @@ impl Duel {
         let tls = ServerTls::new(&identity, Some((&identity, std::slice::from_ref(&ca)))).unwrap();
         let config = DatapathConfig {
             server: Some(tls),
+            control: true,
             ..DatapathConfig::default()
         };
         let edge = Datapath::new(config, now).unwrap();
@@ -354,18 +355,20 @@ fn a_hop_whose_peer_only_sends_quic_packets_is_not_silent() {
 }
 
 #[test]
-fn datagrams_on_a_public_session_are_counted_and_dropped() {
-    let mut duel = Duel::with_track(Draft::D18);
-    for _ in 0..10 {
-        duel.peer
-            .datagrams()
-            .send(Bytes::from_static(&[0, 5, 0, 0, 1]), false)
-            .unwrap();
+fn datagrams_on_a_session_that_is_no_hop_are_counted_and_dropped() {
+    for alpn in ["moqt-18", "farcast-control/1"] {
+        let mut duel = Duel::new(alpn);
+        for _ in 0..10 {
+            duel.peer
+                .datagrams()
+                .send(Bytes::from_static(&[0, 5, 0, 0, 1]), false)
+                .unwrap();
+        }
+        duel.run(Duration::from_millis(100));
+        let now = duel.now;
+        assert_eq!(duel.edge.snapshot(now).totals.datagrams_dropped, 10);
+        assert_eq!(duel.closed(), None);
     }
-    duel.run(Duration::from_millis(100));
-    let now = duel.now;
-    assert_eq!(duel.edge.snapshot(now).totals.datagrams_dropped, 10);
-    assert_eq!(duel.closed(), None);
 }
 
 #[test]

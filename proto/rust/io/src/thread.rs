@@ -22,3 +22,34 @@ pub(crate) fn spawn(
         process::abort();
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    /// Set in the process that is to end.
+    const DOOMED: &str = "FARCAST_TEST_DOOMED";
+
+    #[test]
+    fn a_panic_in_a_thread_ends_the_process_with_a_message() {
+        if env::var_os(DOOMED).is_some() {
+            let thread = super::spawn("doomed", || panic!("as the test wants it")).unwrap();
+            let _ = thread.join();
+            return;
+        }
+        let ended = Command::new(env::current_exe().unwrap())
+            .args(["--nocapture", "a_panic_in_a_thread"])
+            .env(DOOMED, "1")
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.signal(), Some(libc::SIGABRT));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.contains("as the test wants it"), "{said}");
+        assert!(
+            said.contains("thread doomed failed, ending the process"),
+            "{said}"
+        );
+    }
+}

@@ -245,5 +245,6 @@ fn target(kind: Transport, offered: &[DraftNumber], authority: &str, path: &str)
             drafts,
         },
         Transport::Hop => Target::Hop,
+        Transport::Control => Target::Control,
     }
 }

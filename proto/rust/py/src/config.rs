@@ -31,13 +31,14 @@ macro_rules! datapath_config {
         #[pymethods]
         impl DatapathConfig {
             #[new]
-            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, moq_net_quirk=true, $($limit=None,)+ $($hop=None),+))]
+            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, moq_net_quirk=true, control=false, $($limit=None,)+ $($hop=None),+))]
             #[allow(clippy::too_many_arguments)] // keywords in Python
             fn new(
                 server: Option<Py<ServerTls>>,
                 drafts: Vec<DraftNumber>,
                 seed: Option<u64>,
                 moq_net_quirk: bool,
+                control: bool,
                 $($limit: Option<$kind>,)+
                 $($hop: Option<$hop_kind>),+
             ) -> Self {
@@ -52,6 +53,7 @@ macro_rules! datapath_config {
                     limits,
                     hop,
                     moq_net_quirk,
+                    control,
                     ..config::DatapathConfig::default()
                 };
                 DatapathConfig { server, config }
@@ -70,6 +72,11 @@ macro_rules! datapath_config {
             #[getter]
             fn moq_net_quirk(&self) -> bool {
                 self.config.moq_net_quirk
+            }
+
+            #[getter]
+            fn control(&self) -> bool {
+                self.config.control
             }
 
             $(#[getter]
@@ -99,6 +106,7 @@ datapath_config! {
     handshakes_max: usize,
     handshake_timeout_ms: u32,
     control_pending_bytes_max: usize,
+    control_session_pending_bytes_max: usize,
     stream_header_timeout_ms: u32,
     object_bytes_max: u64,
     unbound_bytes_max: usize,

@@ -24,6 +24,7 @@ impl Vocabulary for Transport {
         ("quic", Transport::Quic),
         ("webtransport", Transport::WebTransport),
         ("hop", Transport::Hop),
+        ("control", Transport::Control),
     ];
 }
 

@@ -23,6 +23,7 @@ pub enum Via {
     Quic(Draft),
     WebTransport(Draft),
     Hop,
+    Control,
 }
 
 /// One direction of a link.
@@ -125,6 +126,15 @@ impl Net {
     }
 
     pub fn add_host_with(&mut self, drafts: Vec<Draft>, limits: Limits) -> usize {
+        self.push_host(drafts, limits, false)
+    }
+
+    /// One that takes control sessions.
+    pub fn add_control_host(&mut self) -> usize {
+        self.push_host(vec![Draft::D18], Limits::default(), true)
+    }
+
+    fn push_host(&mut self, drafts: Vec<Draft>, limits: Limits, control: bool) -> usize {
         let roots = roots();
         let hop = Some((&identity(), &roots[..])).map(|(i, r)| (i.clone(), r));
         let tls = ServerTls::new(&identity(), hop.as_ref().map(|(i, r)| (i, *r))).unwrap();
@@ -134,6 +144,7 @@ impl Net {
             drafts,
             seed: Some(self.seed * 1000 + host as u64),
             limits,
+            control,
             ..DatapathConfig::default()
         };
         let datapath = Datapath::new(config, self.epoch).unwrap();
@@ -180,6 +191,17 @@ impl Net {
 
     /// Begin to open a session; its id at this end.
     pub fn begin_connect(&mut self, from: usize, to: usize, via: Via) -> u64 {
+        self.begin_connect_as(from, to, via, Some(&identity()))
+    }
+
+    /// The same with another client certificate, or none.
+    pub fn begin_connect_as(
+        &mut self,
+        from: usize,
+        to: usize,
+        via: Via,
+        client: Option<&Identity>,
+    ) -> u64 {
         let session = self.hosts[from].next_session;
         self.hosts[from].next_session += 2;
         let target = match via {
@@ -187,13 +209,14 @@ impl Net {
                 drafts: vec![draft],
             },
             Via::Hop => Target::Hop,
+            Via::Control => Target::Control,
             Via::WebTransport(draft) => Target::WebTransport {
                 authority: "localhost:4433".into(),
                 path: "/".into(),
                 drafts: vec![draft],
             },
         };
-        let tls = ClientTls::new(&Trust::Roots(roots()), Some(&identity())).unwrap();
+        let tls = ClientTls::new(&Trust::Roots(roots()), client).unwrap();
         let server_name = "localhost".into();
         self.execute(
             from,
@@ -237,6 +260,12 @@ impl Net {
         for command in commands {
             self.hosts[host].datapath.execute(now, command);
         }
+        self.flush(host);
+    }
+
+    /// The agent of a host stops or begins to read control and request streams.
+    pub fn hold_control(&mut self, host: usize, held: bool) {
+        self.hosts[host].datapath.hold_control(held);
         self.flush(host);
     }
 

@@ -11,10 +11,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from farcast.edge.certificates import (
+from farcast.certificates import (
+    CONTROL_DOMAIN,
     HopAuthority,
     Identity,
+    cluster_name,
+    control_name,
     edge_name,
+    edge_server_name,
     load_identity,
     make_dev_identity,
 )
@@ -66,9 +70,31 @@ def test_hop_certificate_names_its_edge_and_chains_to_the_authority(tmp_path: Pa
     leaf(identity).verify_directly_issued_by(x509.load_der_x509_certificate(authority.certificate))
 
 
-def test_ordinary_certificate_and_garbage_name_no_edge() -> None:
-    assert edge_name(make_dev_identity(NOW).chain[0]) is None
-    assert edge_name(b"garbage") is None
+def test_roles_are_told_apart() -> None:
+    authority = HopAuthority(NOW, cluster="shows")
+    control, edge = authority.issue_control("c1").chain[0], authority.issue("eu", "fra-1").chain[0]
+    names = (edge_name, control_name, cluster_name)
+    assert [name(control) for name in names] == [None, ("shows", "c1"), None]
+    assert [name(edge) for name in names] == [("eu", "fra-1"), None, None]
+    assert [name(authority.certificate) for name in names] == [None, None, "shows"]
+
+
+def test_members_have_dns_names_that_do_not_depend_on_their_address() -> None:
+    authority = HopAuthority(NOW)
+    for identity, wanted in (
+        (authority.issue("eu", "fra-1", ()), [edge_server_name("fra-1")]),
+        (authority.issue_control("c1", ()), ["c1.control.farcast.internal", CONTROL_DOMAIN]),
+    ):
+        names = leaf(identity).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.DNSName) == wanted
+    assert edge_server_name("fra-1") == "fra-1.edge.farcast.internal"
+
+
+def test_ordinary_certificate_and_garbage_name_nobody() -> None:
+    for certificate in (make_dev_identity(NOW).chain[0], b"garbage", b""):
+        assert edge_name(certificate) is None
+        assert control_name(certificate) is None
+        assert cluster_name(certificate) is None
 
 
 def test_tls_handshake_between_hop_certificates_succeeds_in_openssl(tmp_path: Path) -> None:
@@ -94,8 +120,10 @@ def test_tls_handshake_between_hop_certificates_succeeds_in_openssl(tmp_path: Pa
 
 
 def test_a_seed_makes_everything_reproducible() -> None:
-    first = HopAuthority(NOW, seed=b"1").issue("eu", "fra-1")
+    authority = HopAuthority(NOW, seed=b"1")
+    first, control = authority.issue("eu", "fra-1"), authority.issue_control("c1")
     assert first == HopAuthority(NOW, seed=b"1").issue("eu", "fra-1")
+    assert control == HopAuthority(NOW, seed=b"1").issue_control("c1")
     assert first != HopAuthority(NOW, seed=b"2").issue("eu", "fra-1")
     assert make_dev_identity(NOW, seed=b"1") == make_dev_identity(NOW, seed=b"1")
 
