@@ -425,6 +425,8 @@ class Agent:
             self._sourcing.rejected(peer, source, event)
         else:
             peer.roles.pop(event.request, None)
+            if self._standby.keeps(source):
+                self._standby.source_ended(source)
             self._sourcing.source_ended(source, *_ending_of(event))
 
     # --- what concerns several parts --------------------------------------------------------------

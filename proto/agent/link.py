@@ -13,6 +13,7 @@ from farcast.proto.agent.config import Target
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.profile import Profile
 from farcast.proto.moqt.profiles import HOP, profile_for_draft
+from farcast.proto.moqt.quirks import DEFAULT_QUIRKS, HOP_QUIRKS
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import SetupOptions
 
@@ -54,6 +55,7 @@ class ControlLink:
             client=not opened.incoming,
             options=options,
             webtransport=opened.transport == "webtransport",
+            quirks=HOP_QUIRKS if opened.transport == "hop" else DEFAULT_QUIRKS,
         )
         self.engine.handle_opened()
 

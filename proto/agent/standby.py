@@ -172,6 +172,10 @@ class Standby:
             self._bindings.stand_by(track, source, self._rank(track, source))
             self.mark(track)
 
+    def source_ended(self, source: Source) -> None:
+        """The edge above ended the subscription of a source: it is not asked again at once."""
+        self._refuse_for_now(source.track, source)
+
     def over(self, source: Source) -> None:
         """A standby's subscription was refused, reset, or ended by PUBLISH_DONE."""
         self._hub.counters["standbys_refused"] += 1
@@ -352,7 +356,8 @@ class Standby:
         standby = self._on(track, wanted) if wanted is not None else None
         if wanted is not None and standby is None:
             self._ask(track, wanted)
-        named = {("upstream", link.index) for link in links}
+        asking = self._candidates.nodes_asking(track)
+        named = {("upstream", link.index) for link in links if link.node_id not in asking}
         for other in list(track.standbys):
             is_fit = other.key in named and not other.stale and not self._is_leaving(other)
             is_replaced = standby is not None and standby.binding is not None and other is not standby
@@ -397,6 +402,9 @@ class Standby:
     def _refuse(self, track: Track, source: Source) -> None:
         """Not this one, for some time."""
         self._drop(track, source)
+        self._refuse_for_now(track, source)
+
+    def _refuse_for_now(self, track: Track, source: Source) -> None:
         retry_ms = self._hub.config.timing.standby_retry_ms
         track.refused_until[source.key] = self._hub.now_us + retry_ms * 1_000
         self._hub.set_timer("standby", track.id, after_ms=retry_ms)

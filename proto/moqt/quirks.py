@@ -35,6 +35,10 @@ NO_QUIRKS = Quirks()
 
 MOQ_LITE = Quirks(overlapping_prefixes=True, repeated_subscriptions=True, largest_omitted=True)
 
+HOP_QUIRKS: Mapping[str, Quirks] = MappingProxyType({"": Quirks(repeated_subscriptions=True)})
+"""Between edges: a subscription is made again beside the old one to learn a track's new route, and one that
+was just cancelled may be overtaken by the next."""
+
 DEFAULT_QUIRKS: Mapping[str, Quirks] = MappingProxyType({"moq-lite": MOQ_LITE})
 
 

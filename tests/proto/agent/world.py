@@ -314,6 +314,7 @@ class World:
     def planned_edge(self, name: str, *upstreams: tuple[str, str | Host], **settings: Any) -> Host:
         """An edge that follows plans."""
         settings.setdefault("plan_hops", PlanHops(TLS))
+        settings.setdefault("seed", len(self.hosts) + 1)
         return self.edge(name, *upstreams, **settings)
 
     def publisher(
