@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 PYTEST_ARGS ?=
+CHAOS_RUNS ?= 50
 CARGO ?= cargo
 
 RUST_MIN := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -30,7 +31,7 @@ help: ## List the targets
 	    printf '  %-9s %s\n' "$$target" "$$text"; done
 
 .PHONY: demo
-demo: $(VENV)/.core ## A film through two edges and a bad link, live figures (DEMO_SECONDS=N ends it)
+demo: $(VENV)/.core ## A network of six regions, a film, a cut cable, live figures (DEMO_SECONDS=N ends it)
 	$(BIN)/farcast dev --demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 .PHONY: test
@@ -56,6 +57,10 @@ format: $(VENV)/.tools ## Rewrite Python and Rust sources in the house format
 .PHONY: interop
 interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browser against ours
 	PYTHON=$(abspath $(BIN)/python) tests/interop/run.sh
+
+.PHONY: chaos
+chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments (CHAOS_RUNS=N)
+	$(BIN)/python -m tests.chaos $(CHAOS_RUNS)
 
 .PHONY: package
 package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment
