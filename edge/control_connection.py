@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,10 @@ from cryptography.hazmat.primitives import serialization
 
 from farcast.certificates import CONTROL_DOMAIN, Identity, control_name, edge_name
 from farcast.proto.control.ranges import as_text
+
+# aioquic reports each broken connection by itself, which goes to stderr where nobody listens. The link says
+# it, once.
+logging.getLogger("quic").addHandler(logging.NullHandler())
 
 ALPN = "farcast-control/1"
 
