@@ -272,6 +272,32 @@ def test_addresses_are_tried_in_turn() -> None:
     assert "Connection refused" in refused
 
 
+def test_an_edge_that_ends_says_goodbye() -> None:
+    authority, changes = make_authority(), Changes()
+    server = ControlServer(authority, changes)
+    edge = Edge(authority, [server.address], changes)
+
+    async def main() -> None:
+        async def scenario() -> None:
+            await edge.while_running(lambda: changes.until(lambda: edge.link.joined))
+            await changes.until(lambda: server.engine.closed)
+
+        await server.while_running(scenario)
+
+    trio.run(main)
+    assert not edge.link.joined
+    assert edge.link.control is None
+    assert edge.events[-1] == e.Broken("the edge ends")
+
+
+def test_control_planes_are_reached_by_ipv6() -> None:
+    authority, changes = make_authority(), Changes()
+    server = ControlServer(authority, changes, listen="[::1]:0")
+    edge = Edge(authority, [server.address], changes)
+    meet(server, edge, lambda: changes.until(lambda: edge.link.joined))
+    assert [line["event"] for line in edge.log] == ["control plane connected", "control plane joined"]
+
+
 def test_a_server_that_sends_no_quic_is_left() -> None:
     authority, changes = make_authority(), Changes()
 
