@@ -240,3 +240,47 @@ fn absurd_numbers_and_times_are_bounded_and_never_panic() {
     let silent = |event: &Event| matches!(event, Event::HopSilent { silent: true, .. });
     assert!(!duel.events.iter().any(silent));
 }
+
+/// The word that nothing more comes of the track's only subgroup.
+fn reset(seq: u64, alias: u64) -> Bytes {
+    let mut bytes = vec![0x03];
+    for value in [seq, alias, 0, 0, 5] {
+        bytes.extend(varint(value));
+    }
+    bytes.into()
+}
+
+#[test]
+fn only_the_active_upstream_ends_a_subgroup_before_its_time() {
+    for is_standby in [true, false] {
+        let mut duel = duel();
+        let (session, now) = (duel.session(), duel.now);
+        let (alias, track, default_priority) = (9, TRACK, 128);
+        let bind = match is_standby {
+            true => Command::BindStandby {
+                session,
+                alias,
+                track,
+                default_priority,
+                rank: 0,
+            },
+            false => Command::BindUpstream {
+                session,
+                alias,
+                track,
+                default_priority,
+                restart_allowed: false,
+            },
+        };
+        let sink = Command::AddSink {
+            downstream: 2,
+            track,
+            start: Location::default(),
+        };
+        duel.edge.execute(now, bind);
+        duel.edge.execute(now, sink);
+        say(&mut duel, reset(0, alias));
+        let ended = |event: &Event| matches!(event, Event::SinkSubgroupEnded { .. });
+        assert_eq!(duel.events.iter().any(ended), !is_standby);
+    }
+}
