@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import trio
+
+from farcast.certificates import cluster_name
 from farcast.edge.config import EdgeConfig, Upstream
+from farcast.edge.control_connection import ControlTls
 from farcast.edge.credentials import Credentials, peer_node_id
+from farcast.edge.membership import MembershipOptions
+from farcast.edge.plan_file import usual_folder
+from farcast.edge.settings import Address
+from farcast.errors import UserError
+from farcast.proto.urls import join_host_port, split_host_port
 from farcast.remote import resolve
 
 if TYPE_CHECKING:
     from farcast.proto._core import DatapathConfig
-    from farcast.proto.agent.config import AgentConfig
+    from farcast.proto.agent.config import AgentConfig, PlanHops
     from farcast.proto.agent.config import Upstream as AgentUpstream
 
 
@@ -21,14 +32,38 @@ def datapath_config(config: EdgeConfig, credentials: Credentials) -> DatapathCon
     from farcast.proto._core import DatapathConfig
 
     limits: dict[str, Any] = dict(config.limits_datapath)
+    if config.control is not None:
+        limits |= probe_intervals(config.control.probe_bps)
     return DatapathConfig(
         credentials.server_tls(), config.drafts, moq_net_quirk=config.moq_net_draft_16, **limits
     )
 
 
+PROBE_BITS = 4_000
+"""What an idle link to another edge costs in each direction for one heartbeat interval, headers included: two
+connections, each with a heartbeat, an echo and their acknowledgements."""
+
+PROBE_INTERVAL_MS_MIN, PROBE_INTERVAL_MS_MAX = 100, 10_000
+SILENT_IDLE_MS_MIN = 3_000
+
+
+def probe_intervals(probe_bps: int) -> dict[str, int]:
+    """The heartbeat interval of idle hops out of a budget in bits per second and link, and the silence after
+    which such a hop counts as dead (at least three intervals)."""
+    interval_ms = min(max(PROBE_BITS * 1_000 // probe_bps, PROBE_INTERVAL_MS_MIN), PROBE_INTERVAL_MS_MAX)
+    silent_ms = max(SILENT_IDLE_MS_MIN, 3 * interval_ms + 500)
+    return {"hop_heartbeat_idle_ms": interval_ms, "hop_silent_idle_ms": silent_ms}
+
+
 async def agent_config(config: EdgeConfig, credentials: Credentials) -> AgentConfig:
     """Name, upstreams (their names resolved) and limits of the agent."""
-    from farcast.proto.agent.config import AgentConfig, AgentLimits, MediaLimits, Quirks, TrackTiming
+    from farcast.proto.agent.config import (
+        AgentConfig,
+        AgentLimits,
+        MediaLimits,
+        Quirks,
+        TrackTiming,
+    )
 
     limits = {key: value for key, value in config.limits_datapath.items() if key == "sessions_max"}
     return AgentConfig(
@@ -41,6 +76,21 @@ async def agent_config(config: EdgeConfig, credentials: Credentials) -> AgentCon
         timing=TrackTiming(drain_ms=config.drain_ms_max),
         media=MediaLimits(**config.limits_track),
         peer_identity=peer_node_id,
+        plan_hops=plan_hops(config, credentials),
+    )
+
+
+def plan_hops(config: EdgeConfig, credentials: Credentials) -> PlanHops | None:
+    """How edges of a plan are reached; ``None`` for an edge outside of any network."""
+    from farcast.proto.agent.config import PlanHops
+
+    if config.control is None or credentials.hop is None:
+        return None
+    return PlanHops(
+        tls=credentials.hop_tls(),
+        addresses=config.control.peer_addresses,
+        loss_max_permille=config.hop_loss_max_permille,
+        rtt_max_us=config.hop_rtt_max_ms * 1_000,
     )
 
 
@@ -60,3 +110,43 @@ async def _upstream(upstream: Upstream, config: EdgeConfig, credentials: Credent
         drafts=config.drafts,
     )
     return AgentUpstream(upstream.prefix, target)
+
+
+# ---- Taking part in a network -----------------------------------------------------------------------
+
+
+def state_folder(config: EdgeConfig, credentials: Credentials) -> Path | None:
+    """Where the plan is kept; ``None`` for an edge outside of any network."""
+    if config.control is None:
+        return None
+    return config.control.state_dir or usual_folder(credentials.node_id, os.environ)
+
+
+async def membership_options(
+    config: EdgeConfig, credentials: Credentials, listen: Address
+) -> MembershipOptions:
+    """What the edge says of itself to control planes; `UserError` where the address to advertise is none."""
+    if config.control is None or credentials.hop is None:
+        raise ValueError("this edge is not to take part in a network")
+    control, hop = config.control, credentials.hop
+    clusters = [name for root in hop.roots if (name := cluster_name(root)) is not None]
+    return MembershipOptions(
+        node_id=credentials.node_id,
+        region=credentials.region,
+        addresses=control.addresses,
+        tls=ControlTls(hop.identity, hop.roots, clusters[0] if len(set(clusters)) == 1 else ""),
+        advertise=await _advertised(control.advertise) if control.advertise else str(listen),
+        public_url=control.public_url,
+        provider=control.provider,
+        egress_bps_max=control.egress_bps_max,
+    )
+
+
+async def _advertised(endpoint: str) -> str:
+    """The address of a name, because other edges connect to addresses."""
+    host, port = split_host_port(endpoint)
+    try:
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise UserError(f"--advertise {endpoint}: the name has no address: {error.strerror}") from error
+    return join_host_port(str(found[0][4][0]), port)

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from farcast.edge.config_sources import Setting, from_environment, from_file, from_flags
-from farcast.edge.settings import LIMITS_DATAPATH, LIMITS_TRACK, UPSTREAM, Address, SettingError, kind_of
+from farcast.edge.settings import (
+    LIMITS_DATAPATH,
+    LIMITS_TRACK,
+    UPSTREAM,
+    Address,
+    Folder,
+    SettingError,
+    kind_of,
+)
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl
@@ -38,6 +46,26 @@ class HopFiles:
     cert: Path
     key: Path
     ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """How the edge takes part in a network: where its control planes are, and how others reach it.
+
+    ``addresses`` and ``advertise`` are ``HOST:PORT``; ``advertise`` empty: the address it listens on.
+    ``public_url``: what viewers of other edges are told. ``state_dir``: where the plan is kept; ``None``:
+    the usual place (`farcast.edge.plan_file`). ``peer_addresses``: ``ip:port`` by node id, in place of the
+    plan's.
+    """
+
+    addresses: tuple[str, ...]
+    advertise: str = ""
+    public_url: str = ""
+    provider: str = ""
+    egress_bps_max: int = 0
+    state_dir: Path | None = None
+    probe_bps: int = 4_000
+    peer_addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +98,9 @@ class EdgeConfig:
     log_level: str = "info"
     drain_ms_max: int = 10_000
     hop: HopFiles | None = None
+    hop_loss_max_permille: int = 150
+    hop_rtt_max_ms: int = 0
+    control: ControlConfig | None = None
     upstreams: tuple[Upstream, ...] = ()
     moq_net_draft_16: bool = True
     moq_net_from_group_start: bool = True
@@ -122,6 +153,8 @@ def _take(setting: Setting, values: dict[str, Any], errors: list[str]) -> None:
         value = kind.from_text(str(setting.raw)) if setting.text else kind.from_toml(setting.raw)
         if isinstance(value, Path):
             value = _readable(setting.folder, value)
+        elif isinstance(value, Folder):
+            value = setting.folder / _expanded(value.path)
     except SettingError as error:
         errors.append(f"{setting.origin}: {setting.path.rpartition('.')[2]}: {error}")
     else:
@@ -139,6 +172,13 @@ def _readable(folder: Path, path: Path) -> Path:
         raise SettingError(f"cannot read {str(path)!r}: {error}") from error
 
 
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except (RuntimeError, ValueError) as error:
+        raise SettingError(f"cannot use {str(path)!r}: {error}") from error
+
+
 def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
     """The model, as far as its parts make sense together; where they do not, ``errors`` grows."""
     _check_certificate(values, errors)
@@ -150,7 +190,9 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
     return EdgeConfig(
         **top,
         **_quirks(values),
+        **_bounds(values),
         hop=hop,
+        control=_build_control(values, top, errors),
         upstreams=upstreams,
         limits_datapath=_limits(values, LIMITS_DATAPATH),
         limits_track=_limits(values, LIMITS_TRACK),
@@ -192,6 +234,32 @@ def _build_upstreams(values: dict[str, Any], errors: list[str]) -> tuple[Upstrea
         if {"prefix", "url"} <= given.keys():
             upstreams.append(Upstream(**given))
     return tuple(upstreams)
+
+
+def _bounds(values: dict[str, Any]) -> dict[str, Any]:
+    names = ("loss_max_permille", "rtt_max_ms")
+    found = {f"hop_{name}": values.get(f"hop.{name}") for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _build_control(values: dict[str, Any], top: dict[str, Any], errors: list[str]) -> ControlConfig | None:
+    given = {
+        path.removeprefix("control."): value for path, value in values.items() if path.startswith("control.")
+    }
+    if not given:
+        return None
+    known = {name: value for name, value in given.items() if value is not None}
+    if "addresses" not in given:
+        errors.append("[control]: addresses is missing: where the control planes are (--control HOST:PORT)")
+    if "hop.cert" not in values:
+        errors.append("[control] needs a [hop] section with cert, key and ca: they say who this edge is")
+    listen = top.get("listen", LISTEN_DEFAULT)
+    if "advertise" not in given and listen.host in ("0.0.0.0", "::"):
+        errors.append(
+            f"[control]: advertise is missing: it listens on {listen}, and other edges must be told one "
+            "address (--advertise HOST:PORT)"
+        )
+    return ControlConfig(**known) if "addresses" in known else None
 
 
 def _quirks(values: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,14 @@ from farcast.edge.settings import SCHEMA, SECTIONS, UPSTREAM, keys_in, kind_of
 
 ENVIRONMENT_PREFIX = "FARCAST_EDGE_"
 
+FLAG_NAMES = {
+    "control.addresses": "--control",
+    "control.advertise": "--advertise",
+    "control.public_url": "--public-url",
+    "control.state_dir": "--state-dir",
+}
+"""Flags that are not named as their keys."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -80,7 +88,7 @@ def from_flags(flags: Mapping[str, object], errors: list[str]) -> list[Setting]:
     """The settings of flags; keys as in the schema, values as typed, None where not given."""
     settings = []
     for key, value in flags.items():
-        origin = f"--{key.replace('.', '-').replace('_', '-')}"
+        origin = FLAG_NAMES.get(key) or f"--{key.replace('.', '-').replace('_', '-')}"
         if value is None:
             continue
         if key == UPSTREAM and isinstance(value, list):

@@ -50,11 +50,17 @@ class Credentials:
 
     def client_tls(self, upstream: Upstream) -> ClientTls:
         """For the connection to an upstream."""
-        from farcast.proto._core import ClientTls
-
         if upstream.url.target != "hop" or self.hop is None:
             fingerprints = (upstream.cert_sha256,) if upstream.cert_sha256 else ()
             return Trust(upstream.ca, fingerprints, upstream.insecure).client_tls()
+        return self.hop_tls()
+
+    def hop_tls(self) -> ClientTls:
+        """For a hop to another edge. Raises ``ValueError`` for an edge without a hop identity."""
+        from farcast.proto._core import ClientTls
+
+        if self.hop is None:
+            raise ValueError("this edge has no hop certificate")
         hop = self.hop.identity
         return ClientTls(roots=self.hop.roots, chain=hop.chain, key=hop.key)
 

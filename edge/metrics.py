@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from farcast import __version__
 
 if TYPE_CHECKING:
+    from farcast.edge.membership import Membership
     from farcast.proto._core import SnapshotDict
 
 TRANSPORTS = ("quic", "webtransport", "hop")
@@ -47,11 +48,69 @@ _HOP_COUNTERS = {
 }
 
 
-def render(snapshot: SnapshotDict, *, ready: bool, hop_peers: dict[int, str]) -> bytes:
-    """The text exposition; ``hop_peers`` maps sessions to the node ids at their other ends."""
+SWITCH_CAUSES = ("silent", "closed", "loss", "delay", "command")
+
+_ROUTING = {
+    "upstream_resumes": ("farcast_upstream_resumes", "Switches of upstreams after which media came again."),
+    "standby_subscribes": ("farcast_standby_subscribes", "Standbys asked for."),
+    "standbys_refused": ("farcast_standbys_refused", "Standbys refused or taken away by their edge."),
+    "moves_given_up": ("farcast_moves_given_up", "Planned moves to an edge that did not deliver."),
+    "moves_forced": ("farcast_moves_forced", "Planned moves of tracks on which nothing came."),
+    "circles_ended": ("farcast_circles_ended", "Edges no longer served because the track comes by them."),
+}
+"""Counters of the agent, by their names there."""
+
+
+def render(
+    snapshot: SnapshotDict,
+    *,
+    ready: bool,
+    hop_peers: dict[int, str],
+    counters: Mapping[str, int],
+    membership: Membership | None,
+) -> bytes:
+    """The text exposition; ``hop_peers`` maps sessions to the node ids at their other ends, ``counters`` are
+    the agent's."""
     registry = CollectorRegistry()
     registry.register(_Snapshot(snapshot, ready, hop_peers))
+    registry.register(_Routing(counters, membership))
     return generate_latest(registry)
+
+
+class _Routing(Collector):
+    """Upstreams, standbys and the plan."""
+
+    def __init__(self, counters: Mapping[str, int], membership: Membership | None) -> None:
+        self._counters = counters
+        self._membership = membership
+
+    def collect(self) -> Iterator[Metric]:
+        switches = CounterMetricFamily(
+            "farcast_upstream_switches", "Tracks that took another upstream.", labels=["cause"]
+        )
+        for cause in SWITCH_CAUSES:
+            switches.add_metric([cause], self._counters.get(f"upstream_switches_{cause}", 0))
+        yield switches
+        gap = self._counters.get("upstream_gap_us", 0) / 1e6
+        yield CounterMetricFamily("farcast_upstream_gap_seconds", "Media gaps of all switches together.", gap)
+        for key, (name, text) in _ROUTING.items():
+            yield CounterMetricFamily(name, text, self._counters.get(key, 0))
+        if self._membership is not None:
+            yield from self._network(self._membership)
+
+    @staticmethod
+    def _network(membership: Membership) -> Iterator[Metric]:
+        connected = int(membership.link.joined)
+        yield _gauge("farcast_control_connected", "1 while the edge has joined a control plane.", connected)
+        plans = CounterMetricFamily("farcast_plans", "Plans considered.", labels=["outcome"])
+        plans.add_metric(["applied"], membership.plans_applied)
+        plans.add_metric(["refused"], membership.plans_refused)
+        yield plans
+        plan, age = membership.plan, membership.plan_age_seconds
+        if plan is not None and age is not None:
+            yield _gauge("farcast_plan_epoch", "Epoch of the plan in force.", plan.version.epoch.number)
+            yield _gauge("farcast_plan_sequence", "Its sequence in the epoch.", plan.version.sequence)
+            yield _gauge("farcast_plan_age_seconds", "Time since it was issued.", age)
 
 
 class _Snapshot(Collector):

@@ -1,7 +1,7 @@
 """One running edge: its sockets, its engines, its ops listener; for the daemon and for ``farcast dev``.
 
-Start order: certificates, names of upstreams, TCP sockets, UDP socket; then everything that can fail for
-a reason that lies with the operator has been tried, and serving begins.
+Start order: certificates, names of upstreams, the state folder, TCP sockets, UDP socket, the plan on disk;
+then everything that can fail for a reason that lies with the operator has been tried, and serving begins.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import trio
 
 from farcast import __version__
-from farcast.edge.assembly import agent_config, datapath_config
+from farcast.edge.assembly import agent_config, datapath_config, membership_options, state_folder
 from farcast.edge.config import EdgeConfig
 from farcast.edge.credentials import Credentials, load_credentials
 from farcast.edge.driver import Driver
 from farcast.edge.event_log import EventLog
+from farcast.edge.membership import Membership, MembershipOptions
 from farcast.edge.metrics import render
 from farcast.edge.ops import HttpListener, bind_http, cannot_listen, certificate_app, ops_app
+from farcast.edge.plan_file import PlanFile, prepare_folder
 from farcast.edge.settings import Address
 from farcast.errors import UserError
 from farcast.proto.urls import split_host_port
@@ -28,6 +31,8 @@ from farcast.proto.urls import split_host_port
 if TYPE_CHECKING:
     from farcast.proto._core import DatapathConfig, Runtime
     from farcast.proto.agent import Agent
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 TEST_HOOKS_VARIABLE = "FARCAST_TEST_HOOKS"
 """Set to 1, it adds ``POST /test/block`` to the ops listener; for this project's own tests."""
@@ -59,9 +64,12 @@ class EdgeNode:
         self.listen = sockets.listen
         self.ops = sockets.ops.address
         self.driver = Driver(sockets.runtime, agent)
+        self.membership: Membership | None = None
         self._sockets = sockets
         self.driver.on_event(EventLog())
         self._ready = False
+        self._draining = False
+        self._nursery: trio.Nursery | None = None
         self._started = trio.current_time()
 
     @property
@@ -69,23 +77,34 @@ class EdgeNode:
         """Whether new viewers should be sent here."""
         return self._ready
 
+    def join(self, options: MembershipOptions, file: PlanFile) -> None:
+        """Take part in a network; the plan in the file is followed from now on."""
+        self.membership = Membership(self, options, file)
+        self.membership.start_from_disk()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve; ``task_status`` tells when. Returns after `stop`, or when `drain` is done."""
         hooks = os.environ.get(TEST_HOOKS_VARIABLE) == "1"
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             nursery.start_soon(self._sockets.ops.serve, ops_app(self, test_hooks=hooks))
             if self._sockets.certificate is not None:
                 app = certificate_app(self.credentials.public.sha256)
                 nursery.start_soon(self._sockets.certificate.serve, app)
+            if self.membership is not None:
+                nursery.start_soon(self.membership.run)
             self._ready = True
             task_status.started()
             await self.driver.run()
             self._ready = False
             nursery.cancel_scope.cancel()
 
-    async def drain(self) -> None:
-        """Not ready at once, GOAWAY to everybody, then `stop` when they have gone or the bound is reached."""
-        self._ready = False
+    async def drain(self, drain_ms: int | None = None) -> None:
+        """Not ready at once, edges below and then clients are sent away, then `stop` when they have gone or
+        the bound is reached (the configuration's, unless given). A second call does nothing."""
+        if self._draining:
+            return
+        self._draining, self._ready = True, False
         gone = trio.Event()
 
         def look() -> None:
@@ -93,14 +112,27 @@ class EdgeNode:
                 gone.set()
 
         self.driver.on_progress(look)
-        drain_ms = self.config.drain_ms_max
-        self.driver.call(lambda agent, now_us: agent.drain(now_us, drain_ms))
+        bound_ms = self.config.drain_ms_max if drain_ms is None else drain_ms
+        next_url = self.membership.next_url() if self.membership is not None else ""
+        self.driver.call(lambda agent, now_us: agent.drain(now_us, bound_ms, next_url))
+        if self.membership is not None:
+            self.membership.report_now()
         look()
-        with trio.move_on_after(drain_ms / 1000):
+        with trio.move_on_after(bound_ms / 1000):
             await gone.wait()
         # The engine closes who is left, each with the reason; its own timeout may come a moment too late.
         self.driver.call(lambda agent, now_us: agent.handle_timeout(now_us))
         self.stop()
+
+    def order_drain(self, drain_ms: int | None) -> bool:
+        """Begin to drain, as an operator wants it; whether it was not begun before."""
+        if self._draining or self._nursery is None:
+            return False
+        log.info(
+            "draining", by="operator", drain_ms_max=self.config.drain_ms_max if drain_ms is None else drain_ms
+        )
+        self._nursery.start_soon(self.drain, drain_ms)
+        return True
 
     def stop(self) -> None:
         """End `run` now; sessions that are left are closed."""
@@ -110,7 +142,14 @@ class EdgeNode:
     async def metrics(self) -> bytes:
         """The Prometheus text."""
         snapshot = await self.driver.snapshot()
-        return render(snapshot, ready=self._ready, hop_peers=self._hop_peers())
+        agent = self.driver.engine
+        return render(
+            snapshot,
+            ready=self._ready,
+            hop_peers=agent.hop_peers(),
+            counters=agent.counters,
+            membership=self.membership,
+        )
 
     async def status(self) -> dict[str, Any]:
         """Everything about this edge at this moment, for ``/status.json``."""
@@ -122,13 +161,10 @@ class EdgeNode:
             "listen": str(self.listen),
             "drafts": list(self.config.drafts),
             "uptime_seconds": round(trio.current_time() - self._started, 3),
+            "control": self.membership.status() if self.membership is not None else None,
             "agent": self.driver.engine.status(self.driver.now_us()),
             "datapath": await self.driver.snapshot(),
         }
-
-    def _hop_peers(self) -> dict[int, str]:
-        sessions = self.driver.engine.status(self.driver.now_us())["sessions"]
-        return {session["session"]: session["node_id"] for session in sessions if session["node_id"]}
 
     def block(self, seconds: float) -> None:
         """For tests: keep the Python thread busy."""
@@ -146,7 +182,13 @@ async def open_edge(config: EdgeConfig, credentials: Credentials | None = None) 
         credentials = load_credentials(config, datetime.now(UTC))
     datapath = datapath_config(config, credentials)
     agent = Agent(await agent_config(config, credentials))
-    return EdgeNode(config, credentials, _bind(config, datapath), agent)
+    folder = state_folder(config, credentials)
+    if folder is not None:
+        prepare_folder(folder)
+    node = EdgeNode(config, credentials, _bind(config, datapath), agent)
+    if folder is not None:
+        node.join(await membership_options(config, credentials, node.listen), PlanFile(folder))
+    return node
 
 
 def _bind(config: EdgeConfig, datapath: DatapathConfig) -> Sockets:

@@ -1,4 +1,4 @@
-"""HTTP for operators: ``/livez /readyz /metrics /status.json``, on an address of its own.
+"""HTTP for operators: ``/livez /readyz /metrics /status.json``, ``POST /drain``, on an address of its own.
 
 Also the one page that browsers need in development: ``/certificate.sha256`` over plain HTTP on the TCP
 port of the same number as the public UDP port, where ``@moq/watch`` looks for it.
@@ -25,6 +25,7 @@ from starlette.routing import Route
 from farcast.edge.driver import DriverClosed
 from farcast.edge.settings import Address
 from farcast.errors import UserError
+from farcast.proto.control.ranges import DRAIN_MS_MAX
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
@@ -42,6 +43,7 @@ class Reporter(Protocol):
     def ready(self) -> bool: ...
     async def metrics(self) -> bytes: ...
     async def status(self) -> dict[str, Any]: ...
+    def order_drain(self, drain_ms: int | None) -> bool: ...
     def block(self, seconds: float) -> None: ...
 
 
@@ -105,12 +107,21 @@ def ops_app(reporter: Reporter, *, test_hooks: bool = False) -> Starlette:
     async def status(_: Request) -> Response:
         return await _within_bound(reporter.status, JSONResponse)
 
+    async def drain(request: Request) -> Response:
+        if "origin" in request.headers:  # A page in somebody's browser is no operator.
+            return PlainTextResponse("not for browsers\n", 403)
+        text = request.query_params.get("ms")
+        if text is not None and not (text.isascii() and text.isdigit() and int(text) <= DRAIN_MS_MAX):
+            return PlainTextResponse(f"ms: must be a number from 0 to {DRAIN_MS_MAX}, not {text!r}\n", 400)
+        begun = reporter.order_drain(None if text is None else int(text))
+        return PlainTextResponse("draining\n" if begun else "draining already\n", 202)
+
     async def block(request: Request) -> Response:
         reporter.block(float(request.query_params["seconds"]))
         return PlainTextResponse("blocked\n")
 
     routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
-    routes.append(Route("/status.json", status))
+    routes += [Route("/status.json", status), Route("/drain", drain, methods=["POST"])]
     if test_hooks:
         routes.append(Route("/test/block", block, methods=["POST"]))
     return Starlette(routes=routes)

@@ -37,6 +37,13 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder that need not be there yet; relative ones count from where they are written."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """How the values of a key are read; both readers raise `SettingError`."""
 
@@ -71,6 +78,56 @@ def _read_address(text: str) -> Address:
     except ValueError as error:
         raise SettingError(f"{host!r} is not an IP address, such as 127.0.0.1 or 0.0.0.0") from error
     return Address(host, port)
+
+
+def _read_endpoint(text: str) -> str:
+    try:
+        host, port = split_host_port(text)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    if port == 0:
+        raise SettingError(f"{text!r}: the port must be a number from 1 to 65535")
+    return join_host_port(host, port)
+
+
+def _check_endpoints(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or any(type(item) is not str for item in value):
+        raise SettingError(f"must be a list of HOST:PORT, not {value!r}")
+    return tuple(dict.fromkeys(map(_read_endpoint, value)))
+
+
+def _check_peers(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise SettingError(
+            f"must be node ids with addresses, such as {{ fra-1 = '10.0.0.1:443' }}, not {value!r}"
+        )
+    found = {}
+    for node_id, address in value.items():
+        if type(address) is not str:
+            raise SettingError(f"{node_id}: must be an address IP:PORT, not {address!r}")
+        found[_read_name(node_id)] = _read_peer(address)
+    return found
+
+
+def _read_peer(text: str) -> str:
+    address = _read_address(text)
+    if address.port == 0:
+        raise SettingError(f"{text!r}: the port must be a number from 1 to 65535")
+    return str(address)
+
+
+def _read_peers(text: str) -> dict[str, str]:
+    pairs = [item.partition("=") for item in text.replace(",", " ").split()]
+    if any(not equals for _, equals, _ in pairs):
+        raise SettingError(f"{text!r} is not NODE_ID=IP:PORT, several of them apart by spaces")
+    return _check_peers({node_id: address for node_id, _, address in pairs})
+
+
+def _read_public_url(text: str) -> str:
+    url = _read_url(text)
+    if url.target == "hop":
+        raise SettingError(f"{text!r} is a hop, clients speak moqt:// and https://")
+    return str(url)
 
 
 def _read_url(text: str) -> ServerUrl:
@@ -126,10 +183,10 @@ def _read_drafts(text: str) -> tuple[int, ...]:
     return _check_drafts([int(item) if item.strip().isdecimal() else item for item in text.split(",")])
 
 
-def _count_kind(max: int) -> Kind:
+def _count_kind(max: int, min: int = 1) -> Kind:
     def check(value: object) -> int:
-        if type(value) is not int or not 1 <= value <= max:
-            raise SettingError(f"must be a whole number from 1 to {max}, not {value!r}")
+        if type(value) is not int or not min <= value <= max:
+            raise SettingError(f"must be a whole number from {min} to {max}, not {value!r}")
         return value
 
     return Kind(check, lambda text: check(int(text) if text.isdecimal() else text))
@@ -146,12 +203,20 @@ ADDRESS = _string_kind(_read_address)
 BOOLEAN = Kind(_typed(bool, "true or false"), _read_boolean)
 COUNT = _count_kind(2**32 - 1)
 SIZE = _count_kind(2**53)
+PERMILLE = _count_kind(1_000, min=0)
+RTT_MS = _count_kind(60_000, min=0)
+PROBE_BPS = _count_kind(10_000_000, min=200)
 DRAFTS = Kind(_check_drafts, _read_drafts)
+ENDPOINT = _string_kind(_read_endpoint)
+ENDPOINTS = Kind(_check_endpoints, lambda text: _check_endpoints(text.replace(",", " ").split()))
 FILE = _string_kind(Path)
+FOLDER = _string_kind(lambda text: Folder(Path(text)))
 FINGERPRINT = _string_kind(_read_fingerprint)
 LEVEL = _string_kind(_read_level)
 NAME = _string_kind(_read_name)
 NAMESPACE = _string_kind(_read_namespace)
+PEERS = Kind(_check_peers, _read_peers)
+PUBLIC_URL = _string_kind(_read_public_url)
 URL = _string_kind(_read_url)
 
 LIMITS_DATAPATH = (
@@ -196,6 +261,16 @@ SCHEMA: dict[str, Kind] = {
     "hop.cert": FILE,
     "hop.key": FILE,
     "hop.ca": FILE,
+    "hop.loss_max_permille": PERMILLE,
+    "hop.rtt_max_ms": RTT_MS,
+    "control.addresses": ENDPOINTS,
+    "control.advertise": ENDPOINT,
+    "control.public_url": PUBLIC_URL,
+    "control.provider": NAME,
+    "control.egress_bps_max": SIZE,
+    "control.state_dir": FOLDER,
+    "control.probe_bps": PROBE_BPS,
+    "control.peer_addresses": PEERS,
     "quirks.moq_net_draft_16": BOOLEAN,
     "quirks.moq_net_from_group_start": BOOLEAN,
     **{f"limits.{name}": SIZE if name in SIZES else COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
@@ -210,7 +285,7 @@ UPSTREAM_SCHEMA: dict[str, Kind] = {
 }
 """Keys of one ``[[upstream]]``."""
 
-SECTIONS = ("hop", "quirks", "limits")
+SECTIONS = ("hop", "control", "quirks", "limits")
 
 
 def kind_of(path: str) -> Kind | None:

@@ -20,6 +20,7 @@ events are handed to them:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from farcast.proto._core import Command, Event
@@ -115,6 +116,11 @@ class Agent:
         return self._draining.is_over
 
     @property
+    def counters(self) -> Mapping[str, int]:
+        """What happened how often, by name."""
+        return MappingProxyType(self._hub.counters)
+
+    @property
     def plan(self) -> EdgePlan | None:
         """The plan that is followed."""
         return self._plan.plan
@@ -127,6 +133,12 @@ class Agent:
     def offers(self, now_us: int) -> tuple[Offer, ...]:
         """The namespaces that publishers have here."""
         return self._offers.current(now_us)
+
+    @property
+    def publishers(self) -> int:
+        """Sessions that publish here, or would."""
+        peers = self._peers.by_id.values()
+        return sum(p.is_publisher and p.count_roles(Publication, Announcing) > 0 for p in peers)
 
     def hop_peers(self) -> dict[int, str]:
         """The node ids at the other ends of our hops, by session."""

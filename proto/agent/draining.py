@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from farcast.proto.agent.discovery import Announcing
 from farcast.proto.agent.tracks import Downstream, Pending, Publication
 from farcast.proto.moqt.errors import SessionCode
-from farcast.proto.urls import parse_url
+from farcast.proto.urls import ServerUrl, parse_url
 
 if TYPE_CHECKING:
     from farcast.proto.agent.hub import Hub
@@ -34,7 +34,7 @@ class Draining:
         self._peers = peers
         self._close = close
         self._until_us = 0
-        self._next_url = ""
+        self._next: ServerUrl | None = None
         self._clients_told = False
 
     @property
@@ -47,7 +47,7 @@ class Draining:
         go; empty, if that is for them to find out."""
         self._hub.draining = True
         self._until_us = self._hub.now_us + drain_ms * 1_000
-        self._next_url = next_url
+        self._next = _client_url(next_url)
         self._hub.set_timer("drain", 0, after_ms=drain_ms)
         start_ms = min(self._hub.config.timing.drain_children_ms, drain_ms // 2)
         self._hub.set_timer("drain-clients", 0, after_ms=start_ms)
@@ -93,10 +93,10 @@ class Draining:
 
     def _uri_for(self, peer: Peer) -> str:
         """The next edge in the words of the peer's transport."""
-        if not self._next_url:
+        scheme = _SCHEMES.get(peer.transport)
+        if self._next is None or scheme is None:
             return ""
-        url = parse_url(self._next_url)
-        return f"{_SCHEMES[peer.transport]}://{url.authority}{url.path or '/'}"
+        return f"{scheme}://{self._next.authority}{self._next.path or '/'}"
 
     @staticmethod
     def _is_fed(peer: Peer) -> bool:
@@ -111,3 +111,12 @@ class Draining:
     @staticmethod
     def _has_work(peer: Peer) -> bool:
         return peer.incoming and any(isinstance(role, _ROLES_OF_WORK) for role in peer.roles.values())
+
+
+def _client_url(text: str) -> ServerUrl | None:
+    """An edge's public URL; ``None`` for what no client could use."""
+    try:
+        url = parse_url(text)
+    except ValueError:
+        return None
+    return url if url.target != "hop" else None

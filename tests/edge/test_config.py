@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from farcast.edge.config import ConfigError, EdgeConfig, changed_fields, load_config
+from farcast.edge.config import ConfigError, ControlConfig, EdgeConfig, changed_fields, load_config
 from farcast.edge.settings import LIMITS_DATAPATH, Address
 from farcast.proto._core import DatapathConfig
 from farcast.proto.agent.config import MediaLimits
@@ -75,6 +75,94 @@ def test_every_section_is_read_and_file_names_count_from_the_files_folder(tmp_pa
     assert config.limits_datapath == {"sessions_max": 10}
     assert config.limits_track == {"queue_ms_max": 500}
     assert not config.moq_net_from_group_start
+
+
+def control_files(folder: Path) -> str:
+    for name in ("a.pem", "a.key", "ca.pem"):
+        (folder / name).write_text("")
+    return 'dev_cert = true\n[hop]\ncert = "a.pem"\nkey = "a.key"\nca = "ca.pem"\n'
+
+
+def test_a_network_is_read_from_its_section(tmp_path: Path) -> None:
+    text = (
+        control_files(tmp_path)
+        + """
+        loss_max_permille = 80
+        rtt_max_ms = 400
+        [control]
+        addresses = ["c1.example:7443", "[::1]:7443"]
+        advertise = "203.0.113.7:443"
+        public_url = "https://sin-1.example/live"
+        provider = "hetzner"
+        egress_bps_max = 10_000_000_000
+        state_dir = "state"
+        probe_bps = 8000
+        [control.peer_addresses]
+        fra-1 = "127.0.0.1:5001"
+        """
+    )
+    config = load_config(write(tmp_path, text))
+    assert (config.hop_loss_max_permille, config.hop_rtt_max_ms) == (80, 400)
+    assert config.control == ControlConfig(
+        addresses=("c1.example:7443", "[::1]:7443"),
+        advertise="203.0.113.7:443",
+        public_url="https://sin-1.example:443/live",
+        provider="hetzner",
+        egress_bps_max=10_000_000_000,
+        state_dir=tmp_path / "state",
+        probe_bps=8_000,
+        peer_addresses={"fra-1": "127.0.0.1:5001"},
+    )
+
+
+def test_a_network_is_read_from_flags_and_environment(tmp_path: Path) -> None:
+    control_files(tmp_path)
+    hop = {f"hop.{key}": str(tmp_path / name) for key, name in (("cert", "a.pem"), ("key", "a.key"))}
+    flags = {"dev_cert": True, **hop, "hop.ca": str(tmp_path / "ca.pem"), "control.addresses": ["c:1", "d:2"]}
+    environ = {
+        "FARCAST_EDGE_CONTROL_PEER_ADDRESSES": "fra-1=127.0.0.1:5001 iad-1=[::1]:5002",
+        "FARCAST_EDGE_CONTROL_STATE_DIR": "/var/lib/farcast",
+        "FARCAST_EDGE_CONTROL_ADDRESSES": "x:9",
+    }
+    control = load_config(None, environ, flags).control
+    assert control is not None
+    assert control.addresses == ("c:1", "d:2")
+    assert control.peer_addresses == {"fra-1": "127.0.0.1:5001", "iad-1": "[::1]:5002"}
+    assert control.state_dir == Path("/var/lib/farcast")
+    assert load_config(None, {}, flags).hop_loss_max_permille == 150
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("addresses = []", "edge.toml:7: addresses: must be a list of HOST:PORT, not []"),
+        ("addresses = ['c']", "edge.toml:7: addresses: 'c' is not HOST:PORT"),
+        ("addresses = ['c:0']", "edge.toml:7: addresses: 'c:0': the port must be"),
+        ("probe_bps = 5\naddresses = ['c:1']", "edge.toml:7: probe_bps: must be a whole number from 200 to"),
+        (
+            "public_url = 'farcast://x'\naddresses = ['c:1']",
+            "public_url: 'farcast://x' is a hop, clients speak",
+        ),
+        ("adress = 'c:1'", "edge.toml:7: unknown key 'adress' in [control]; did you mean 'addresses'?"),
+        ("advertise = 'h:1'", "[control]: addresses is missing: where the control planes are (--control"),
+        ("peer_addresses = { A = '1.2.3.4:1' }\naddresses = ['c:1']", "peer_addresses: 'A' is not a name"),
+        ("peer_addresses = { a = 'host:1' }\naddresses = ['c:1']", "'host' is not an IP address"),
+        ("peer_addresses = 3\naddresses = ['c:1']", "peer_addresses: must be node ids with addresses"),
+        ("state_dir = '~nobody-of-this-name/x'\naddresses = ['c:1']", "state_dir: cannot use"),
+    ],
+)
+def test_a_wrong_network_is_named_with_its_fault(tmp_path: Path, text: str, error: str) -> None:
+    errors = errors_of(write(tmp_path, control_files(tmp_path) + "[control]\n" + text))
+    assert any(error in line for line in errors), errors
+
+
+def test_a_network_needs_an_identity_and_an_address_that_others_can_be_told() -> None:
+    errors = errors_of(None, {}, {"dev_cert": True, "listen": "0.0.0.0:443", "control.addresses": ["c:1"]})
+    assert [line.partition(":")[0] for line in errors] == [
+        "[control] needs a [hop] section with cert, key and ca",
+        "[control]",
+    ]
+    assert "--advertise HOST:PORT" in errors[1]
 
 
 def test_upstream_flags_replace_those_of_the_file(tmp_path: Path) -> None:

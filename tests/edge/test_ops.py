@@ -55,11 +55,16 @@ class Reporter:
         self.ready = ready
         self.stuck = stuck
         self.blocked: list[float] = []
+        self.drains: list[int | None] = []
+
+    def order_drain(self, drain_ms: int | None) -> bool:
+        self.drains.append(drain_ms)
+        return len(self.drains) == 1
 
     async def metrics(self) -> bytes:
         if self.stuck:
             await trio.sleep_forever()
-        return render(snapshot(), ready=self.ready, hop_peers={1: "fra-1"})
+        return render(snapshot(), ready=self.ready, hop_peers={1: "fra-1"}, counters={}, membership=None)
 
     async def status(self) -> dict[str, Any]:
         return {"ready": self.ready}
@@ -142,6 +147,36 @@ def test_the_blocking_hook_exists_only_where_it_is_asked_for() -> None:
     assert reporter.blocked == [5.0]
 
 
+def test_an_operator_drains_the_edge_and_a_web_page_does_not() -> None:
+    reporter = Reporter()
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert (await client.get("/drain")).status_code == 405
+        page = await client.post("/drain", headers={"Origin": "https://evil.example"})
+        assert page.status_code == 403
+        for bad in ("x", "-1", "1e3", "99999999999"):
+            answer = await client.post(f"/drain?ms={bad}")
+            assert (answer.status_code, answer.text.partition(":")[0]) == (400, "ms")
+        assert reporter.drains == []
+        answers = [await client.post(path) for path in ("/drain?ms=500", "/drain")]
+        assert [(a.status_code, a.text) for a in answers] == [
+            (202, "draining\n"),
+            (202, "draining already\n"),
+        ]
+
+    serve(ops_app(reporter), scenario)
+    assert reporter.drains == [500, None]
+
+
+def test_switches_are_counted_by_cause() -> None:
+    counters = {"upstream_switches_silent": 3, "upstream_gap_us": 250_000}
+    text = render(snapshot(), ready=True, hop_peers={}, counters=counters, membership=None).decode()
+    assert 'farcast_upstream_switches_total{cause="silent"} 3.0' in text
+    assert 'farcast_upstream_switches_total{cause="loss"} 0.0' in text
+    assert "farcast_upstream_gap_seconds_total 0.25" in text
+    assert "farcast_control_connected" not in text, "this edge is in no network"
+
+
 def test_certificate_hash_is_hex_and_open_to_every_origin() -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         answer = await client.get("/certificate.sha256")
@@ -165,7 +200,7 @@ def test_a_busy_port_is_one_line_with_the_flag_that_changes_it() -> None:
 
 
 def test_metric_names_have_the_prefix_a_base_unit_and_help() -> None:
-    text = render(snapshot(), ready=True, hop_peers={}).decode()
+    text = render(snapshot(), ready=True, hop_peers={}, counters={}, membership=None).decode()
     families = list(text_string_to_metric_families(text))
     assert len(families) > 20
     for family in families:
@@ -175,7 +210,7 @@ def test_metric_names_have_the_prefix_a_base_unit_and_help() -> None:
 
 
 def test_sessions_are_counted_by_transport() -> None:
-    text = render(snapshot(), ready=False, hop_peers={}).decode()
+    text = render(snapshot(), ready=False, hop_peers={}, counters={}, membership=None).decode()
     assert 'farcast_sessions{transport="quic"} 1.0' in text
     assert 'farcast_sessions{transport="webtransport"} 0.0' in text
     assert "farcast_ready 0.0" in text

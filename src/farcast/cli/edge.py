@@ -28,6 +28,10 @@ def edge(
     hop_cert: str | None = None,
     hop_key: str | None = None,
     hop_ca: str | None = None,
+    control: Annotated[list[str] | None, Parameter(negative=())] = None,
+    advertise: str | None = None,
+    public_url: str | None = None,
+    state_dir: str | None = None,
     log_level: str | None = None,
     ready_json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -64,7 +68,17 @@ def edge(
     hop_key
         PEM file with its private key.
     hop_ca
-        PEM file with the authorities of other edges' hop certificates.
+        PEM file with the authorities of other edges' hop certificates, and of the control plane's.
+    control
+        HOST:PORT of a control plane: join its network, report to it, follow its plans. May be given
+        several times.
+    advertise
+        HOST:PORT where other edges reach this one; the listening address unless set.
+    public_url
+        URL that viewers of other edges are sent to when those go away.
+    state_dir
+        Folder in which the plan is kept, so that the edge starts without a control plane;
+        $STATE_DIRECTORY or ~/.local/state/farcast/NODE_ID unless set.
     log_level
         debug, info, warning or error.
     ready_json
@@ -83,6 +97,10 @@ def edge(
         "hop.cert": hop_cert,
         "hop.key": hop_key,
         "hop.ca": hop_ca,
+        "control.addresses": control,
+        "control.advertise": advertise,
+        "control.public_url": public_url,
+        "control.state_dir": state_dir,
         "log_level": log_level,
     }
 
