@@ -50,8 +50,9 @@ CLUSTER_DEV = "dev"
 AUTHORITY_VALID_DAYS = 3_650
 LEAF_VALID_DAYS = 30
 
-EDGE_DOMAIN = "edge.farcast.internal"
-CONTROL_DOMAIN = "control.farcast.internal"
+_DOMAIN = "farcast.internal"
+EDGE_DOMAIN = f"edge.{_DOMAIN}"
+CONTROL_DOMAIN = f"control.{_DOMAIN}"
 """Suffix of the DNS names of control planes, and itself a name of each of them."""
 
 _SPIFFE = "spiffe://farcast/"
@@ -260,12 +261,14 @@ def check_cluster(text: str) -> None:
 
 
 def check_host(text: str) -> None:
-    """`CertificateError` unless ``text`` is a host name or an IP address."""
+    """`CertificateError` unless ``text`` is an IP address or a host name that does not stand for a member."""
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(text)
         return
     if _HOST.fullmatch(text) is None:
         raise CertificateError(f"host {text!r}: is neither a host name nor an IP address")
+    if f".{text.lower()}".endswith(f".{_DOMAIN}"):
+        raise CertificateError(f"host {text!r}: names in {_DOMAIN} stand for members; the role gives them")
 
 
 def _named(leaf: bytes, role: str) -> tuple[str, str] | None:

@@ -190,6 +190,7 @@ def test_a_member_called_ca_cannot_take_the_place_of_the_authority(
         (("--role", "control", "--name", "c1", "--host", "münchen.example"), "host 'münchen.example'"),
         (("--role", "control", "--name", "c1", "--host", "a-.example"), "host 'a-.example'"),
         (("--role", "control", "--name", "c1", "--host", ""), "host ''"),
+        (("--role", "control", "--name", "c1", "--host", "Sin-1.Edge.farcast.internal"), "stand for members"),
     ],
 )
 def test_what_names_nobody_is_refused(

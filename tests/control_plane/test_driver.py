@@ -15,8 +15,8 @@ from control_clients import ControlClient, configuration, control_client
 from fake_runtime import FakeRuntime
 
 from farcast import driving
+from farcast.certificates import HopAuthority, edge_name
 from farcast.control_plane.driver import Driver, DriverClosed
-from farcast.edge.certificates import HopAuthority, edge_name
 from farcast.proto._core import Command, CoreError, DatapathConfig, Event, Runtime, ServerTls
 
 SECONDS_MAX = 20

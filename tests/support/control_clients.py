@@ -20,7 +20,7 @@ from aioquic.quic.events import (
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from farcast.edge.certificates import Identity
+from farcast.certificates import Identity
 
 ALPN = "farcast-control/1"
 
