@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ from cryptography.hazmat.primitives import serialization
 
 from farcast.certificates import CONTROL_DOMAIN, Identity, control_name, edge_name
 from farcast.proto.control.ranges import as_text
+
+logging.getLogger("quic").addHandler(logging.NullHandler())
+"""aioquic's words about a peer's faults are in ``ended``; without a handler they would go to stderr too."""
 
 ALPN = "farcast-control/1"
 
@@ -183,6 +187,9 @@ class ControlConnection:
                     self.end(f"control plane gave up the stream (code {event.error_code:#x})")
                 case _:
                     pass
+        if (closing := self._quic._close_event) is not None:
+            # aioquic tells it only after the draining period, three probe timeouts later.
+            self._handle_terminated(closing)
         if self._backlog_bytes() > BACKLOG_BYTES_MAX:
             self.end(f"control plane announced more than {BACKLOG_BYTES_MAX} bytes that do not come")
 
