@@ -493,6 +493,10 @@ class Controller:
 
     def _restore(self, restored: Restored, now_us: int) -> None:
         self.members.restore(restored.members, dict(restored.drains), now_us)
+        for member in self.members:
+            self.links.join(member.hello, now_us)
+            self.links.leave(member.node_id, now_us)
+            self.links.set_draining(member.node_id, member.draining)
         shift = self._unix_minus_clock_us
         self.directory.restore(
             (namespace, node_id, since_us - shift)

@@ -87,7 +87,7 @@ def hop_delays(
 def round_tails(model: FrameModel, loss: Floats, burst: Floats, round_ms: Floats) -> Floats:
     """Share of frames that need at least 1, 2 … `ROUNDS_MAX` rounds of repair, in a last dimension."""
     p = np.clip(loss, 0.0, LOSS_MAX)
-    begins = np.minimum(p / (np.maximum(burst, 1.0) * (1 - p)), 1.0)
+    begins = np.minimum(p / (np.maximum(burst, 1.0) * (1 - p)), 1 - 1e-12)
     with np.errstate(divide="ignore", invalid="ignore"):
         tail = 1 - (1 - p) * (1 - begins) ** (model.packets_per_frame - 1)
         lost = np.where(tail > 0, model.packets_per_frame * p / tail, 1.0)
@@ -95,7 +95,7 @@ def round_tails(model: FrameModel, loss: Floats, burst: Floats, round_ms: Floats
     again = (p + (1 - p) * np.exp(-round_ms / (burst_ms * (1 - p)))) ** model.copies
     tails = [tail]
     for _ in range(ROUNDS_MAX - 1):
-        hit = 1 - (1 - again) * (1 - begins) ** (np.maximum(lost, 1.0) - 1)
+        hit = -np.expm1(np.log1p(-again) + (np.maximum(lost, 1.0) - 1) * np.log1p(-begins))
         lost = lost * again / np.maximum(hit, 1e-300)
         tail = tail * hit
         tails.append(tail)

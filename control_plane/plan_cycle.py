@@ -62,7 +62,8 @@ class PlanCycle:
         self._links = links
         self._journal = journal
         self._gate = MoveGate(config.gate)
-        self._memory = memory_from(trees, {node for origin in trees for node in (origin, *trees[origin])})
+        nodes = {node for origin in trees for node in (origin, *trees[origin])}
+        self._memory = memory_from(trees, nodes, now_us)
         self._hold_until_us = now_us + config.restart_hold_ms_max * 1_000 if trees else now_us
         self._due_us = now_us
         self._urgent = False

@@ -111,8 +111,12 @@ def is_escape(move: Move, trees: Trees, planned: Planned, usable: Collection[str
     return any(src is None or dst is None or not network.usable[src, dst] for src, dst in pairwise(places))
 
 
-def memory_from(trees: Trees, node_ids: Iterable[str]) -> PlannerMemory:
-    """A memory that knows nothing but the routes in force; after a restart."""
+def memory_from(trees: Trees, node_ids: Iterable[str], now_us: int) -> PlannerMemory:
+    """A memory that knows nothing but the routes in force; after a restart.
+
+    They count as having moved just now: upgrades rest for the planner's hold-down, because links of which
+    little is known look worse than they are, and that is no reason to leave them. Escapes do not rest.
+    """
     ids = tuple(sorted(node_ids))
     index = {node: k for k, node in enumerate(ids)}
     origins = tuple(sorted(origin for origin in trees if origin in index))
@@ -122,8 +126,8 @@ def memory_from(trees: Trees, node_ids: Iterable[str]) -> PlannerMemory:
             if node in index and upstreams.parent in index:
                 parent[row, index[node]] = index[upstreams.parent]
     empty = PlannerMemory()
-    never = np.full(parent.shape, -(1 << 62), np.int64)
-    return PlannerMemory(origins, ids, parent, np.zeros_like(parent), never, empty.counted_us)
+    moved_us = np.full(parent.shape, now_us, np.int64)
+    return PlannerMemory(origins, ids, parent, np.zeros_like(parent), moved_us, empty.counted_us)
 
 
 def demand_for(

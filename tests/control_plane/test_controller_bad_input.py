@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from control_world import SECOND, Edge, World
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from farcast.proto.control.messages import LinkReport, Offer, Report, TrackLoad
@@ -218,7 +218,12 @@ _REPORTS: st.SearchStrategy[Callable[[World, Edge], Report]] = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=20,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(st.lists(_REPORTS, min_size=1, max_size=4))
 def test_whatever_an_edge_reports_within_the_rules_every_edge_takes_every_plan(
     reports: list[Callable[[World, Edge], Report]],

@@ -56,7 +56,7 @@ def restarted(world: World, node_ids: tuple[str, ...] = SIX, clock_jump_us: int 
 
 
 def test_edges_keep_every_route_and_namespace_when_the_control_plane_is_restarted() -> None:
-    first = World(SIX, line).run(8)
+    first = World(SIX, line).run(100)
     first.offer("jkt-1", "live/film")
     first.run(1)
     before = {origin: first.parents(origin) for origin in SIX}
