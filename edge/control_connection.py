@@ -80,10 +80,14 @@ class ConnectionLimits:
     """Times of one connection, milliseconds."""
 
     handshake_ms_max: int = 5_000
-    ping_ms: int = 4_000
+    ping_ms: int = 2_000
     """Keeps the connection alive through NATs, and asks whether the control plane is."""
-    idle_ms: int = 15_000
-    """Nothing heard this long: it is gone."""
+    idle_ms: int = 6_000
+    """Nothing heard this long: it is gone, or another process answers at its address by now.
+
+    A control plane that restarts at once knows nothing of the connection and cannot say so (aioquic does not
+    read stateless resets). It forgets edges that do not come back within 15 s.
+    """
 
 
 class ControlConnection:
