@@ -47,6 +47,9 @@ WINDOW_BYTES = 1 << 20
 BACKLOG_BYTES_MAX = 24 << 20
 """Stream data announced beyond what has arrived in order: more than the largest message, and no network's."""
 
+REASON_CHARACTERS_MAX = 200
+"""Of why we close, as the control plane is told; it has to fit a packet."""
+
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -130,10 +133,11 @@ class ControlConnection:
             self._quic.send_stream_data(self._stream, data)
 
     def end(self, reason: str) -> None:
-        """Close the connection for this reason; the first one counts."""
+        """Close the connection for this reason; the first one counts. Our control plane is told it."""
         if self.ended is None:
             self.ended = reason
-            self._quic.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase="")
+            told = "" if self.control is None else as_text(reason)[:REASON_CHARACTERS_MAX]
+            self._quic.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase=told)
 
     # ---- Output -----------------------------------------------------------------------------------
 
