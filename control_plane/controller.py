@@ -244,7 +244,7 @@ class Controller:
     def poll_timeout(self) -> int:
         """When `handle_timeout` (and then `poll_job`) is due."""
         others = (self.cycle.poll_timeout(), self.pushes.poll_timeout())
-        return min(self._tick_us, *(due_us for due_us in others if due_us is not None))
+        return min([self._tick_us, *(due_us for due_us in others if due_us is not None)])
 
     # ---- Messages ---------------------------------------------------------------------------------
 
