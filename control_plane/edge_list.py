@@ -39,9 +39,19 @@ LOAD_STEPS: Final = 4
 _IMPORTERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "ES256": ECKey.import_key,
     "ES384": ECKey.import_key,
-    "EdDSA": OKPKey.import_key,
+    "Ed25519": OKPKey.import_key,
     "PS256": RSAKey.import_key,
 }
+
+
+class _Registry(jws.JWSRegistry):
+    """Sizes for a chain in the header and a thousand edges in the payload."""
+
+    max_header_length = 32 << 10
+    max_payload_length = LIST_BYTES_MAX
+
+
+_REGISTRY: Final = _Registry(algorithms=list(_IMPORTERS))
 
 Sign: TypeAlias = Callable[[bytes], str]
 """Payload to compact JWS."""
@@ -121,7 +131,7 @@ def make_signer(chain: Sequence[bytes], key: bytes) -> Sign:
         case ec.EllipticCurvePrivateKey() if isinstance(private.curve, ec.SECP384R1):
             algorithm, jwk = "ES384", ECKey.import_key(pem)
         case ed25519.Ed25519PrivateKey():
-            algorithm, jwk = "EdDSA", OKPKey.import_key(pem)
+            algorithm, jwk = "Ed25519", OKPKey.import_key(pem)
         case rsa.RSAPrivateKey():
             algorithm, jwk = "PS256", RSAKey.import_key(pem)
         case _:
@@ -129,7 +139,7 @@ def make_signer(chain: Sequence[bytes], key: bytes) -> Sign:
     header = {"alg": algorithm, "typ": "JWT", "x5c": [base64.b64encode(der).decode() for der in chain]}
 
     def sign(payload: bytes) -> str:
-        return jws.serialize_compact(header, payload, jwk, algorithms=[algorithm])
+        return jws.serialize_compact(header, payload, jwk, registry=_REGISTRY)
 
     return sign
 
@@ -141,14 +151,14 @@ class BadEdgeList(ValueError):
 def verify_edge_list(token: str, roots: Sequence[bytes]) -> dict[str, Any]:
     """The payload of a list signed by a leaf that one of ``roots`` (DER) issued. Raises `BadEdgeList`."""
     try:
-        unverified = jws.extract_compact(token.encode())
+        unverified = jws.extract_compact(token.encode(), registry=_REGISTRY)
         leaf = x509.load_der_x509_certificate(base64.b64decode(unverified.headers()["x5c"][0]))
         _check_issued(leaf, roots)
         pem = leaf.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         algorithm = unverified.headers()["alg"]
-        verified = jws.deserialize_compact(token, _IMPORTERS[algorithm](pem), algorithms=[algorithm])
+        verified = jws.deserialize_compact(token, _IMPORTERS[algorithm](pem), registry=_REGISTRY)
         payload = json.loads(verified.payload)
     except (JoseError, ValueError, KeyError, IndexError, TypeError) as error:
         raise BadEdgeList(f"edge list: {error}") from error

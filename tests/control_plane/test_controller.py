@@ -229,3 +229,26 @@ def test_what_must_not_be_forgotten_is_saved_before_anybody_is_told() -> None:
     world.run(world.delay_us / SECOND)
     assert [offer.node_id for save in world.saves[seen:] for offer in save.offers] == ["jkt-1"]
     assert not world.edges["fra-1"].plan.directory
+
+
+def test_a_plan_that_was_long_in_the_making_is_reconciled_with_what_happened_meanwhile() -> None:
+    world = settled(20, plan_ms=900)
+    world.run(0.05)
+    world.isolate("sin-1")
+    world.disconnect("sin-1")
+    world.offer("jkt-1", "live/film")
+    for _ in range(80):
+        world.run(0.05)
+        for node_id, edge in world.edges.items():
+            assert not edge.refusals
+            if node_id != "sin-1" and "sin-1" not in edge.plan.nodes:
+                assert all("sin-1" not in (*r.path, *r.upstreams) for r in edge.plan.routes.values())
+    assert "sin-1" not in world.controller.members
+    assert world.edges["fra-1"].plan.directory == {(b"live", b"film"): "jkt-1"}
+
+
+def test_planning_once_a_period_takes_a_tenth_of_the_processor_and_events_not_much_more() -> None:
+    world = settled(20, plan_ms=900)
+    runs = world.controller.cycle.runs
+    world.run(90)
+    assert 9 <= world.controller.cycle.runs - runs <= 20

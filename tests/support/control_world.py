@@ -1,7 +1,7 @@
 """A control plane and its edges in virtual time: real engines at both ends, bytes carried with a delay.
 
 Links between edges are numbers in a table; each edge reports once a second what it would have measured. The
-planner runs where it is due and takes no time. Nothing here is random.
+planner runs where it is due and takes ``plan_ms``. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ class World:
         edges: Iterable[Edge] = (),
         now_us: int = SECOND,
         clock_jump_us: int = 0,
+        plan_ms: float = 0.0,
         sign: Callable[[bytes], str] | None = None,
     ) -> None:
         self.now_us = now_us
@@ -124,6 +125,7 @@ class World:
         self._count = 0
         self._sessions = 0
         self.planner_down = False
+        self.plan_us = int(plan_ms * 1_000)
         for k, node_id in enumerate(node_ids):
             edge = self.edges.setdefault(node_id, Edge(node_id))
             self.at(now_us + k * 7_000, lambda edge=edge: self.connect(edge))  # type: ignore[misc]
@@ -174,6 +176,11 @@ class World:
         if job is not None:
             if self.planner_down:
                 self.controller.handle_plan_failed("it is broken", self.now_us)
+            elif self.plan_us:
+                planned = job.run()
+                self.at(
+                    self.now_us + self.plan_us, lambda: self.controller.handle_planned(planned, self.now_us)
+                )
             else:
                 self.controller.handle_planned(job.run(), self.now_us)
             self.flush()
