@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from farcast.cli.cluster import Cluster
 
-EVENT = "track moved to another upstream"
+EVENT = "track took another upstream"
 ALARMS = ("silent", "closed")
 
 
