@@ -31,8 +31,11 @@ REFRESH_SECONDS = 0.5
 PLAIN_REFRESH_SECONDS = 5.0
 """Where stderr is no terminal, a line so often."""
 
-ROUTES_SECONDS_MAX = 20.0
-"""A plan for the origin is there by then, or the demo has failed."""
+ROUTES_SECONDS_MAX = 30.0
+"""Routes have settled by then, or are shown as they are."""
+
+SETTLED_SECONDS = 3.0
+"""Routes have settled when they stayed the same for so long, with all links measured."""
 
 GAP_SECONDS = 3.0
 """How long after a cut the viewers' stall is looked for."""
@@ -152,14 +155,20 @@ class Demo:
         await self._cut(seat)
 
     async def _await_routes(self, api: ControlApi) -> list[dict[str, Any]]:
+        """The routes to the viewers' edges, once they have settled."""
+        links_wanted = len(self.cluster.links.normal)
+        routes: list[dict[str, Any]] = []
+        same_since = trio.current_time()
         with trio.move_on_after(ROUTES_SECONDS_MAX):
-            while True:
-                answer = await trio.to_thread.run_sync(lambda: api.get("/routes", origin=ORIGIN))
-                routes = [route for route in answer["routes"] if route["node_id"] in EGRESSES]
-                if len(routes) == len(EGRESSES):
-                    return routes
+            while trio.current_time() < same_since + SETTLED_SECONDS:
                 await trio.sleep(REFRESH_SECONDS)
-        return []
+                links = (await trio.to_thread.run_sync(api.get, "/links"))["links"]
+                answer = await trio.to_thread.run_sync(lambda: api.get("/routes", origin=ORIGIN))
+                found = [route for route in answer["routes"] if route["node_id"] in EGRESSES]
+                whole = len(links) == links_wanted and all(route["backups"] for route in found)
+                if not whole or _ways(found) != _ways(routes) or len(found) < len(EGRESSES):
+                    routes, same_since = found, trio.current_time()
+        return routes
 
     async def _cut(self, seat: Seat) -> None:
         """Cut the link that brings the film to a viewer's edge, and mend it when all have gone on."""
@@ -201,6 +210,10 @@ class Demo:
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [_seat_row(seat, is_over=self._is_over) for seat in self.seats]
+
+
+def _ways(routes: list[dict[str, Any]]) -> dict[str, list[str]]:
+    return {route["node_id"]: route["path"] for route in routes}
 
 
 def _seat_row(seat: Seat, *, is_over: bool) -> tuple[str, ...]:
