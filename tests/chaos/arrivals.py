@@ -28,13 +28,16 @@ class Arrivals:
         if track == self.track:
             self.times.append(time.monotonic())
 
-    def longest_gap(self, since: float, until: float) -> Gap:
-        """The longest time without an object that ends in an interval, or goes on at its end."""
+    def longest_gap(self, since: float, until: float, begun_by: float | None = None) -> Gap:
+        """The longest time without an object that ends in an interval, or goes on at its end; with
+        ``begun_by`` only of those that begin until then."""
         first = max(0, bisect_left(self.times, since) - 1)
         last = bisect_left(self.times, until)
         times = [*self.times[first:last], until]
         gaps = [Gap(before, after) for before, after in pairwise(times)]
-        return max(gaps, key=lambda gap: gap.seconds, default=Gap(since, until))
+        if begun_by is not None:
+            gaps = [gap for gap in gaps if gap.begin <= begun_by]
+        return max(gaps, key=lambda gap: gap.seconds, default=Gap(since, since))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,13 @@ UNNOTICED_SECONDS_MAX = 0.120
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run. ``gaps``: of each viewer while the fault lasted. ``moved``: what edges did about it."""
+    """One run. ``gaps``: of each viewer while the fault lasted; ``breaks``: of these the one that the fault
+    itself made. ``moved``: what edges did about it."""
 
     fault: Fault
     begun: float
     gaps: dict[str, Gap]
+    breaks: dict[str, Gap]
     moved: list[Switch]
     false_alarms: list[Switch]
 
@@ -43,8 +45,10 @@ class Outcome:
 
     @property
     def resumed_ms(self) -> list[float]:
-        """From the fault to the first new picture, for each viewer that went without for a while."""
-        hit = [gap for gap in self.gaps.values() if gap.seconds > UNNOTICED_SECONDS_MAX]
+        """From the fault to the first new picture, for each viewer whose film it broke off."""
+        if not self.fault.breaks:
+            return []
+        hit = [gap for gap in self.breaks.values() if gap.seconds > UNNOTICED_SECONDS_MAX]
         return [1000 * (gap.end - self.begun) for gap in hit if gap.end > self.begun]
 
     def line(self, number: int, runs: int) -> str:
