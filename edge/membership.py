@@ -42,6 +42,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 REPORT_EARLY_SECONDS_MIN = 0.25
 """News are reported at once, but not more often than this."""
 
+SAY_DRAINING_SECONDS_MAX = 0.5
+"""An edge that has nothing left waits this long for the control plane to have heard of its drain."""
+
 RESTART_SECONDS = 5.0
 """After a fault of its own, membership begins again so much later."""
 
@@ -85,6 +88,8 @@ class Membership:
         self._interval_seconds = 1.0
         self._news = trio.Event()
         self._unwritten = trio.Event()
+        self._sent = self._acked = 0
+        self._acked_more = trio.Event()
         self._offers_serial = -1
         self._nursery: trio.Nursery | None = None
         self._from_disk = False
@@ -201,6 +206,16 @@ class Membership:
         """There is something that the control plane should not wait a second for."""
         self._news.set()
 
+    async def say_draining(self) -> None:
+        """Tell the control plane, if there is one, and wait a moment until it knows: so that it sends nobody
+        here any more, and finds the children another parent."""
+        with trio.move_on_after(SAY_DRAINING_SECONDS_MAX):
+            await self._report()
+            sent = self._sent
+            while self.link.joined and self._acked < sent:
+                self._acked_more = trio.Event()
+                await self._acked_more.wait()
+
     # ---- The channel ------------------------------------------------------------------------------
 
     def _handle(self, event: EdgeEvent) -> None:
@@ -211,8 +226,11 @@ class Membership:
                 self.report_now()
             case PlanReceived(delta):
                 self._consider(delta)
-            case ReportAcked(_, True):
-                self._reporter.resync()
+            case ReportAcked(sequence, resync):
+                self._acked = sequence
+                self._acked_more.set()
+                if resync:
+                    self._reporter.resync()
             case DrainOrdered(drain_ms):
                 log.info("drain ordered by the control plane", drain_ms=drain_ms)
                 if self._nursery is not None:
@@ -283,7 +301,11 @@ class Membership:
         if scope.cancelled_caught:
             log.warning("the datapath does not answer: no report")
             return
-        if self.link.joined and self.link.send_report(report) is not None:
+        if not self.link.joined:
+            return
+        if self.link.send_report(report) is None:
+            self._sent = report.sequence
+        else:
             self._reporter.resync()
 
     def _make_report(self, snapshot: SnapshotDict) -> Report:

@@ -115,10 +115,10 @@ class EdgeNode:
         bound_ms = self.config.drain_ms_max if drain_ms is None else drain_ms
         next_url = self.membership.next_url() if self.membership is not None else ""
         self.driver.call(lambda agent, now_us: agent.drain(now_us, bound_ms, next_url))
-        if self.membership is not None:
-            self.membership.report_now()
         look()
         with trio.move_on_after(bound_ms / 1000):
+            if self.membership is not None:
+                await self.membership.say_draining()
             await gone.wait()
         # The engine closes who is left, each with the reason; its own timeout may come a moment too late.
         self.driver.call(lambda agent, now_us: agent.handle_timeout(now_us))

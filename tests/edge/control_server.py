@@ -70,6 +70,11 @@ class ControlEngine:
         assert channel.push(delta) is None
         self._send(session)
 
+    def order_drain(self, drain_ms: int) -> None:
+        [(session, channel)] = self.channels.items()
+        channel.order_drain(drain_ms)
+        self._send(session)
+
     def _handle_data(self, session: int, data: bytes, now_us: int) -> None:
         if self._garbage is not None:
             stream = self._streams[session]
