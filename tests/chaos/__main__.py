@@ -3,7 +3,8 @@
 A control plane and edges of six regions run as processes on loopback, the links between them shaped to their
 measured round trips. A film from Jakarta is watched at four edges. Each run breaks something on the branch
 that brings it to one of them: a link, one direction of it, 20 % loss in one direction, the relay's process
-killed or stopped; then mends it. After that a relay and a viewer's edge are drained.
+killed or stopped; then mends it. After that a relay and a viewer's edge are drained, and all that goes on
+without a control plane is tried: an edge starts again, a viewer joins it, a link is cut.
 
 What is measured, on one clock: ``noticed`` is how long the upstream had been silent when the edge moved (so
 the way of the last packet before the fault, a one-way delay, is not in it); ``resumed`` is from the fault to
@@ -36,6 +37,9 @@ from .tree import Branches
 
 SEATS = ["fra-1", "dxb-1", "iad-1", "lon-1"]
 RUNS_DEFAULT = 50
+BYSTANDER = "sin-1"
+"""Starts again while the control plane is gone, and gets a viewer then."""
+
 SETTLE_SECONDS = 12.0
 """From the first picture until links are measured, routes are in force and standbys stand."""
 
@@ -68,6 +72,7 @@ async def chaos(runs: int, seed: int, folder: Path) -> Judge:
                 print(outcome.line(number + 1, runs), file=sys.stderr, flush=True)
             for drained in await branches.drainable(SEATS):
                 judge.drains[drained] = await drain(cluster, show, drained)
+            judge.control_gone = await without_control(cluster, show, branches, draw)
             show.stop()
         judge.finish(show.seats)
     return judge
@@ -105,6 +110,30 @@ async def drain(cluster: Cluster, show: Show, node_id: str) -> float:
     await cluster.start_edge(node_id)
     await trio.sleep(MEND_SECONDS)
     return longest
+
+
+async def without_control(
+    cluster: Cluster, show: Show, branches: Branches, draw: random.Random
+) -> dict[str, float | None]:
+    """Kill the control plane; then an edge starts again, a viewer joins there, and a link is cut."""
+    fault = await branches.pick("link cut", SEATS, draw)
+    listen = cluster.control.ready["listen"]
+    cluster.control.kill()
+    await cluster.control.wait()
+    cluster.edges[BYSTANDER].kill()
+    await cluster.edges[BYSTANDER].wait()
+    await cluster.start_edge(BYSTANDER)
+    await trio.sleep(MEND_SECONDS)
+    first_picture = await show.join(BYSTANDER)
+    before = time.monotonic()
+    fault.begin(cluster)
+    await trio.sleep(BREAK_SECONDS)
+    victim = next(seat for seat in show.seats if seat.node_id == fault.victim)
+    gap = victim.longest_gap(before, time.monotonic(), before + ON_THE_WAY_SECONDS_MAX)
+    await fault.end(cluster)
+    await cluster.start_control(listen)
+    await trio.sleep(MEND_SECONDS)
+    return {"first_picture_ms": round(1000 * first_picture, 1), "gap_ms": round(1000 * gap.seconds, 1)}
 
 
 def main() -> int:

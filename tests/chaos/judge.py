@@ -67,6 +67,7 @@ class Judge:
 
     outcomes: list[Outcome] = field(default_factory=list)
     drains: dict[str, float] = field(default_factory=dict)
+    control_gone: dict[str, float | None] = field(default_factory=dict)
     lost: int = 0
     doubled: int = 0
 
@@ -107,6 +108,7 @@ class Judge:
             "objects_doubled": self.doubled,
             "drain_gap_ms_max": _rounded(1000 * max(self.drains.values())) if self.drains else None,
             "false_alarms": len({switch.node_id for switch in alarms}),
+            "control_gone": self.control_gone,
         }
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:

@@ -34,12 +34,14 @@ class Show:
     origin: str
     seats: list[Arrivals] = field(default_factory=list)
     _playing: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _nursery: trio.Nursery | None = None
 
     async def run(self, seats: list[str], *, task_status: trio.TaskStatus[None]) -> None:
         """Play until `stop`; started when every viewer has had its first picture."""
         self.seats = [Arrivals(node_id) for node_id in seats]
         accepted = trio.Event()
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             nursery.start_soon(self._play, accepted)
             await accepted.wait()
             for seat in self.seats:
@@ -48,6 +50,18 @@ class Show:
                 while not all(seat.times for seat in self.seats):
                     await trio.sleep(0.05)
             task_status.started()
+
+    async def join(self, node_id: str) -> float:
+        """One more viewer; seconds until its first picture."""
+        assert self._nursery is not None
+        seat = Arrivals(node_id)
+        begun = time.monotonic()
+        self.seats.append(seat)
+        self._nursery.start_soon(self._watch, seat)
+        with trio.fail_after(FIRST_PICTURE_SECONDS_MAX):
+            while not seat.times:
+                await trio.sleep(0.01)
+        return time.monotonic() - begun
 
     def stop(self) -> None:
         """End the film in good order."""
