@@ -11,11 +11,17 @@ from typing import Any
 from farcast.proto._core import Command, Event
 from farcast.proto.agent.config import Target
 from farcast.proto.moqt import events as moqt
+from farcast.proto.moqt.limits import SessionLimits
 from farcast.proto.moqt.profile import Profile
 from farcast.proto.moqt.profiles import HOP, profile_for_draft
 from farcast.proto.moqt.quirks import DEFAULT_QUIRKS, HOP_QUIRKS
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import SetupOptions
+
+HOP_REQUESTS_MAX = 16_384
+"""Requests that an edge may have open at another one: a source or a standby for every track."""
+
+_HOP_LIMITS = SessionLimits(requests_open_max=HOP_REQUESTS_MAX, finished_streams_max=HOP_REQUESTS_MAX)
 
 _TRANSMITS: dict[type, Callable[[int, Any], Command]] = {
     moqt.OpenStream: lambda session, t: Command.OpenStream(session, t.stream, t.bidi),
@@ -55,6 +61,7 @@ class ControlLink:
             client=not opened.incoming,
             options=options,
             webtransport=opened.transport == "webtransport",
+            limits=_HOP_LIMITS if opened.transport == "hop" else None,
             quirks=HOP_QUIRKS if opened.transport == "hop" else DEFAULT_QUIRKS,
         )
         self.engine.handle_opened()

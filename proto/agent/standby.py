@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from farcast.proto.agent.upstreams import UpstreamLink, Upstreams
     from farcast.proto.control.edge_plan import EdgePlan
     from farcast.proto.moqt import events as moqt
+    from farcast.proto.moqt.names import TrackNamespace
 
 SWITCHES_KEPT_MAX = 64
 """Switches remembered for people."""
@@ -118,8 +119,14 @@ class Standby:
 
     def link_changed(self, link: UpstreamLink) -> None:
         """A hop of the plan is open, silent, heard again or going away."""
+        concerned: dict[TrackNamespace, bool] = {}
         for track in self._tracks.by_id.values():
-            if track.source is not None and track.source.key[0] == "upstream":
+            if track.source is None or track.source.key[0] != "upstream":
+                continue
+            namespace = track.name.namespace
+            if namespace not in concerned:
+                concerned[namespace] = link in (self._plan.links_for(namespace) or ())
+            if concerned[namespace]:
                 self.mark(track)
 
     def plan_changed(self, before: EdgePlan | None) -> None:
@@ -131,7 +138,7 @@ class Standby:
             if before is None or before.route_for(namespace) != self._plan.route_for(namespace):
                 track.refused_until.clear()
                 track.return_us = track.escapes = 0
-            self.mark(track)
+                self.mark(track)
 
     def session_lost(self, peer: Peer) -> None:
         """A session closed with the standbys on it. Call before the sources on it are given up."""

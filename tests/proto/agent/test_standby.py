@@ -282,6 +282,7 @@ def test_two_edges_stand_by_for_each_other_until_one_is_fed_by_the_other() -> No
     net.world.run(100)
     assert source_of(net.r) == "s"
     assert standbys_of(net.s) == [], "r is fed by s"
+    assert net.counter(net.r, "circles_ended") == 1, "whether or not s has noticed"
     net.s.reroutes.silence(session_to(net.s, net.o))
     net.world.run(TIMING.standby_retry_ms + 1_000)
     assert source_of(net.s) == "o", "better silent than round in a circle"

@@ -24,8 +24,13 @@ class Model:
         self.world.publisher(self.edges["o"], "live/a", "video")
         self.lists: dict[str, list[str]] = {name: ["o"] for name in OTHERS}
         self.viewers: dict[str, Host] = {}
-        self.push("a", ())
+        self.push("b", ("o", "c"))
+        self.push("c", ("o", "b"))
+        self.push("a", ("b", "c"))
         self.world.run(100)
+        for name in OTHERS:
+            self.watch(name)
+        self.world.run(500)
 
     def push(self, name: str, relays: tuple[str, ...]) -> None:
         self.lists[name] = [relay for relay in dict.fromkeys(relays) if relay != name] or ["o"]
@@ -137,9 +142,6 @@ def assert_leads_to_origin(model: Model, name: str) -> None:
 
 def test_the_model_does_what_it_says() -> None:
     model = Model()
-    model.watch("a")
-    model.push("a", ("b", "c"))
-    model.world.run(200)
     assert (source_of(model.edges["a"]), standbys_of(model.edges["a"])) == ("b", ["c"])
     model.silence("a", "b", silent=True)
     model.world.run(200)

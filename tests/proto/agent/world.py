@@ -225,6 +225,8 @@ class Host:
         assert command.track in self.tracks
         key = command.session, command.alias
         assert key not in self.bindings or self.reroutes.stands_by(command.track, key)
+        if command.session not in self.wires:
+            return  # It closed, and the two crossed.
         self.bindings[key] = command
         self.reroutes.activated(command.track, key)
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 const HOP_DATAGRAM_SEND_BYTES: usize = 16 << 10;
 /// Received datagrams waiting to be drained; an overflow would lose what QUIC has acknowledged.
 const HOP_DATAGRAM_RECEIVE_BYTES: usize = 8 << 20;
+/// Requests that an edge may have open at another one: a source or a standby for every track.
+const HOP_REQUESTS_MAX: u32 = 16_384;
 /// WebTransport requires datagram support; stock peers' datagrams are counted and dropped.
 const PUBLIC_DATAGRAM_BYTES: usize = 64 << 10;
 /// Streams of either direction that the peer of a control session may have open: it needs one.
@@ -147,6 +149,9 @@ fn hop_transport(limits: &Limits, rate: &HoldConfig) -> TransportConfig {
     transport
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
         .keep_alive_interval(Some(Duration::from_millis(u64::from(idle_ms / 4))))
+        .max_concurrent_bidi_streams(VarInt::from_u32(
+            limits.bidi_streams_max.max(HOP_REQUESTS_MAX),
+        ))
         .datagram_receive_buffer_size(Some(HOP_DATAGRAM_RECEIVE_BYTES))
         .datagram_send_buffer_size(HOP_DATAGRAM_SEND_BYTES)
         .congestion_controller_factory(Arc::new(*rate));
