@@ -255,6 +255,7 @@ class Agent:
 
     def _track_malformed(self, event: Event.TrackMalformed) -> None:
         self._subscriptions.malformed(event.track, event.session, event.alias, event.reason)
+        self._standby.malformed(event.track, event.session, event.alias)
 
     def _hop_silent(self, event: Event.HopSilent) -> None:
         self._hub.counters["hops_silent" if event.silent else "hops_heard_again"] += 1
@@ -495,6 +496,7 @@ class Agent:
             "drain-clients": lambda _first, _second: self._draining.send_clients_away(),
             "tidy": lambda _first, _second: self._plan.tidy(),
             "standby": lambda track, _: self._standby.answer_due(track),
+            "refused": lambda track, _: self._standby.wake(track),
             "move": lambda track, _: self._standby.move_due(track),
             "return": lambda track, _: self._standby.wake(track),
             "reroute": lambda track, _: self._subscriptions.reroute_due(track),

@@ -392,6 +392,7 @@ class Sourcing:
         self._hub.counters["sources_lost"] += 1
         if self.succeed(track):
             return
+        track.lost_upstream = track.source is not None and track.source.key[0] == "upstream"
         track.source = None
         if not track.is_watched():
             self.over(track, PublishDoneCode.TRACK_ENDED, "the publisher is gone", 0)

@@ -188,8 +188,15 @@ class Standby:
         self._hub.counters["standbys_refused"] += 1
         self._refuse(source.track, source)
 
+    def malformed(self, track_id: int, session: int, alias: int) -> None:
+        """The datapath threw a standby out, because what it sent contradicts what is held."""
+        track = self._tracks.by_id.get(track_id)
+        standbys = track.standbys if track is not None else ()
+        for standby in [s for s in standbys if (s.session, s.alias) == (session, alias)]:
+            self.over(standby)
+
     def answer_due(self, track_id: int) -> None:
-        """A standby has not answered in time, or one that was refused may be asked again."""
+        """A standby has not answered in time."""
         track = self._tracks.by_id.get(track_id)
         if track is None:
             return
@@ -379,7 +386,8 @@ class Standby:
             return
         track.move = None
         old = track.source
-        if track.largest.get() != move.largest or not self._is_bound(move.to):
+        is_mute = track.largest.get() != move.largest or not self._is_bound(move.to)
+        if is_mute or not self._is_sound(move.to):
             self._hub.counters["moves_given_up"] += 1
             self._refuse(track, move.to)
             return
@@ -414,7 +422,7 @@ class Standby:
     def _refuse_for_now(self, track: Track, source: Source) -> None:
         retry_ms = self._hub.config.timing.standby_retry_ms
         track.refused_until[source.key] = self._hub.now_us + retry_ms * 1_000
-        self._hub.set_timer("standby", track.id, after_ms=retry_ms)
+        self._hub.set_timer("refused", track.id, after_ms=retry_ms)
 
     def _take_anew(self, track: Track, standby: Source) -> None:
         """Another publisher's track under the same name is no standby; but if the track was to move there,
@@ -446,7 +454,7 @@ class Standby:
         """No standby is wanted."""
         for standby in list(track.standbys):
             self._drop(track, standby)
-        for kind in ("standby", "return"):
+        for kind in ("standby", "refused", "return"):
             self._hub.cancel_timer(kind, track.id)
         self._marked.pop(track.id, None)
 

@@ -411,10 +411,19 @@ class Subscriptions:
             self._wait(peer, pending)
 
     def grace_due(self, track_id: int) -> None:
-        """The lost publisher did not come back."""
+        """The lost publisher did not come back. Where it is only the way to it that was lost, other edges may
+        still have one: to them the track is not over."""
         track = self._tracks.by_id.get(track_id)
         if track is not None and track.source is None:
+            if track.lost_upstream:
+                self._end_for_edges(track, "no way to the publisher from here")
             self.end_track(track, PublishDoneCode.TRACK_ENDED, "the publisher is gone", 0)
+
+    def _end_for_edges(self, track: Track, reason: str) -> None:
+        for downstream in track.active_downstreams():
+            peer = self._peers.get(downstream.session)
+            if peer is not None and peer.is_hop:
+                self._end(downstream, PublishDoneCode.INTERNAL_ERROR, reason)
 
     def malformed(self, track_id: int, session: int, alias: int, reason: str) -> None:
         """An upstream broke the track: nobody gets more of it."""
@@ -482,7 +491,7 @@ class Subscriptions:
         if track.source is not None or track.candidate is not None:
             return
         self._sourcing.release(track)
-        for kind in ("linger", "grace", "retry", "answer", "finish", "standby", "move", "return", "reroute"):
+        for kind in ("linger", "grace", "retry", "answer", "finish", "standby", "refused", "move", "return", "reroute"):
             self._hub.cancel_timer(kind, track.id)
         self._tracks.remove(track)
         if track.held:

@@ -82,13 +82,21 @@ pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, s
         return;
     };
     let moving = upstreams.moving.take();
+    let was_paused = upstreams.has_standby(source) && moving.is_none_or(|m| m.to != source);
     let before = upstreams.activate(source);
     set_standby(datapath, now, source, false);
     if let Some(moving) = moving.filter(|moving| moving.to != source) {
         forward(datapath, now, moving.to, false, None);
     }
+    if was_paused {
+        let start = resume_location(datapath, now, track);
+        forward(datapath, now, source, true, start);
+    }
     if let Some(before) = before {
         stand_by_last(datapath, now, track, before);
+    }
+    if is_bound(datapath, track, source) && !is_heard(datapath, track, source) {
+        escape(datapath, now, track, SwitchCause::Silent);
     }
 }
 

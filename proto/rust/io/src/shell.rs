@@ -25,6 +25,8 @@ const TRAINS_PER_TURN_MAX: usize = 1_024;
 /// How long the end may take: a goodbye may be held by pacing, be lost and asked for again, or (for
 /// WebTransport) need its connection a moment longer.
 const CLOSE_MAX: Duration = Duration::from_millis(500);
+/// Batches of datagrams that are read before timers fire, where so many wait.
+const BATCHES_BEFORE_TIMERS_MAX: u32 = 16;
 
 /// An engine, its socket, and the queues to its agent.
 pub(crate) struct Shell<E> {
@@ -78,6 +80,7 @@ impl<E: Engine> Shell<E> {
             commands: true,
         };
         let mut end_by = None;
+        let mut batches = 0;
         loop {
             let is_stopping = ready.commands && self.execute_commands();
             if is_stopping && end_by.is_none() {
@@ -85,7 +88,11 @@ impl<E: Engine> Shell<E> {
             }
             self.engine.hold_control(self.shared.events.is_full());
             let more_datagrams = ready.datagrams && self.receive()?;
-            self.fire_timer();
+            // What waits is read first, or a pause of ours looks like a peer's silence.
+            batches = if more_datagrams { batches + 1 } else { 0 };
+            if batches % BATCHES_BEFORE_TIMERS_MAX == 0 {
+                self.fire_timer();
+            }
             let more_trains = self.transmit();
             self.publish_stats();
             self.hand_over_events();

@@ -238,10 +238,21 @@ impl Heartbeats {
         answer_within: Duration,
     ) -> Option<Liveness> {
         let was_silent = self.is_silent();
+        self.note_own_pause(now);
         self.due |= self.due_at() <= now;
         self.mute |= self.mute_at(answer_within) <= now;
         self.deaf |= self.deaf_at(answer_within) <= now;
         self.change(was_silent)
+    }
+
+    /// Who sent nothing himself for so long, because he did not run, cannot have been answered either.
+    fn note_own_pause(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.sent_at) >= ms(self.config.silent_ms)
+            && self.is_fast(now)
+        {
+            self.fast_since = now;
+            self.sent_at = now;
+        }
     }
 
     pub(super) fn poll_timeout(&self, answer_within: Duration) -> Option<Instant> {
