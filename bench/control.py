@@ -244,7 +244,9 @@ async def bench(edges: int, seconds: float) -> dict[str, Any]:
             process.wait(20)
 
 
-async def _measure(pid: int, address: str, authority: Authority, edges: int, seconds: float) -> dict[str, Any]:
+async def _measure(
+    pid: int, address: str, authority: Authority, edges: int, seconds: float
+) -> dict[str, Any]:
     runtime = Runtime("127.0.0.1:0", DatapathConfig(sessions_max=edges + 8))
     engine = Load200(edges, seed=7)
     driver = Driver(runtime, engine)
@@ -294,7 +296,11 @@ def _start_control(folder: Path, authority: Authority) -> subprocess.Popen[bytes
     ):
         (folder / name).write_bytes(content)
     flags = ["--listen=127.0.0.1:0", "--api=127.0.0.1:0", f"--state-dir={folder / 'state'}", "--ready-json"]
-    flags += [f"--hop-cert={folder / 'c1.pem'}", f"--hop-key={folder / 'c1.key'}", f"--hop-ca={folder / 'ca.pem'}"]
+    flags += [
+        f"--hop-cert={folder / 'c1.pem'}",
+        f"--hop-key={folder / 'c1.key'}",
+        f"--hop-ca={folder / 'ca.pem'}",
+    ]
     command = [str(Path(sys.executable).with_name("farcast")), "control", *flags]
     with (folder / "control.log").open("wb") as log:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)

@@ -44,6 +44,20 @@ WAITABLE = frozenset({RequestCode.DOES_NOT_EXIST, RequestCode.TIMEOUT, RequestCo
 Refusal: TypeAlias = tuple[RequestCode, str, int | None]
 """Code, reason for people, and when to ask again, milliseconds."""
 
+_TIMERS = (
+    "linger",
+    "grace",
+    "retry",
+    "answer",
+    "finish",
+    "standby",
+    "refused",
+    "move",
+    "return",
+    "reroute",
+)
+"""Kinds of timers that a track may have running."""
+
 
 class Subscriptions:
     """All subscriptions of viewers (and of edges below). Calls ``taken(track)`` where somebody begins or
@@ -378,7 +392,7 @@ class Subscriptions:
         """A track is over. Its name is free at once; its viewers finish what is still coming in."""
         waiting = list(track.waiting.values())
         self._tracks.retire(track)
-        for kind in ("linger", "grace"):
+        for kind in _TIMERS:
             self._hub.cancel_timer(kind, track.id)
         if after_ms == 0 or track.bound is None:
             self._finish(track, status, reason)
@@ -491,7 +505,18 @@ class Subscriptions:
         if track.source is not None or track.candidate is not None:
             return
         self._sourcing.release(track)
-        for kind in ("linger", "grace", "retry", "answer", "finish", "standby", "refused", "move", "return", "reroute"):
+        for kind in (
+            "linger",
+            "grace",
+            "retry",
+            "answer",
+            "finish",
+            "standby",
+            "refused",
+            "move",
+            "return",
+            "reroute",
+        ):
             self._hub.cancel_timer(kind, track.id)
         self._tracks.remove(track)
         if track.held:

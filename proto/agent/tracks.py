@@ -124,8 +124,8 @@ class Track:
 
     ``reported``: largest location in the source's own words. ``held``: the datapath knows the track.
     ``bound``: session and alias that feed it. ``tried``: candidates that refused in this round.
-    ``ending``: what its viewers will be told when late streams have had their time. ``lost_upstream``: the last
-    source was an upstream, so that it may only be the way that is lost. ``local``: published by
+    ``ending``: what its viewers will be told when late streams have had their time. ``lost_upstream``: the
+    last source was an upstream, so that it may only be the way that is lost. ``local``: published by
     this edge. ``standbys``: asked or bound, beside the source. ``move``: the planned one under way.
     ``refused_until``: when those may be asked again, microseconds, that would not stand by. ``return_us``:
     before then the plan's parent is not taken again after ``escapes`` from it.
