@@ -23,7 +23,7 @@ from farcast.control_plane.link_estimate import (
     usable,
     wilson,
 )
-from farcast.control_plane.network import Bools, Floats, Indices, Network, Node
+from farcast.control_plane.network import Bools, Indices, Network, Node
 from farcast.control_plane.plan import Demand
 from farcast.control_plane.risk_groups import RiskGroups
 from farcast.proto.control.messages import Hello, LinkReport, Load, Report
