@@ -392,7 +392,7 @@ class Subscriptions:
         """A track is over. Its name is free at once; its viewers finish what is still coming in."""
         waiting = list(track.waiting.values())
         self._tracks.retire(track)
-        for kind in _TIMERS:
+        for kind in ("linger", "grace"):
             self._hub.cancel_timer(kind, track.id)
         if after_ms == 0 or track.bound is None:
             self._finish(track, status, reason)
@@ -505,18 +505,7 @@ class Subscriptions:
         if track.source is not None or track.candidate is not None:
             return
         self._sourcing.release(track)
-        for kind in (
-            "linger",
-            "grace",
-            "retry",
-            "answer",
-            "finish",
-            "standby",
-            "refused",
-            "move",
-            "return",
-            "reroute",
-        ):
+        for kind in _TIMERS:
             self._hub.cancel_timer(kind, track.id)
         self._tracks.remove(track)
         if track.held:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import trio
-from farcast.cli.control_api import control_api
 
 from farcast.cli.cluster import Cluster
+from farcast.cli.control_api import control_api
 
 from .faults import Fault, Kind
 
