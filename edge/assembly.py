@@ -49,8 +49,10 @@ SILENT_IDLE_MS_MIN = 3_000
 
 def probe_intervals(probe_bps: int) -> dict[str, int]:
     """The heartbeat interval of idle hops out of a budget in bits per second and link, and the silence after
-    which such a hop counts as dead (at least three intervals). Below some 3 kbit/s QUIC's own keep-alive would
-    cost more than the heartbeats."""
+    which such a hop counts as dead (at least three intervals).
+
+    Below some 3 kbit/s QUIC's own keep-alive would cost more than the heartbeats.
+    """
     interval_ms = max(PROBE_BITS * 1_000 // probe_bps, PROBE_INTERVAL_MS_MIN)
     silent_ms = max(SILENT_IDLE_MS_MIN, 3 * interval_ms + 500)
     return {"hop_heartbeat_idle_ms": interval_ms, "hop_silent_idle_ms": silent_ms}
