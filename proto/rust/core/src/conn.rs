@@ -157,6 +157,8 @@ pub(crate) struct Conn {
     pub(crate) h3_failure: Option<(u64, String)>,
     /// Some downstream is to end once all is sent.
     pub(crate) has_finishing: bool,
+    /// When to look for one that is kept a while although it has nothing to send.
+    pub(crate) finish_check_at: Option<Instant>,
     /// Some downstream waits for a stream credit.
     pub(crate) starved: bool,
     /// When to look for downstreams that lag; armed while one is blocked.
@@ -198,6 +200,7 @@ impl Conn {
             h3_unopened: Vec::new(),
             h3_failure: None,
             has_finishing: false,
+            finish_check_at: None,
             starved: false,
             lag_check_at: None,
             close_at: None,
@@ -224,16 +227,17 @@ impl Conn {
         }
     }
 
-    /// Bind an alias, in place of what it was bound to.
-    pub(crate) fn bind(&mut self, now: Instant, alias: u64, binding: Binding) {
+    /// Bind an alias, in place of what it was bound to, which is given back.
+    pub(crate) fn bind(&mut self, now: Instant, alias: u64, binding: Binding) -> Option<Binding> {
         self.set_standby(now, alias, false);
         let is_standby = binding.is_standby;
         let fresh = Binding {
             is_standby: false,
             ..binding
         };
-        self.bindings.insert(alias, fresh);
+        let before = self.bindings.insert(alias, fresh);
         self.set_standby(now, alias, is_standby);
+        before
     }
 
     pub(crate) fn unbind(&mut self, now: Instant, alias: u64) -> Option<Binding> {
@@ -342,6 +346,7 @@ impl Conn {
         self.inbound.clear();
         self.outbound.clear();
         self.lag_check_at = None;
+        self.finish_check_at = None;
         ctx.emit(Event::SessionClosed {
             session: self.session,
             by,
@@ -369,6 +374,7 @@ impl Conn {
             parked,
             silence,
             self.lag_check_at,
+            self.finish_check_at,
             self.close_at,
         ]
         .into_iter()

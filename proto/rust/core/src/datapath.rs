@@ -256,7 +256,7 @@ impl Datapath {
             self.serve_blocked(now, index);
         }
         crate::forward::carry_out(self, now, index);
-        crate::execute::report_finished(self, index);
+        crate::execute::report_finished(self, now, index);
         if ended {
             self.forget_downstreams(index);
             self.forget_upstreams(index);
@@ -356,6 +356,9 @@ impl Datapath {
         hop_link::on_timeout(conn, ctx, now);
         silence::on_timeout(conn, ctx, now);
         ingest::expire_parked(conn, ctx, now);
+        if conn.finish_check_at.is_some_and(|at| at <= now) {
+            conn.finish_check_at = None; // being woken, it is looked at
+        }
         if conn.lag_check_at.is_some_and(|at| at <= now) {
             conn.lag_check_at = None;
             self.check_lag(now, conn);

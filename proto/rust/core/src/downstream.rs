@@ -69,6 +69,8 @@ pub(crate) struct Downstream {
     pub(crate) forward: bool,
     pub(crate) limits: QueueLimits,
     pub(crate) finishing: bool,
+    /// Until then, one that is finishing while it is paused may still be asked for the end of its track.
+    pub(crate) finish_at: Option<Instant>,
     /// Of the last word of a hop's peer to forward it, or to stop.
     pub(crate) turn: u64,
     pub(crate) replays: ReplayBudget,
@@ -114,6 +116,7 @@ impl Downstream {
             forward: true,
             limits: QueueLimits::default(),
             finishing: false,
+            finish_at: None,
             turn: 0,
             replays: ReplayBudget::default(),
             open: BTreeMap::new(),

@@ -9,14 +9,14 @@ use crate::event::{ClosedBy, Event};
 use crate::ingest;
 use crate::location::Location;
 use crate::publish;
-use crate::reroute;
+use crate::reroute::{self, Reroute};
 use crate::tls::ClientTls;
 use crate::track::Track;
 use crate::upstreams::Source;
 use noq_proto::ClientConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
     match command {
@@ -270,7 +270,13 @@ fn insert_binding(datapath: &mut Datapath, now: Instant, binding: Binding) {
     let Some(mut conn) = datapath.conns.take(index) else {
         return;
     };
-    conn.bind(now, alias, binding);
+    if let Some(before) = conn.bind(now, alias, binding) {
+        let (track, source) = (before.track, before.source);
+        datapath
+            .ctx
+            .reroutes
+            .push_back(Reroute::Gone { track, source });
+    }
     let (relay, ctx) = (&mut datapath.relay, &mut datapath.ctx);
     ingest::unpark(&mut conn, relay, ctx, now, alias);
     datapath.conns.put_back(index, conn);
@@ -425,12 +431,15 @@ fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
         return;
     };
     downstream.finishing = true;
+    if matches!(downstream.kind, Kind::Hop { .. }) && !downstream.forward {
+        downstream.finish_at = Some(now + STANDBY_GRACE);
+    }
     match downstream.kind {
         Kind::Viewer { conn } | Kind::Hop { conn } => {
             if let Some(conn) = datapath.conns.get(conn) {
                 conn.has_finishing = true;
             }
-            report_finished(datapath, conn);
+            report_finished(datapath, now, conn);
         }
         Kind::Sink => end_downstream(datapath, id, CANCELLED),
     }
@@ -438,7 +447,7 @@ fn finish_downstream(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
 
 /// End the finishing downstreams of a connection that have nothing left to send; on a hop, nothing that
 /// the peer has not confirmed, so that what follows on the control stream cannot overtake it.
-pub(crate) fn report_finished(datapath: &mut Datapath, index: usize) {
+pub(crate) fn report_finished(datapath: &mut Datapath, now: Instant, index: usize) {
     let Some(conn) = datapath.conns.get(index) else {
         return;
     };
@@ -447,6 +456,7 @@ pub(crate) fn report_finished(datapath: &mut Datapath, index: usize) {
     }
     let mut drained = Vec::new();
     conn.has_finishing = false;
+    conn.finish_check_at = None;
     for id in conn.downstreams.clone() {
         let Some(downstream) = datapath.relay.downstreams.get(&id) else {
             continue;
@@ -454,7 +464,17 @@ pub(crate) fn report_finished(datapath: &mut Datapath, index: usize) {
         let owes = conn
             .hop()
             .is_some_and(|link| link.hop.owes(downstream.alias));
-        if downstream.finishing && downstream.is_drained() && !owes {
+        let waits_until = downstream
+            .finish_at
+            .filter(|at| *at > now && !downstream.forward && downstream.finishing);
+        if let Some(at) = waits_until {
+            let sooner = conn.finish_check_at.is_none_or(|before| at < before);
+            conn.finish_check_at = if sooner {
+                Some(at)
+            } else {
+                conn.finish_check_at
+            };
+        } else if downstream.finishing && downstream.is_drained() && !owes {
             drained.push(id);
         }
         conn.has_finishing |= downstream.finishing;
@@ -463,6 +483,10 @@ pub(crate) fn report_finished(datapath: &mut Datapath, index: usize) {
         end_downstream(datapath, id, CANCELLED);
     }
 }
+
+/// How long the paused downstream of a hop is kept when its track is over: the peer may have lost its
+/// active upstream a moment ago and not have noticed yet, and then wants the end of the track from here.
+const STANDBY_GRACE: Duration = Duration::from_millis(1_000);
 
 /// Stream reset code of a subscription that ended (draft-18 §3.3.2).
 const CANCELLED: u32 = 0x1;

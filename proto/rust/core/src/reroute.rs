@@ -26,7 +26,7 @@
 //! [`HopConfig::switch_hold_ms`]: crate::hop::HopConfig::switch_hold_ms
 
 use crate::command::{SessionId, TrackId};
-use crate::conn::{Bounds, Conn, HopLink};
+use crate::conn::{Bounds, HopLink};
 use crate::datapath::Datapath;
 use crate::event::{Event, SwitchCause};
 use crate::location::Location;
@@ -122,7 +122,7 @@ pub(crate) fn take_if_failed(
 ) {
     let failed = upstreams(datapath, track).and_then(|upstreams| upstreams.failed);
     if let Some(failed) = failed
-        && is_heard(datapath, source)
+        && is_heard(datapath, track, source)
     {
         switch(datapath, now, track, source, failed.cause);
     }
@@ -138,7 +138,7 @@ pub(crate) fn move_to(datapath: &mut Datapath, now: Instant, track: TrackId, to:
     }
     let runs = upstreams
         .active
-        .is_some_and(|active| is_heard(datapath, active));
+        .is_some_and(|active| is_heard(datapath, track, active));
     if runs {
         begin_move(datapath, now, track, to, SwitchCause::Command);
     } else {
@@ -191,15 +191,18 @@ fn on_beyond(
         return;
     };
     let held = upstreams.hold_until.is_some_and(|until| now < until);
-    if upstreams.active != Some(source) || upstreams.moving.is_some() || held {
+    if upstreams.active != Some(source) || held {
         return;
     }
+    // A move that is under way for as long has led nowhere.
+    let tried = upstreams.moving.map(|moving| moving.to);
     let standbys: Vec<Source> = upstreams.standbys().collect();
-    let fits = |standby: &&Source| match link(datapath, standby.session) {
-        Some(link) => !link.hop.is_silent() && exceeded(link, now).is_none(),
-        None => false,
+    let fits = |standby: &Source| {
+        let link = link(datapath, standby.session);
+        let is_within = link.is_some_and(|link| exceeded(link, now).is_none());
+        is_within && Some(*standby) != tried && is_heard(datapath, track, *standby)
     };
-    let Some(to) = standbys.iter().find(fits).copied() else {
+    let Some(to) = standbys.into_iter().find(fits) else {
         return;
     };
     if let Some(upstreams) = self::upstreams(datapath, track) {
@@ -209,7 +212,7 @@ fn on_beyond(
 }
 
 fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
-    if is_bound(datapath, source) {
+    if is_bound(datapath, track, source) {
         return; // anew, meanwhile
     }
     let Some(upstreams) = upstreams(datapath, track) else {
@@ -238,7 +241,7 @@ fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCa
     let candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
     if let Some(to) = candidates
         .into_iter()
-        .find(|source| is_heard(datapath, *source))
+        .find(|source| is_heard(datapath, track, *source))
     {
         return switch(datapath, now, track, to, cause);
     }
@@ -455,16 +458,19 @@ fn link(datapath: &mut Datapath, session: SessionId) -> Option<&mut HopLink> {
     if conn.is_open() { conn.hop() } else { None }
 }
 
-fn is_bound(datapath: &mut Datapath, source: Source) -> bool {
-    let found = datapath.conns.of_session(source.session);
-    found.is_some_and(|(_, conn)| conn.is_open() && conn.bindings.contains_key(&source.alias))
+/// Whether an upstream of the track is bound and its session open.
+fn is_bound(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
+    let Some((_, conn)) = datapath.conns.of_session(source.session) else {
+        return false;
+    };
+    let binding = conn.bindings.get(&source.alias);
+    conn.is_open() && binding.is_some_and(|binding| binding.track == track)
 }
 
-/// Whether an upstream is bound, its session is open and, if that is a hop, not silent.
-fn is_heard(datapath: &mut Datapath, source: Source) -> bool {
-    let is_silent = |conn: &mut Conn| conn.hop().is_some_and(|link| link.hop.is_silent());
-    let found = datapath.conns.of_session(source.session);
-    found.is_some_and(|(_, conn)| !is_silent(conn)) && is_bound(datapath, source)
+/// Whether, besides, its hop, if it is one, is not silent.
+fn is_heard(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
+    let link = link(datapath, source.session);
+    link.is_none_or(|link| !link.hop.is_silent()) && is_bound(datapath, track, source)
 }
 
 fn silence(datapath: &mut Datapath, now: Instant, source: Source) -> Duration {

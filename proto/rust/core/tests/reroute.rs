@@ -14,6 +14,7 @@ mod net;
 use farcast_core::command::{CacheLimits, Command, Draft, GroupOrder, QueueLimits};
 use farcast_core::event::{Event, SinkObject, SwitchCause};
 use farcast_core::location::{LargestCell, Location};
+use farcast_core::seed::SplitMix;
 use farcast_core::stats::HopStats;
 use net::film::{OBJECTS, assert_intact, frame};
 use net::{Ends, LinkSpec, Net, Via};
@@ -102,14 +103,19 @@ struct Mesh {
 impl Mesh {
     /// One-way delays of the child's links to A and to B.
     fn new(a_ms: u64, b_ms: u64, seed: u64) -> Mesh {
+        Mesh::with_delays((20, 30), (a_ms, b_ms), seed)
+    }
+
+    /// One-way delays of the parents to the origin, and of the child to the parents.
+    fn with_delays(to_origin: (u64, u64), (a_ms, b_ms): (u64, u64), seed: u64) -> Mesh {
         let mut net = Net::new(seed);
         for host in 0..6 {
             net.add_host(vec![Draft::D18]);
             add_track(&mut net, host);
         }
         for (one, other, delay_ms) in [
-            (ORIGIN, A, 20),
-            (ORIGIN, B, 30),
+            (ORIGIN, A, to_origin.0),
+            (ORIGIN, B, to_origin.1),
             (A, CHILD, a_ms),
             (B, CHILD, b_ms),
         ] {
@@ -214,8 +220,12 @@ impl Mesh {
                     gap_us,
                 },
                 Event::HopSilent { session, silent } => Happened::Silent(session, silent),
-                Event::SinkSubgroupEnded { reset, .. } => {
-                    assert!(!reset, "no group is given up");
+                Event::SinkSubgroupEnded { reset, group, .. } => {
+                    assert!(
+                        !reset,
+                        "group {group} was given up at {at_us} µs: {:?}",
+                        self.log
+                    );
                     continue;
                 }
                 Event::SessionClosed { .. } => continue,
@@ -513,6 +523,52 @@ fn with_all_parents_dead_the_first_that_is_heard_again_is_taken() {
 }
 
 #[test]
+fn a_standby_that_is_behind_goes_on_from_its_place_and_one_that_is_ahead_repeats_nothing() {
+    for (to_a_ms, to_b_ms) in [(20, 300), (300, 20)] {
+        let mut mesh = Mesh::with_delays((to_a_ms, to_b_ms), (40, 60), 19);
+        mesh.film(100);
+        let switch = Command::SwitchUpstream {
+            track: TRACK,
+            session: mesh.b.near,
+            alias: AT_B,
+        };
+        mesh.net.execute(CHILD, switch);
+        mesh.film(50);
+        mesh.cut_both(B, CHILD);
+        mesh.film(50);
+        let (a, b) = (mesh.a.near, mesh.b.near);
+        let expected = [(a, b, SwitchCause::Command), (b, a, SwitchCause::Silent)];
+        assert_eq!(mesh.switches(), expected);
+        mesh.finish();
+        mesh.assert_nothing_lost_or_doubled();
+    }
+}
+
+#[test]
+fn a_bound_that_no_standby_keeps_moves_nothing_and_one_without_media_is_given_up() {
+    let mut mesh = Mesh::new(40, 60, 20);
+    let bounds = |session, rtt_max_us| Command::HopBounds {
+        session,
+        loss_max_permille: 0,
+        rtt_max_us,
+    };
+    let (a, b) = (mesh.a, mesh.b);
+    mesh.net
+        .execute_all(CHILD, [bounds(a.near, 50_000), bounds(b.near, 50_000)]);
+    mesh.film(200);
+    assert_eq!(mesh.switches(), [], "both are too far");
+    // B is near enough now but has nothing: A goes on sending.
+    mesh.cut_both(ORIGIN, B);
+    mesh.film(10);
+    mesh.net.execute(CHILD, bounds(b.near, 0));
+    mesh.film(250);
+    assert_eq!(mesh.switches(), []);
+    mesh.mend(ORIGIN, B);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
 fn when_the_session_of_the_active_parent_ends_the_standby_takes_over_at_once() {
     let mut mesh = Mesh::new(40, 60, 10);
     mesh.film(70);
@@ -604,4 +660,149 @@ fn links_are_measured_as_they_are() {
     );
     mesh.finish();
     mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn the_end_of_a_track_comes_from_the_standby_although_its_subscription_is_over_there() {
+    let mut mesh = Mesh::new(40, 60, 14);
+    mesh.film(80);
+    mesh.cut_both(A, CHILD);
+    // The last frames of the film reach A only; then the track is over, before the child notices.
+    while mesh.next.1 != 0 {
+        mesh.publish_next();
+    }
+    mesh.net.run_for(ms(100));
+    let finish = Command::FinishDownstream {
+        downstream: 100 + mesh.b.far,
+    };
+    mesh.net.execute(B, finish);
+    let finished_us = mesh.net.now_us();
+    mesh.net.run_for(ms(2_000));
+    let ended = mesh.net.take_timed_events(B).into_iter();
+    let ended: Vec<u64> = ended
+        .filter(|(_, event)| matches!(event, Event::DownstreamEnded { .. }))
+        .map(|(at_us, _)| at_us - finished_us)
+        .collect();
+    assert_eq!(ended.len(), 1, "once what the child asked for is confirmed");
+    assert!(ended[0] < 600_000, "{ended:?}");
+    mesh.collect();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_paused_standby_whose_track_is_over_ends_by_itself() {
+    let mut mesh = Mesh::new(40, 60, 15);
+    mesh.film(40);
+    let finish = Command::FinishDownstream {
+        downstream: 100 + mesh.b.far,
+    };
+    mesh.net.execute(B, finish);
+    mesh.film(40);
+    let events = mesh.net.take_timed_events(B);
+    let ended = |event: &&(u64, Event)| matches!(event.1, Event::DownstreamEnded { .. });
+    assert_eq!(events.iter().filter(ended).count(), 1);
+    // A word about it that comes now is about nothing.
+    mesh.cut_both(A, CHILD);
+    mesh.film(30);
+    let far = mesh.b.far;
+    assert_eq!(mesh.hop(B, far).forwards_refused, 1);
+    mesh.mend(A, CHILD);
+    mesh.finish();
+}
+
+#[test]
+fn unbinding_the_active_upstream_moves_the_track_and_unbinding_all_moves_nothing() {
+    let mut mesh = Mesh::new(40, 60, 16);
+    mesh.film(40);
+    let unbind = |ends: Ends, alias| Command::UnbindUpstream {
+        session: ends.near,
+        alias,
+    };
+    let (a, b) = (mesh.a, mesh.b);
+    let (of_a, of_b) = (unbind(a, AT_A), unbind(b, AT_B));
+    mesh.net.execute(CHILD, of_a.clone());
+    mesh.film(20);
+    assert_eq!(mesh.switches(), [(a.near, b.near, SwitchCause::Closed)]);
+    mesh.net.execute(CHILD, of_b);
+    mesh.film(20);
+    assert_eq!(mesh.switches().len(), 1);
+    let mut other = Mesh::new(40, 60, 17);
+    other.film(40);
+    let both = [of_a, unbind(other.b, AT_B)];
+    other.net.execute_all(CHILD, both);
+    other.film(10);
+    assert_eq!(other.switches(), []);
+}
+
+#[test]
+fn a_standby_bound_after_the_active_parent_was_lost_is_taken_at_once() {
+    let mut mesh = Mesh::new(40, 60, 18);
+    let (a, b) = (mesh.a, mesh.b);
+    let unbind = Command::UnbindUpstream {
+        session: b.near,
+        alias: AT_B,
+    };
+    mesh.net.execute(CHILD, unbind);
+    mesh.film(70);
+    mesh.cut_both(A, CHILD);
+    mesh.film(20);
+    assert_eq!(mesh.switches(), []);
+    mesh.net.execute(CHILD, stand_by(b.near, AT_B, 3));
+    mesh.film(20);
+    assert_eq!(mesh.switches(), [(a.near, b.near, SwitchCause::Silent)]);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn through_a_storm_of_cuts_losses_and_moves_every_object_arrives_once_and_in_order() {
+    for seed in 0..12 {
+        let mut random = SplitMix(seed);
+        let mut mesh = Mesh::new(40, 60, 100 + seed);
+        mesh.film(30);
+        for _ in 0..25 {
+            storm(&mut mesh, &mut random);
+            mesh.film(3 + random.next_u64() % 25);
+            for parent in [A, B] {
+                mesh.mend(parent, CHILD);
+            }
+            mesh.film(random.next_u64() % 20);
+        }
+        for (parent, delay_ms) in [(A, 40), (B, 60)] {
+            mesh.net
+                .set_links(parent, CHILD, LinkSpec::delay_ms(delay_ms));
+        }
+        mesh.finish();
+        assert!(!mesh.switches().is_empty());
+        mesh.assert_nothing_lost_or_doubled();
+    }
+}
+
+/// Something bad or something planned, to one parent.
+fn storm(mesh: &mut Mesh, random: &mut SplitMix) {
+    let (parent, ends, alias, delay_ms) = match random.next_u64() % 2 {
+        0 => (A, mesh.a, AT_A, 40),
+        _ => (B, mesh.b, AT_B, 60),
+    };
+    let lossy = LinkSpec {
+        loss: 0.1,
+        ..LinkSpec::delay_ms(delay_ms)
+    };
+    match random.next_u64() % 6 {
+        0 => mesh.cut_both(parent, CHILD),
+        1 => mesh.cut(parent, CHILD),
+        2 => mesh.cut(CHILD, parent),
+        3 => mesh.net.set_links(parent, CHILD, lossy),
+        4 => mesh
+            .net
+            .set_links(parent, CHILD, LinkSpec::delay_ms(delay_ms)),
+        _ => {
+            let switch = Command::SwitchUpstream {
+                track: TRACK,
+                session: ends.near,
+                alias,
+            };
+            mesh.net.execute(CHILD, switch);
+        }
+    }
 }

@@ -31,8 +31,8 @@ const UNJUDGED_MAX: u64 = 8_192;
 const JUMP_MAX: u64 = 1 << 16;
 /// Numbers that came within this time are judged together.
 const GRAIN: Duration = Duration::from_millis(10);
-/// Probability per packet that a silence of chance begins there: once in a hundred hours or so.
-const CHANCE: f64 = 1e-8;
+/// Probability per packet that a silence of chance begins there: with 300 packets a second once in a year.
+const CHANCE: f64 = 1e-10;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

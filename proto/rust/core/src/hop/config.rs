@@ -54,6 +54,11 @@ pub struct HopConfig {
     pub silent_idle_ms: u64,
     /// Closest that heartbeats come where loss in bursts asks for more of them.
     pub heartbeat_gap_ms: u64,
+    /// How closely packets follow one another while a flow is younger than `heartbeat_start_ms`: how the
+    /// link loses is not known yet.
+    pub heartbeat_start_gap_ms: u64,
+    /// How long that goes on.
+    pub heartbeat_start_ms: u64,
     /// How long a missing datagram may still come after a later one did, before it counts as lost.
     pub reorder_ms: u64,
     /// Datagrams due within a second without which its loss is no reason to leave a hop.
@@ -87,7 +92,9 @@ impl Default for HopConfig {
             heartbeat_linger_ms: 500,
             silent_ms: 200,
             silent_idle_ms: 3_000,
-            heartbeat_gap_ms: 5,
+            heartbeat_gap_ms: 3,
+            heartbeat_start_gap_ms: 5,
+            heartbeat_start_ms: 1_000,
             reorder_ms: 100,
             bounds_packets_min: 40,
             switch_hold_ms: 5_000,

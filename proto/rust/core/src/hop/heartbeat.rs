@@ -19,7 +19,8 @@
 //!   way to the end that still hears: whoever cannot be asked for repairs is no upstream.
 //!
 //! Where losses come in runs, more heartbeats are sent than one every 40 ms: the peer asks for it
-//! (arrivals.rs).
+//! (arrivals.rs). How a link loses is not known when a flow begins, so they are close together for its
+//! first second.
 
 use super::config::{HopConfig, ms};
 use super::error::HopError;
@@ -50,7 +51,7 @@ pub(super) struct Heartbeats {
     watched_at: Option<Instant>,
     /// The peer keeps the short interval.
     peer_media: bool,
-    /// Since when we keep the short interval.
+    /// Since when the peer is to answer in short intervals: a flow began, or it told of its own.
     fast_since: Instant,
     /// How closely our packets are to follow one another, by the peer's wish.
     peer_gap: Option<Duration>,
@@ -152,22 +153,14 @@ impl Heartbeats {
 
     /// A data datagram was sent or received.
     pub(super) fn handle_media(&mut self, now: Instant) {
-        if !self.flows(now) {
-            self.media_since = now;
-            self.due = true;
-        }
-        self.become_fast(now);
+        self.begin_flow(now);
         self.media_at = Some(now);
     }
 
     /// Media may begin to flow at any time (or no longer): the short interval is kept without any.
     pub(super) fn set_watched(&mut self, now: Instant, watched: bool) {
-        if watched && !self.flows(now) {
-            self.media_since = now;
-            self.due = true;
-        }
         if watched {
-            self.become_fast(now);
+            self.begin_flow(now);
         }
         if watched || self.watched {
             // After it, as after a flow, the short interval goes on until the peer has heard of it.
@@ -185,7 +178,9 @@ impl Heartbeats {
         let echoed = self.echoed(now, heartbeat.echo)?;
         if heartbeat.media {
             self.due |= !self.is_fast(now);
-            self.become_fast(now);
+            if !self.peer_media && !self.flows(now) {
+                self.fast_since = now;
+            }
         }
         self.peer_media = heartbeat.media;
         self.peer_interval = Duration::from_micros(heartbeat.interval_us).min(INTERVAL_MAX);
@@ -330,37 +325,31 @@ impl Heartbeats {
         self.watched || self.peer_media || flowed.is_some_and(|last| at < last + lingers)
     }
 
-    /// Called before what makes the short interval due.
-    fn become_fast(&mut self, now: Instant) {
-        if !self.is_fast(now) {
+    /// Called before the flow is noted.
+    fn begin_flow(&mut self, now: Instant) {
+        if !self.flows(now) {
+            self.media_since = now;
             self.fast_since = now;
+            self.due = true;
         }
     }
 
     fn due_at(&self) -> Instant {
-        let Some(gap) = self.peer_gap else {
-            return self.next_at;
-        };
-        let next = self.sent_at + gap;
-        if next < self.next_at && self.is_fast(next) {
-            next
-        } else {
-            self.next_at
-        }
+        let start_gap = self.sent_at + ms(self.config.heartbeat_start_gap_ms);
+        let is_young = start_gap < self.fast_since + ms(self.config.heartbeat_start_ms);
+        let wanted = self.peer_gap.map(|gap| self.sent_at + gap);
+        let closer = wanted.into_iter().chain(is_young.then_some(start_gap));
+        let closer = closer.filter(|at| self.is_fast(*at)).min();
+        closer.map_or(self.next_at, |at| at.min(self.next_at))
     }
 
     /// When the peer counts as mute if nothing comes.
     fn mute_at(&self, answer_within: Duration) -> Instant {
         let intervals = self.peer_interval * IDLE_INTERVALS;
         let idle = self.heard_at + intervals.max(ms(self.config.silent_idle_ms));
-        let begun = self.watched || self.peer_media;
-        let Some(flowed_at) = self.flowed_at().or(begun.then_some(self.heard_at)) else {
-            return idle;
-        };
         let answered_at = self.heard_at.max(self.media_since + answer_within);
         let fast = answered_at + ms(self.config.silent_ms);
-        let flow_ends = flowed_at + ms(self.config.media_ms);
-        if begun || fast <= flow_ends {
+        if self.answers_fast(fast) {
             fast.min(idle)
         } else {
             idle
@@ -374,11 +363,19 @@ impl Heartbeats {
         let idle = self.acknowledged_at + patience + answer_within;
         let sent_since = self.acknowledged_at.max(self.fast_since);
         let fast = sent_since + ms(self.config.silent_ms) + answer_within;
-        if self.is_fast(fast) {
+        if self.answers_fast(fast) {
             fast.min(idle)
         } else {
             idle
         }
+    }
+
+    /// Whether the peer certainly keeps the short interval up to then: it does so as long as we say that
+    /// something flows, and for a while after its own flow.
+    fn answers_fast(&self, until: Instant) -> bool {
+        let flowed = self.flowed_at();
+        let flows = flowed.is_some_and(|at| until <= at + ms(self.config.media_ms));
+        self.watched || self.peer_media || flows
     }
 
     fn time_us(&self, now: Instant) -> u64 {

@@ -1,7 +1,7 @@
 //! Heartbeats, silence, and the round trip.
 
 use super::link::{Weather, World, chunk};
-use crate::hop::{Hop, HopConfig, HopError, HopEvent};
+use crate::hop::{Frame, Hop, HopConfig, HopError, HopEvent};
 use std::time::Duration;
 
 fn heartbeats(hop: &Hop) -> u64 {
@@ -32,6 +32,7 @@ fn an_idle_hop_sends_a_heartbeat_a_second() {
 fn both_ends_send_one_every_forty_ms_while_media_flows_and_then_fall_back() {
     let mut world = World::new(2, HopConfig::default(), Weather::bursty(50, 0.0));
     world.run_ms(5_010);
+    audio(&mut world, 1_200); // close together at first
     let before = world.hops.each_ref().map(heartbeats);
     audio(&mut world, 4_000);
     for (hop, before) in world.hops.iter().zip(before) {
@@ -185,4 +186,169 @@ fn an_echo_of_the_future_is_the_peers_error() {
         let result = world.hops[0].handle_datagram(world.now, data.into());
         assert_eq!(result, Err(HopError::EchoOfUnsent));
     }
+}
+
+fn down(world: &World, end: usize) -> Weather {
+    Weather {
+        down: true,
+        ..world.weather[end]
+    }
+}
+
+#[test]
+fn a_watched_hop_keeps_the_short_interval_at_both_ends_and_notices_silence_without_any_media() {
+    let mut world = World::new(11, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.run_ms(5_010);
+    world.hops[0].set_watched(world.now, true);
+    world.run_ms(1_200);
+    let before = world.hops.each_ref().map(heartbeats);
+    world.run_ms(4_000);
+    for (hop, before) in world.hops.iter_mut().zip(before) {
+        assert!((99..=101).contains(&(heartbeats(hop) - before)));
+        assert!(!hop.measured(world.now).has_media);
+    }
+    let cut_at = world.now;
+    world.weather[1] = down(&world, 1);
+    world.run_ms(300);
+    let (at, event) = world.events[0][0];
+    assert_eq!(event, HopEvent::PeerSilent);
+    assert!(at - cut_at <= Duration::from_millis(250));
+    world.weather[1] = world.weather[0];
+    world.hops[0].set_watched(world.now, false);
+    world.run_ms(3_000);
+    let before = world.hops.each_ref().map(heartbeats);
+    world.run_ms(5_000);
+    for (hop, before) in world.hops.iter().zip(before) {
+        assert_eq!(heartbeats(hop) - before, 5);
+    }
+    let expected = [HopEvent::PeerSilent, HopEvent::PeerHeard];
+    assert_eq!(events(&world, 0), expected);
+    assert!(events(&world, 1).len() <= 2);
+}
+
+#[test]
+fn watching_may_begin_and_end_at_any_time_over_a_long_way_without_a_false_alarm() {
+    let mut world = World::new(12, HopConfig::default(), Weather::bursty(150, 0.0));
+    world.run_ms(2_700);
+    for pause_ms in (20..3_000).step_by(97) {
+        world.hops[0].set_watched(world.now, true);
+        world.run_ms(pause_ms);
+        world.hops[0].set_watched(world.now, false);
+        world.run_ms(3_100 - pause_ms);
+    }
+    assert!(events(&world, 0).is_empty(), "{:?}", world.events[0]);
+    assert!(events(&world, 1).is_empty(), "{:?}", world.events[1]);
+}
+
+#[test]
+fn a_peer_that_acknowledges_nothing_is_silent_until_it_does_again() {
+    let mut world = World::new(13, HopConfig::default(), Weather::bursty(50, 0.0));
+    audio(&mut world, 2_000);
+    let cut_at = world.now;
+    world.weather[0] = down(&world, 0);
+    audio(&mut world, 500);
+    let (at, event) = world.events[0][0];
+    assert_eq!(event, HopEvent::PeerSilent);
+    // Silence, a round trip, and a little for its variation.
+    let noticed = at - cut_at;
+    assert!(noticed >= Duration::from_millis(200), "{noticed:?}");
+    assert!(
+        noticed <= Duration::from_millis(200 + 100 + 20),
+        "{noticed:?}"
+    );
+    assert!(world.hops[0].is_silent());
+    assert!(
+        world.hops[0].measured(world.now).heard_us < 50_000,
+        "it is heard"
+    );
+    world.weather[0] = world.weather[1];
+    audio(&mut world, 300);
+    let expected = [HopEvent::PeerSilent, HopEvent::PeerHeard];
+    assert_eq!(events(&world, 0), expected);
+}
+
+#[test]
+fn an_acknowledgement_of_quics_shows_that_the_peer_hears() {
+    let mut world = World::new(14, HopConfig::default(), Weather::bursty(50, 0.0));
+    audio(&mut world, 2_000);
+    world.weather[0] = down(&world, 0);
+    for _ in 0..100 {
+        audio(&mut world, 20);
+        let sent = world.now - Duration::from_millis(100);
+        world.hops[0].handle_acknowledged(world.now, sent);
+    }
+    assert!(events(&world, 0).is_empty());
+    assert!(!world.hops[0].wants_acknowledged(world.now));
+}
+
+#[test]
+fn where_losses_come_in_runs_heartbeats_come_closer_and_go_back_when_the_link_is_clean() {
+    let mut world = World::new(15, HopConfig::default(), Weather::bursty(20, 0.0));
+    world.weather[1] = Weather::bursty(20, 0.1);
+    world.hops[0].set_watched(world.now, true);
+    world.run_ms(12_000);
+    let before = world.hops.each_ref().map(heartbeats);
+    world.run_ms(1_000);
+    let sent: Vec<u64> = (0..2)
+        .map(|end| heartbeats(&world.hops[end]) - before[end])
+        .collect();
+    assert!(sent[0] <= 26, "the clean direction: {}", sent[0]);
+    assert!((180..=334).contains(&sent[1]), "{}", sent[1]);
+    world.weather[1] = Weather::bursty(20, 0.0);
+    world.run_ms(12_000);
+    let before = heartbeats(&world.hops[1]);
+    world.run_ms(1_000);
+    assert!(heartbeats(&world.hops[1]) - before <= 26);
+    assert!(events(&world, 0).is_empty() && events(&world, 1).is_empty());
+}
+
+#[test]
+fn a_peer_with_a_longer_idle_interval_is_no_sooner_silent_than_after_three_of_them() {
+    let slow = HopConfig {
+        heartbeat_idle_ms: 4_000,
+        ..HopConfig::default()
+    };
+    let mut world = World::new(16, slow, Weather::bursty(50, 0.0));
+    world.run_ms(60_000);
+    assert!(events(&world, 0).is_empty());
+    world.weather[1] = down(&world, 1);
+    world.run_ms(11_900 - 4_000);
+    assert!(events(&world, 0).is_empty());
+    world.run_ms(4_300);
+    assert_eq!(events(&world, 0), [HopEvent::PeerSilent]);
+}
+
+#[test]
+fn a_lost_word_to_forward_is_repaired_and_the_last_one_said_arrives() {
+    let mut world = World::new(17, HopConfig::default(), Weather::bursty(50, 0.4));
+    for turn in 0..40 {
+        let (now, on) = (world.now, turn % 2 == 0);
+        world.hops[0].forward(now, 9, on, None).unwrap();
+        world.run_ms(15);
+    }
+    world.run_ms(5_000);
+    let turns = world.frames[1].iter().filter_map(|(_, frame)| match frame {
+        Frame::Forward { turn, on, .. } => Some((*turn, *on)),
+        _ => None,
+    });
+    assert_eq!(turns.max(), Some((40, false)));
+    assert_eq!(world.hops[0].stats().unacked_bytes, 0);
+}
+
+#[test]
+fn a_word_to_forward_outlives_every_outage_and_the_cancelling_of_tracks() {
+    let mut world = World::new(18, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.weather[0] = down(&world, 0);
+    let now = world.now;
+    world.hops[0].forward(now, 9, false, None).unwrap();
+    world.send(0, chunk(9, 0, 0, 0, 100));
+    world.hops[0].cancel(9, None, None);
+    assert!(!world.hops[0].owes(9));
+    world.run_ms(35_000);
+    world.weather[0] = world.weather[1];
+    world.run_ms(2_000);
+    let words = world.frames[1].iter();
+    let words = words.filter(|(_, frame)| matches!(frame, Frame::Forward { .. }));
+    assert_eq!(words.count(), 1);
+    assert_eq!(world.frames[1].len(), 1, "the chunk is forgotten");
 }
