@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -30,6 +31,9 @@ from cryptography.hazmat.primitives import serialization
 from farcast.certificates import CONTROL_DOMAIN, Identity, control_name, edge_name
 from farcast.proto.control.ranges import as_text
 
+logging.getLogger("quic").addHandler(logging.NullHandler())
+"""aioquic's words about a peer's faults are in ``ended``; without a handler they would go to stderr too."""
+
 ALPN = "farcast-control/1"
 
 DATAGRAMS_PER_TURN_MAX = 64
@@ -42,6 +46,9 @@ WINDOW_BYTES = 1 << 20
 
 BACKLOG_BYTES_MAX = 24 << 20
 """Stream data announced beyond what has arrived in order: more than the largest message, and no network's."""
+
+REASON_CHARACTERS_MAX = 200
+"""Of why we close, as the control plane is told; it has to fit a packet."""
 
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
@@ -76,10 +83,14 @@ class ConnectionLimits:
     """Times of one connection, milliseconds."""
 
     handshake_ms_max: int = 5_000
-    ping_ms: int = 4_000
+    ping_ms: int = 2_000
     """Keeps the connection alive through NATs, and asks whether the control plane is."""
-    idle_ms: int = 15_000
-    """Nothing heard this long: it is gone."""
+    idle_ms: int = 6_000
+    """Nothing heard this long: it is gone, or another process answers at its address by now.
+
+    A control plane that restarts at once knows nothing of the connection and cannot say so (aioquic does not
+    read stateless resets). It forgets edges that do not come back within 15 s.
+    """
 
 
 class ControlConnection:
@@ -122,10 +133,11 @@ class ControlConnection:
             self._quic.send_stream_data(self._stream, data)
 
     def end(self, reason: str) -> None:
-        """Close the connection for this reason; the first one counts."""
+        """Close the connection for this reason; the first one counts. Our control plane is told it."""
         if self.ended is None:
             self.ended = reason
-            self._quic.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase="")
+            told = "" if self.control is None else as_text(reason)[:REASON_CHARACTERS_MAX]
+            self._quic.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase=told)
 
     # ---- Output -----------------------------------------------------------------------------------
 
@@ -183,6 +195,9 @@ class ControlConnection:
                     self.end(f"control plane gave up the stream (code {event.error_code:#x})")
                 case _:
                     pass
+        if (closing := self._quic._close_event) is not None:
+            # aioquic tells it only after the draining period, three probe timeouts later.
+            self._handle_terminated(closing)
         if self._backlog_bytes() > BACKLOG_BYTES_MAX:
             self.end(f"control plane announced more than {BACKLOG_BYTES_MAX} bytes that do not come")
 

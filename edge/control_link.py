@@ -27,7 +27,7 @@ import trio
 from farcast.edge.control_connection import ConnectionLimits, ControlConnection, ControlTls, SocketAddress
 from farcast.proto.control.edge_channel import EdgeChannel
 from farcast.proto.control.events import Broken, EdgeEvent, Joined, Refused
-from farcast.proto.control.messages import PlanVersion, Report
+from farcast.proto.control.messages import Epoch, PlanVersion, Report
 from farcast.proto.urls import split_host_port
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -140,8 +140,9 @@ class ControlLink:
         """One connection, from its first packet to its end."""
         try:
             found = await self._resolve(address)
-        except OSError as error:
-            return _Outcome(f"the name has no address: {error.strerror}")
+        except (OSError, UnicodeError) as error:
+            # UnicodeError: what no name can be, such as an empty or overlong label.
+            return _Outcome(f"the name has no address: {getattr(error, 'strerror', None) or error}")
         outcome = _Outcome(f"the name was not resolved in {self._options.resolve_ms_max} ms")
         for family, peer in found[:RESOLVED_PER_NAME_MAX]:
             outcome = await self._connect(family, peer)
@@ -213,8 +214,8 @@ class ControlLink:
     # ---- The channel ------------------------------------------------------------------------------
 
     def _greet(self, control: tuple[str, str]) -> None:
-        self._said.clear()
-        log.info("control plane connected", address=self.address, cluster=control[0], name=control[1])
+        # Not yet a change of state: TLS 1.3 refuses our certificate only after the client is done.
+        log.debug("control plane connected", address=self.address, cluster=control[0], name=control[1])
         self.channel.handle_connected(self._now_us())
 
     def _exchange(self, connection: ControlConnection) -> None:
@@ -235,13 +236,19 @@ class ControlLink:
         while (event := self.channel.poll_event()) is not None:
             match event:
                 case Joined(welcome):
-                    epoch = welcome.epoch
-                    log.info("control plane joined", cluster=epoch.cluster, epoch=epoch.number)
+                    self._say_joined(welcome.epoch)
                 case Refused(reason) | Broken(reason):
                     self._verdict = reason
                 case _:
                     pass
             self._on_event(event)
+
+    def _say_joined(self, epoch: Epoch) -> None:
+        self._said.clear()
+        name = self.control[1] if self.control else ""
+        log.info(
+            "control plane joined", address=self.address, cluster=epoch.cluster, name=name, epoch=epoch.number
+        )
 
     # ---- Failures ---------------------------------------------------------------------------------
 

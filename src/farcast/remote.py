@@ -65,8 +65,10 @@ async def resolve(url: ServerUrl, families: Sequence[int] = (socket.AF_INET, soc
     """``ip:port`` of a server, of the first family that has an address; `UserError` if there is none."""
     try:
         found = await trio.socket.getaddrinfo(url.host, url.port, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise UserError(f"{url}: the name {url.host!r} has no address: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: what no name can be, such as an empty or overlong label.
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{url}: the name {url.host!r} has no address: {reason}") from error
     for family in families:
         for entry in found:
             if entry[0] == family:

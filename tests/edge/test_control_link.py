@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -152,18 +153,31 @@ def test_a_server_that_is_not_our_control_plane_is_refused_and_asked_again(case:
     assert server.engine.events == []
 
 
-def test_an_edge_whose_certificate_the_control_plane_refuses_says_so_and_goes_on() -> None:
+def test_an_edge_whose_certificate_the_control_plane_refuses_says_so_once_and_goes_on() -> None:
     authority, changes = make_authority(), Changes()
     server = ControlServer(authority, changes)
     edge = Edge(authority, [server.address], changes, identity_of=make_authority())
 
     async def scenario() -> None:
-        await changes.until(lambda: len(edge.log) > 3)
+        await changes.until(lambda: len(edge.heard(e.Broken)) > 3)
 
     meet(server, edge, scenario)
     assert server.engine.names == []
     assert not edge.heard(e.Joined)
-    assert all("connection closed" in line for line in edge.warnings())
+    [line] = edge.warnings()
+    assert "connection closed: invalid peer certificate" in line
+    assert not [line for line in edge.log if line["log_level"] == "info"]
+
+
+def test_only_the_link_speaks_of_a_broken_connection(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in an edge; pytest's own would hide it
+    authority, changes = make_authority(), Changes()
+    server = ControlServer(authority, changes, identity=make_authority().issue_control("c1"))
+    edge = Edge(authority, [server.address], changes)
+    meet(server, edge, lambda: changes.until(lambda: edge.warnings()))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_link_comes_back_when_the_control_plane_does() -> None:
@@ -231,6 +245,7 @@ def test_garbage_of_the_control_plane_ends_the_connection_and_not_the_link() -> 
         broken, joined = edge.events
         assert isinstance(broken, e.Broken)
         assert "sent what it must not" in broken.reason
+        assert server.engine.closed == [broken.reason]
         assert isinstance(joined, e.Joined)
         assert edge.warnings() == [broken.reason]
 
@@ -244,17 +259,45 @@ def test_addresses_are_tried_in_turn() -> None:
         unused.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{unused.getsockname()[1]}"
     port = server.address.rpartition(":")[2]
-    addresses = ["no-such-name.invalid:4433", nobody, f"localhost:{port}"]
-    edge = Edge(authority, addresses, changes)
+    no_name = ["no-such-name.invalid:4433", "no..name:4433", f"{'label' * 13}.invalid:4433"]
+    edge = Edge(authority, [*no_name, nobody, f"localhost:{port}"], changes)
 
     async def scenario() -> None:
         await changes.until(lambda: edge.link.joined)
 
     meet(server, edge, scenario)
     assert edge.link.address == f"localhost:{port}"
-    first, second = edge.warnings()
-    assert "the name has no address" in first
-    assert "Connection refused" in second
+    *unresolved, refused = edge.warnings()
+    assert len(unresolved) == len(no_name)
+    assert all("the name has no address: " in line for line in unresolved)
+    assert "Connection refused" in refused
+
+
+def test_an_edge_that_ends_says_goodbye() -> None:
+    authority, changes = make_authority(), Changes()
+    server = ControlServer(authority, changes)
+    edge = Edge(authority, [server.address], changes)
+
+    async def main() -> None:
+        async def scenario() -> None:
+            await edge.while_running(lambda: changes.until(lambda: edge.link.joined))
+            await changes.until(lambda: server.engine.closed)
+
+        await server.while_running(scenario)
+
+    trio.run(main)
+    assert not edge.link.joined
+    assert edge.link.control is None
+    assert edge.events[-1] == e.Broken("the edge ends")
+    assert server.engine.closed == ["the edge ends"]
+
+
+def test_control_planes_are_reached_by_ipv6() -> None:
+    authority, changes = make_authority(), Changes()
+    server = ControlServer(authority, changes, listen="[::1]:0")
+    edge = Edge(authority, [server.address], changes)
+    meet(server, edge, lambda: changes.until(lambda: edge.link.joined))
+    assert [line["event"] for line in edge.log] == ["control plane connected", "control plane joined"]
 
 
 def test_a_server_that_sends_no_quic_is_left() -> None:
