@@ -18,7 +18,7 @@ import trio
 
 from farcast.clients.server import CONNECT_SECONDS_MAX, Server
 from farcast.edge.driver import Driver, Engine
-from farcast.errors import UserError
+from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.client import ConnectionConfig
 from farcast.proto.client import events as client
 from farcast.proto.client.edge_list import EdgeList
@@ -55,13 +55,16 @@ class Edges:
 
 
 async def find_edges(servers: Sequence[Server], note: Note) -> Edges:
-    """Resolve what the user named; `UserError` that names each if none has an address."""
+    """Resolve what the user named; `UserError` that names each if none has an address, or for
+    wrong usage (a file of authorities that cannot be read)."""
     found: list[Target] = []
     faults: list[str] = []
     for server in servers:
         try:
             target = await server.target()
         except UserError as error:
+            if error.exit_code == EXIT_USAGE:
+                raise
             faults.append(error.message)
             continue
         if found and not _same_socket(found[0], target):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from farcast.proto.agent.config import Target
 
 DRAFTS = (18, 16)
+INITIAL_RTT_MS = 120
+"""A guess, short enough that the loss of a handshake's first packet does not cost a second."""
+
 SERVERS_MAX = 16
 """Edges that a user can name."""
 
@@ -126,6 +129,7 @@ def client_datapath(drafts: Sequence[int]) -> DatapathConfig:
         idle_timeout_ms=IDLE_MS_MAX,
         keep_alive_ms=KEEP_ALIVE_MS,
         silence_ms=SILENCE_MS,
+        initial_rtt_ms=INITIAL_RTT_MS,
     )
 
 

@@ -98,6 +98,7 @@ class DatapathConfig:
         hop_idle_timeout_ms: int | None = None,
         keep_alive_ms: int | None = None,
         silence_ms: int | None = None,
+        initial_rtt_ms: int | None = None,
         handshakes_max: int | None = None,
         handshake_timeout_ms: int | None = None,
         control_pending_bytes_max: int | None = None,
@@ -134,6 +135,9 @@ class DatapathConfig:
     @property
     def silence_ms(self) -> int:
         """An outgoing public session that hears nothing this long is reported; 0 is never."""
+    @property
+    def initial_rtt_ms(self) -> int:
+        """What a round trip is taken to be before one was measured; a lost first packet costs three."""
     @property
     def cache_total_bytes_max(self) -> int:
         """Bytes held over all tracks."""

@@ -10,6 +10,7 @@ import pytest
 
 from farcast.cli.main import run
 from farcast.cli.watch import report_rows
+from farcast.clients import roaming
 from farcast.clients.media.playback import Distribution, PlaybackReport
 
 NOBODY = "moqt://127.0.0.1:9"
@@ -34,6 +35,20 @@ def watch(*tokens: str) -> int:
 def test_publishing_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert publish(str(tmp_path / "none.mp4"), NOBODY) == 1
     assert "none.mp4: No such file or directory" in complaint(capsys)
+
+
+def test_edges_of_which_none_answers_are_named_each_with_its_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roaming, "CONNECT_SECONDS_MAX", 0.5)
+    assert watch(NOBODY, "moqt://127.0.0.1:10", "--namespace", "live/test") == 1
+    reasons = "no edge can be used: 127.0.0.1:9: no answer; 127.0.0.1:10: no answer"
+    assert complaint(capsys) == f"farcast: {reasons}"
+
+
+def test_a_second_url_is_checked_like_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert watch(NOBODY, "http://127.0.0.1:10", "--namespace", "live/test") == 2
+    assert "scheme 'http' is not known" in complaint(capsys)
 
 
 def test_publishing_a_file_that_is_no_film(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

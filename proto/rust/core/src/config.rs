@@ -50,6 +50,9 @@ pub struct Limits {
     /// An outgoing public session that hears nothing this long is reported (`Event::SessionSilent`); it
     /// lives on until its idle timeout. 0 is never; else it has to be well above `keep_alive_ms`.
     pub silence_ms: u32,
+    /// What a round trip is taken to be before one was measured: a third of the time after which the first
+    /// packet of a handshake is sent again.
+    pub initial_rtt_ms: u32,
     /// Incoming connections without an open session, at once. Beyond it a client must first show that it
     /// receives at its address (RFC 9000 §8.1.2), or spoofed ones would use up `sessions_max`.
     pub handshakes_max: usize,
@@ -86,6 +89,7 @@ impl Default for Limits {
             idle_timeout_ms: 30_000,
             keep_alive_ms: 5_000,
             silence_ms: 0,
+            initial_rtt_ms: 333,
             hop_idle_timeout_ms: 5_000,
             handshakes_max: 1_024,
             handshake_timeout_ms: 10_000,

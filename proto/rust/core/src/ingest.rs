@@ -334,6 +334,10 @@ fn sort(
         Ok(Some(sorted)) => {
             let chunks = std::iter::once(sorted.bytes).chain(rest).collect();
             sorted_as(conn, relay, ctx, now, (id, sorted.kind), chunks, read.fin);
+            if read.more {
+                // Nothing else may ever arrive: the rest is here already.
+                on_readable(conn, relay, ctx, now, id);
+            }
         }
         Ok(None) if read.fin || read.reset.is_some() => {
             conn.inbound.remove(&id);

@@ -118,6 +118,7 @@ fn base_transport(limits: &Limits) -> TransportConfig {
         .receive_window(VarInt::from_u32(limits.connection_window_bytes))
         .send_window(limits.send_window_bytes)
         .send_fairness(false)
+        .initial_rtt(Duration::from_millis(u64::from(limits.initial_rtt_ms)))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
             limits.idle_timeout_ms,
         ))))

@@ -161,6 +161,29 @@ fn a_subgroup_of_one_packet_ends_for_the_subscriber_on_every_transport() {
 }
 
 #[test]
+fn a_stream_whose_first_packet_comes_last_is_read_to_its_end() {
+    for via in [Via::Quic(Draft::D18), Via::WebTransport(Draft::D18)] {
+        let (mut net, ends) = pair(via, 1);
+        let lossy = LinkSpec {
+            loss: 0.05,
+            ..LinkSpec::delay_ms(20)
+        };
+        net.set_links(0, 1, lossy);
+        net.execute(1, bind(ends.far));
+        net.execute(0, downstream(7, ends.near, Location::default()));
+        for group in 0..100 {
+            publish(&mut net, 0, last(object(group, 0, 9_000)));
+            net.run_for(ms(400));
+        }
+        net.run_for(ms(10_000));
+        let mut found = objects(&net.take_events(1));
+        found.sort_unstable();
+        let expected: Vec<_> = (0..100).map(|group| (group, 0)).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
 fn a_whole_subgroup_that_came_before_its_alias_was_bound_still_ends() {
     for via in [
         Via::Quic(Draft::D18),

@@ -103,6 +103,7 @@ datapath_config! {
     hop_idle_timeout_ms: u32,
     keep_alive_ms: u32,
     silence_ms: u32,
+    initial_rtt_ms: u32,
     handshakes_max: usize,
     handshake_timeout_ms: u32,
     control_pending_bytes_max: usize,
