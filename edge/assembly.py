@@ -39,18 +39,21 @@ def datapath_config(config: EdgeConfig, credentials: Credentials) -> DatapathCon
     )
 
 
-PROBE_BITS = 4_000
-"""What an idle link to another edge costs in each direction for one heartbeat interval, headers included: two
-connections, each with a heartbeat, an echo and their acknowledgements."""
+PROBE_BITS = 3_200
+"""What an idle link to another edge costs in each direction for one heartbeat interval, IP and UDP headers
+included: two connections, each with a heartbeat and what answers it (measured in the twin)."""
 
-PROBE_INTERVAL_MS_MIN, PROBE_INTERVAL_MS_MAX = 100, 10_000
+PROBE_INTERVAL_MS_MIN = 100
 SILENT_IDLE_MS_MIN = 3_000
 
 
 def probe_intervals(probe_bps: int) -> dict[str, int]:
     """The heartbeat interval of idle hops out of a budget in bits per second and link, and the silence after
-    which such a hop counts as dead (at least three intervals)."""
-    interval_ms = min(max(PROBE_BITS * 1_000 // probe_bps, PROBE_INTERVAL_MS_MIN), PROBE_INTERVAL_MS_MAX)
+    which such a hop counts as dead (at least three intervals).
+
+    Below some 3 kbit/s QUIC's own keep-alive would cost more than the heartbeats.
+    """
+    interval_ms = max(PROBE_BITS * 1_000 // probe_bps, PROBE_INTERVAL_MS_MIN)
     silent_ms = max(SILENT_IDLE_MS_MIN, 3 * interval_ms + 500)
     return {"hop_heartbeat_idle_ms": interval_ms, "hop_silent_idle_ms": silent_ms}
 

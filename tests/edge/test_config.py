@@ -138,7 +138,7 @@ def test_a_network_is_read_from_flags_and_environment(tmp_path: Path) -> None:
         ("addresses = []", "edge.toml:7: addresses: must be a list of HOST:PORT, not []"),
         ("addresses = ['c']", "edge.toml:7: addresses: 'c' is not HOST:PORT"),
         ("addresses = ['c:0']", "edge.toml:7: addresses: 'c:0': the port must be"),
-        ("probe_bps = 5\naddresses = ['c:1']", "edge.toml:7: probe_bps: must be a whole number from 200 to"),
+        ("probe_bps = 5\naddresses = ['c:1']", "edge.toml:7: probe_bps: must be a whole number from 3000 to"),
         (
             "public_url = 'farcast://x'\naddresses = ['c:1']",
             "public_url: 'farcast://x' is a hop, clients speak",

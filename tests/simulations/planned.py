@@ -75,9 +75,14 @@ class Network:
     """Edges with a path between any two of them; ``rtt_ms`` says how long, 40 unless told otherwise."""
 
     def __init__(
-        self, *names: str, seed: int = 7, rtt_ms: Mapping[tuple[str, str], int] | None = None
+        self,
+        *names: str,
+        seed: int = 7,
+        rtt_ms: Mapping[tuple[str, str], int] | None = None,
+        datapath: Mapping[str, int] | None = None,
     ) -> None:
         self.twin = Twin(seed)
+        self._datapath: dict[str, Any] = dict(datapath or {})
         self._authority = HopAuthority(NOW, seed=b"a" * 32)
         self._public = make_dev_identity(NOW, seed=b"p" * 32)
         self.hosts: dict[str, int] = {}
@@ -103,7 +108,9 @@ class Network:
             node_id=name, seed=len(self.hosts) + 1, peer_identity=peer_node_id, plan_hops=hops
         )
         self.agents[name] = Agent(config)
-        self.hosts[name] = self.twin.add_host(self.address(name), self.agents[name], DatapathConfig(tls))
+        self.hosts[name] = self.twin.add_host(
+            self.address(name), self.agents[name], DatapathConfig(tls, **self._datapath)
+        )
 
     def address(self, name: str) -> str:
         return f"10.0.1.{list(self.stores).index(name) + 1}:443"

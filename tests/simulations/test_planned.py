@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from farcast.edge.assembly import probe_intervals
 from farcast.proto.control.edge_plan import Refused
 from farcast.proto.control.messages import Epoch, PlanVersion, RouteEntry
 
@@ -194,6 +195,20 @@ def test_bad_plans_leave_media_untouched() -> None:
     assert len(net.switches("e")) == commands
     assert viewer.gap_ms(before) < 100
     assert_whole(net, viewer)
+
+
+@pytest.mark.parametrize("probe_bps", [3_000, 4_000, 20_000])
+def test_idle_links_cost_no_more_than_their_budget(probe_bps: int) -> None:
+    net = Network("o", "e", datapath=probe_intervals(probe_bps))
+    net.push({})
+    net.run_for(20)
+    a, b = net.hosts["o"], net.hosts["e"]
+    before = net.twin.world.link_stats(a, b)
+    net.run_for(60)
+    after = net.twin.world.link_stats(a, b)
+    packets = after["packets_in"] - before["packets_in"]
+    bps = (after["bytes_in"] - before["bytes_in"] + 28 * packets) * 8 / 60
+    assert probe_bps / 2 < bps < probe_bps * 1.05
 
 
 def test_two_runs_are_the_same_run() -> None:
