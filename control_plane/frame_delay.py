@@ -37,6 +37,9 @@ import numpy as np
 
 from farcast.control_plane.network import LOSS_MAX, Floats
 
+CERTAIN = 1 - 1e-12
+"""Shares are kept below this where their complement's logarithm is taken."""
+
 ROUNDS_MAX: Final = 4
 """Rounds of repair that are told apart; what needs more counts as this many."""
 
@@ -99,7 +102,11 @@ def round_tails(model: FrameModel, loss: Floats, burst: Floats, round_ms: Floats
     again = (p + (1 - p) * np.exp(-round_ms / (burst_ms * (1 - p)))) ** model.copies
     tails = [tail]
     for _ in range(ROUNDS_MAX - 1):
-        hit = 1 - (1 - again) * (1 - begins) ** (np.maximum(lost, 1.0) - 1)
+        # By logarithms, or digits are lost where repairs nearly always succeed.
+        unhit = np.log1p(-np.minimum(again, CERTAIN)) + (np.maximum(lost, 1.0) - 1) * np.log1p(
+            -np.minimum(begins, CERTAIN)
+        )
+        hit = -np.expm1(unhit)
         lost = np.where(hit > 0, lost * again / np.maximum(hit, 1e-300), 1.0)
         tail = tail * hit
         tails.append(tail)
