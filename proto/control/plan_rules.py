@@ -112,12 +112,16 @@ def _within_limits(change: Change) -> str | None:
 
 def _not_emptied(change: Change) -> str | None:
     """Nothing takes all nodes, unless the last others are removed by name; nor all routes while another is
-    left."""
+    left. A control plane that has lost its state, or was cut off, knows only who came back so far: what it
+    leaves out is not gone."""
     old, new = change.old, change.new
     named = change.delta.base is not None and change.node_id not in old.nodes
     if old.nodes and not new.nodes and not named:
         return f"it is empty, and the one in force has {len(old.nodes)} nodes"
     others = len(new.nodes.keys() - {change.node_id})
+    lost = len(old.nodes.keys() - {change.node_id})
+    if change.delta.base is None and lost and not others:
+        return f"it is whole and names no other edge, and the one in force has {lost} others"
     if others and old.routes and not new.routes:
         return f"it takes away all {len(old.routes)} routes while {others} other nodes are left"
     return None

@@ -167,6 +167,10 @@ REFUSALS: list[tuple[m.PlanDelta, str]] = [
         delta(8, nodes_removed=("sin-1", "jkt-1", "fra-1"), routes_removed=("jkt-1",)),
         "plan shows/3.8 refused: it is empty, and the one in force has 3 nodes",
     ),
+    (
+        full(8, nodes=(node("sin-1"),), routes=(), directory=()),
+        "plan shows/3.8 refused: it is whole and names no other edge, and the one in force has 2 others",
+    ),
     (full(8, routes=()), "plan shows/3.8 refused: it takes away all 1 routes while 2 other nodes are left"),
     (
         delta(8, routes_removed=("jkt-1",)),
