@@ -497,6 +497,7 @@ class Agent:
             "tidy": lambda _first, _second: self._plan.tidy(),
             "standby": lambda track, _: self._standby.answer_due(track),
             "refused": lambda track, _: self._standby.wake(track),
+            "whole": lambda track, _: self._sourcing.whole_due(track),
             "move": lambda track, _: self._standby.move_due(track),
             "return": lambda track, _: self._standby.wake(track),
             "reroute": lambda track, _: self._subscriptions.reroute_due(track),

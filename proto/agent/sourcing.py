@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from farcast.proto.moqt import events as moqt
 
 RETRY_MS_MAX = 2_000
+WHOLE_RETRY_MS = 100
+"""Until a subscription that replaces a cancelled one is asked for again, where it came too early."""
 
 ENDED = frozenset(
     {
@@ -163,6 +165,14 @@ class Sourcing:
         starts = [f.start for f in filters if f is not None and f.start is not None and f.end_group is None]
         return min(starts, default=None)
 
+    def whole_due(self, track_id: int) -> None:
+        """Ask the candidate once more for the whole track; the wait for its answer bounds how often."""
+        track = self._tracks.by_id.get(track_id)
+        source = track.candidate if track is not None else None
+        peer = self._peers.get(source.session) if source is not None else None
+        if source is not None and source.is_whole and peer is not None:
+            self._subscribe(source, peer, whole=True)
+
     def _rendezvous_until(self, track: Track) -> int | None:
         untils = [p.rendezvous_until_us for p in track.waiting.values() if p.rendezvous_until_us is not None]
         return max(untils, default=None)
@@ -176,6 +186,7 @@ class Sourcing:
         if resumed_from is not None and (event.largest is None or event.largest < resumed_from):
             # It has started over, or is behind: either way what it has is wanted from its beginning.
             self.cancel(source)
+            source.is_whole = True
             self._subscribe(source, peer, whole=True)
             return
         properties, route = detach_route(event.track_properties)
@@ -197,6 +208,11 @@ class Sourcing:
     def rejected(self, peer: Peer, source: Source, event: moqt.RequestRejected) -> None:
         """REQUEST_ERROR, or a refusal by our own session engine."""
         peer.roles.pop(event.request, None)
+        track = source.track
+        if source is track.candidate and source.is_whole and event.code is RequestCode.DUPLICATE_SUBSCRIPTION:
+            # The subscription that was cancelled for this one is still there: the two overtook each other.
+            self._hub.set_timer("whole", track.id, after_ms=WHOLE_RETRY_MS)
+            return
         if source is source.track.candidate:
             self._refused(source.track, source, event.code, event.reason, event.retry_ms)
 

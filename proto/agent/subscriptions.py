@@ -55,6 +55,7 @@ _TIMERS = (
     "move",
     "return",
     "reroute",
+    "whole",
 )
 """Kinds of timers that a track may have running."""
 

@@ -51,7 +51,8 @@ class Source:
 
     ``session`` and ``request`` are ``None`` until an upstream is connected. ``route``: the node ids
     between the publisher and us, its edge first; empty where the publisher is here. ``stale``: the edge above
-    wants it to be asked for again, because its own route is another one now.
+    wants it to be asked for again, because its own route is another one now. ``is_whole``: asked for from its
+    beginning, because it is behind what was held here.
     """
 
     track: Track
@@ -64,6 +65,7 @@ class Source:
     resumed_from: Location | None = None
     route: tuple[str, ...] = ()
     incarnation: str = ""
+    is_whole: bool = False
     stale: bool = False
 
     @property
