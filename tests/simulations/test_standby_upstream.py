@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from farcast.edge.certificates import HopAuthority, make_dev_identity
 
+from farcast.certificates import HopAuthority, make_dev_identity
 from farcast.proto._core import (
     ClientTls,
     Command,
