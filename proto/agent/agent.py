@@ -199,6 +199,12 @@ class Agent:
         self._standby.plan_changed(before)
         self._pump()
 
+    def publish_edge_list(self, now_us: int, edge_list: bytes) -> None:
+        """Serve this list of edges (a compact JWS) from now on; a plan brings its own."""
+        self._hub.now_us = now_us
+        self._local.publish(EDGE_LIST, edge_list)
+        self._pump()
+
     def measure_demand(self, now_us: int, snapshot: Mapping[str, Any]) -> tuple[TrackLoad, ...]:
         """Tracks taken from each origin and their rate, since the snapshot before."""
         return self._demand.handle_snapshot(snapshot, now_us)

@@ -18,8 +18,6 @@ from films import packets
 from farcast.clients.media.sources import open_source
 from farcast.clients.media.testfilm import FilmOptions, write_test_film
 from farcast.proto._core import LinkConfig
-from farcast.proto.client import Publisher, PublisherConfig
-from farcast.proto.client.edge_list import EDGE_LIST
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.simulations.film_world import Access, EdgeHost, FilmPublisher, FilmViewer, FilmWorld
 
@@ -187,11 +185,7 @@ def test_a_viewer_learns_its_second_edge_from_the_first(film: Path) -> None:
     publish(world, film, origin)
     how = access()
     served = edge_list(*(entry(edge.node_id, f"moqt://{edge.remote}") for edge in (near, far)))
-    lists = Publisher(PublisherConfig(world.connection(near, how), EDGE_LIST.namespace))
-    lists.add_track(EDGE_LIST.name)
-    lists.publish(EDGE_LIST.name, 0, 0, served, end_of_group=True)
-    world.add_client(lists, how, lambda _: None, (near,))
-    world.twin.at(0, lists.start)
+    world.twin.at(0, lambda now_us: near.agent.publish_edge_list(now_us, served))
     viewer = world.watch(NAMESPACE, near, at_us=1_000_000, access=how, reachable=(far,))
     world.twin.at(5_000_000, lambda _: world.kill(near))
     world.run_until(END_US)
