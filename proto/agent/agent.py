@@ -126,6 +126,11 @@ class Agent:
         return self._plan.plan
 
     @property
+    def unusable_nodes(self) -> tuple[str, ...]:
+        """Edges of the plan that cannot be connected to, because their address is none."""
+        return self._plan.unusable
+
+    @property
     def offers_serial(self) -> int:
         """Another number whenever `offers` may be other ones."""
         return self._offers.serial
