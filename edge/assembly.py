@@ -44,7 +44,8 @@ PROBE_BITS = 3_200
 included: two connections, each with a heartbeat and what answers it (measured in the twin)."""
 
 PROBE_INTERVAL_MS_MIN = 100
-SILENT_IDLE_MS_MIN = 3_000
+SILENT_IDLE_MS_MIN = 3_500
+"""Three intervals of a peer with the smallest budget, and a little more."""
 
 
 def probe_intervals(probe_bps: int) -> dict[str, int]:

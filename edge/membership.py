@@ -57,7 +57,7 @@ class Node(Protocol):
 
     @property
     def driver(self) -> Driver[Agent]: ...
-    async def drain(self, drain_ms: int | None = None) -> None: ...
+    def order_drain(self, drain_ms: int | None) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Membership:
         self._sent = self._acked = 0
         self._acked_more = trio.Event()
         self._offers_serial = -1
-        self._nursery: trio.Nursery | None = None
         self._from_disk = False
         self._rtt_us: dict[str, int] = {}
+        self._unusable: tuple[str, ...] = ()
         self.restarts = 0
         self.plans_applied = 0
         self.plans_refused = 0
@@ -197,10 +197,10 @@ class Membership:
                 await trio.sleep(RESTART_SECONDS)
 
     async def _run(self) -> None:
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self.link.run)
-            self._nursery.start_soon(self._report_for_ever)
-            self._nursery.start_soon(self._write_for_ever)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.link.run)
+            nursery.start_soon(self._report_for_ever)
+            nursery.start_soon(self._write_for_ever)
 
     def report_now(self) -> None:
         """There is something that the control plane should not wait a second for."""
@@ -233,8 +233,7 @@ class Membership:
                     self._reporter.resync()
             case DrainOrdered(drain_ms):
                 log.info("drain ordered by the control plane", drain_ms=drain_ms)
-                if self._nursery is not None:
-                    self._nursery.start_soon(self._node.drain, drain_ms)
+                self._node.order_drain(drain_ms)
             case _:
                 pass
 
@@ -260,6 +259,10 @@ class Membership:
     def _follow(self, plan: EdgePlan) -> None:
         self.plans_applied += 1
         self._node.driver.call(lambda agent, now_us: agent.apply_plan(now_us, plan))
+        unusable = self._node.driver.engine.unusable_nodes
+        if unusable and unusable != self._unusable:
+            log.warning("plan gives edges no address IP:PORT; they are not connected", nodes=list(unusable))
+        self._unusable = unusable
 
     async def _write_for_ever(self) -> None:
         while True:

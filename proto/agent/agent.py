@@ -11,6 +11,7 @@ events are handed to them:
 ``candidates``     whom a track can come from
 ``sourcing``       where it comes from
 ``standby``        which edge takes over when that fails
+``publications``   tracks that clients publish of their own accord
 ``takeover``       which of two publishers is alive
 ``subscriptions``  who gets it
 ``local_tracks``   what this edge publishes itself
@@ -31,11 +32,11 @@ from farcast.proto.agent.config import AgentConfig
 from farcast.proto.agent.discovery import Announcing, Discovery, PrefixQuery, Telling
 from farcast.proto.agent.draining import Draining
 from farcast.proto.agent.hub import Hub
-from farcast.proto.agent.local_tracks import EDGE_LIST, LocalTracks, is_own_namespace
+from farcast.proto.agent.local_tracks import EDGE_LIST, LocalTracks
 from farcast.proto.agent.namespaces import NamespaceTable, PrefixSubscriber
 from farcast.proto.agent.offers import DemandMeter, Offers
 from farcast.proto.agent.plan_upstreams import PlanUpstreams
-from farcast.proto.agent.routes import detach_route
+from farcast.proto.agent.publications import Publications
 from farcast.proto.agent.sessions import Peer, PeerTable
 from farcast.proto.agent.sourcing import Sourcing
 from farcast.proto.agent.standby import Standby
@@ -90,6 +91,7 @@ class Agent:
         self._demand = DemandMeter(self._tracks)
         self._discovery = Discovery(self._hub, self._peers, self._namespaces, self._upstreams)
         self._takeover = Takeover(self._hub, self._peers, self._tracks, self._sourcing)
+        self._publications = Publications(self._hub, self._tracks, self._sourcing, self._takeover)
         self._draining = Draining(self._hub, self._peers, self._close)
         self._sourcing.changed = self._source_changed
         self._subscriptions.taken = self._standby.mark
@@ -124,6 +126,11 @@ class Agent:
     def plan(self) -> EdgePlan | None:
         """The plan that is followed."""
         return self._plan.plan
+
+    @property
+    def unusable_nodes(self) -> tuple[str, ...]:
+        """Edges of the plan that cannot be connected to, because their address is none."""
+        return self._plan.unusable
 
     @property
     def offers_serial(self) -> int:
@@ -197,6 +204,12 @@ class Agent:
             if links is not None:
                 self._sourcing.planned(track, links)
         self._standby.plan_changed(before)
+        self._pump()
+
+    def publish_edge_list(self, now_us: int, edge_list: bytes) -> None:
+        """Serve this list of edges (a compact JWS) from now on; a plan brings its own."""
+        self._hub.now_us = now_us
+        self._local.publish(EDGE_LIST, edge_list)
         self._pump()
 
     def measure_demand(self, now_us: int, snapshot: Mapping[str, Any]) -> tuple[TrackLoad, ...]:
@@ -288,7 +301,7 @@ class Agent:
             moqt.GoawayReceived: self._goaway,
             moqt.SessionFailed: self._failed,
             moqt.SubscribeRequested: self._subscriptions.requested,
-            moqt.PublishRequested: self._publish_requested,
+            moqt.PublishRequested: self._publications.requested,
             moqt.NamespacePublished: self._discovery.announced,
             moqt.NamespaceWithdrawn: self._request_over,
             moqt.NamespaceSubscribed: self._discovery.subscribed,
@@ -348,42 +361,6 @@ class Agent:
         if link is not None and link.peer is peer:
             self._upstreams.retire(link)
             self._standby.link_changed(link)
-
-    def _publish_requested(self, peer: Peer, event: moqt.PublishRequested) -> None:
-        refusal = self._publish_refusal(peer, event)
-        if refusal is not None:
-            peer.moqt.reject(event.request, *refusal)
-            return
-        track = self._tracks.by_name.get(event.name)
-        wanted = track is not None and track.source is None and track.is_watched()
-        publication = Publication(
-            session=peer.id,
-            request=event.request,
-            name=event.name,
-            alias=event.alias,
-            largest=event.largest,
-            properties=detach_route(event.track_properties)[0],
-            forward=wanted,
-        )
-        peer.roles[event.request] = publication
-        self._tracks.add_publication(publication)
-        peer.moqt.accept_publish(event.request, forward=wanted)
-        if track is not None and track.source is None:
-            self._sourcing.appeared(track, here=True)
-        elif track is not None:
-            self._takeover.offered(track, peer)
-
-    def _publish_refusal(self, peer: Peer, event: moqt.PublishRequested) -> tuple[RequestCode, str] | None:
-        limit = self.config.limits.published_tracks_per_session_max
-        if self._hub.draining:
-            return RequestCode.GOING_AWAY, f"edge {self.config.node_id} is going away"
-        if is_own_namespace(event.name.namespace):
-            return RequestCode.UNAUTHORIZED, "this namespace belongs to the edges"
-        if any(p.session == peer.id for p in self._tracks.publications.get(event.name, ())):
-            return RequestCode.DUPLICATE_SUBSCRIPTION, "this session publishes this track already"
-        if peer.count_roles(Publication) >= limit:
-            return RequestCode.EXCESSIVE_LOAD, f"a session may publish {limit} tracks"
-        return None
 
     def _subscribe_accepted(self, peer: Peer, event: moqt.SubscribeAccepted) -> None:
         role = peer.roles.get(event.request)

@@ -36,6 +36,7 @@ class Draining:
         self._until_us = 0
         self._next: ServerUrl | None = None
         self._clients_told = False
+        self._below: list[Peer] = []
 
     @property
     def is_over(self) -> bool:
@@ -51,18 +52,19 @@ class Draining:
         self._hub.set_timer("drain", 0, after_ms=drain_ms)
         start_ms = min(self._hub.config.timing.drain_children_ms, drain_ms // 2)
         self._hub.set_timer("drain-clients", 0, after_ms=start_ms)
-        for peer in list(self._peers.by_id.values()):
-            if peer.is_hop and peer.established:
+        hops = [peer for peer in self._peers.by_id.values() if peer.is_hop]
+        self._below = [peer for peer in hops if peer.incoming]
+        for peer in hops:
+            if peer.established:
                 self._send_away(peer)
         self.look()
 
     def look(self) -> None:
         """Whether it is the clients' turn."""
-        if (
-            self._hub.draining
-            and not self._clients_told
-            and not any(map(self._is_fed, self._peers.by_id.values()))
-        ):
+        if not self._hub.draining or self._clients_told:
+            return
+        self._below = [peer for peer in self._below if not peer.closed and self._is_fed(peer)]
+        if not self._below:
             self.send_clients_away()
 
     def send_clients_away(self) -> None:
@@ -101,8 +103,6 @@ class Draining:
     @staticmethod
     def _is_fed(peer: Peer) -> bool:
         """Whether an edge gets something from here, or is about to."""
-        if not (peer.incoming and peer.is_hop):
-            return False
         return any(
             isinstance(role, Pending) or (isinstance(role, Downstream) and role.forward)
             for role in peer.roles.values()

@@ -46,6 +46,8 @@ class PlanUpstreams:
         self._in_use = in_use
         self._close = close
         self._by_node: dict[str, UpstreamLink] = {}
+        self.unusable: tuple[str, ...] = ()
+        """Edges of the plan whose address is none."""
         self.plan: EdgePlan | None = None
 
     # --- getters ----------------------------------------------------------------------------------
@@ -76,6 +78,7 @@ class PlanUpstreams:
         """Follow this plan from now on: connect to what is new in it."""
         self.plan = plan
         wanted = self._wanted(plan)
+        self.unusable = ()
         for node_id, node in wanted.items():
             target = self._target(node)
             if target is not None:
@@ -98,7 +101,7 @@ class PlanUpstreams:
             return None
         remote = hops.addresses.get(node.node_id, node.address)
         if not is_address(remote):
-            self._hub.counters["plan_addresses_unusable"] += 1
+            self.unusable += (node.node_id,)
             return None
         return Target("hop", remote, edge_server_name(node.node_id), hops.tls)
 

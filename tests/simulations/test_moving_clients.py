@@ -18,8 +18,6 @@ from films import packets
 from farcast.clients.media.sources import open_source
 from farcast.clients.media.testfilm import FilmOptions, write_test_film
 from farcast.proto._core import LinkConfig
-from farcast.proto.control.edge_plan import EdgePlan
-from farcast.proto.control.messages import Epoch, PlanVersion
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.simulations.film_world import Access, EdgeHost, FilmPublisher, FilmViewer, FilmWorld
 
@@ -187,9 +185,7 @@ def test_a_viewer_learns_its_second_edge_from_the_first(film: Path) -> None:
     publish(world, film, origin)
     how = access()
     served = edge_list(*(entry(edge.node_id, f"moqt://{edge.remote}") for edge in (near, far)))
-    version = PlanVersion(epoch=Epoch(cluster="twin", number=1), sequence=1)
-    plan = EdgePlan(near.node_id, version, {}, {}, {}, served.decode())
-    world.twin.at(0, lambda now_us: near.agent.apply_plan(now_us, plan))
+    world.twin.at(0, lambda now_us: near.agent.publish_edge_list(now_us, served))
     viewer = world.watch(NAMESPACE, near, at_us=1_000_000, access=how, reachable=(far,))
     world.twin.at(5_000_000, lambda _: world.kill(near))
     world.run_until(END_US)

@@ -158,6 +158,16 @@ def test_an_edge_without_a_hop_certificate_keeps_the_plan_and_connects_to_nobody
     assert client.found(RequestRejected)
 
 
+def test_an_edge_whose_address_is_a_name_is_told_and_not_connected() -> None:
+    world = World()
+    hops = PlanHops(TLS, {"b": "b.example:443"})
+    edges = [world.planned_edge("a", plan_hops=hops), world.planned_edge("b"), world.planned_edge("c")]
+    Plans(world, *edges).push({}, {})
+    world.run(100)
+    assert edges[0].engine.unusable_nodes == ("b",)
+    assert edges[0].connects == 1
+
+
 def test_who_asks_for_namespaces_hears_of_those_in_the_directory() -> None:
     world, (_, egress), plans = network("o", "e")
     _, client = raw_client(world, egress)
