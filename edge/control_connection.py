@@ -47,6 +47,9 @@ WINDOW_BYTES = 1 << 20
 BACKLOG_BYTES_MAX = 24 << 20
 """Stream data announced beyond what has arrived in order: more than the largest message, and no network's."""
 
+REASON_CHARACTERS_MAX = 200
+"""Of why we close, as the control plane is told; it has to fit a packet."""
+
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -80,10 +83,14 @@ class ConnectionLimits:
     """Times of one connection, milliseconds."""
 
     handshake_ms_max: int = 5_000
-    ping_ms: int = 4_000
+    ping_ms: int = 2_000
     """Keeps the connection alive through NATs, and asks whether the control plane is."""
-    idle_ms: int = 15_000
-    """Nothing heard this long: it is gone."""
+    idle_ms: int = 6_000
+    """Nothing heard this long: it is gone, or another process answers at its address by now.
+
+    A control plane that restarts at once knows nothing of the connection and cannot say so (aioquic does not
+    read stateless resets). It forgets edges that do not come back within 15 s.
+    """
 
 
 class ControlConnection:
@@ -126,10 +133,11 @@ class ControlConnection:
             self._quic.send_stream_data(self._stream, data)
 
     def end(self, reason: str) -> None:
-        """Close the connection for this reason; the first one counts."""
+        """Close the connection for this reason; the first one counts. Our control plane is told it."""
         if self.ended is None:
             self.ended = reason
-            self._quic.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase="")
+            told = "" if self.control is None else as_text(reason)[:REASON_CHARACTERS_MAX]
+            self._quic.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase=told)
 
     # ---- Output -----------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class ControlEngine:
         self.channels: dict[int, ServerChannel] = {}
         self.names: list[tuple[str, str] | None] = []
         self.events: list[e.ServerEvent] = []
-        self.closed = 0
+        self.closed: list[str] = []
         self._changes = changes
         self._garbage = garbage
         self._streams: dict[int, int] = {}
@@ -61,7 +61,7 @@ class ControlEngine:
                 self._streams[event.session] = event.stream
                 self._handle_data(event.session, event.data, now_us)
             case Event.SessionClosed():
-                self.closed += 1
+                self.closed.append(event.reason)
                 self.channels.pop(event.session, None)
         self._changes.note()
 

@@ -245,6 +245,7 @@ def test_garbage_of_the_control_plane_ends_the_connection_and_not_the_link() -> 
         broken, joined = edge.events
         assert isinstance(broken, e.Broken)
         assert "sent what it must not" in broken.reason
+        assert server.engine.closed == [broken.reason]
         assert isinstance(joined, e.Joined)
         assert edge.warnings() == [broken.reason]
 
@@ -288,6 +289,7 @@ def test_an_edge_that_ends_says_goodbye() -> None:
     assert not edge.link.joined
     assert edge.link.control is None
     assert edge.events[-1] == e.Broken("the edge ends")
+    assert server.engine.closed == ["the edge ends"]
 
 
 def test_control_planes_are_reached_by_ipv6() -> None:
