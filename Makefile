@@ -27,7 +27,7 @@ endif
 help: ## List the targets
 	@echo "usage: make TARGET"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
-	    printf '  %-9s %s\n' "$$target" "$$text"; done
+	    printf '  %-13s %s\n' "$$target" "$$text"; done
 
 .PHONY: demo
 demo: $(VENV)/.core ## A film through two edges and a bad link, live figures (DEMO_SECONDS=N ends it)
@@ -56,6 +56,10 @@ format: $(VENV)/.tools ## Rewrite Python and Rust sources in the house format
 .PHONY: interop
 interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browser against ours
 	PYTHON=$(abspath $(BIN)/python) tests/interop/run.sh
+
+.PHONY: bench-control
+bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
+	$(BIN)/python bench/control.py
 
 .PHONY: package
 package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment

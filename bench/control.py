@@ -73,7 +73,7 @@ class Edge:
         return 2 * self.number + 1
 
 
-class Load200:
+class Crowd:
     """The engine of all edges over one datapath."""
 
     def __init__(self, edges: int, seed: int) -> None:
@@ -244,12 +244,14 @@ async def bench(edges: int, seconds: float) -> dict[str, Any]:
             process.wait(20)
 
 
-async def _measure(pid: int, address: str, authority: Authority, edges: int, seconds: float) -> dict[str, Any]:
+async def _measure(
+    pid: int, address: str, authority: Authority, edges: int, seconds: float
+) -> dict[str, Any]:
     runtime = Runtime("127.0.0.1:0", DatapathConfig(sessions_max=edges + 8))
-    engine = Load200(edges, seed=7)
+    engine = Crowd(edges, seed=7)
     driver = Driver(runtime, engine)
     running = asyncio.create_task(driver.run())
-    driver.call(Load200.connect, address, authority)
+    driver.call(Crowd.connect, address, authority)
     await _until_joined(engine, edges)
     await asyncio.sleep(SETTLE_SECONDS)
     engine.measuring = True
@@ -277,7 +279,7 @@ async def _measure(pid: int, address: str, authority: Authority, edges: int, sec
     return figures
 
 
-async def _until_joined(engine: Load200, edges: int) -> None:
+async def _until_joined(engine: Crowd, edges: int) -> None:
     async with asyncio.timeout(RAMP_SECONDS_MAX):
         while engine.joined < edges:
             await asyncio.sleep(0.2)
@@ -294,7 +296,11 @@ def _start_control(folder: Path, authority: Authority) -> subprocess.Popen[bytes
     ):
         (folder / name).write_bytes(content)
     flags = ["--listen=127.0.0.1:0", "--api=127.0.0.1:0", f"--state-dir={folder / 'state'}", "--ready-json"]
-    flags += [f"--hop-cert={folder / 'c1.pem'}", f"--hop-key={folder / 'c1.key'}", f"--hop-ca={folder / 'ca.pem'}"]
+    flags += [
+        f"--hop-cert={folder / 'c1.pem'}",
+        f"--hop-key={folder / 'c1.key'}",
+        f"--hop-ca={folder / 'ca.pem'}",
+    ]
     command = [str(Path(sys.executable).with_name("farcast")), "control", *flags]
     with (folder / "control.log").open("wb") as log:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)

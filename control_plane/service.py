@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from farcast.control_plane.driver import Driver
 
 from farcast.control_plane.api import (
     ADDRESS_FILE,
@@ -35,6 +34,7 @@ from farcast.control_plane.api import (
 from farcast.control_plane.config import Address, ControlConfig
 from farcast.control_plane.control_sessions import ControlSessions
 from farcast.control_plane.controller import Controller, ControllerConfig
+from farcast.control_plane.driver import Driver
 from farcast.control_plane.edge_list import make_signer
 from farcast.control_plane.identity import ControlIdentity, edge_identity, load_control_identity
 from farcast.control_plane.link_state import LinkStateConfig
