@@ -330,20 +330,19 @@ class Controller:
     def _judge(self, state: _Session, member: Member, report: Report) -> Report:
         """The report without what cannot be: links of strangers, a clock that went back."""
         fields: dict[str, object] = {}
-        if any(not self._is_peer(member, link.peer) for link in report.links):
-            fields["links"] = links = tuple(li for li in report.links if self._is_peer(member, li.peer))
+        members, own = self.members.ids, member.node_id
+        if any(link.peer not in members or link.peer == own for link in report.links):
+            links = tuple(li for li in report.links if li.peer in members and li.peer != own)
+            fields["links"] = links
             self.journal.count("links_to_strangers", len(report.links) - len(links))
-        if report.demand is not None and any(load.origin not in self.members for load in report.demand):
-            fields["demand"] = demand = tuple(lo for lo in report.demand if lo.origin in self.members)
+        if report.demand is not None and any(load.origin not in members for load in report.demand):
+            fields["demand"] = demand = tuple(lo for lo in report.demand if lo.origin in members)
             self.journal.count("demand_for_strangers", len(report.demand) - len(demand))
         if report.sent_us < state.sent_us:
             fields["distrust"] = True
             self.journal.count("reports_with_a_clock_that_went_back")
         state.sent_us = report.sent_us
         return msgspec.structs.replace(report, **fields) if fields else report
-
-    def _is_peer(self, member: Member, peer: str) -> bool:
-        return peer in self.members and peer != member.node_id
 
     # ---- Below ------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ itself isolated sees everybody leave at once; LiveKit once withdrew a whole data
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, KeysView
 from dataclasses import dataclass, field
 
 from farcast.proto.control.messages import Hello, Load, NodeInfo, Report
@@ -117,6 +117,11 @@ class Members:
     def __len__(self) -> int:
         return len(self._members)
 
+    @property
+    def ids(self) -> KeysView[str]:
+        """Names of all members; a view."""
+        return self._members.keys()
+
     def get(self, node_id: str) -> Member | None:
         """The member of that name."""
         return self._members.get(node_id)
@@ -158,7 +163,7 @@ class Members:
 
     def handle_report(self, member: Member, report: Report, now_us: int) -> frozenset[str]:
         """Take over load and what the edge hears; peers that it newly hears nothing from."""
-        before = member.silent
+        before = member.silent if report.links else frozenset()
         member.reported_us = now_us
         member.reports += 1
         member.fully_reported |= report.full
@@ -173,7 +178,9 @@ class Members:
             member.heard.pop(peer, None)
         for link in report.links:
             member.heard[link.peer] = Heard(link.silent, link.media)
-        return frozenset() if report.distrust else member.silent - before
+        if report.distrust or not report.links:
+            return frozenset()
+        return member.silent - before
 
     def is_heard(self, node_id: str, now_us: int) -> bool | None:
         """Whether any other edge hears the node; ``None`` where nobody has a say."""
