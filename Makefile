@@ -27,7 +27,7 @@ endif
 help: ## List the targets
 	@echo "usage: make TARGET"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
-	    printf '  %-9s %s\n' "$$target" "$$text"; done
+	    printf '  %-13s %s\n' "$$target" "$$text"; done
 
 .PHONY: demo
 demo: $(VENV)/.core ## A film through two edges and a bad link, live figures (DEMO_SECONDS=N ends it)
@@ -56,6 +56,14 @@ format: $(VENV)/.tools ## Rewrite Python and Rust sources in the house format
 .PHONY: interop
 interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browser against ours
 	PYTHON=$(abspath $(BIN)/python) tests/interop/run.sh
+
+.PHONY: bench-planner
+bench-planner: $(VENV)/.runtime $(VENV)/.tools ## How long plans take, beside graph libraries; distance to the optimum
+	PYTHONPATH=src:tests/support $(BIN)/python bench/planner.py
+
+.PHONY: bench-routes
+bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direct ones, on measured and synthesised networks
+	PYTHONPATH=src $(BIN)/python bench/routes.py
 
 .PHONY: package
 package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment
