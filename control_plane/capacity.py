@@ -3,7 +3,9 @@
 A track costs its rate once on every tree edge below which somebody watches it. What is above its capacity is
 relieved one move at a time: of all tree edges that load the worst resource, the one moves elsewhere that
 costs least delay per bit taken off, to where there is room; the move stays if less is overloaded than before.
-This is a heuristic for a packing problem (NP-hard); moves are bounded.
+Where there is no room, a chain of a few moves is tried, each off what the ones before have filled; all stay
+or none. This is a heuristic for a packing problem (NP-hard); moves and tries are bounded, and what is left
+over is taken up in the next run.
 """
 
 from __future__ import annotations
@@ -27,7 +29,16 @@ RELIEF_JUDGED_MAX: Final = 24
 """Moves of those whose real cost is looked at."""
 
 RELIEF_TRIES_MAX: Final = 8
-"""Moves that are tried before a resource is given up."""
+"""Moves that are tried one by one."""
+
+CHAIN_TRIES_MAX: Final = (8, 8, 6, 4)
+"""Moves that are tried at each link of a chain before a resource is given up."""
+
+TRIES_MAX: Final = 600
+"""Moves that are tried in one run, kept or not."""
+
+_Step = tuple[int, int, int]
+"""A tree, a node, its new parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,14 @@ class Loads:
         over = np.maximum(self.node_fill - 1, 0).sum() + np.maximum(self.link_fill - 1, 0).sum()
         return float(over)
 
+    def is_over(self, resource: tuple[int, int]) -> bool:
+        """Whether a node (as (node, -1)) or a link is above its capacity."""
+        node, to = resource
+        if to < 0:
+            return bool(0 < self._node_capacity[node] < self.node_bps[node] - 1e-6)
+        capacity = self.network.capacity_bps[node, to]
+        return bool(0 < capacity < self.link_bps[node, to] - 1e-6)
+
     def fits(self, nodes: Indices, bps: Floats, target: float) -> Bools:
         """``[k, parent]``: whether ``parent`` may send ``bps[k]`` more to ``nodes[k]`` without filling itself
         or the link above ``target``."""
@@ -138,11 +157,11 @@ def relieve(
         worst = _worst(loads, given_up)
         if worst is None:
             break
-        change = relief.off(worst, config.fill_target) or relief.off(worst, 1.0)
-        if change is None:
+        steps = relief.off(worst, config.fill_target) or relief.off(worst, 1.0) or relief.by_chain(worst)
+        if not steps:
             given_up.add(worst)
-        else:
-            moved[change] = True
+        for row, node, _ in steps:
+            moved[row, node] = True
     return moved
 
 
@@ -158,31 +177,69 @@ class _Relief:
         self._above = np.full((DEPTH_MAX, *parents.shape), -1)
         self._height = np.zeros_like(parents)
         self._nodes = np.arange(count)
+        self._tries = 0
         for row in range(len(parents)):
             self._look(row)
 
-    def off(self, resource: tuple[int, int], target: float) -> tuple[int, int] | None:
+    def off(self, resource: tuple[int, int], target: float) -> list[_Step]:
         """Make the cheapest move that takes load off ``resource`` to where it fits below ``target``; returns
-        the (tree, node) that moved, ``None`` if none helps."""
+        it, nothing if none helps."""
         before = self._loads.overload()
-        for row, node, parent in self._options(resource, target):
-            old = int(self._parents[row, node])
-            self._parents[row, node] = parent
-            self._loads.update(self._parents, row)
+        for step in self._options(resource, target, fitting=True)[:RELIEF_TRIES_MAX]:
+            undo = self._set(*step)
             if self._loads.overload() < before - 1e-9:
-                self._look(row)
-                rejudge(self._costs, self._parents, self._origins, self._branches, np.array([row]))
-                return row, node
-            self._parents[row, node] = old
-            self._loads.update(self._parents, row)
-        return None
+                self._keep([step])
+                return [step]
+            self._set(*undo)
+        return []
 
-    def _options(self, resource: tuple[int, int], target: float) -> list[tuple[int, int, int]]:
-        """Moves (tree, node, new parent), cheapest per bit first."""
+    def by_chain(self, resource: tuple[int, int]) -> list[_Step]:
+        """Make a move to where there is no room, another off what that overloads, and so on; returns all, or
+        nothing."""
+        steps = self._chain([resource], CHAIN_TRIES_MAX, self._loads.overload())
+        self._keep(steps)
+        return steps
+
+    def _chain(self, touched: list[tuple[int, int]], tries: tuple[int, ...], before: float) -> list[_Step]:
+        """``touched``: resources of the chain so far, the latest first; the first that is full is next."""
+        full = next((resource for resource in touched if self._loads.is_over(resource)), None)
+        if full is None:
+            return []
+        last = len(tries) == 1
+        for row, node, parent in self._options(full, 1.0, fitting=last)[: tries[0]]:
+            undo = self._set(row, node, parent)
+            if self._loads.overload() < before - 1e-9:
+                return [(row, node, parent)]
+            more = [(parent, -1), (parent, node), *touched]
+            rest = [] if last else self._chain(more, tries[1:], before)
+            if rest:
+                return [(row, node, parent), *rest]
+            self._set(*undo)
+        return []
+
+    def _keep(self, steps: list[_Step]) -> None:
+        rows = np.unique(np.array([row for row, _, _ in steps], np.int64))
+        rejudge(self._costs, self._parents, self._origins, self._branches, rows)
+
+    def _set(self, row: int, node: int, parent: int) -> _Step:
+        """Make a move; returns the one that takes it back."""
+        undo = (row, node, int(self._parents[row, node]))
+        self._tries += 1
+        self._parents[row, node] = parent
+        self._loads.update(self._parents, row)
+        self._look(row)
+        return undo
+
+    def _options(self, resource: tuple[int, int], target: float, fitting: bool) -> list[_Step]:
+        """Moves off a resource, to where they fit or to anywhere; cheapest per bit first."""
+        if self._tries >= TRIES_MAX:
+            return []
         rows, nodes = self._on(resource)
         bps = self._loads.edge_bps[rows, nodes]
-        fits = self._loads.fits(nodes, bps, target) & self._allowed(rows, nodes)
-        which, to = np.nonzero(fits)
+        allowed = self._allowed(rows, nodes)
+        if fitting:
+            allowed &= self._loads.fits(nodes, bps, target)
+        which, to = np.nonzero(allowed)
         if not len(which):
             return []
         dearer = self._costs.search_ms[to, nodes[which]] + self._branches.cost_ms[rows[which], to]
@@ -191,7 +248,7 @@ class _Relief:
         above = np.concatenate([to[None], self._above[:-1, rows[which], to]])
         cost = self._costs.judge(above, nodes[which]).cost_ms
         per_bit = (cost - self._branches.cost_ms[rows[which], nodes[which]]) / bps[which]
-        order = np.argsort(per_bit, kind="stable")[:RELIEF_TRIES_MAX]
+        order = np.argsort(per_bit, kind="stable")
         return [(int(rows[which[k]]), int(nodes[which[k]]), int(to[k])) for k in order]
 
     def _on(self, resource: tuple[int, int]) -> tuple[Indices, Indices]:

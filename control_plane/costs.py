@@ -20,7 +20,7 @@ from farcast.control_plane.frame_delay import (
     HopDelays,
     hop_delays,
     p99_ms,
-    rounds_p99_ms,
+    repair_ms,
     search_ms,
 )
 from farcast.control_plane.network import Bools, Floats, Indices, Network
@@ -61,7 +61,7 @@ class Costs:
     """Costs in one network; ``node_fill`` and ``link_fill`` are shares of capacities in use.
 
     ``search_ms[src, dst]``: additive cost of an edge for the search; infinite where it must not be taken now.
-    ``held_ms``: the same of edges that are in use already.
+    ``held_ms``: the same of edges that are in use already; ``known_ms``: of all that were ever measured.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Costs:
         network = self.network
         self.load_ms = _fill_ms(node_fill, self.config)[:, None] + _fill_ms(link_fill, self.config)
         self._extra_ms = _flat(self.load_ms + self._price_ms)
+        self.known_ms = np.where(network.rtt_ms > 0, self._search + self.load_ms, np.inf)
         self.held_ms = np.where(network.usable, self._search + self.load_ms, np.inf)
         self.search_ms = np.where(network.fresh, self.held_ms, np.inf)
 
@@ -112,17 +113,17 @@ class Costs:
         above[0] = np.where(fresh, origins[rows], -1)
         return _reshape(self.judge(above, nodes), shape)
 
-    def branches(self, parents: Indices, origins: Indices) -> Branches:
+    def branches(self, parents: Indices, origins: Indices, hopeful: bool = False) -> Branches:
         """Those of whole trees."""
         shape = parents.shape
         rows = np.repeat(np.arange(shape[0]), shape[1])
         nodes = np.tile(np.arange(shape[1]), shape[0])
-        return _reshape(self.judge(ancestors(parents, origins, rows, nodes), nodes), shape)
+        return _reshape(self.judge(ancestors(parents, origins, rows, nodes), nodes, hopeful), shape)
 
     def judge(self, above: Indices, nodes: Indices, hopeful: bool = False) -> Branches:
         """Branches given from below: ``above[0, path]`` is the parent of ``nodes[path]``, then its parent …
         up to the origin, -1 beyond; where the parent is -1, nothing reaches. ``hopeful``: at the loss that
-        links may have at best, and without variation."""
+        links have beyond doubt, not at the one to reckon with."""
         reached = above[0] >= 0
         edges = self._edges(above[:, reached], nodes[reached])
         at = self._hopeful if hopeful else self._expected
@@ -159,15 +160,15 @@ class Costs:
 
     @cached_property
     def _hopeful(self) -> _Edges:
-        network = self.network
-        hops = hop_delays(self.config.frame, network.rtt_ms, network.rtt_ms, network.loss_low, network.burst)
+        network, frame = self.network, self.config.frame
+        hops = hop_delays(frame, network.rtt_ms, network.rtt_p99_ms, network.loss_low, network.burst)
         return _Edges.of(hops, network.loss_low)
 
     @cached_property
     def _edge_repair_ms(self) -> Floats:
         """p99 of the repair of each edge by itself, flat."""
         at = self._expected
-        return rounds_p99_ms(at.round_ms[None], at.tails[None])
+        return repair_ms(at.round_ms[None], at.tails[None])
 
     def terms(self, path: tuple[int, ...]) -> Terms:
         """The terms of one branch, from the origin down."""
@@ -175,7 +176,7 @@ class Costs:
         hops = self.hops
         return Terms(
             propagation_ms=float(hops.base_ms[src, dst].sum()),
-            repair_ms=float(rounds_p99_ms(hops.round_ms[src, dst], hops.tails[src, dst])[0]),
+            repair_ms=float(repair_ms(hops.round_ms[src, dst], hops.tails[src, dst])[0]),
             jitter_ms=float(np.sqrt((hops.jitter_ms[src, dst] ** 2).sum())),
             relay_ms=self.config.relay_ms * (len(path) - 2),
             load_ms=float(self.load_ms[src, dst].sum()),

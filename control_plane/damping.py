@@ -3,9 +3,10 @@
 The trees that would be best now are compared with the trees in force. A node whose parent is gone, silent,
 unreachable or draining, or whose branch breaks a bound beyond doubt (even by what links may lose at best)
 while another keeps them, is free to move at once. A node that would merely be better off becomes free when it
-would be better by a tenth and by 10 ms for three reports in a row, and did not move within the hold-down. For
-its new branch to be possible others above it may have to move too: they are its companions, and if one of
-them is held down the upgrade waits.
+would be better by a tenth and by 10 ms for three reports in a row, and did not move within the hold-down.
+What it has is judged by the loss that links have beyond doubt, what it might have by the loss to reckon with:
+where the intervals overlap, it stays. For its new branch to be possible others above it may have to move too:
+they are its companions, and if one of them is held down the upgrade waits.
 
 All others are frozen to the parent they have. The new trees are grown with free nodes anywhere and frozen
 ones where they were, so a move never costs anybody else one; a free node with frozen ones below it goes no
@@ -103,8 +104,9 @@ def settle(
     config, now_us = costs.config, costs.network.now_us
     held, broken = _cut(costs, past, origins)
     held_branches = costs.branches(held, origins)
-    beyond = _beyond(costs, held, held_branches, best, origins)
-    wants = _wants(held_branches, best, held, best_parents, config) & ~beyond
+    hopeful = costs.branches(held, origins, hopeful=True)
+    beyond = _beyond(held, held_branches, hopeful, best)
+    wants = _better(hopeful, best, config) & (held >= 0) & (best_parents >= 0) & ~beyond
     counts = now_us - past.counted_us >= 0.9 * config.report_interval_us
     streak = np.where(wants, past.streak + int(counts), 0)
     newcomers = (past.parents < 0) & ~past.lost
@@ -112,9 +114,9 @@ def settle(
     must = newcomers | broken | beyond
     is_held = past.moved_us > now_us - config.hold_down_us
     ready = (streak >= config.upgrade_reports) & ~is_held
-    ready = _greatest(ready, held_branches, best, config)
+    ready = _greatest(ready, hopeful, best, config)
     parents, upgraded, companions, must = _grown(
-        costs, held, held_branches, origins, must, ready, (best_parents, is_held), overloads
+        costs, held, (held_branches, hopeful), origins, must, ready, (best_parents, is_held), overloads
     )
     causes = np.full(held.shape, ESCAPE, dtype=object)
     causes[companions], causes[upgraded], causes[newcomers] = COMPANION, UPGRADE, NEW
@@ -157,30 +159,23 @@ def _cut(costs: Costs, past: Past, origins: Indices) -> tuple[Indices, Bools]:
     return held, broken
 
 
-def _beyond(costs: Costs, held: Indices, now: Branches, best: Branches, origins: Indices) -> Bools:
+def _beyond(held: Indices, now: Branches, hopeful: Branches, best: Branches) -> Bools:
     """Nodes whose branch breaks a bound beyond doubt while a better one keeps them; the topmost of each
     branch only: those below may be well once it has moved."""
-    doubtful = np.isfinite(now.cost_ms) & ~now.within_bounds & best.within_bounds
-    rows, nodes = np.nonzero(doubtful)
-    if not len(rows):
-        return doubtful
-    above = ancestors(held, origins, rows, nodes)
-    beyond = np.zeros_like(doubtful)
-    beyond[rows, nodes] = ~costs.judge(above, nodes, hopeful=True).within_bounds
-    parent = np.where(held >= 0, held, 0)
-    under = np.take_along_axis(beyond, parent, axis=1) & (held >= 0)
-    return beyond & ~under
+    beyond = np.isfinite(now.cost_ms) & ~now.within_bounds & ~hopeful.within_bounds & best.within_bounds
+    under = np.take_along_axis(beyond, np.where(held >= 0, held, 0), axis=1) & (held >= 0)
+    topmost: Bools = np.logical_and(beyond, ~under)
+    return topmost
 
 
-def _wants(
-    now: Branches, best: Branches, held: Indices, best_parents: Indices, config: PlannerConfig
-) -> Bools:
-    """Nodes that would be better off by enough, by another way."""
+def _better(before: Branches, after: Branches, config: PlannerConfig) -> Bools:
+    """Branches that are better by enough than what is there."""
     with np.errstate(invalid="ignore"):
-        enough = (best.cost_ms <= (1 - config.upgrade_ratio) * now.cost_ms) & (
-            best.cost_ms <= now.cost_ms - config.upgrade_ms
+        enough = (after.cost_ms <= (1 - config.upgrade_ratio) * before.cost_ms) & (
+            after.cost_ms <= before.cost_ms - config.upgrade_ms
         )
-    return enough & np.isfinite(now.cost_ms) & (held >= 0) & (best_parents >= 0)
+    better: Bools = np.logical_and(enough, np.isfinite(before.cost_ms))
+    return better
 
 
 def _greatest(ready: Bools, now: Branches, best: Branches, config: PlannerConfig) -> Bools:
@@ -219,7 +214,7 @@ def _companions(
 def _grown(
     costs: Costs,
     held: Indices,
-    before: Branches,
+    before: tuple[Branches, Branches],
     origins: Indices,
     must: Bools,
     ready: Bools,
@@ -236,9 +231,9 @@ def _grown(
             ready = np.zeros_like(ready)
         ready, companions = _companions(ready, held, best_parents, origins, is_held)
         free = must | ready | companions
-        parents, after = _grow_free(costs, held, before, origins, free)
+        parents, after = _grow_free(costs, held, before[0], origins, free)
         unreached = (parents < 0) & (held >= 0) & ~free
-        taken_back = _not_better(ready, before, after, costs.config)
+        taken_back = ready & ~_better(before[1], after, costs.config)
         taken_back |= _too_much(ready | companions, held, parents, overloads)
         if not unreached.any() and not taken_back.any():
             break
@@ -266,15 +261,6 @@ def _grow_free(
     after.delay_ms[rows], after.loss[rows] = branches.delay_ms, branches.loss
     after.cost_ms[rows] = branches.cost_ms
     return parents, after
-
-
-def _not_better(ready: Bools, before: Branches, after: Branches, config: PlannerConfig) -> Bools:
-    with np.errstate(invalid="ignore"):
-        better = (after.cost_ms <= (1 - config.upgrade_ratio) * before.cost_ms) & (
-            after.cost_ms <= before.cost_ms - config.upgrade_ms
-        )
-    worse: Bools = np.logical_and(ready, ~better)
-    return worse
 
 
 def _too_much(moving: Bools, held: Indices, parents: Indices, overloads: Overloads) -> Bools:

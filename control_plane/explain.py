@@ -129,7 +129,7 @@ class _Asked:
     def _cheapest(self) -> list[tuple[str, ...]]:
         """Ways by one relay, all of them judged, and by two, judged where promising by additive cost."""
         src, dst = self.network.index[self.src], self.network.index[self.dst]
-        edges, count = self.costs.held_ms, len(self.network.nodes)
+        edges, count = self.costs.known_ms, len(self.network.nodes)
         others = np.array([u for u in range(count) if u not in (src, dst)], np.int64)
         if not len(others):
             return []

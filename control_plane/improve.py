@@ -1,13 +1,19 @@
 """Makes trees better by their real cost, which the search could only approximate.
 
 A local search. In every pass each node of every tree is tried below its most promising other parents; those
-are judged as arrays, all at once. Leaves then move at once, since that changes nothing for anybody else; of
-the nodes with others below them the one with the greatest gain in each tree moves, and stays there if the
-whole tree has become cheaper. Passes end when nothing moves, or after `PASSES_MAX`.
+are judged as arrays, all at once. Leaves then move at once, since that changes nothing for anybody else (but
+not below a leaf that moves itself); of the nodes with others below them the one with the greatest gain in
+each tree moves, and stays there if the whole tree has become cheaper. Passes end when nothing moves, or after
+`PASSES_MAX`.
+
+What no single move finds is a node that would be the best parent for others and stands too deep, because that
+is where it is a little better off itself. Before the passes such nodes are pulled up, together with the node
+that gains most by it, if the whole tree gains.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -24,6 +30,12 @@ ALTERNATIVES_MAX: Final = 4
 PATHS_PER_PASS: Final = 60_000
 """...fewer, where there are so many nodes that all of them would be more branches than this."""
 
+PULLS_MAX: Final = 3
+"""Nodes that are tried further up in each tree."""
+
+PULL_MS_MIN: Final = 5.0
+"""Gain by additive cost from which that is tried."""
+
 _GAIN_MS_MIN: Final = 1e-3
 
 
@@ -31,6 +43,7 @@ def improve(costs: Costs, parents: Indices, origins: Indices, branches: Branches
     """Change the parents of ``free`` nodes in place, and ``branches`` with them, while that gains."""
     moving = free.copy()
     moving[np.arange(len(origins)), origins] = False
+    _pull_up(costs, parents, origins, branches, moving)
     promising = _promising(costs, parents, origins)
     for _ in range(PASSES_MAX):
         rows, nodes = np.nonzero(moving)
@@ -45,7 +58,7 @@ def improve(costs: Costs, parents: Indices, origins: Indices, branches: Branches
         changed = _move_inner(
             costs, parents, origins, branches, rows[inner], nodes[inner], best[inner], gain[inner]
         )
-        leaves = found[leaf & ~np.isin(rows[found], changed)]
+        leaves = _steady(found[leaf & ~np.isin(rows[found], changed)], rows, nodes, best, parents.shape)
         at = rows[leaves], nodes[leaves]
         parents[at] = best[leaves]
         branches.delay_ms[at], branches.loss[at] = there.delay_ms[leaves], there.loss[leaves]
@@ -53,6 +66,47 @@ def improve(costs: Costs, parents: Indices, origins: Indices, branches: Branches
         still = np.zeros(len(origins), np.bool_)
         still[changed] = still[rows[leaves]] = True
         moving[~still] = False
+
+
+def _pull_up(costs: Costs, parents: Indices, origins: Indices, branches: Branches, free: Bools) -> None:
+    """Try nodes that stand too deep where they can have children, each with the one that gains most."""
+    for node, parent, above in _pulls(costs, parents, origins, free):
+        rows = np.flatnonzero(node >= 0)
+        if not len(rows):
+            return
+        tried = parents[rows]
+        tried[np.arange(len(rows)), parent[rows]] = above[rows]
+        tried[np.arange(len(rows)), node[rows]] = parent[rows]
+        whole = (depths(tried, origins[rows]) >= 0) == (depths(parents[rows], origins[rows]) >= 0)
+        after = costs.branches(tried, origins[rows])
+        better = whole.all(axis=1)
+        better &= _total(after.cost_ms) < _total(branches.cost_ms[rows]) - _GAIN_MS_MIN
+        _put(parents, branches, rows, better, tried, after)
+
+
+def _pulls(
+    costs: Costs, parents: Indices, origins: Indices, free: Bools
+) -> Iterator[tuple[Indices, Indices, Indices]]:
+    """Per tree (a node, its new parent, the new parent of that); -1 for trees with nothing to try."""
+    depth, into = depths(parents, origins), np.ascontiguousarray(costs.search_ms.T)
+    now, relays = _additive(costs, parents, origins), costs.may_relay
+    node, parent, above = (np.full((PULLS_MAX, len(origins)), -1) for _ in range(3))
+    for row in np.flatnonzero((depth == DEPTH_MAX).any(axis=1)).tolist():
+        direct = costs.search_ms[origins[row]]
+        # Only what stands at depth 1 keeps a node that hangs below it within depth 2.
+        relayed = np.where(relays & (depth[row] == 1), direct, np.inf) + into
+        via = np.argmin(relayed, axis=1)
+        two = relayed[np.arange(len(via)), via]
+        up = np.where(direct <= two, origins[row], via)
+        stuck = relays & free[row] & (depth[row] == DEPTH_MAX)
+        offer = np.where(stuck, np.minimum(direct, two), np.inf) + into
+        best = np.argmin(offer, axis=1)
+        gain = np.where(free[row] & (depth[row] > 0), now[row] - offer[np.arange(len(best)), best], 0.0)
+        most = np.argsort(-gain, kind="stable")[:PULLS_MAX]
+        most = most[gain[most] > PULL_MS_MIN]
+        node[: len(most), row], parent[: len(most), row] = most, best[most]
+        above[: len(most), row] = up[best[most]]
+    yield from zip(node, parent, above, strict=True)
 
 
 def _best_alternatives(
@@ -71,11 +125,14 @@ def _best_alternatives(
     others = promising[rows, nodes]
     width = others.shape[1]
     flat_rows, flat_nodes, flat = np.repeat(rows, width), np.repeat(nodes, width), others.ravel()
-    above = np.concatenate([flat[None], ancestors(parents, origins, flat_rows, flat)[:-1]])
-    deep = (above >= 0).sum(axis=0) + np.repeat(heights(parents)[rows, nodes], width)
+    over_it = ancestors(parents, origins, flat_rows, flat)
+    above = np.concatenate([flat[None], over_it[:-1]])
+    deep = (over_it >= 0).sum(axis=0) + 1 + np.repeat(heights(parents)[rows, nodes], width)
     is_origin = flat == origins[flat_rows]
     now = np.repeat(branches.cost_ms[rows, nodes], width)
-    fits = (deep <= DEPTH_MAX) & (flat != parents[flat_rows, flat_nodes]) & (is_origin | (above[1] >= 0))
+    fits = (deep <= DEPTH_MAX) & (flat != parents[flat_rows, flat_nodes])
+    fits &= is_origin | (costs.may_relay[flat] & (above[1] >= 0))
+    fits &= np.isfinite(costs.search_ms[flat, flat_nodes])
     fits &= ~(above == flat_nodes).any(axis=0)
     fits[fits] &= costs.least_ms(above[:, fits], flat_nodes[fits]) < now[fits] - _GAIN_MS_MIN
     judged = costs.judge(np.where(fits, above, -1), flat_nodes)
@@ -122,10 +179,17 @@ def _move_inner(
     tried[np.arange(len(rows)), nodes] = best
     after = costs.branches(tried, origins[rows])
     better = _total(after.cost_ms) < _total(branches.cost_ms[rows]) - _GAIN_MS_MIN
-    changed = rows[better]
-    parents[changed] = tried[better]
-    branches.delay_ms[changed], branches.loss[changed] = after.delay_ms[better], after.loss[better]
-    branches.cost_ms[changed] = after.cost_ms[better]
+    return _put(parents, branches, rows, better, tried, after)
+
+
+def _put(
+    parents: Indices, branches: Branches, rows: Indices, which: Bools, tried: Indices, after: Branches
+) -> Indices:
+    """Take over those of the trees ``rows`` that were tried; returns which trees changed."""
+    changed = rows[which]
+    parents[changed] = tried[which]
+    branches.delay_ms[changed], branches.loss[changed] = after.delay_ms[which], after.loss[which]
+    branches.cost_ms[changed] = after.cost_ms[which]
     return changed
 
 
@@ -139,6 +203,13 @@ def _additive(costs: Costs, parents: Indices, origins: Indices) -> Floats:
     edges = np.where(there, costs.search_ms[np.where(there, above, 0), np.where(there, below_each, 0)], 0.0)
     total: Floats = edges.sum(axis=0).reshape(shape)
     return total
+
+
+def _steady(leaves: Indices, rows: Indices, nodes: Indices, best: Indices, shape: tuple[int, ...]) -> Indices:
+    """Those of ``leaves`` whose new parent does not move itself: two could end up below each other."""
+    moving = np.zeros(shape, np.bool_)
+    moving[rows[leaves], nodes[leaves]] = True
+    return leaves[~moving[rows[leaves], best[leaves]]]
 
 
 def _total(cost_ms: Floats) -> Floats:
