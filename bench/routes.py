@@ -194,7 +194,8 @@ def median_ms(costs: Costs, above: Indices, nodes: Indices) -> Floats:
     tails = costs.hops.tails[at] * there[..., None]
     repaired = repair_ms(costs.hops.round_ms[at] * there, tails, tail=0.5)
     base: Floats = (costs.hops.base_ms[at] * there).sum(axis=0)
-    return base + repaired + CONFIG.relay_ms * (there.sum(axis=0) - 1)
+    median: Floats = base + repaired + CONFIG.relay_ms * (there.sum(axis=0) - 1)
+    return median
 
 
 # ---- Figures --------------------------------------------------------------------------------------
