@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 PYTEST_ARGS ?=
 CHAOS_RUNS ?= 50
+CHAOS_ARGS ?=
 CARGO ?= cargo
 
 RUST_MIN := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -60,7 +61,7 @@ interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browse
 
 .PHONY: chaos
 chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments (CHAOS_RUNS=N)
-	$(BIN)/python -m tests.chaos $(CHAOS_RUNS)
+	$(BIN)/python -m tests.chaos $(CHAOS_RUNS) $(CHAOS_ARGS)
 
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory

@@ -137,12 +137,17 @@ async def without_control(
 
 
 def main() -> int:
-    """Exit code 0 if nothing was lost or doubled and the bounds were kept, else 99."""
+    """Exit code 0 if nothing was lost or doubled and the time bounds were kept, else 99."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=int, nargs="?", default=RUNS_DEFAULT)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--no-time-bounds",
+        action="store_true",
+        help="report times and do not judge them: for a machine that does other things meanwhile",
+    )
     parser.add_argument("--keep", type=Path, help="folder for certificates, state and logs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="farcast-chaos-", ignore_cleanup_errors=True) as scratch:
@@ -154,7 +159,7 @@ def main() -> int:
         table.add_row(*row)
     Console(stderr=True).print(table)
     print(json.dumps(judge.figures(), separators=(",", ":")))
-    return 0 if judge.holds else 99
+    return 0 if judge.is_whole and (arguments.no_time_bounds or judge.is_in_time) else 99
 
 
 if __name__ == "__main__":

@@ -82,14 +82,18 @@ class Judge:
             self.doubled += seat.ledger.frames_repeated
 
     @property
-    def holds(self) -> bool:
-        """Whether all bounds were kept."""
+    def is_whole(self) -> bool:
+        """Whether every viewer got every object once."""
+        return self.lost == self.doubled == 0
+
+    @property
+    def is_in_time(self) -> bool:
+        """Whether all bounds of time were kept."""
         figures = self.figures()
         noticed, resumed = figures["noticed_ms_p99"], figures["resumed_ms_p99"]
         return (
             (noticed is None or noticed <= NOTICED_MS_P99_MAX)
             and (resumed is None or resumed <= RESUMED_MS_P99_MAX)
-            and figures["objects_lost"] == figures["objects_doubled"] == 0
             and (figures["drain_gap_ms_max"] or 0) < DRAIN_GAP_MS_MAX
         )
 
