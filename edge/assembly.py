@@ -16,8 +16,7 @@ from farcast.edge.control_connection import ControlTls
 from farcast.edge.credentials import Credentials, peer_node_id
 from farcast.edge.membership import MembershipOptions
 from farcast.edge.plan_file import usual_folder
-from farcast.edge.settings import Address
-from farcast.errors import UserError
+from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.urls import join_host_port, split_host_port
 from farcast.remote import resolve
 
@@ -126,10 +125,8 @@ def state_folder(config: EdgeConfig, credentials: Credentials) -> Path | None:
     return config.control.state_dir or usual_folder(credentials.node_id, os.environ)
 
 
-async def membership_options(
-    config: EdgeConfig, credentials: Credentials, listen: Address
-) -> MembershipOptions:
-    """What the edge says of itself to control planes; `UserError` where the address to advertise is none."""
+def membership_options(config: EdgeConfig, credentials: Credentials, advertise: str) -> MembershipOptions:
+    """What the edge says of itself to control planes; ``advertise`` is ``ip:port``."""
     if config.control is None or credentials.hop is None:
         raise ValueError("this edge is not to take part in a network")
     control, hop = config.control, credentials.hop
@@ -139,18 +136,23 @@ async def membership_options(
         region=credentials.region,
         addresses=control.addresses,
         tls=ControlTls(hop.identity, hop.roots, clusters[0] if len(set(clusters)) == 1 else ""),
-        advertise=await _advertised(control.advertise) if control.advertise else str(listen),
+        advertise=advertise,
         public_url=control.public_url,
         provider=control.provider,
         egress_bps_max=control.egress_bps_max,
     )
 
 
-async def _advertised(endpoint: str) -> str:
-    """The address of a name, because other edges connect to addresses."""
+async def advertised(config: EdgeConfig) -> str | None:
+    """The address ``ip:port`` by which other edges reach this one, as configured, its name resolved: they
+    connect to addresses. ``None``: the one it listens on. `UserError` for a name that has none."""
+    endpoint = config.control.advertise if config.control is not None else ""
+    if not endpoint:
+        return None
     host, port = split_host_port(endpoint)
     try:
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
-        raise UserError(f"--advertise {endpoint}: the name has no address: {error.strerror}") from error
+        why = f"the name has no address: {error.strerror}"
+        raise UserError(f"--advertise {endpoint}: {why}", EXIT_USAGE) from error
     return join_host_port(str(found[0][4][0]), port)

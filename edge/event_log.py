@@ -22,9 +22,10 @@ SAY_AGAIN_SECONDS = 1.0
 
 
 class EventLog:
-    """Call it with each event."""
+    """Call it with each event. ``clock`` gives seconds, monotonic."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._hops: dict[int, str] = {}
         self._said: dict[tuple[int, int, str], float] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -88,7 +89,7 @@ class EventLog:
     def _write_once(self, event: Event.UpstreamSwitched, write: Callable[..., Any]) -> Callable[..., Any]:
         """A hop that fails moves all its tracks at once: the first one is told, the others are details."""
         key = event.from_session, event.session, event.cause
-        now = time.monotonic()
+        now = self._clock()
         said, self._said = self._said, {k: at for k, at in self._said.items() if now - at < SAY_AGAIN_SECONDS}
         self._said.setdefault(key, now)
         return write if now - said.get(key, -math.inf) >= SAY_AGAIN_SECONDS else log.debug

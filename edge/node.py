@@ -15,7 +15,13 @@ import structlog
 import trio
 
 from farcast import __version__
-from farcast.edge.assembly import agent_config, datapath_config, membership_options, state_folder
+from farcast.edge.assembly import (
+    advertised,
+    agent_config,
+    datapath_config,
+    membership_options,
+    state_folder,
+)
 from farcast.edge.config import EdgeConfig
 from farcast.edge.credentials import Credentials, load_credentials
 from farcast.edge.driver import Driver
@@ -185,9 +191,11 @@ async def open_edge(config: EdgeConfig, credentials: Credentials | None = None) 
     folder = state_folder(config, credentials)
     if folder is not None:
         prepare_folder(folder)
+    advertise = await advertised(config)
     node = EdgeNode(config, credentials, _bind(config, datapath), agent)
     if folder is not None:
-        node.join(await membership_options(config, credentials, node.listen), PlanFile(folder))
+        options = membership_options(config, credentials, advertise or str(node.listen))
+        node.join(options, PlanFile(folder))
     return node
 
 

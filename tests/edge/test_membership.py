@@ -20,6 +20,7 @@ from farcast.edge.config import ControlConfig, load_config
 from farcast.edge.credentials import Credentials, HopIdentity
 from farcast.edge.node import EdgeNode, open_edge
 from farcast.edge.plan_file import PlanFile
+from farcast.errors import UserError
 from farcast.proto.control import events as e
 from farcast.proto.control import messages as m
 from farcast.proto.control.edge_plan import BadPlanFile, PlanStore
@@ -49,7 +50,8 @@ def plan(sequence: int, **changes: Any) -> m.PlanDelta:
 class Net:
     """An edge and perhaps a control plane; what the edge logged."""
 
-    def __init__(self, folder: Path, *, server: bool = True) -> None:
+    def __init__(self, folder: Path, *, server: bool = True, advertise: str = "") -> None:
+        self.advertise = advertise
         self.authority = make_authority()
         self.changes = Changes()
         self.server = ControlServer(self.authority, self.changes) if server else None
@@ -64,7 +66,10 @@ class Net:
         config = load_config(flags={"dev_cert": True, "listen": FREE, "ops": FREE, "drain_ms_max": 500})
         address = self.server.address if self.server is not None else NOBODY
         control = ControlConfig(
-            addresses=(address,), state_dir=self.folder, public_url="https://sin.example/"
+            addresses=(address,),
+            advertise=self.advertise,
+            state_dir=self.folder,
+            public_url="https://sin.example/",
         )
         self.node = await open_edge(replace(config, control=control), credentials)
         return self.node
@@ -154,6 +159,22 @@ def test_an_edge_says_who_it_is_and_begins_with_a_full_report(tmp_path: Path) ->
         await net.changes.until(lambda: len(net.heard(e.ReportReceived)) >= 3)
 
     net.run(scenario)
+
+
+def test_a_name_to_advertise_is_resolved_before_anything_is_bound(tmp_path: Path) -> None:
+    net = Net(tmp_path, advertise="localhost:4433")
+
+    async def scenario() -> None:
+        await net.joined()
+        assert net.heard(e.HelloReceived)[0].hello.advertise in ("127.0.0.1:4433", "[::1]:4433")
+
+    net.run(scenario)
+    nowhere = Net(tmp_path, server=False, advertise="nowhere.invalid:4433")
+    with pytest.raises(
+        UserError, match=r"--advertise nowhere\.invalid:4433: the name has no address"
+    ) as caught:
+        trio.run(nowhere.open)
+    assert caught.value.exit_code == 2
 
 
 def test_a_plan_is_acknowledged_when_it_is_in_force_and_is_then_kept(tmp_path: Path) -> None:
