@@ -45,7 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7, help="of each plan; the median counts")
     runs = parser.parse_args().runs
-    print("Inputs synthesised from measured distributions; one process, wall-clock, median (least) of runs")
+    print("Inputs synthesised from measured distributions; one process, wall-clock, least (median) of runs")
     print(f"{'nodes':>6} {'first plan':>20} {'every second':>20} {'igraph':>12} {'networkx':>12}  overloaded")
     took_ms = {count: timed(count, runs) for count in (64, 200)}
     mean, worst, exact = gaps()
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def timed(count: int, runs: int) -> float:
-    """Time of the slower of both kinds of plan, ms, median."""
+    """Time of the slower of both kinds of plan, ms: the least of all runs, since what is more is others'."""
     network, demand = world(count, seed=1), demand_of(count, seed=1)
     first_ms, again_ms = [], []
     for run in range(runs):
@@ -74,12 +74,12 @@ def timed(count: int, runs: int) -> float:
         f" {least_ms(by_networkx, weights, runs=1):9.1f} ms  {len(made.overloaded)}",
         flush=True,
     )
-    return max(statistics.median(first_ms), statistics.median(again_ms))
+    return max(min(first_ms), min(again_ms))
 
 
 def told(times_ms: list[float]) -> str:
-    """Median and least."""
-    return f"{statistics.median(times_ms):.1f} ({min(times_ms):.1f}) ms"
+    """Least and median."""
+    return f"{min(times_ms):.1f} ({statistics.median(times_ms):.1f}) ms"
 
 
 def pushed(made: Plan) -> int:

@@ -29,6 +29,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 
@@ -243,7 +244,7 @@ def summary(delays: Delays) -> dict[str, object]:
     }
 
 
-def rounded(value: float, digits: int = 1) -> float:
+def rounded(value: float | np.floating[Any], digits: int = 1) -> float:
     """For JSON."""
     return round(float(value), digits)
 

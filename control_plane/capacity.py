@@ -43,40 +43,42 @@ _Step = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Demand in the order of the network: per row of trees, rates ``[track]`` and ``[track, node]``."""
+    """Demand in the order of the network, per row of trees: rates ``[track]``, and who watches, as bits of
+    tracks ``[node, byte]``. Bits, because trees add up by OR, and because matrix products would wake the
+    threads of a linear algebra library for nothing."""
 
     bps: tuple[Floats, ...]
-    watched: tuple[NDArray[np.float32], ...]
+    watched: tuple[NDArray[np.uint8], ...]
 
     @classmethod
     def of(cls, network: Network, demand: Mapping[str, Demand], origins: Sequence[str]) -> Wanted:
         """What is watched at nodes that the network does not have is left out."""
         rates: list[Floats] = []
-        watched: list[NDArray[np.float32]] = []
+        watched: list[NDArray[np.uint8]] = []
         for origin in origins:
             wanted = demand[origin]
             known = [k for k, node in enumerate(wanted.nodes) if node in network.index]
             at = [network.index[wanted.nodes[k]] for k in known]
-            spread = np.zeros((len(wanted.bps), len(network.nodes)), np.float32)
-            spread[:, at] = wanted.watched[:, known]
-            spread[:, network.index[origin]] = 0
+            bits = np.zeros((len(network.nodes), -(-len(wanted.bps) // 8)), np.uint8)
+            bits[at] = np.packbits(wanted.watched[:, known].T, axis=1)
+            bits[network.index[origin]] = 0
             rates.append(wanted.bps)
-            watched.append(spread)
+            watched.append(bits)
         return cls(tuple(rates), tuple(watched))
 
     def edge_bps(self, parents: Indices, row: int) -> Floats:
         """Rate on the edge into each node of one tree."""
-        count = parents.shape[1]
-        if not len(self.bps[row]):
-            return np.zeros(count)
-        under = np.zeros((count, count), np.float32)
-        at = np.arange(count)
-        for _ in range(DEPTH_MAX + 1):
-            there = np.flatnonzero(at >= 0)
-            under[at[there], there] = 1
-            at = np.where(at >= 0, parents[row, at], -1)
-        crossing: Floats = self.bps[row] @ (self.watched[row] @ under.T > 0)
-        crossing[parents[row] < 0] = 0.0
+        above, bps = parents[row], self.bps[row]
+        depth, at = np.zeros(len(above), np.int64), above
+        for _ in range(DEPTH_MAX):
+            depth += at >= 0
+            at = np.where(at >= 0, above[at], -1)
+        under = self.watched[row].copy()
+        for level in range(DEPTH_MAX, 1, -1):
+            nodes = np.flatnonzero(depth == level)
+            np.bitwise_or.at(under, above[nodes], under[nodes])
+        crossing: Floats = np.einsum("nt,t->n", np.unpackbits(under, axis=1, count=len(bps)), bps)
+        crossing[above < 0] = 0.0
         return crossing
 
 

@@ -99,13 +99,15 @@ def test_overload_moves_at_once_and_stays_put_afterwards() -> None:
 
 
 def test_an_upgrade_that_would_overload_is_not_made() -> None:
+    """Nor made and taken back: relief is off."""
+    config = dataclasses.replace(CONFIG, relief_moves_max=0)
     slow = line({("o", "x"): 200.0, ("o", "m"): 100.0, ("m", "x"): 100.0})
     fast = line({("o", "x"): 200.0, ("o", "m"): 20.0, ("m", "x"): 20.0})
     demand = {"o": everywhere(slow, 5 * MBIT)}
     small = {"m": {"capacity_bps": 4 * MBIT}}
-    _, memory = plan(with_nodes(slow, **small), demand, PlannerMemory(), CONFIG)
+    _, memory = plan(with_nodes(slow, **small), demand, PlannerMemory(), config)
     for second in range(1, 8):
-        made, memory = plan(at(with_nodes(fast, **small), second), demand, memory, CONFIG)
+        made, memory = plan(at(with_nodes(fast, **small), second), demand, memory, config)
         assert made.moves == ()
 
 
