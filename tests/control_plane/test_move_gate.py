@@ -145,3 +145,16 @@ def test_every_step_leaves_trees_that_reach_everybody_and_ends_at_the_proposal(
         if second == 0:
             assert all(trees["o"][n].parent == after[n].parent for n in escaping)
     assert {n: u.parent for n, u in trees["o"].items()} == {n: u.parent for n, u in after.items()}
+
+
+def test_a_node_waits_for_what_is_above_it_where_that_may_not_move_yet() -> None:
+    """Taken alone, c below b would close a circle: b still hangs on c."""
+    gate = MoveGate(GateConfig(share_max=1.0))
+    old: Trees = {"o": {"a": Upstreams("o"), "b": Upstreams("c"), "c": Upstreams("o"), "d": Upstreams("o")}}
+    tested: Trees = {"o": {**old["o"], "c": Upstreams("a"), "d": Upstreams("a")}}
+    first = gate.step(old, tested, upgrade, {"c": 9}, 0)
+    assert first.canary == "d"
+    turned: Trees = {"o": {**tested["o"], "a": Upstreams("b"), "b": Upstreams("o")}}
+    second = gate.step(first.trees, turned, upgrade, {}, 4 * SECOND)
+    assert all(path_to(second.trees["o"], "o", node) for node in "abcd")
+    assert second.trees["o"]["c"].parent == "o"

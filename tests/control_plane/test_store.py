@@ -163,3 +163,15 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / STATE_FILE).mkdir()
     with pytest.raises(StoreError, match=f"{STATE_FILE}: cannot be opened for writing"):
         reopen(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"192.0.2.1:443", b"film"])
+def test_a_changed_letter_is_found_out_wherever_it_stands(written: Path, content: bytes) -> None:
+    """It would still be a database, and still be MessagePack."""
+    file = written / STATE_FILE
+    good = file.read_bytes()
+    at = good.index(content)
+    file.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+    outcome = attempt(written)
+    assert isinstance(outcome, StoreError)
+    assert "checksum" in outcome.message or "damaged" in outcome.message
