@@ -145,6 +145,7 @@ def _rank(
 def _meet(mine: Indices, theirs: Indices) -> Bools:
     """``[node, candidate]``: whether the node's column of ``mine`` and the candidate's of ``theirs`` have a
     number in common; negative ones are none."""
+    mine, theirs = mine.astype(np.int16), theirs.astype(np.int16)
     met = np.zeros((mine.shape[1], theirs.shape[1]), np.bool_)
     for a in mine:
         known = np.where(a >= 0, a, -2)

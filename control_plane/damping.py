@@ -133,14 +133,13 @@ def moves(
     relieved: Bools,
 ) -> tuple[Move, ...]:
     """What changed, in the order of origins and nodes."""
-    ids = network.node_ids
-    found: list[Move] = []
-    for row, node in np.argwhere(parents != past.parents).tolist():
-        before, after = int(past.parents[row, node]), int(parents[row, node])
-        cause = CAPACITY if relieved[row, node] else str(causes[row, node])
-        name = ids[after] if after >= 0 else ""
-        found.append(Move(origins[row], ids[node], ids[before] if before >= 0 else "", name, cause))
-    return tuple(found)
+    ids = (*network.node_ids, "")
+    at = np.nonzero(parents != past.parents)
+    columns = (*at, past.parents[at], parents[at], np.where(relieved[at], CAPACITY, causes[at]))
+    return tuple(
+        Move(origins[row], ids[node], ids[before], ids[after], cause)
+        for row, node, before, after, cause in zip(*(c.tolist() for c in columns), strict=True)
+    )
 
 
 # ---- Who is free ----------------------------------------------------------------------------------

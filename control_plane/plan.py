@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,8 +94,7 @@ class Demand:
         return cls(tuple(taken), steps, watched)
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """A node that got another parent. ``cause``: `UPGRADE`; `COMPANION`, moved so that another's upgrade is
     possible; `ESCAPE`; `CAPACITY`; `NEW`, had none before. ``before`` is "" where there was none."""
 
