@@ -82,7 +82,7 @@ class Candidates:
     @staticmethod
     def _ways(track: Track) -> list[tuple[str, ...]]:
         ways = [pending.hop_path for pending in track.waiting.values() if pending.forward]
-        return ways + [d.hop_path for d in track.active_downstreams() if d.forward]
+        return ways + [d.hop_path for d in track.edges_below() if d.forward]
 
     def mutual_wait(self, track: Track, path: tuple[str, ...]) -> str | None:
         """Why a subscriber must not wait: the edge we are asking is asking us. One of the two has to give

@@ -110,7 +110,7 @@ class PlanUpstreams:
         if link is None:
             link = self._by_node[node_id] = self._upstreams.add_planned(node_id, target)
         elif link.config.target != target:
-            link.config = type(link.config)(link.config.prefix, target)
+            self._upstreams.move(link, target)
         self._upstreams.ensure(link)
 
     def tidy(self) -> None:

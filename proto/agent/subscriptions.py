@@ -243,7 +243,10 @@ class Subscriptions:
             route=track.route(),
         )
         peer.roles[pending.request] = downstream
+        was_taken = track.is_taken()
         track.downstreams[downstream.id] = self._tracks.downstreams[downstream.id] = downstream
+        if downstream.hop_path:
+            track.below[downstream.id] = downstream
         self._hub.cancel_timer("linger", track.id)
         self._hub.command(
             add_downstream(
@@ -259,7 +262,8 @@ class Subscriptions:
                 media=self._hub.config.media,
             )
         )
-        self.taken(track)
+        if peer.is_hop or not was_taken:
+            self.taken(track)
 
     # --- REQUEST_UPDATE ---------------------------------------------------------------------------
 
@@ -298,9 +302,9 @@ class Subscriptions:
     def rerouted(self, track: Track) -> None:
         """The track comes another way: edges that are on it cannot be fed from here any more, not even in
         need; the others are told when it has lasted a moment."""
-        for downstream in track.active_downstreams():
+        for downstream in track.edges_below():
             self._end_if_circle(downstream)
-        if any(d.hop_path and d.route != track.route() for d in track.active_downstreams()):
+        if any(d.route != track.route() for d in track.edges_below()):
             self._hub.set_timer("reroute", track.id, after_ms=self._hub.config.timing.reroute_ms)
 
     def reroute_due(self, track_id: int) -> None:
@@ -308,9 +312,9 @@ class Subscriptions:
         track = self._tracks.by_id.get(track_id)
         if track is None or track.source is None:
             return
-        for downstream in track.active_downstreams():
+        for downstream in track.edges_below():
             peer = self._peers.get(downstream.session)
-            if peer is not None and peer.is_hop and downstream.route != track.route():
+            if peer is not None and downstream.route != track.route():
                 downstream.route = track.route()
                 peer.moqt.goaway_request(downstream.request)
 
@@ -351,6 +355,7 @@ class Subscriptions:
     def _forget(self, downstream: Downstream) -> None:
         self._tracks.downstreams.pop(downstream.id, None)
         downstream.track.downstreams.pop(downstream.id, None)
+        downstream.track.below.pop(downstream.id, None)
 
     def _end(
         self, downstream: Downstream, status: PublishDoneCode, reason: str, *, reset: int | None = None

@@ -130,7 +130,8 @@ class Track:
     last source was an upstream, so that it may only be the way that is lost. ``local``: published by
     this edge. ``standbys``: asked or bound, beside the source. ``move``: the planned one under way.
     ``refused_until``: when those may be asked again, microseconds, that would not stand by. ``return_us``:
-    before then the plan's parent is not taken again after ``escapes`` from it.
+    before then the plan's parent is not taken again after ``escapes`` from it. ``below``: those of
+    ``downstreams`` that are edges; there may be very many others.
     """
 
     id: int
@@ -156,6 +157,7 @@ class Track:
     escapes: int = 0
     waiting: dict[tuple[int, int], Pending] = field(default_factory=dict)
     downstreams: dict[int, Downstream] = field(default_factory=dict)
+    below: dict[int, Downstream] = field(default_factory=dict)
 
     def largest_location(self) -> Location | None:
         """The larger of what the source reported and what has arrived; the shared cell is read once."""
@@ -174,7 +176,11 @@ class Track:
 
     def is_taken(self) -> bool:
         """Whether anybody gets the track now; those who only stand by do not."""
-        return any(d.forward for d in self.active_downstreams())
+        return any(d.forward and d.ending is None for d in self.downstreams.values())
+
+    def edges_below(self) -> list[Downstream]:
+        """Those of edges that are not about to end."""
+        return [d for d in self.below.values() if d.ending is None]
 
     def route(self) -> tuple[str, ...]:
         """The incarnation and the nodes on the way here: what an edge below has to know."""

@@ -70,6 +70,13 @@ class Upstreams:
         """An edge of the plan, not connected yet."""
         return self._add(Upstream(TrackNamespace(), target), node_id)
 
+    def move(self, link: UpstreamLink, target: Target) -> None:
+        """The upstream is somewhere else now; a connection that there is stays."""
+        link.config = Upstream(link.config.prefix, target)
+        if link.state == "waiting":
+            self._hub.cancel_timer("reconnect", link.index)
+            link.state = "idle"
+
     def remove(self, link: UpstreamLink) -> None:
         """Forget an edge of the plan to which there is no connection."""
         self._hub.cancel_timer("reconnect", link.index)

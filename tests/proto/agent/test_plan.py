@@ -146,6 +146,19 @@ def test_an_edge_at_another_ones_address_is_not_taken_for_it() -> None:
     assert [(link["planned"], link["state"]) for link in links] == [("b", "waiting"), ("c", "open")]
 
 
+def test_an_edge_that_is_somewhere_else_now_is_looked_for_there_at_once() -> None:
+    world, (one, two), plans = network("a", "b")
+    real, two.address = two.address, "10.9.9.9:1"
+    plans.push({}, {})
+    world.run(30_000)
+    assert "b" not in one.engine.hop_peers().values() or one.connects > 1
+    two.address = real
+    plans.push({}, {}, to=[one])
+    world.run(50)
+    (link,) = one.engine.status(world.now_us)["upstreams"]
+    assert link["state"] == "open"
+
+
 def test_an_edge_without_a_hop_certificate_keeps_the_plan_and_connects_to_nobody() -> None:
     world = World()
     edges = [world.planned_edge("a", plan_hops=None), world.planned_edge("b")]
