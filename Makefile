@@ -28,7 +28,7 @@ endif
 help: ## List the targets
 	@echo "usage: make TARGET"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
-	    printf '  %-9s %s\n' "$$target" "$$text"; done
+	    printf '  %-13s %s\n' "$$target" "$$text"; done
 
 .PHONY: demo
 demo: $(VENV)/.core ## A network of six regions, a film, a cut cable, live figures (DEMO_SECONDS=N ends it)
@@ -61,6 +61,10 @@ interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browse
 .PHONY: chaos
 chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments (CHAOS_RUNS=N)
 	$(BIN)/python -m tests.chaos $(CHAOS_RUNS)
+
+.PHONY: bench-control
+bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
+	$(BIN)/python bench/control.py
 
 .PHONY: package
 package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment

@@ -46,6 +46,23 @@ def path_to(tree: Tree, origin: str, node: str) -> tuple[str, ...] | None:
     return tuple(reversed(path))
 
 
+def paths(tree: Tree, origin: str) -> dict[str, tuple[str, ...]]:
+    """The branch of every node that hangs on the origin, each after its parent's; in one pass."""
+    children: dict[str, list[str]] = {}
+    for node, upstreams in tree.items():
+        children.setdefault(upstreams.parent, []).append(node)
+    found: dict[str, tuple[str, ...]] = {origin: (origin,)}
+    level = [origin]
+    for node in level:
+        path = found[node]
+        for child in children.pop(node, ()):
+            if child != origin:
+                found[child] = (*path, child)
+                level.append(child)
+    del found[origin]
+    return found
+
+
 def top_down(tree: Tree, origin: str) -> list[str]:
     """All nodes that hang on the origin, each after its parent; in one order for equal trees."""
     children: dict[str, list[str]] = {}
@@ -90,4 +107,5 @@ def mix(old: Tree, new: Tree, origin: str, kept: Collection[str]) -> Tree:
             parent = old[node].parent
             spare = (new[node].parent, *new[node].backups)
             mixed[node] = Upstreams(parent, tuple(backup for backup in spare if backup != parent))
-    return {node: mixed[node] for node in mixed if path_to(mixed, origin, node) is not None}
+    reached = paths(mixed, origin)
+    return {node: mixed[node] for node in mixed if node in reached}

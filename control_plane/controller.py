@@ -22,8 +22,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from farcast.control_plane.branches import Tree
-from farcast.control_plane.directory import Directory, OfferChange
+from farcast.control_plane.directory import Directory
+from farcast.control_plane.drains import is_relieved
 from farcast.control_plane.edge_list import EdgeListing, EdgeLists, Sign
 from farcast.control_plane.journal import Entry, Journal
 from farcast.control_plane.link_state import LinkState, LinkStateConfig
@@ -31,6 +31,7 @@ from farcast.control_plane.members import Member, Members, MembersConfig
 from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.pushes import PushConfig, Pushes
+from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
 from farcast.proto.control.events import (
     Broken,
@@ -102,10 +103,8 @@ class Controller:
         self._dirty: dict[int, None] = {}
         self._closing: deque[tuple[int, str]] = deque()
         self._tick_us = now_us + TICK_US
-        self._saved_trees: dict[str, Tree] = dict(restored.trees)
-        self._members_changed = self._drains_changed = False
+        self._saver = Saver(restored.trees, self._unix_minus_clock_us)
         self._nodes_stale, self._drains_pending = True, bool(restored.drains)
-        self._saved_sequence = -1
         self._restore(restored, now_us)
 
     @property
@@ -199,20 +198,8 @@ class Controller:
 
     def poll_save(self) -> Save | None:
         """What must be durable before anything of `poll_data` is sent."""
-        offers = self.directory.poll_changes()
-        trees = self._unsaved_trees()
-        members, drains = self._members_changed, self._drains_changed
-        if not (offers or trees or members or drains or self.pushes.sequence != self._saved_sequence):
-            return None
-        self._members_changed = self._drains_changed = False
-        self._saved_sequence = self.pushes.sequence
-        return Save(
-            self.pushes.sequence,
-            tuple(member.hello for member in self.members) if members else None,
-            {m.node_id: m.drain_ms for m in self.members if m.drain_us is not None} if drains else None,
-            trees,
-            tuple(self._on_wall_clock(offer) for offer in offers),
-        )
+        trees, sequence = self.cycle.trees, self.pushes.sequence
+        return self._saver.poll(self.members, self.directory, trees, sequence)
 
     def poll_data(self) -> tuple[int, bytes] | None:
         """A session, and bytes for its stream."""
@@ -295,7 +282,7 @@ class Controller:
             self._dirty[replaced] = None
         self.links.join(hello, now_us)
         self._set_draining(self._member(hello.node_id))
-        self._members_changed = True
+        self._saver.members_changed = True
         rollout = self.pushes.rollout(hello.node_id)
         rollout.handle_join(hello.holds)
         if rollout.acked is None and hello.holds == self.pushes.version:
@@ -343,20 +330,19 @@ class Controller:
     def _judge(self, state: _Session, member: Member, report: Report) -> Report:
         """The report without what cannot be: links of strangers, a clock that went back."""
         fields: dict[str, object] = {}
-        if any(not self._is_peer(member, link.peer) for link in report.links):
-            fields["links"] = links = tuple(li for li in report.links if self._is_peer(member, li.peer))
+        members, own = self.members.ids, member.node_id
+        if any(link.peer not in members or link.peer == own for link in report.links):
+            links = tuple(li for li in report.links if li.peer in members and li.peer != own)
+            fields["links"] = links
             self.journal.count("links_to_strangers", len(report.links) - len(links))
-        if report.demand is not None and any(load.origin not in self.members for load in report.demand):
-            fields["demand"] = demand = tuple(lo for lo in report.demand if lo.origin in self.members)
+        if report.demand is not None and any(load.origin not in members for load in report.demand):
+            fields["demand"] = demand = tuple(lo for lo in report.demand if lo.origin in members)
             self.journal.count("demand_for_strangers", len(report.demand) - len(demand))
         if report.sent_us < state.sent_us:
             fields["distrust"] = True
             self.journal.count("reports_with_a_clock_that_went_back")
         state.sent_us = report.sent_us
         return msgspec.structs.replace(report, **fields) if fields else report
-
-    def _is_peer(self, member: Member, peer: str) -> bool:
-        return peer in self.members and peer != member.node_id
 
     # ---- Below ------------------------------------------------------------------------------------
 
@@ -383,7 +369,7 @@ class Controller:
 
     def _set_draining(self, member: Member) -> None:
         self.links.set_draining(member.node_id, member.draining)
-        self._drains_changed = self._nodes_stale = True
+        self._saver.drains_changed = self._nodes_stale = True
         self._drains_pending |= member.drain_us is not None
         if member.draining:
             self.cycle.want()
@@ -428,7 +414,7 @@ class Controller:
             self.links.leave(member.node_id, now_us)
             self.cycle.remove(member.node_id, self.members)
             self.pushes.forget(member.node_id)
-            self._members_changed = self._drains_changed = self._nodes_stale = True
+            self._saver.members_changed = self._saver.drains_changed = self._nodes_stale = True
             self.journal.count("edges_withdrawn")
             self.journal.write("warning", "edge withdrawn", node_id=member.node_id, region=member.region)
         if gone:
@@ -469,27 +455,13 @@ class Controller:
             self._drains_pending = True
             overdue = now_us >= member.drain_us + self.config.reparent_ms_max * 1_000
             channel = self.channel_of(member.node_id)
-            if channel is not None and (overdue or self._is_relieved(member.node_id, now_us)):
+            if channel is not None and (
+                overdue or is_relieved(member, self.members, self.cycle, self.pushes)
+            ):
                 channel.order_drain(member.drain_ms)
                 member.drain_sent = True
                 self._touch(member.node_id)
                 self.journal.write("info", "edge told to drain", node_id=member.node_id, overdue=overdue)
-
-    def _is_relieved(self, node_id: str, now_us: int) -> bool:
-        """Whether the planner has run with the drain in mind and no connected edge has it as a relay."""
-        planned = self.cycle.planned
-        member = self._member(node_id)
-        if planned is None or planned.job.network.now_us < (member.drain_us or 0):
-            return False
-        others = [m.node_id for m in self.members if m.session is not None and m.node_id != node_id]
-        return all(self._takes_nothing_by(other, node_id) for other in others)
-
-    def _takes_nothing_by(self, node_id: str, relay: str) -> bool:
-        """Whether the plan that an edge follows takes only the relay's own tracks from it."""
-        acked = self.pushes.rollout(node_id).acked
-        return acked is not None and not any(
-            route.upstreams[:1] == (relay,) and origin != relay for origin, route in acked[1].routes.items()
-        )
 
     def _restore(self, restored: Restored, now_us: int) -> None:
         self.members.restore(restored.members, dict(restored.drains), now_us)
@@ -513,22 +485,6 @@ class Controller:
             epoch=self.epoch.number,
             edges_awaited=len(self.members),
         )
-
-    def _unsaved_trees(self) -> dict[str, Tree | None]:
-        trees, saved = self.cycle.trees, self._saved_trees
-        if trees is saved:
-            return {}
-        changed: dict[str, Tree | None] = {origin: None for origin in saved if origin not in trees}
-        changed.update(
-            (o, tree) for o, tree in trees.items() if saved.get(o) is not tree and saved.get(o) != tree
-        )
-        self._saved_trees = dict(trees)
-        return changed
-
-    def _on_wall_clock(self, offer: OfferChange) -> OfferChange:
-        if offer.since_us is None:
-            return offer
-        return OfferChange(offer.namespace, offer.node_id, offer.since_us + self._unix_minus_clock_us)
 
     def _unix(self, now_us: int) -> int:
         return max(now_us + self._unix_minus_clock_us, 0)

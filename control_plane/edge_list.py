@@ -12,6 +12,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from cryptography import x509
@@ -79,12 +80,7 @@ class EdgeListing:
     @property
     def is_usable(self) -> bool:
         """Whether clients understand the URL; one that they do not would spoil the list for all."""
-        if len(self.url) > URL_CHARACTERS_MAX:
-            return False
-        try:
-            return parse_url(self.url).target != "hop"
-        except ValueError:
-            return False
+        return _is_usable(self.url)
 
 
 class EdgeLists:
@@ -175,6 +171,16 @@ def _check_issued(leaf: x509.Certificate, roots: Sequence[bytes]) -> None:
             continue
         return
     raise BadEdgeList("edge list: signed by a certificate of another authority")
+
+
+@lru_cache(EDGES_LISTED_MAX)
+def _is_usable(url: str) -> bool:
+    if len(url) > URL_CHARACTERS_MAX:
+        return False
+    try:
+        return parse_url(url).target != "hop"
+    except ValueError:
+        return False
 
 
 def _payload(cluster: str, listed: Sequence[EdgeListing], unix_us: int) -> bytes:

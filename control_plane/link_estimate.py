@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from farcast.control_plane.network import Bools, Floats
 from farcast.proto.control.messages import LinkReport
-from farcast.proto.telemetry.sketch import Sketch
+from farcast.proto.telemetry.sketch import quantile_of
 
 SECOND_US: Final = 1_000_000
 SECONDS: Final = 10
@@ -225,7 +225,7 @@ def _figures(link: LinkReport) -> tuple[float, ...]:
     smoothed, variation = link.rtt_smoothed_us / 1e3, link.rtt_variation_us / 1e3
     tail = smoothed + VARIATIONS_P99 * variation
     if link.rtt_sketch:
-        tail = max((Sketch(link.rtt_sketch).quantile(0.99) or 0.0) / 1e3, smoothed)
+        tail = max((quantile_of(link.rtt_sketch, 0.99) or 0.0) / 1e3, smoothed)
     return (
         smoothed,
         variation,

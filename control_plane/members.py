@@ -14,7 +14,7 @@ itself isolated sees everybody leave at once; LiveKit once withdrew a whole data
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, KeysView
 from dataclasses import dataclass, field
 
 from farcast.proto.control.messages import Hello, Load, NodeInfo, Report
@@ -36,14 +36,6 @@ class MembersConfig:
 
 
 @dataclass(slots=True)
-class Heard:
-    """What one edge says of its link to a peer."""
-
-    silent: bool
-    media: bool
-
-
-@dataclass(slots=True)
 class Member:
     """One edge of the cluster. ``session``: its control session; ``None`` while it is absent."""
 
@@ -62,7 +54,8 @@ class Member:
     load: Load = field(default_factory=Load)
     demand: dict[str, int] = field(default_factory=dict)
     """Bits per second taken from each origin."""
-    heard: dict[str, Heard] = field(default_factory=dict)
+    hears: dict[str, bool] = field(default_factory=dict)
+    """By peer: whether it hears anything from it."""
     reports: int = 0
 
     @property
@@ -83,7 +76,7 @@ class Member:
     @property
     def silent(self) -> frozenset[str]:
         """Peers that it hears nothing from."""
-        return frozenset(peer for peer, heard in self.heard.items() if heard.silent)
+        return frozenset(peer for peer, hears in self.hears.items() if not hears)
 
     @property
     def info(self) -> NodeInfo:
@@ -117,6 +110,11 @@ class Members:
     def __len__(self) -> int:
         return len(self._members)
 
+    @property
+    def ids(self) -> KeysView[str]:
+        """Names of all members; a view."""
+        return self._members.keys()
+
     def get(self, node_id: str) -> Member | None:
         """The member of that name."""
         return self._members.get(node_id)
@@ -143,7 +141,7 @@ class Members:
             member.drain_us, member.drain_ms = held.drain_us, held.drain_ms
             member.load, member.demand = held.load, held.demand
             if held.hello.boot_id == hello.boot_id:
-                member.heard, member.drains_itself = held.heard, held.drains_itself
+                member.hears, member.drains_itself = held.hears, held.drains_itself
                 member.drain_sent = held.drain_sent
         self._members[hello.node_id] = member
         return held.session if held else None
@@ -158,7 +156,7 @@ class Members:
 
     def handle_report(self, member: Member, report: Report, now_us: int) -> frozenset[str]:
         """Take over load and what the edge hears; peers that it newly hears nothing from."""
-        before = member.silent
+        before = member.hears
         member.reported_us = now_us
         member.reports += 1
         member.fully_reported |= report.full
@@ -167,23 +165,27 @@ class Members:
             member.load = report.load
         if report.demand is not None:
             member.demand = {load.origin: load.bps for load in report.demand}
+        if report.distrust:
+            return frozenset()
         if report.full:
-            member.heard.clear()
+            member.hears = {}
         for peer in report.unlinked:
-            member.heard.pop(peer, None)
-        for link in report.links:
-            member.heard[link.peer] = Heard(link.silent, link.media)
-        return frozenset() if report.distrust else member.silent - before
+            member.hears.pop(peer, None)
+        newly_silent = frozenset(
+            link.peer for link in report.links if link.silent and before.get(link.peer, True)
+        )
+        member.hears.update((link.peer, not link.silent) for link in report.links)
+        return newly_silent
 
     def is_heard(self, node_id: str, now_us: int) -> bool | None:
         """Whether any other edge hears the node; ``None`` where nobody has a say."""
         stale_us = now_us - self._config.report_stale_ms * 1_000
         verdict: bool | None = None
         for other in self._members.values():
-            heard = other.heard.get(node_id)
-            if heard is None or other.session is None or (other.reported_us or stale_us) <= stale_us:
+            hears = other.hears.get(node_id)
+            if hears is None or other.session is None or (other.reported_us or stale_us) <= stale_us:
                 continue
-            if not heard.silent:
+            if hears:
                 return True
             verdict = False
         return verdict
@@ -207,7 +209,7 @@ class Members:
         """Forget a member."""
         self._members.pop(node_id, None)
         for member in self._members.values():
-            member.heard.pop(node_id, None)
+            member.hears.pop(node_id, None)
 
     def awaited(self) -> list[str]:
         """Restored members that have not come back, or not reported in full yet."""

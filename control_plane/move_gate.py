@@ -25,6 +25,7 @@ from farcast.control_plane.branches import (
     mix,
     moves_between,
     path_to,
+    paths,
     top_down,
 )
 
@@ -189,11 +190,12 @@ class MoveGate:
         viewers: Mapping[str, int],
     ) -> str:
         """Of the nodes that could move alone, the one with the fewest viewers."""
-        alone = set()
-        for node in sorted({node for _, node in upgrades}):
-            keys = {key for key in upgrades if key[1] == node}
-            if _apply(old, new, upgrades, keys, len(keys))[1]:
-                alone.add(node)
+        alone: set[str] = set()
+        for origin in {origin for origin, _ in upgrades}:
+            held = {node for o, node in upgrades if o == origin}
+            above = paths(new[origin], origin)
+            waiting = held - _above_escapes(old[origin], new[origin], above, held)
+            alone.update(node for node in held if waiting.isdisjoint(above[node][:-1]))
         return min(alone, key=lambda node: (viewers.get(node, 0), node))
 
 
@@ -212,13 +214,14 @@ def _apply(
     for origin in sorted({origin for origin, _ in upgrades}):
         before, after = old[origin], new[origin]
         held = {node for o, node in upgrades if o == origin}
-        needed = _above_escapes(before, after, origin, held)
+        above = paths(after, origin)
+        needed = _above_escapes(before, after, above, held)
         kept: set[str] = set()
         for node in top_down(after, origin):
             if node in needed:
                 applied.add((origin, node))
             elif node in held:
-                free = after[node].parent == origin or not _any_above(after, origin, node, kept)
+                free = kept.isdisjoint(above[node][:-1])
                 if free and (origin, node) in allowed and len(applied) < limit:
                     applied.add((origin, node))
                 else:
@@ -227,17 +230,13 @@ def _apply(
     return trees, applied
 
 
-def _above_escapes(before: Tree, after: Tree, origin: str, held: set[str]) -> set[str]:
+def _above_escapes(
+    before: Tree, after: Tree, paths: Mapping[str, tuple[str, ...]], held: set[str]
+) -> set[str]:
     """Held nodes that stand above a node that escapes or joins, in the new tree."""
     needed: set[str] = set()
     for node, upstreams in after.items():
         if node in held or (node in before and before[node].parent == upstreams.parent):
             continue
-        above = path_to(after, origin, node) or ()
-        needed.update(name for name in above if name in held)
+        needed.update(name for name in paths.get(node, ()) if name in held)
     return needed
-
-
-def _any_above(tree: Tree, origin: str, node: str, nodes: set[str]) -> bool:
-    path = path_to(tree, origin, node) or ()
-    return any(name in nodes for name in path[:-1])

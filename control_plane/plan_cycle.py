@@ -146,6 +146,8 @@ class PlanCycle:
 
     def handle_report(self, member: Member, now_us: int) -> bool:
         """A report that can be trusted; whether the trees in force are others now."""
+        if member.node_id != self._gate.canary:
+            return False
         if self._gate.is_spoilt(member.node_id, member.silent):
             why = "the canary hears nothing from its new upstream"
             return self._take_back(member.node_id, why, now_us)

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from farcast.control_plane.branches import Move, Tree, Trees, Upstreams, path_to
+from farcast.control_plane.branches import Move, Tree, Trees, Upstreams, path_to, paths
 from farcast.control_plane.network import Network
 from farcast.control_plane.plan import ESCAPE, Demand, Plan, PlannerConfig, PlannerMemory
 from farcast.control_plane.planner import plan as make_plan
@@ -176,7 +176,8 @@ def _reachable(tree: Mapping[str, Upstreams], origin: str, members: Collection[s
         for node, upstreams in tree.items()
         if node in members and upstreams.parent in members and node != origin
     }
-    return {node: upstreams for node, upstreams in known.items() if path_to(known, origin, node) is not None}
+    reached = paths(known, origin)
+    return {node: upstreams for node, upstreams in known.items() if node in reached}
 
 
 def _known_backups(node: str, upstreams: Upstreams, members: Collection[str]) -> Upstreams:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from farcast.control_plane.branches import Tree, Trees, path_to
+from farcast.control_plane.branches import Tree, Trees, paths
 from farcast.control_plane.directory import Fields
 from farcast.proto.control.messages import DirectoryEntry, NodeInfo, PlanDelta, PlanVersion, RouteEntry
 from farcast.proto.control.plan_rules import EMPTY, Tables
@@ -152,11 +152,10 @@ def same(one: Tables, other: Tables) -> bool:
 
 def _entries(origin: str, tree: Tree) -> Routes:
     entries: Routes = {}
-    for node, (parent, backups) in tree.items():
-        path = path_to(tree, origin, node)
-        if path is not None:
-            spare = tuple(backup for backup in backups if backup not in (node, parent))
-            entries[node] = RouteEntry(origin=origin, upstreams=(parent, *spare), path=path)
+    for node, path in paths(tree, origin).items():
+        parent, backups = tree[node]
+        spare = tuple(backup for backup in backups if backup not in (node, parent))
+        entries[node] = RouteEntry(origin=origin, upstreams=(parent, *spare), path=path)
     return entries
 
 

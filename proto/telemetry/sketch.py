@@ -37,6 +37,22 @@ def value_of(bucket: int) -> float:
     return 2 * GAMMA**bucket / (GAMMA + 1)
 
 
+def quantile_of(counts: Mapping[int, int], q: float) -> float | None:
+    """The same as `Sketch.quantile` of a sketch with these counts, without making one."""
+    items = [(bucket, count) for bucket, count in counts.items() if count > 0]
+    if not items:
+        return None
+    items.sort()
+    rank = min(max(q, 0.0), 1.0) * (sum(count for _, count in items) - 1)
+    below, found = 0, items[-1][0]
+    for bucket, count in items:
+        below += count
+        if below > rank:
+            found = bucket
+            break
+    return value_of(min(max(found, 0), BUCKET_MAX))
+
+
 class Sketch:
     """Counts per bucket. Empty at first, or with the counts of a report."""
 
@@ -80,15 +96,7 @@ class Sketch:
 
     def quantile(self, q: float) -> float | None:
         """The value below which a share ``q`` (0 to 1) of all lies, to 2 %; ``None`` where empty."""
-        if not self._count:
-            return None
-        rank = min(max(q, 0.0), 1.0) * (self._count - 1)
-        below = 0
-        for bucket in sorted(self._counts):
-            below += self._counts[bucket]
-            if below > rank:
-                break
-        return value_of(bucket)
+        return quantile_of(self._counts, q)
 
     def _put(self, bucket: int, count: int) -> None:
         if count > 0:

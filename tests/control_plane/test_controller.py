@@ -252,3 +252,31 @@ def test_planning_once_a_period_takes_a_tenth_of_the_processor_and_events_not_mu
     runs = world.controller.cycle.runs
     world.run(90)
     assert 9 <= world.controller.cycle.runs - runs <= 20
+
+
+def far_from_all_but_sin(a: str, b: str) -> float:
+    return 30.0 if "sin-1" in (a, b) else 250.0
+
+
+def test_an_upgrade_goes_to_a_canary_first_and_everybody_follows_when_it_is_well() -> None:
+    world = World(SIX, lambda a, b: 90.0).run(60)
+    assert "canaries" not in world.counters
+    world.rtt_ms = far_from_all_but_sin
+    world.run(60)
+    assert world.counters["canaries"] >= 1
+    assert world.logged("canary passed")
+    assert sum(parent == "sin-1" for origin in SIX for parent in world.parents(origin).values()) >= 20
+    assert world.counters.get("canaries_failed", 0) == 0
+
+
+def test_a_canary_that_refuses_its_plan_is_taken_back_and_nobody_else_is_moved() -> None:
+    world = World(SIX, lambda a, b: 90.0).run(60)
+    before = {origin: world.parents(origin) for origin in SIX}
+    for edge in world.edges.values():
+        edge.refuse = lambda delta: "not so" if any(len(r.path) > 2 for r in delta.routes) else None
+    world.rtt_ms = far_from_all_but_sin
+    world.run(15)
+    assert world.counters["canaries_failed"] == 1
+    (line,) = world.logged("upgrade taken back")
+    assert line["reason"] == "the canary refused its plan"
+    assert {origin: world.parents(origin) for origin in SIX} == before

@@ -98,7 +98,7 @@ def test_links_to_strangers_are_counted_and_left_out_and_the_rest_counts() -> No
     assert world.counters["links_to_strangers"] == 2
     member = world.controller.members.get("fra-1")
     assert member is not None
-    assert set(member.heard) == {"jkt-1", "sin-1"}
+    assert set(member.hears) == {"jkt-1", "sin-1"}
     assert "nobody-1" not in world.controller.links.network(world.now_us).node_ids
     nothing_else_disturbed(world)
 
