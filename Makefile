@@ -66,6 +66,14 @@ chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
 	$(BIN)/python bench/control.py
 
+.PHONY: bench-planner
+bench-planner: $(VENV)/.runtime $(VENV)/.tools ## How long plans take, beside graph libraries; distance to the optimum
+	PYTHONPATH=src:tests/support $(BIN)/python bench/planner.py
+
+.PHONY: bench-routes
+bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direct ones, on measured and synthesised networks
+	PYTHONPATH=src $(BIN)/python bench/routes.py
+
 .PHONY: package
 package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment
 	PYTHON=$(abspath $(BIN)/python) .ci/package

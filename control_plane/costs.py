@@ -20,7 +20,7 @@ from farcast.control_plane.frame_delay import (
     HopDelays,
     hop_delays,
     p99_ms,
-    rounds_p99_ms,
+    repair_ms,
     search_ms,
 )
 from farcast.control_plane.network import Bools, Floats, Indices, Network
@@ -168,7 +168,7 @@ class Costs:
     def _edge_repair_ms(self) -> Floats:
         """p99 of the repair of each edge by itself, flat."""
         at = self._expected
-        return rounds_p99_ms(at.round_ms[None], at.tails[None])
+        return repair_ms(at.round_ms[None], at.tails[None])
 
     def terms(self, path: tuple[int, ...]) -> Terms:
         """The terms of one branch, from the origin down."""
@@ -176,7 +176,7 @@ class Costs:
         hops = self.hops
         return Terms(
             propagation_ms=float(hops.base_ms[src, dst].sum()),
-            repair_ms=float(rounds_p99_ms(hops.round_ms[src, dst], hops.tails[src, dst])[0]),
+            repair_ms=float(repair_ms(hops.round_ms[src, dst], hops.tails[src, dst])[0]),
             jitter_ms=float(np.sqrt((hops.jitter_ms[src, dst] ** 2).sum())),
             relay_ms=self.config.relay_ms * (len(path) - 2),
             load_ms=float(self.load_ms[src, dst].sum()),

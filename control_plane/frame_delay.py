@@ -122,25 +122,26 @@ def search_ms(hops: HopDelays) -> Floats:
 
 def p99_ms(base_ms: Floats, round_ms: Floats, tails: Floats, jitter_ms: Floats) -> Floats:
     """p99 delay of a frame over paths of hops ``[hop, path]``, ms; hops that are not there are all zeros."""
-    delay: Floats = base_ms.sum(axis=0) + rounds_p99_ms(round_ms, tails)
+    delay: Floats = base_ms.sum(axis=0) + repair_ms(round_ms, tails)
     delay += np.sqrt((jitter_ms**2).sum(axis=0))
     return delay
 
 
-def rounds_p99_ms(round_ms: Floats, tails: Floats) -> Floats:
-    """p99 of the time that repair takes over paths: ``round_ms[hop, path]``, ``tails[hop, path, j-1]``."""
+def repair_ms(round_ms: Floats, tails: Floats, tail: float = TAIL) -> Floats:
+    """Time that repair takes over paths, but for a share ``tail`` of frames: ``round_ms[hop, path]``,
+    ``tails[hop, path, j-1]``."""
     result = np.zeros(round_ms.shape[1])
-    unsettled = np.flatnonzero(tails[:, :, 0].sum(axis=0) > TAIL)
+    unsettled = np.flatnonzero(tails[:, :, 0].sum(axis=0) > tail)
     hops = (tails[:, unsettled, 0] > 0).sum(axis=0)
     for count in range(1, round_ms.shape[0] + 1):
         paths = unsettled[hops == count]
         if len(paths):
             lossy = np.argsort(-tails[:, paths, 0], axis=0, kind="stable")[:count]
-            result[paths] = _quantile(round_ms[lossy, paths], tails[lossy, paths])
+            result[paths] = _quantile(round_ms[lossy, paths], tails[lossy, paths], tail)
     return result
 
 
-def _quantile(round_ms: Floats, tails: Floats) -> Floats:
+def _quantile(round_ms: Floats, tails: Floats, tail: float) -> Floats:
     """By all combinations of rounds: (ROUNDS_MAX + 1) ** hops values of each path, sorted."""
     paths = np.arange(round_ms.shape[1])
     values, shares = np.zeros((len(paths), 1)), np.ones((len(paths), 1))
@@ -151,7 +152,7 @@ def _quantile(round_ms: Floats, tails: Floats) -> Floats:
         shares = (shares[:, :, None] * exactly[:, None, :]).reshape(len(paths), -1)
     order = np.argsort(values, axis=1, kind="stable")
     within = np.cumsum(shares[paths[:, None], order], axis=1)
-    first = np.argmax(within >= 1 - TAIL - 1e-12, axis=1)
+    first = np.argmax(within >= 1 - tail - 1e-12, axis=1)
     found: Floats = values[paths, order[paths, first]]
     return found
 

@@ -101,7 +101,9 @@ def _pulls(
         stuck = relays & free[row] & (depth[row] == DEPTH_MAX)
         offer = np.where(stuck, np.minimum(direct, two), np.inf) + into
         best = np.argmin(offer, axis=1)
-        gain = np.where(free[row] & (depth[row] > 0), now[row] - offer[np.arange(len(best)), best], 0.0)
+        with np.errstate(invalid="ignore"):  # a node that nothing reaches, and to which nothing is offered
+            better = now[row] - offer[np.arange(len(best)), best]
+        gain = np.where(free[row] & (depth[row] > 0), better, 0.0)
         most = np.argsort(-gain, kind="stable")[:PULLS_MAX]
         most = most[gain[most] > PULL_MS_MIN]
         node[: len(most), row], parent[: len(most), row] = most, best[most]

@@ -13,8 +13,8 @@ from farcast.control_plane.frame_delay import (
     HopDelays,
     hop_delays,
     p99_ms,
+    repair_ms,
     round_tails,
-    rounds_p99_ms,
     search_ms,
 )
 from farcast.control_plane.network import Floats
@@ -93,7 +93,7 @@ def test_quantile_is_that_of_rounds_drawn_at_random() -> None:
         drawn = draw.random((len(rounds_ms), 1))
         rounds_ms += (drawn < h.tails).sum(axis=1) * float(h.round_ms[0])
     stacked = np.stack([h.round_ms for h in hops]), np.stack([h.tails for h in hops])
-    assert float(rounds_p99_ms(*stacked)[0]) == pytest.approx(float(np.quantile(rounds_ms, 0.99)), abs=1e-6)
+    assert float(repair_ms(*stacked)[0]) == pytest.approx(float(np.quantile(rounds_ms, 0.99)), abs=1e-6)
 
 
 RTTS = st.floats(1, 400)

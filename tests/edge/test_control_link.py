@@ -69,6 +69,7 @@ class Edge:
             self._changes.note()
             raise structlog.DropEvent
 
+        structlog.reset_defaults()
         structlog.configure(processors=[keep])
         try:
             async with trio.open_nursery() as nursery:
