@@ -8,7 +8,7 @@ until one of the closed set. So a change can be applied in slices, top down, and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 
@@ -79,6 +79,12 @@ def top_down(tree: Tree, origin: str) -> list[str]:
 def count_routes(trees: Trees) -> int:
     """Pairs of origin and node that have a route."""
     return sum(map(len, trees.values()))
+
+
+def reached_everywhere(trees: Trees, nodes: Iterable[str]) -> set[str]:
+    """Those of the nodes that every tree reaches which reaches anybody."""
+    grown = [(origin, tree) for origin, tree in trees.items() if tree]
+    return {node for node in nodes if all(node in tree for origin, tree in grown if origin != node)}
 
 
 def moves_between(old: Trees, new: Trees) -> Iterator[Move]:

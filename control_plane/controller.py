@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from farcast.control_plane.branches import reached_everywhere
 from farcast.control_plane.directory import Directory
 from farcast.control_plane.drains import is_relieved
 from farcast.control_plane.edge_list import EdgeListing, EdgeLists, Sign
@@ -61,6 +62,8 @@ class ControllerConfig:
     push: PushConfig = field(default_factory=PushConfig)
     sessions_max: int = 2_048
     drain_ms_default: int = 30_000
+    rejoin_hold_ms_max: int = 20_000
+    """An edge that nobody remembers and that holds a plan keeps it so long, or until it is planned for."""
     reparent_ms_max: int = 5_000
     """Children of a draining edge have so long to follow their new plan before the edge itself is told."""
 
@@ -104,6 +107,9 @@ class Controller:
         self._closing: deque[tuple[int, str]] = deque()
         self._tick_us = now_us + TICK_US
         self._saver = Saver(restored.trees, self._unix_minus_clock_us)
+        self._unplanned: dict[str, int] = {}
+        """Edges that keep the plan they came with, and until when."""
+        self._planned_for: set[str] = set()
         self._nodes_stale, self._drains_pending = True, bool(restored.drains)
         self._restore(restored, now_us)
 
@@ -152,6 +158,7 @@ class Controller:
         if step.escapes or step.upgrades:
             self.journal.write("info", "routes moved", escapes=step.escapes, upgrades=step.upgrades)
         self.pushes.commit_trees(step.trees, now_us, ordered=not step.escapes)
+        self._release(self._planned_for & reached_everywhere(step.trees, self._unplanned))
         self._advance(now_us)
 
     def handle_plan_failed(self, reason: str, now_us: int) -> None:
@@ -222,7 +229,10 @@ class Controller:
 
     def poll_job(self, now_us: int) -> PlanJob | None:
         """A run of the planner that is due; the next one only after `handle_planned`."""
-        return self.cycle.poll_job(self.members, self.directory, now_us)
+        job = self.cycle.poll_job(self.members, self.directory, now_us)
+        if job is not None:
+            self._planned_for = {member.node_id for member in self.members if member.fully_reported}
+        return job
 
     def poll_log(self) -> Entry | None:
         """A line for the log."""
@@ -276,6 +286,7 @@ class Controller:
             state.channel.refuse(refusal)
             return
         state.hello = hello
+        is_newcomer = hello.node_id not in self.members
         replaced = self.members.join(hello, session, now_us)
         if replaced is not None and (old := self._sessions.get(replaced)) is not None:
             old.channel.refuse("this edge has joined anew")
@@ -285,12 +296,26 @@ class Controller:
         self._saver.members_changed = True
         rollout = self.pushes.rollout(hello.node_id)
         rollout.handle_join(hello.holds)
-        if rollout.acked is None and hello.holds == self.pushes.version:
-            self.pushes.sequence += 1
+        if rollout.acked is None and hello.holds is not None:
+            self.pushes.overtake(hello.holds)
         state.channel.welcome(self.epoch)
         self.pushes.look_at([hello.node_id])
+        if is_newcomer:
+            self._take_newcomer(hello, now_us)
         self.journal.count("joins")
         self.journal.write("info", "edge joined", node_id=hello.node_id, region=hello.region)
+
+    def _take_newcomer(self, hello: Hello, now_us: int) -> None:
+        """An edge that nobody remembers: the plan that it may hold is better than one without its routes."""
+        self.cycle.handle_newcomer(now_us, holds_plan=hello.holds is not None)
+        if hello.holds is not None and self.pushes.rollout(hello.node_id).acked is None:
+            self._unplanned[hello.node_id] = now_us + self.config.rejoin_hold_ms_max * 1_000
+
+    def _release(self, node_ids: Collection[str]) -> None:
+        """These edges are planned for, or nobody can wait for that any longer."""
+        for node_id in self._unplanned.keys() & node_ids:
+            del self._unplanned[node_id]
+            self.pushes.look_at([node_id])
 
     def _why_not_join(self, hello: Hello) -> str | None:
         if self.config.regions and hello.region not in self.config.regions:
@@ -383,6 +408,7 @@ class Controller:
         self._withdraw(now_us)
         if self._renew_edge_list(now_us):
             self.pushes.commit()
+        self._release([node_id for node_id, due_us in self._unplanned.items() if due_us <= now_us])
         if self.cycle.holding(now_us) and not self.members.awaited():
             self.cycle.end_hold(now_us)
         self.pushes.retry(now_us)
@@ -414,6 +440,7 @@ class Controller:
             self.links.leave(member.node_id, now_us)
             self.cycle.remove(member.node_id, self.members)
             self.pushes.forget(member.node_id)
+            self._unplanned.pop(member.node_id, None)
             self._saver.members_changed = self._saver.drains_changed = self._nodes_stale = True
             self.journal.count("edges_withdrawn")
             self.journal.write("warning", "edge withdrawn", node_id=member.node_id, region=member.region)
@@ -430,10 +457,13 @@ class Controller:
             changed |= self._renew_edge_list(now_us)
         if changed:
             self.pushes.commit()
-        for node_id in self.pushes.push_all(self.channel_of, now_us, self._unix(now_us)):
+        for node_id in self.pushes.push_all(self._channel_to_push, now_us, self._unix(now_us)):
             self._touch(node_id)
         if self._drains_pending:
             self._order_drains(now_us)
+
+    def _channel_to_push(self, node_id: str) -> ServerChannel | None:
+        return None if node_id in self._unplanned else self.channel_of(node_id)
 
     def _renew_edge_list(self, now_us: int) -> bool:
         listings = [EdgeListing.of(member) for member in self.members if member.hello.public_url]

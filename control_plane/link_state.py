@@ -170,9 +170,6 @@ class LinkState:
             edge.load = report.load
         if report.demand is not None:
             edge.demand = {entry.origin: entry.bps for entry in report.demand}
-        if report.distrust:
-            self._counters["reports_distrusted"] += 1
-            return urgent
         before = self._heard(edge.slot)
         self._take_links(edge, report, now_us)
         return urgent or bool((before != self._heard(edge.slot)).any())
@@ -291,6 +288,7 @@ class LinkState:
     # ---- Links ------------------------------------------------------------------------------------
 
     def _take_links(self, edge: _Edge, report: Report, now_us: int) -> None:
+        """What a distrusted report measured counts for nothing; which links there are, it knows."""
         peers: list[int] = []
         links: list[LinkReport] = []
         for link in report.links:
@@ -305,7 +303,9 @@ class LinkState:
             self._table.unlink(edge.slot, [e.slot for e in self._edges.values() if e.slot not in told])
         gone = [self._edges[name].slot for name in report.unlinked if name in self._edges]
         self._table.unlink(edge.slot, gone)
-        if links:
+        if report.distrust:
+            self._counters["reports_distrusted"] += 1
+        elif links:
             self._table.take(edge.slot, peers, links, now_us)
 
     def _heard(self, slot: int) -> Bools:

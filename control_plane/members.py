@@ -4,7 +4,8 @@ An edge whose control session is lost is **absent**, not gone: it goes on forwar
 the plan would break what works. It is withdrawn only when
 
 - the others that report a link to it all hear nothing from it, or
-- it stays absent for `MembersConfig.absent_ms_max` and nobody hears it.
+- it stays absent for `MembersConfig.absent_ms_max`, nobody has a link to it, and at least half of the members
+  are connected and report. Where fewer are, it is the control plane that is cut off, and it takes out nobody.
 
 As long as anybody hears it, it stays. And it is never taken for granted that the others are the ones cut
 off: within `MembersConfig.region_hold_ms` nodes of one region at most are withdrawn. A control plane that is
@@ -44,6 +45,7 @@ class Member:
     since_us: int
     absent_us: int | None = None
     restored: bool = False
+    """Of an earlier run of the control plane, and not heard in full in this one."""
     reported_us: int | None = None
     fully_reported: bool = False
     drains_itself: bool = False
@@ -134,13 +136,18 @@ class Members:
         return None
 
     def join(self, hello: Hello, session: int, now_us: int) -> int | None:
-        """An edge has come (back); the session that it had until now and that is void."""
+        """An edge has come (back); the session that it had until now and that is void.
+
+        An order to drain that the edge was told is over when it starts anew: it has drained, and ended.
+        """
         held = self._members.get(hello.node_id)
         member = Member(hello, session, now_us)
         if held is not None:
-            member.drain_us, member.drain_ms = held.drain_us, held.drain_ms
-            member.load, member.demand = held.load, held.demand
-            if held.hello.boot_id == hello.boot_id:
+            member.load, member.demand, member.restored = held.load, held.demand, held.restored
+            is_same_process = held.hello.boot_id == hello.boot_id
+            if is_same_process or not held.drain_sent:
+                member.drain_us, member.drain_ms = held.drain_us, held.drain_ms
+            if is_same_process:
                 member.hears, member.drains_itself = held.hears, held.drains_itself
                 member.drain_sent = held.drain_sent
         self._members[hello.node_id] = member
@@ -160,17 +167,19 @@ class Members:
         member.reported_us = now_us
         member.reports += 1
         member.fully_reported |= report.full
+        member.restored &= not report.full
         member.drains_itself = report.draining
         if report.load is not None:
             member.load = report.load
         if report.demand is not None:
             member.demand = {load.origin: load.bps for load in report.demand}
-        if report.distrust:
-            return frozenset()
         if report.full:
-            member.hears = {}
+            named = {link.peer for link in report.links} if report.distrust else frozenset[str]()
+            member.hears = {peer: hears for peer, hears in before.items() if peer in named}
         for peer in report.unlinked:
             member.hears.pop(peer, None)
+        if report.distrust:
+            return frozenset()
         newly_silent = frozenset(
             link.peer for link in report.links if link.silent and before.get(link.peer, True)
         )
@@ -179,11 +188,10 @@ class Members:
 
     def is_heard(self, node_id: str, now_us: int) -> bool | None:
         """Whether any other edge hears the node; ``None`` where nobody has a say."""
-        stale_us = now_us - self._config.report_stale_ms * 1_000
         verdict: bool | None = None
         for other in self._members.values():
             hears = other.hears.get(node_id)
-            if hears is None or other.session is None or (other.reported_us or stale_us) <= stale_us:
+            if hears is None or not self._is_fresh(other, now_us):
                 continue
             if hears:
                 return True
@@ -222,4 +230,13 @@ class Members:
         if heard is not None:
             return not heard
         patience_ms = self._config.restored_ms_max if member.restored else self._config.absent_ms_max
-        return now_us >= member.absent_us + patience_ms * 1_000
+        return now_us >= member.absent_us + patience_ms * 1_000 and self._is_quorate(now_us)
+
+    def _is_quorate(self, now_us: int) -> bool:
+        """Whether at least half of the members are connected and report: who is absent is, then, not we."""
+        return 2 * sum(self._is_fresh(member, now_us) for member in self) >= len(self)
+
+    def _is_fresh(self, member: Member, now_us: int) -> bool:
+        if member.session is None or member.reported_us is None:
+            return False
+        return member.reported_us > now_us - self._config.report_stale_ms * 1_000

@@ -4,7 +4,8 @@ It runs once a second, and at once when a link fell silent, an edge left or some
 time, and so that all of them together take no more than a share of the processor. After a restart of the
 control plane it does not run before the edges of the run before are back and have reported, or had time to:
 a plan out of half a network would move everybody (LiveKit 2024-02: track directors restarted together and
-believed themselves cut off).
+believed themselves cut off). Where the state of the run before was lost, nobody knows whom to wait for: it is
+then the edges that say, by the plans they hold, that there was one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ class CycleConfig:
     idle_origins_max: int = 64
     """Up to so many edges each is planned as an origin, whether or not it holds a namespace."""
     restart_hold_ms_max: int = 10_000
+    gather_ms_max: int = 15_000
+    """Without the state of the run before: from the first edge that holds a plan."""
+    gather_quiet_ms: int = 5_000
+    """The same, from the last edge that came."""
 
 
 class PlanCycle:
@@ -65,6 +70,8 @@ class PlanCycle:
         nodes = {node for origin in trees for node in (origin, *trees[origin])}
         self._memory = memory_from(trees, nodes, now_us)
         self._hold_until_us = now_us + config.restart_hold_ms_max * 1_000 if trees else now_us
+        self._gathering_us: int | None = None
+        self._may_gather = not trees
         self._due_us = now_us
         self._urgent = False
         self._started_us: int | None = None
@@ -84,8 +91,19 @@ class PlanCycle:
         self._urgent = True
 
     def end_hold(self, now_us: int) -> None:
-        """Everybody who was expected is back."""
-        self._hold_until_us = min(self._hold_until_us, now_us)
+        """Everybody who was expected is back. Where nobody knows who is, it ends in its own time."""
+        if self._gathering_us is None:
+            self._hold_until_us = min(self._hold_until_us, now_us)
+
+    def handle_newcomer(self, now_us: int, *, holds_plan: bool) -> None:
+        """An edge came that was no member. One that holds a plan tells that others will follow it."""
+        config = self._config
+        if self._may_gather and self._gathering_us is None and holds_plan:
+            self._gathering_us = self._hold_until_us = now_us
+        if self._gathering_us is None or now_us > self._hold_until_us:
+            return
+        latest_us = self._gathering_us + config.gather_ms_max * 1_000
+        self._hold_until_us = min(latest_us, now_us + config.gather_quiet_ms * 1_000)
 
     def poll_timeout(self) -> int | None:
         """When `poll_job` may have something."""

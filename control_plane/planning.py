@@ -62,7 +62,7 @@ class Planned:
                 parent, backups = planned.parent, planned.backups
                 tree = {node: Upstreams(p, backups.get(node, ())) for node, p in parent.items()}
                 tree = {**{node: held[node] for node in held if node not in tree}, **tree}
-            trees[origin] = _reachable(tree, origin, members)
+            trees[origin] = _on_members(tree, held, origin, members)
             if trees[origin] == held:
                 trees[origin] = held
         return trees
@@ -149,12 +149,26 @@ def without(trees: Trees, node_id: str, members: Collection[str]) -> Trees:
     for origin, tree in trees.items():
         if origin == node_id:
             continue
-        repaired = {n: u for n, u in tree.items() if n != node_id}
-        for node, upstreams in repaired.items():
-            if upstreams.parent == node_id:
-                repaired[node] = _first_backup(repaired, origin, node, upstreams, members)
-        left[origin] = _reachable(repaired, origin, members)
+        left[origin] = _on_members({n: u for n, u in tree.items() if n != node_id}, {}, origin, members)
     return left
+
+
+def _on_members(
+    tree: Mapping[str, Upstreams], held: Mapping[str, Upstreams], origin: str, members: Collection[str]
+) -> Tree:
+    """The tree over members only, and every member of it with a route: whoever hung on a node that has gone
+    takes its first backup that makes no circle; whoever still hangs on nothing keeps the upstreams that it
+    holds, else takes from the origin itself."""
+    repaired = {node: upstreams for node, upstreams in tree.items() if node in members and node != origin}
+    for node, upstreams in repaired.items():
+        if upstreams.parent not in members:
+            repaired[node] = _first_backup(repaired, origin, node, upstreams, members)
+    reached = paths(repaired, origin)
+    for node in repaired.keys() - reached.keys():
+        before = held.get(node)
+        kept = before is not None and before.parent in {origin, *reached}
+        repaired[node] = before if before is not None and kept else Upstreams(origin)
+    return {node: _known_backups(node, upstreams, members) for node, upstreams in repaired.items()}
 
 
 def _first_backup(
@@ -167,17 +181,6 @@ def _first_backup(
         if above is not None and node not in above:
             return Upstreams(backup, tuple(b for b in upstreams.backups if b != backup))
     return Upstreams(origin)
-
-
-def _reachable(tree: Mapping[str, Upstreams], origin: str, members: Collection[str]) -> Tree:
-    """Members only, and only those that the origin reaches; backups likewise."""
-    known = {
-        node: _known_backups(node, upstreams, members)
-        for node, upstreams in tree.items()
-        if node in members and upstreams.parent in members and node != origin
-    }
-    reached = paths(known, origin)
-    return {node: upstreams for node, upstreams in known.items() if node in reached}
 
 
 def _known_backups(node: str, upstreams: Upstreams, members: Collection[str]) -> Upstreams:

@@ -17,6 +17,9 @@ from farcast.control_plane.views import Differ, Views
 from farcast.proto.control.messages import Epoch, PlanVersion
 from farcast.proto.control.server_channel import ServerChannel
 
+SEQUENCE_JUMP_MAX = 1 << 40
+"""Further ahead no edge of ours can be; what one says must not use up the numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class PushConfig:
@@ -74,6 +77,14 @@ class Pushes:
         """Something of the plan is new: the next version, and everybody is looked at."""
         self.sequence += 1
         self._pending.update(dict.fromkeys(self._rollouts))
+
+    def overtake(self, held: PlanVersion) -> None:
+        """An edge holds a plan that this run did not send it. Where it is of our own epoch (a copy of the
+        state was put back), the next one goes beyond it, or the edge would take none."""
+        ahead = held.sequence - self.sequence
+        if held.epoch == self._epoch and 0 <= ahead <= SEQUENCE_JUMP_MAX:
+            self.sequence = held.sequence + 1
+            self._pending.update(dict.fromkeys(self._rollouts))
 
     def look_at(self, node_ids: Iterable[str]) -> None:
         """Look at these edges again at the next `push_all`."""

@@ -99,7 +99,7 @@ class Store:
                     connection, {"cluster": cluster, "epoch": restored.epoch.number, "sequence": 0}
                 )
             return restored
-        except (sqlite3.Error, msgspec.DecodeError, msgspec.ValidationError, OSError) as error:
+        except (sqlite3.Error, ValueError, TypeError, OSError) as error:
             self.close()
             raise StoreError(self._explain(error)) from error
         except StoreError:
@@ -163,7 +163,7 @@ class Store:
 
     def _read(self, connection: sqlite3.Connection, cluster: str, epoch_min: int) -> Restored:
         rows = connection.execute("SELECT name, body, sha256 FROM facts")
-        facts = {name: self._checked(f"fact {name}", body, sha256) for name, body, sha256 in rows}
+        facts = {name: self._checked("fact", name, body, sha256) for name, body, sha256 in rows}
         held = msgspec.msgpack.decode(facts["cluster"], type=str) if "cluster" in facts else cluster
         if held != cluster:
             raise StoreError(
@@ -173,7 +173,7 @@ class Store:
         number = msgspec.msgpack.decode(facts["epoch"], type=int) if "epoch" in facts else 0
         trees = {}
         for origin, body, sha256 in connection.execute("SELECT origin, body, sha256 FROM trees"):
-            checked = self._checked(f"tree of {origin}", body, sha256)
+            checked = self._checked("tree", origin, body, sha256)
             trees[origin] = msgspec.msgpack.decode(checked, type=dict[str, Upstreams])
         return Restored(
             Epoch(cluster=cluster, number=max(number + 1, epoch_min)),
@@ -187,12 +187,14 @@ class Store:
 
     def _read_offers(self, connection: sqlite3.Connection) -> Iterator[tuple[Fields, str, int]]:
         for namespace, node_id, since_us, sha256 in connection.execute("SELECT * FROM offers"):
-            self._checked("an offer", _offer_body(namespace, node_id, since_us), sha256)
+            self._checked("offer", node_id, _offer_body(namespace, since_us), sha256)
             yield _NAMESPACE.decode(namespace), node_id, since_us
 
-    def _checked(self, what: str, body: bytes, sha256: bytes) -> bytes:
-        if hashlib.sha256(body).digest() != sha256:
-            raise StoreError(f"{self.file}: is damaged ({what} has another checksum); {self._way_out}")
+    def _checked(self, what: str, key: str, body: bytes, sha256: bytes) -> bytes:
+        if _sha256(what, key, body) != sha256:
+            raise StoreError(
+                f"{self.file}: is damaged ({what} {key!r} has another checksum); {self._way_out}"
+            )
         return body
 
     @property
@@ -206,7 +208,8 @@ class Store:
         text = " ".join(str(error).split())
         if "locked" in text:
             return f"{self.file}: another process holds it, perhaps a running farcast control"
-        if isinstance(error, sqlite3.OperationalError | OSError) and "malformed" not in text:
+        is_damaged = "malformed" in text or "decode" in text
+        if isinstance(error, sqlite3.OperationalError | OSError) and not is_damaged:
             return f"{self.file}: cannot be opened for writing: {text}; choose another with --state-dir"
         return f"{self.file}: is damaged or something else ({text}); {self._way_out}"
 
@@ -225,22 +228,23 @@ class Store:
             else:
                 body = msgspec.msgpack.encode(dict(tree))
                 connection.execute(
-                    "INSERT OR REPLACE INTO trees VALUES (?, ?, ?)", (origin, body, _sha256(body))
+                    "INSERT OR REPLACE INTO trees VALUES (?, ?, ?)",
+                    (origin, body, _sha256("tree", origin, body)),
                 )
         for offer in save.offers:
             key = (msgspec.msgpack.encode(offer.namespace), offer.node_id)
             if offer.since_us is None:
                 connection.execute("DELETE FROM offers WHERE namespace=? AND node_id=?", key)
             else:
-                row = (*key, offer.since_us)
-                connection.execute(
-                    "INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?)", (*row, _sha256(_offer_body(*row)))
-                )
+                body = _offer_body(key[0], offer.since_us)
+                row = (*key, offer.since_us, _sha256("offer", offer.node_id, body))
+                connection.execute("INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?)", row)
 
     def _write_facts(self, connection: sqlite3.Connection, facts: Mapping[str, object]) -> None:
         for name, value in facts.items():
             body = msgspec.msgpack.encode(value)
-            connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (name, body, _sha256(body)))
+            row = (name, body, _sha256("fact", name, body))
+            connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", row)
 
 
 def _merge(saves: Iterable[Save]) -> Save:
@@ -258,9 +262,10 @@ def _merge(saves: Iterable[Save]) -> Save:
     return merged
 
 
-def _offer_body(namespace: bytes, node_id: str, since_us: int) -> bytes:
-    return msgspec.msgpack.encode((namespace, node_id, since_us))
+def _offer_body(namespace: bytes, since_us: int) -> bytes:
+    return msgspec.msgpack.encode((namespace, since_us))
 
 
-def _sha256(body: bytes) -> bytes:
-    return hashlib.sha256(body).digest()
+def _sha256(what: str, key: str, body: bytes) -> bytes:
+    """Of a row with its table and its key: what stands under another key is no less damaged."""
+    return hashlib.sha256(msgspec.msgpack.encode((what, key, body))).digest()

@@ -151,10 +151,15 @@ def same(one: Tables, other: Tables) -> bool:
 
 
 def _entries(origin: str, tree: Tree) -> Routes:
+    """Routes out of a tree. A backup that is fed by the node itself would be a circle and is left out: a tree
+    that is mixed of two, or repaired, has backups that were planned for another one."""
     entries: Routes = {}
-    for node, path in paths(tree, origin).items():
+    found = paths(tree, origin)
+    for node, path in found.items():
         parent, backups = tree[node]
-        spare = tuple(backup for backup in backups if backup not in (node, parent))
+        spare = tuple(b for b in backups if b not in (node, parent) and node not in found.get(b, ()))
+        if backups and not spare and parent != origin:
+            spare = (origin,)
         entries[node] = RouteEntry(origin=origin, upstreams=(parent, *spare), path=path)
     return entries
 

@@ -290,3 +290,14 @@ def test_a_table_that_grows_keeps_what_it_has_and_forgets_what_is_cleared() -> N
     table.clear(1)
     assert not table.known.any()
     assert table.counts(60).sum() == 0
+
+
+def test_distrusted_reports_tell_which_links_have_gone() -> None:
+    state = joined("a", "b", "c")
+    tell(state, "b", 1, link("a", 70_000), link("c", 80_000))
+    assert tell(state, "b", 2, distrust=True, unlinked=("a",))
+    net = network(state, 2)
+    assert not net.usable[net.index["a"], net.index["b"]]
+    assert net.usable[net.index["c"], net.index["b"]]
+    assert tell(state, "b", 3, distrust=True, full=True)
+    assert not network(state, 3).usable.any()

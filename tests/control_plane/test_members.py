@@ -55,6 +55,7 @@ def overdue(members: Members, now_s: float) -> tuple[list[str], list[str]]:
 def test_a_lost_session_takes_nobody_out_before_the_grace_is_over() -> None:
     members = cluster("sin-1", "fra-1")
     lose(members, 10, "sin-1")
+    says(members, "fra-1", 14)
     assert overdue(members, 14.9) == ([], [])
     assert overdue(members, 15) == (["sin-1"], [])
 
@@ -89,6 +90,8 @@ def test_an_isolated_control_plane_takes_out_one_region_at_most() -> None:
     assert overdue(members, 10.5) == (["fra-1", "fra-2"], ["iad-1", "lon-1"])
     for node_id in ("fra-1", "fra-2"):
         members.withdraw(node_id)
+    assert overdue(members, 40.2) == ([], [])
+    says(members, "sin-1", 40.3, iad_1=True, lon_1=True)
     assert overdue(members, 40.4) == ([], ["iad-1", "lon-1"])
     members.join(hello("iad-1"), 9, 40_400_000)
     assert overdue(members, 40.6) == (["lon-1"], [])
@@ -99,6 +102,8 @@ def test_stale_words_of_others_count_for_nothing() -> None:
     says(members, "fra-1", 1, sin_1=False)
     lose(members, 10, "sin-1")
     assert members.is_heard("sin-1", 10 * SECOND) is None
+    members.join(hello("fra-1", "b2"), 9, 14 * SECOND)
+    says(members, "fra-1", 14.5)
     assert overdue(members, 15) == (["sin-1"], [])
 
 
@@ -140,6 +145,7 @@ def test_restored_edges_are_expected_back_for_longer() -> None:
     assert member(members, "fra-1").draining
     assert overdue(members, 14.9) == ([], [])
     members.join(hello("sin-1"), 1, SECOND)
+    says(members, "sin-1", 14)
     assert overdue(members, 15) == (["fra-1"], [])
 
 
@@ -148,3 +154,49 @@ def test_there_is_room_for_so_many() -> None:
     members.join(hello("sin-1"), 1, 0)
     assert members.why_not_join(hello("sin-1", "b2")) is None
     assert members.why_not_join(hello("fra-1")) == "the cluster has 1 edges, at most 1 are allowed"
+
+
+def test_a_restored_edge_is_awaited_until_it_has_reported_in_full() -> None:
+    members = Members(MembersConfig())
+    members.restore([hello("sin-1")], {}, 0)
+    members.join(hello("sin-1"), 1, SECOND)
+    assert members.awaited() == ["sin-1"]
+    says(members, "sin-1", 2)
+    assert members.awaited() == ["sin-1"]
+    says_in_full(members, "sin-1", 3)
+    assert members.awaited() == []
+
+
+def says_in_full(members: Members, node_id: str, now_s: float) -> None:
+    report = Report(boot_id="b1", sequence=2, sent_us=0, interval_us=SECOND, full=True)
+    members.handle_report(member(members, node_id), report, int(now_s * SECOND))
+
+
+def test_nobody_is_taken_out_for_want_of_news_while_less_than_half_of_the_cluster_reports() -> None:
+    members = cluster("sin-1", "fra-1", "iad-1", "lon-1")
+    lose(members, 10, "fra-1", "iad-1", "lon-1")
+    says(members, "sin-1", 999)
+    assert overdue(members, 1_000) == ([], [])
+    members.join(hello("lon-1"), 7, 1_000 * SECOND)
+    says(members, "lon-1", 1_001)
+    assert overdue(members, 1_001) == (["fra-1"], ["iad-1"])
+
+
+def test_an_edge_that_was_told_to_drain_and_starts_anew_is_not_drained_again() -> None:
+    members = cluster("sin-1")
+    ordered = member(members, "sin-1")
+    ordered.drain_us, ordered.drain_ms, ordered.drain_sent = 1, 1_000, True
+    members.join(hello("sin-1", "b1"), 5, SECOND)
+    assert member(members, "sin-1").draining
+    members.join(hello("sin-1", "b2"), 6, 2 * SECOND)
+    assert not member(members, "sin-1").draining
+
+
+def test_a_report_that_distrusts_itself_still_tells_which_links_have_gone() -> None:
+    members = cluster("sin-1", "fra-1", "iad-1")
+    says(members, "sin-1", 1, fra_1=False, iad_1=True)
+    report = Report(
+        boot_id="b1", sequence=2, sent_us=0, interval_us=SECOND, distrust=True, unlinked=("fra-1",)
+    )
+    members.handle_report(member(members, "sin-1"), report, 2 * SECOND)
+    assert member(members, "sin-1").hears == {"iad-1": False}

@@ -175,3 +175,27 @@ def test_a_changed_letter_is_found_out_wherever_it_stands(written: Path, content
     outcome = attempt(written)
     assert isinstance(outcome, StoreError)
     assert "checksum" in outcome.message or "damaged" in outcome.message
+
+
+def test_a_row_that_stands_under_another_key_is_damage(written: Path) -> None:
+    with closing(sqlite3.connect(written / STATE_FILE)) as connection, connection:
+        connection.execute("UPDATE trees SET origin='jkt-2' WHERE origin='jkt-1'")
+    with pytest.raises(StoreError, match="tree 'jkt-2' has another checksum"):
+        reopen(written)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trees SET origin=CAST(x'ff6a6b' AS TEXT) WHERE origin='jkt-1'",
+        "UPDATE facts SET body=17 WHERE name='members'",
+        "UPDATE offers SET namespace='text'",
+        "UPDATE offers SET since_unix_us='soon'",
+        "UPDATE facts SET name=CAST(x'ff' AS TEXT) WHERE name='drains'",
+    ],
+)
+def test_values_of_another_kind_are_damage_with_the_way_out(written: Path, change: str) -> None:
+    with closing(sqlite3.connect(written / STATE_FILE)) as connection, connection:
+        connection.execute(change)
+    with pytest.raises(StoreError, match=f"{STATE_FILE}: is damaged.*--epoch-min"):
+        reopen(written)

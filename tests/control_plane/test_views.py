@@ -108,3 +108,17 @@ def test_deltas_bring_a_real_edge_to_what_is_in_force(
         assert isinstance(taken, EdgePlan), taken
         assert same(Tables(dict(taken.nodes), dict(taken.routes), dict(taken.directory), None), view)
         held = (version(sequence), view)
+
+
+def test_a_backup_that_is_fed_by_the_edge_itself_is_left_out() -> None:
+    views = Views()
+    views.set_nodes(info(*NODES))
+    chain = {
+        "sin-1": Upstreams("jkt-1"),
+        "fra-1": Upstreams("sin-1", ("iad-1",)),
+        "iad-1": Upstreams("fra-1"),
+    }
+    views.set_trees({"jkt-1": chain})
+    assert views.of("fra-1").routes["jkt-1"].upstreams == ("sin-1", "jkt-1")
+    views.set_trees({"jkt-1": {**chain, "iad-1": Upstreams("sin-1")}})
+    assert views.of("fra-1").routes["jkt-1"].upstreams == ("sin-1", "iad-1")
