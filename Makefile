@@ -7,6 +7,7 @@ DEMO_SECONDS ?=
 PYTEST_ARGS ?=
 CHAOS_RUNS ?= 50
 CHAOS_ARGS ?=
+BENCH_ARGS ?=
 CARGO ?= cargo
 
 RUST_MIN := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -65,11 +66,11 @@ chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments
 
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
-	$(BIN)/python bench/control.py
+	$(BIN)/python bench/control.py $(BENCH_ARGS)
 
 .PHONY: bench-planner
 bench-planner: $(VENV)/.runtime $(VENV)/.tools ## How long plans take, beside graph libraries; distance to the optimum
-	PYTHONPATH=src:tests/support $(BIN)/python bench/planner.py
+	PYTHONPATH=src:tests/support $(BIN)/python bench/planner.py $(BENCH_ARGS)
 
 .PHONY: bench-routes
 bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direct ones, on measured and synthesised networks
