@@ -47,6 +47,9 @@ BREAK_SECONDS = 2.5
 MEND_SECONDS = 4.0
 """How long a fault lasts, and how long things may settle after it."""
 
+CALM_SECONDS = 1.0
+"""Before a fault; an edge that takes its upstream for dead in it raises a false alarm."""
+
 RUN_SECONDS_MAX = 60.0
 
 ON_THE_WAY_SECONDS_MAX = 0.25
@@ -82,10 +85,12 @@ async def one_run(
     cluster: Cluster, show: Show, log: SwitchLog, branches: Branches, draw: random.Random, number: int
 ) -> Outcome:
     """Break something, look, and mend it."""
-    await trio.sleep(draw.random())
+    log.take()
+    await trio.sleep(CALM_SECONDS + draw.random())
     quiet = log.take()
     kind = KINDS[number % len(KINDS)]
     fault = await branches.pick(kind, SEATS, draw)
+    stranded = show.at_edge(fault.dead_edge) if fault.dead_edge else frozenset()
     before = time.monotonic()
     fault.begin(cluster)
     await trio.sleep(BREAK_SECONDS)
@@ -96,7 +101,7 @@ async def one_run(
     gaps = {seat.node_id: seat.longest_gap(before, after) for seat in show.seats}
     begun_by = before + ON_THE_WAY_SECONDS_MAX
     breaks = {seat.node_id: seat.longest_gap(before, after, begun_by) for seat in show.seats}
-    return Outcome(fault, before, gaps, breaks, moved, false_alarms=quiet)
+    return Outcome(fault, before, gaps, breaks, stranded, moved, false_alarms=quiet)
 
 
 async def drain(cluster: Cluster, show: Show, node_id: str) -> float:

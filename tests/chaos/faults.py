@@ -36,6 +36,11 @@ class Fault:
         """Whether nothing comes through any more."""
         return self.kind != "20 % loss one way"
 
+    @property
+    def dead_edge(self) -> str | None:
+        """The edge whose own viewers have nobody to serve them."""
+        return self.upstream if self.kind in ("relay killed", "relay stopped") else None
+
     def begin(self, cluster: Cluster) -> None:
         """Break it now."""
         links = cluster.links

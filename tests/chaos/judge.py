@@ -13,6 +13,7 @@ from .switches import Switch
 
 NOTICED_MS_P99_MAX = 300.0
 RESUMED_MS_P99_MAX = 500.0
+EDGE_DEAD_RESUMED_MS_P99_MAX = 1_500.0
 DRAIN_GAP_MS_MAX = 183.0
 """What is promised: see README."""
 
@@ -23,12 +24,13 @@ UNNOTICED_SECONDS_MAX = 0.120
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One run. ``gaps``: of each viewer while the fault lasted; ``breaks``: of these the one that the fault
-    itself made. ``moved``: what edges did about it."""
+    itself made; ``stranded``: viewers whose own edge is dead. ``moved``: what edges did about it."""
 
     fault: Fault
     begun: float
     gaps: dict[str, Gap]
     breaks: dict[str, Gap]
+    stranded: frozenset[str]
     moved: list[Switch]
     false_alarms: list[Switch]
 
@@ -45,11 +47,18 @@ class Outcome:
 
     @property
     def resumed_ms(self) -> list[float]:
-        """From the fault to the first new picture, for each viewer whose film it broke off."""
-        if not self.fault.breaks:
-            return []
-        hit = [gap for gap in self.breaks.values() if gap.seconds > UNNOTICED_SECONDS_MAX]
-        return [1000 * (gap.end - self.begun) for gap in hit if gap.end > self.begun]
+        """From the fault to the first new picture, for each viewer in mid-tree whose film it broke off."""
+        return self._resumed([n for n in self.breaks if n not in self.stranded])
+
+    @property
+    def edge_resumed_ms(self) -> list[float]:
+        """The same for viewers of an edge that is itself dead: they have to find another one."""
+        return self._resumed([n for n in self.breaks if n in self.stranded])
+
+    def _resumed(self, node_ids: list[str]) -> list[float]:
+        gaps = [self.breaks[node_id] for node_id in node_ids] if self.fault.breaks else []
+        hit = [gap for gap in gaps if gap.seconds > UNNOTICED_SECONDS_MAX and gap.end > self.begun]
+        return [1000 * (gap.end - self.begun) for gap in hit]
 
     def line(self, number: int, runs: int) -> str:
         """For whoever watches."""
@@ -91,9 +100,11 @@ class Judge:
         """Whether all bounds of time were kept."""
         figures = self.figures()
         noticed, resumed = figures["noticed_ms_p99"], figures["resumed_ms_p99"]
+        edge = figures["edge_dead_resumed_ms_p99"]
         return (
             (noticed is None or noticed <= NOTICED_MS_P99_MAX)
             and (resumed is None or resumed <= RESUMED_MS_P99_MAX)
+            and (edge is None or edge <= EDGE_DEAD_RESUMED_MS_P99_MAX)
             and (figures["drain_gap_ms_max"] or 0) < DRAIN_GAP_MS_MAX
         )
 
@@ -101,6 +112,7 @@ class Judge:
         """The last line."""
         noticed = [ms for outcome in self.outcomes for ms in outcome.noticed_ms]
         resumed = [ms for outcome in self.outcomes for ms in outcome.resumed_ms]
+        edge = [ms for outcome in self.outcomes for ms in outcome.edge_resumed_ms]
         alarms = [s for outcome in self.outcomes for s in outcome.false_alarms if s.is_alarm]
         return {
             "runs": len(self.outcomes),
@@ -108,6 +120,8 @@ class Judge:
             "noticed_ms_p99": _rounded(percentile(noticed, 0.99)),
             "resumed_ms_p50": _rounded(percentile(resumed, 0.50)),
             "resumed_ms_p99": _rounded(percentile(resumed, 0.99)),
+            "edge_dead_resumed_ms_p50": _rounded(percentile(edge, 0.50)),
+            "edge_dead_resumed_ms_p99": _rounded(percentile(edge, 0.99)),
             "objects_lost": self.lost,
             "objects_doubled": self.doubled,
             "drain_gap_ms_max": _rounded(1000 * max(self.drains.values())) if self.drains else None,

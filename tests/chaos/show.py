@@ -35,6 +35,7 @@ class Show:
     seats: list[Arrivals] = field(default_factory=list)
     _playing: trio.CancelScope = field(default_factory=trio.CancelScope)
     _nursery: trio.Nursery | None = None
+    _watchers: dict[str, Watcher] = field(default_factory=dict)
 
     async def run(self, seats: list[str], *, task_status: trio.TaskStatus[None]) -> None:
         """Play until `stop`; started when every viewer has had its first picture."""
@@ -83,9 +84,17 @@ class Show:
             playing=self._playing,
         )
 
+    def at_edge(self, node_id: str) -> frozenset[str]:
+        """The viewers (by their first edge) that this edge serves now."""
+        address = self.cluster.listen(node_id)
+        edges = {seat: watcher.moves.edges for seat, watcher in self._watchers.items()}
+        return frozenset(seat for seat, visited in edges.items() if visited and visited[-1] == address)
+
     async def _watch(self, seat: Arrivals) -> None:
         options = WatchOptions(self._server(seat.node_id), NAMESPACE, others=self._others(seat.node_id))
-        await Watcher(options, note=lambda _: None, on_frame=seat.received).run()
+        watcher = Watcher(options, note=lambda _: None, on_frame=seat.received)
+        self._watchers[seat.node_id] = watcher
+        await watcher.run()
 
     def _others(self, node_id: str) -> tuple[Server, ...]:
         places = (place.node_id for place in self.cluster.places)

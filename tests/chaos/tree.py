@@ -1,4 +1,4 @@
-"""Which way the film takes to each viewer, as the control plane tells it."""
+"""Which way the film takes to each viewer, as the edges themselves tell it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import trio
 
 from farcast.cli.cluster import Cluster
-from farcast.cli.control_api import control_api
 
 from .faults import Fault, Kind
 
 RELAY_FAULTS = ("relay killed", "relay stopped")
 POLL_SECONDS = 0.5
 POLLS_MAX = 60
+ANSWER_SECONDS_MAX = 10.0
+TRACK = "video"
 
 
 class Branches:
-    """Asks the control plane for the routes of one origin."""
+    """Asks edges by which way they take the film that an origin publishes."""
 
     def __init__(self, cluster: Cluster, origin: str) -> None:
+        self._cluster = cluster
         self._origin = origin
-        self._api = control_api(cluster.state_dir, None, None)
 
     async def of(self, node_ids: Sequence[str]) -> dict[str, list[str]]:
-        """The branch to each node, from the origin on; waits until there is one for each."""
+        """The branch to each node that takes the film now, from the origin on; waits until any does."""
         for _ in range(POLLS_MAX):
-            routes = await self._routes()
-            if all(node_id in routes for node_id in node_ids):
-                return {node_id: routes[node_id] for node_id in node_ids}
+            routes = {node_id: await self._route(node_id) for node_id in node_ids}
+            found = {node_id: route for node_id, route in routes.items() if route}
+            if found:
+                return found
             await trio.sleep(POLL_SECONDS)
-        raise RuntimeError(f"the control plane has no route from {self._origin} to all of {list(node_ids)}")
+        raise RuntimeError(f"the film from {self._origin} comes to none of {list(node_ids)}")
 
     async def pick(self, kind: Kind, seats: Sequence[str], draw: random.Random) -> Fault:
         """A fault of this kind that hits somebody's branch; a relay's where any branch has a relay."""
@@ -51,11 +54,15 @@ class Branches:
         """A relay that feeds somebody, if there is one, and one viewer's edge."""
         branches = await self.of(seats)
         relays = sorted({path[-2] for path in branches.values() if len(path) > 2})
-        leaves = [seat for seat in seats if all(seat not in path[:-1] for path in branches.values())]
+        leaves = [seat for seat in branches if all(seat not in path[:-1] for path in branches.values())]
         return [*relays[:1], *leaves[:1]]
 
-    async def _routes(self) -> dict[str, list[str]]:
-        answer: dict[str, Any] = await trio.to_thread.run_sync(
-            lambda: self._api.get("/routes", origin=self._origin)
-        )
-        return {route["node_id"]: route["path"] for route in answer["routes"]}
+    async def _route(self, node_id: str) -> list[str]:
+        """From the origin to the node; empty while the film does not come."""
+        ops = self._cluster.edges[node_id].ready["ops"]
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS_MAX) as client:
+            status: dict[str, Any] = (await client.get(f"http://{ops}/status.json")).json()
+        for track in status["agent"]["tracks"]:
+            if track["name"] == TRACK and track["route"]:
+                return [*track["route"], node_id]
+        return []
