@@ -64,6 +64,10 @@ interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browse
 chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments (CHAOS_RUNS=N)
 	$(BIN)/python -m tests.chaos $(CHAOS_RUNS) $(CHAOS_ARGS)
 
+.PHONY: false-alarms
+false-alarms: ## Four hours of bursty loss in virtual time: no hop may be taken for dead
+	$(CARGO) test --locked --release --package farcast-core --test false_alarms -- --ignored --nocapture
+
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
 	$(BIN)/python bench/control.py $(BENCH_ARGS)

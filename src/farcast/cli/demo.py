@@ -3,7 +3,9 @@ then a link that carries it is cut."""
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +38,11 @@ ROUTES_SECONDS_MAX = 30.0
 
 SETTLED_SECONDS = 3.0
 """Routes have settled when they stayed the same for so long, with all links measured."""
+
+HOPS_SECONDS = 3.0
+"""How often edges are asked what their hops have repaired."""
+
+ANSWER_SECONDS_MAX = 2.0
 
 GAP_SECONDS = 3.0
 """How long after a cut the viewers' stall is looked for."""
@@ -70,6 +77,14 @@ class Cut:
     gap_ms: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class HopFigures:
+    """All hops together: chunks of media sent for the first time, and sent again."""
+
+    chunks_sent: int = 0
+    chunks_repaired: int = 0
+
+
 @dataclass(slots=True)
 class Demo:
     """The demo's state and figures. ``cut_after_s``: when to cut a link, counted from the first picture."""
@@ -80,6 +95,7 @@ class Demo:
     seats: list[Seat] = field(default_factory=lambda: [Seat(node_id) for node_id in EGRESSES])
     cuts: list[Cut] = field(default_factory=list)
     routes: list[dict[str, Any]] = field(default_factory=list)
+    hops: HopFigures = field(default_factory=HopFigures)
     _playing: trio.CancelScope = field(default_factory=trio.CancelScope)
     _is_over: bool = False
 
@@ -101,6 +117,7 @@ class Demo:
             await accepted.wait()
             nursery.start_soon(self._show)
             nursery.start_soon(self._tell_and_cut)
+            nursery.start_soon(self._count_hops)
             async with trio.open_nursery() as watching:
                 for seat in self.seats:
                     watching.start_soon(self._watch, seat)
@@ -111,6 +128,8 @@ class Demo:
         return {
             "passed": self.is_intact,
             "viewers": {seat.node_id: _seat_figures(seat) for seat in self.seats},
+            "hop_chunks_sent": self.hops.chunks_sent,
+            "hop_chunks_repaired": self.hops.chunks_repaired,
             "routes": {route["node_id"]: route["path"] for route in self.routes},
             "cuts": [{"link": list(cut.link), "gap_ms": cut.gap_ms} for cut in self.cuts],
         }
@@ -187,6 +206,16 @@ class Demo:
         notes().print(f"longest time without a picture: {told}", highlight=False)
         self.cluster.links.mend(*cut.link)
 
+    async def _count_hops(self) -> None:
+        ops = [edge.ready["ops"] for edge in self.cluster.edges.values()]
+        while True:
+            await trio.sleep(HOPS_SECONDS)
+            counted = [await trio.to_thread.run_sync(_hops_of, address) for address in ops]
+            if None not in counted:
+                found = [figures for figures in counted if figures is not None]
+                sent, repaired = (sum(f.chunks_sent for f in found), sum(f.chunks_repaired for f in found))
+                self.hops = HopFigures(sent, repaired)
+
     # ---- Live display -------------------------------------------------------------------------------
 
     async def _show(self) -> None:
@@ -194,7 +223,8 @@ class Demo:
         if not console.is_terminal:
             while True:
                 await trio.sleep(PLAIN_REFRESH_SECONDS)
-                console.print("  ".join(" ".join(row) for row in self._rows()), highlight=False)
+                rows = [*(" ".join(row) for row in self._rows()), self._hops_text()]
+                console.print("  ".join(rows), highlight=False)
         with Live(console=console, auto_refresh=False) as live:
             while True:
                 live.update(self._picture(), refresh=True)
@@ -206,10 +236,24 @@ class Demo:
         )
         for row in self._rows():
             table.add_row(*row)
-        return Group(table, Text("Ctrl-C ends it", style="dim"))
+        return Group(table, Text(self._hops_text()), Text("Ctrl-C ends it", style="dim"))
+
+    def _hops_text(self) -> str:
+        return f"hops {self.hops.chunks_sent} chunks, {self.hops.chunks_repaired} repaired"
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [_seat_row(seat, is_over=self._is_over) for seat in self.seats]
+
+
+def _hops_of(ops: str) -> HopFigures | None:
+    """Of one edge, by its ops listener; ``None`` if it does not answer now."""
+    try:
+        with urllib.request.urlopen(f"http://{ops}/status.json", timeout=ANSWER_SECONDS_MAX) as answer:
+            sessions = json.load(answer)["datapath"]["sessions"]
+    except (OSError, ValueError):
+        return None
+    hops = [session["hop"] for session in sessions if session["hop"] is not None]
+    return HopFigures(sum(hop["chunks_sent"] for hop in hops), sum(hop["chunks_repaired"] for hop in hops))
 
 
 def _ways(routes: list[dict[str, Any]]) -> dict[str, list[str]]:

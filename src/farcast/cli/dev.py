@@ -149,6 +149,7 @@ def _print_figures(demo: Demo) -> None:
     rows = [("result", verdict)]
     for node_id, seat in figures["viewers"].items():
         rows.append((node_id, _seat_text(seat)))
+    rows.append(("hops", f"{demo.hops.chunks_sent} chunks, {demo.hops.chunks_repaired} repaired"))
     for cut in figures["cuts"]:
         gaps = ", ".join(f"{node_id} {gap_ms} ms" for node_id, gap_ms in cut["gap_ms"].items())
         rows.append((f"cut {' - '.join(cut['link'])}", f"longest time without a picture: {gaps}"))
