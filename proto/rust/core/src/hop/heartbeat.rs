@@ -269,6 +269,7 @@ impl Heartbeats {
 
     /// A packet of any kind goes to the peer.
     pub(super) fn handle_sent(&mut self, now: Instant) {
+        self.note_own_pause(now);
         self.sent_at = now;
     }
 

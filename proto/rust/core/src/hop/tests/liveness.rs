@@ -352,3 +352,16 @@ fn a_word_to_forward_outlives_every_outage_and_the_cancelling_of_tracks() {
     assert_eq!(words.count(), 1);
     assert_eq!(world.frames[1].len(), 1, "the chunk is forgotten");
 }
+
+#[test]
+fn ends_that_did_not_run_for_a_while_do_not_take_each_other_for_gone() {
+    for pause_ms in [250, 450, 700] {
+        let mut world = World::new(21, HopConfig::default(), Weather::bursty(50, 0.0));
+        audio(&mut world, 3_000);
+        // Nobody runs; what arrived meanwhile waits, and is read first.
+        world.now += Duration::from_millis(pause_ms);
+        audio(&mut world, 1_000);
+        assert!(events(&world, 0).is_empty(), "{pause_ms} ms");
+        assert!(events(&world, 1).is_empty(), "{pause_ms} ms");
+    }
+}
