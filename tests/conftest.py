@@ -1,8 +1,9 @@
 """Every run of the tests is the same run: property tests draw from a seed that follows from their names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile("farcast", derandomize=True, deadline=None)
@@ -18,3 +19,11 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             print(f"\n{line}", end="", flush=True)
 
     return tell
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command called in this process logs to the standard error of its own test, which closes after it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
