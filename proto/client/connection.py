@@ -33,7 +33,7 @@ from farcast.proto.agent.link import ControlLink
 from farcast.proto.agent.timers import Timers
 from farcast.proto.client.edges import EdgeBook, edge_name
 from farcast.proto.client.notices import Cause, FromOld, GaveUp, Lost, Opened, SentTo
-from farcast.proto.client.race import Attempt, Failure, Race
+from farcast.proto.client.race import STAGGER_US, Attempt, Failure, Race
 from farcast.proto.client.standing import Standing, StandingSessions
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import SessionCode
@@ -261,7 +261,9 @@ class Connection:
         if self._sessions.current is None:
             self.state = "connecting"
         self._timers.cancel("reconnect")
-        self._race = Race(self._candidates(), self._commands, self._next_session)
+        is_free = self._leaving == "goaway" and self._sent_to is None
+        stagger_us = 0 if is_free else STAGGER_US
+        self._race = Race(self._candidates(), self._commands, self._next_session, stagger_us)
         self._race.step(self._now_us)
         self._after_race_step()
 

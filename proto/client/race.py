@@ -56,9 +56,17 @@ class Failure:
 
 
 class Race:
-    """One race. Commands go to the queue it is given; ids of its sessions come from ``next_session``."""
+    """One race. Commands go to the queue it is given; ids of its sessions come from ``next_session``.
+    ``stagger_us`` 0: the first few start together, so that the nearest one wins."""
 
-    def __init__(self, targets: Sequence[Target], commands: deque[Command], next_session: int) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        commands: deque[Command],
+        next_session: int,
+        stagger_us: int = STAGGER_US,
+    ) -> None:
+        self._stagger_us = stagger_us
         self._waiting = deque(targets)
         self._commands = commands
         self._running: dict[int, Attempt] = {}
@@ -99,7 +107,8 @@ class Race:
                 return
             self._close(oldest)
             self.failed(oldest.session, "timeout", "no answer", now_us)
-        elif self._next_start_us is None or now_us >= self._next_start_us:
+            return
+        while self._may_begin() and len(self._running) < ATTEMPTS_MAX and self._is_due(now_us):
             self._begin(now_us)
 
     def failed(self, session: int, by: str, reason: str, now_us: int) -> None:
@@ -126,6 +135,9 @@ class Race:
         self._running.clear()
         self._spares.clear()
 
+    def _is_due(self, now_us: int) -> bool:
+        return self._next_start_us is None or now_us >= self._next_start_us
+
     def _may_begin(self) -> bool:
         return bool(self._waiting) and len(self._spares) < SPARES_MAX
 
@@ -134,7 +146,7 @@ class Race:
         attempt = Attempt(self.next_session, target, now_us)
         self.next_session += 2
         self._running[attempt.session] = attempt
-        self._next_start_us = now_us + STAGGER_US
+        self._next_start_us = now_us + self._stagger_us
         self._commands.append(connect_command(attempt.session, target))
 
     def _close(self, attempt: Attempt) -> None:

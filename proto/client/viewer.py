@@ -8,8 +8,9 @@ At another edge (or the same one anew) a track goes on where it was broken off, 
 ours: those send what they have cached from there on, older groups included, where other relays begin
 with the running group. While there are several sessions, all feed the track; those that are left end once
 the new one delivers every track, at the place where it was asked to go on. An edge that is not as far as
-we are has either fallen behind or has a publisher that started over: there the subscription is made again
-without a start, and the datapath tells by the objects which it was.
+we are is behind by the longer way to it, and will be there in a moment; or it has fallen behind, or has a
+publisher that started over: there the subscription is made again without a start, and the datapath tells by
+the objects which it was.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, find_integer
 PRIORITY_DEFAULT = 128
 RETRY_MS_FIRST = 250
 RETRY_MS_MAX = 2_000
+WHOLE_RETRY_MS = 100
 LATE_STREAM_MS = 1_500
+BEHIND_MS_MAX = 1_000
+"""An edge that is behind by less than a group is given so long to come to where the track goes on."""
+
 TRACKS_MAX = 1_024
 
 FINAL = frozenset(
@@ -352,14 +357,15 @@ class Viewer(ClientEngine[ViewerEvent]):
             return
         here = track.begin(session)
         if here.request is None:
-            self._subscribe(track, here, resumes=self._resumes and not track.restarts)
+            here.whole |= not self._resumes or track.restarts
+            self._subscribe(track, here)
 
-    def _subscribe(self, track: WatchedTrack, here: Subscription, *, resumes: bool) -> None:
+    def _subscribe(self, track: WatchedTrack, here: Subscription) -> None:
         session = self._connection.moqt_of(here.session)
         if session is None:
             return
         name = FullTrackName(self._config.namespace, track.name)
-        here.asked_from = track.progress.resume() if resumes else None
+        here.asked_from = None if here.whole else track.progress.resume()
         start = None if here.asked_from is None else Filter(FilterKind.ABSOLUTE_START, here.asked_from)
         here.request = session.subscribe(name, filter=start, priority=track.priority)
 
@@ -369,9 +375,10 @@ class Viewer(ClientEngine[ViewerEvent]):
             return
         asked_from = here.asked_from
         if asked_from is not None and (event.largest is None or event.largest < asked_from):
-            self._cancel(here)
-            self._subscribe(track, here, resumes=False)
-            return
+            if event.largest is None or event.largest.group + 1 < asked_from.group:
+                self._ask_whole(track, here)
+                return
+            self._timers.set(("behind", track.name), self._now_us + BEHIND_MS_MAX * 1_000)
         self._timers.cancel(("give up", track.name))
         track.retries = 0
         if track.sink is None:
@@ -379,6 +386,12 @@ class Viewer(ClientEngine[ViewerEvent]):
         self._bind(track, here, event)
         self._events.append(TrackReady(track.name, event.largest, event.track_properties))
         self._settle()
+
+    def _ask_whole(self, track: WatchedTrack, here: Subscription) -> None:
+        """Subscribe again, without a start."""
+        self._cancel(here)
+        here.whole = True
+        self._subscribe(track, here)
 
     def _hold(self, track: WatchedTrack) -> None:
         cache = cache_limits(self._config.media)
@@ -434,9 +447,12 @@ class Viewer(ClientEngine[ViewerEvent]):
             return
         here.request = None
         if event.code is RequestCode.INVALID_RANGE and here.asked_from is not None:
-            self._subscribe(track, here, resumes=False)
+            self._ask_whole(track, here)
         elif here.session != self._connection.session_id:
             return
+        elif event.code is RequestCode.DUPLICATE_SUBSCRIPTION and here.whole:
+            # The one that was cancelled for it is still there: the two overtook each other.
+            self._timers.set(("retry", track.name), self._now_us + WHOLE_RETRY_MS * 1_000)
         elif event.code in WORTH_WAITING:
             self._retry_later(track, event.retry_ms or 0)
             self._events.append(Waiting(self._config.namespace, track.name))
@@ -504,8 +520,16 @@ class Viewer(ClientEngine[ViewerEvent]):
         return {
             "retry": self._request,
             "give up": self._give_up,
+            "behind": self._behind,
             "end": lambda track: self._end(track, track.ending or ""),
         }
+
+    def _behind(self, track: WatchedTrack) -> None:
+        """An edge was behind, and has not come to where we are."""
+        here = track.at(self._connection.session_id)
+        if here is not None and here.is_bound and not (here.delivers or here.skips or here.whole):
+            self._unbind(here)
+            self._ask_whole(track, here)
 
     def _give_up(self, track: WatchedTrack) -> None:
         self._cancel_all(track)
@@ -531,7 +555,7 @@ class Viewer(ClientEngine[ViewerEvent]):
 
     def _forget(self, track: WatchedTrack) -> None:
         self._tracks.pop(track.name, None)
-        for kind in ("retry", "give up", "end"):
+        for kind in ("retry", "give up", "behind", "end"):
             self._timers.cancel((kind, track.name))
         for bound in track.bound():
             self._unbind(bound)

@@ -12,12 +12,14 @@ from farcast.proto.moqt.values import Location
 @dataclass(slots=True, eq=False)
 class Subscription:
     """One track at one session: asked for (``request``), accepted (``alias``), and bringing objects
-    (``delivers``). ``asked_from``: where it was to go on; ``skips``: it brings only what comes later."""
+    (``delivers``). ``asked_from``: where it was to go on; ``whole``: it is asked for as it runs instead;
+    ``skips``: it brings only what comes later."""
 
     session: int
     request: int | None = None
     alias: int | None = None
     asked_from: Location | None = None
+    whole: bool = False
     delivers: bool = False
     skips: bool = False
 

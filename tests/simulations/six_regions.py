@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from farcast.cli.dev_world import RTT_MS
+from farcast.cli.dev_world import RTT_MS, Conditions, dev_links
 from farcast.clients.server import client_datapath
 from farcast.proto._core import ClientTls, LinkConfig
 from farcast.proto.agent.config import Target
@@ -40,10 +40,20 @@ def rtt_ms(a: str, b: str) -> int:
 class SixRegions(Network):
     """`Network` of the six regions, the film published in Jakarta from the first second on."""
 
-    def __init__(self, *, seed: int = 7, routes: Mapping[str, Mapping[str, Sequence[str]]] = ROUTES) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 7,
+        routes: Mapping[str, Mapping[str, Sequence[str]]] = ROUTES,
+        conditions: Conditions | None = None,
+    ) -> None:
+        """``conditions``: jitter, and loss like that, on all links between edges, as in `farcast dev`."""
         pairs = {(a, b): rtt_ms(a, b) for i, a in enumerate(NODES) for b in NODES[i + 1 :]}
         super().__init__(*NODES, seed=seed, rtt_ms=pairs)
         self._seed = seed
+        links = {} if conditions is None else dev_links(conditions)
+        for (a, b), link in links.items():
+            self.twin.world.set_link(self.hosts[a[:3]], self.hosts[b[:3]], link)
         self.push(routes, "jkt")
         self.publish("jkt")
         self._client_hosts: list[int] = []

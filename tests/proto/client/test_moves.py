@@ -20,7 +20,7 @@ from farcast.proto.client.events import (
     TrackRestarted,
 )
 from farcast.proto.client.race import ATTEMPTS_MAX, STAGGER_US
-from farcast.proto.client.viewer import LATE_STREAM_MS
+from farcast.proto.client.viewer import BEHIND_MS_MAX, LATE_STREAM_MS
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.events import (
     NamespacePublished,
@@ -326,7 +326,43 @@ def test_where_nobody_delivers_the_last_one_stays_and_the_sessions_are_bounded()
 # --- where to go on ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("largest", [None, Location(7, 3), Location(0, 9)])
+def test_an_edge_that_is_behind_by_the_longer_way_to_it_is_given_a_moment() -> None:
+    world, viewer, _, two = two_edges()
+    silent(world, viewer)
+    wait_for(world, two)
+    two.accept(9, Location(7, 3))
+    assert sorted(bound.alias for bound in viewer.bindings.values()) == [5, 9]
+    two.deliver(viewer, 9)
+    world.run(3_000)
+    assert len(two.raw.found(SubscribeRequested)) == 1
+    assert [bound.alias for bound in viewer.bindings.values()] == [9]
+
+
+def test_an_edge_that_stays_behind_is_asked_for_the_track_as_it_runs() -> None:
+    world, viewer, _, two = two_edges()
+    silent(world, viewer)
+    wait_for(world, two)
+    two.accept(9, Location(6, 30))
+    world.run(BEHIND_MS_MAX + 50)
+    assert two.asked().filter is None
+    two.accept(10, Location(6, 30))
+    assert sorted(bound.alias for bound in viewer.bindings.values()) == [5, 10]
+    assert viewer.bindings[max(viewer.bindings)].restart_allowed
+
+
+def test_a_second_request_that_overtakes_the_end_of_the_first_is_made_again() -> None:
+    world, viewer, _, two = two_edges()
+    silent(world, viewer)
+    wait_for(world, two)
+    two.accept(9, Location(0, 1))
+    two.raw.session.reject(two.asked().request, RequestCode.DUPLICATE_SUBSCRIPTION)
+    world.run(200)
+    assert [event for event in events_of(viewer) if isinstance(event, Failed)] == []
+    assert len(two.raw.found(SubscribeRequested)) == 3
+    assert two.asked().filter is None
+
+
+@pytest.mark.parametrize("largest", [None, Location(5, 3), Location(0, 9)])
 def test_at_an_edge_that_is_not_as_far_the_track_is_asked_for_as_it_runs(largest: Location | None) -> None:
     world, viewer, _, two = two_edges()
     silent(world, viewer)
@@ -407,6 +443,14 @@ def test_the_old_session_is_closed_before_the_edge_does_it_whatever_is_missing()
     world.run(500)
     assert len(viewer.wires) == 1
     assert one.raw.closed.by == "peer"
+
+
+def test_goaway_without_a_uri_leads_to_whichever_edge_answers_first() -> None:
+    world, viewer, one, two, three = three_edges()
+    two.raw._mute = True
+    go_away(one)
+    wait_for(world, three, ms=210)
+    assert not two.raw.found(SubscribeRequested)
 
 
 def test_goaway_with_a_known_uri_leads_there() -> None:
