@@ -23,7 +23,7 @@ _Draft: TypeAlias = Literal[16, 18]
 _Transport: TypeAlias = Literal["quic", "webtransport", "hop", "control"]
 _StreamKind: TypeAlias = Literal["control", "request"]
 _ClosedBy: TypeAlias = Literal["local", "peer", "timeout", "tls", "transport"]
-_SwitchCause: TypeAlias = Literal["silent", "closed", "loss", "delay", "command"]
+_SwitchCause: TypeAlias = Literal["silent", "closed", "loss", "delay", "starved", "command"]
 _GroupOrder: TypeAlias = Literal["ascending", "descending"]
 
 CORE_VERSION: Final[str]
@@ -979,6 +979,18 @@ class Event:
         def alias(self) -> int: ...
         @property
         def gap_us(self) -> int: ...
+
+    @final
+    class TrackStarved(Event):
+        """No upstream edge of the track can give it now: each is silent, gone, has lost the track itself or
+        is fed from here. Or (``starved=False``) one can again."""
+
+        __match_args__ = ("track", "starved")
+        def __new__(cls, track: int, starved: bool) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def starved(self) -> bool: ...
 
     @final
     class SessionSilent(Event):

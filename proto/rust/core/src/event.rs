@@ -101,6 +101,8 @@ pub enum SwitchCause {
     Loss,
     /// A round trip beyond the hop's bound.
     Delay,
+    /// It is heard, but has lost the track itself, or is fed from here.
+    Starved,
     /// A `SwitchUpstream` command.
     Command,
 }
@@ -192,6 +194,8 @@ pub enum Event {
         alias: u64,
         gap_us: u64,
     },
+    /// No upstream edge of the track can give it now, or one can again.
+    TrackStarved { track: TrackId, starved: bool },
     /// Nothing was heard on an outgoing public session for `Limits::silence_ms`, or something is again.
     SessionSilent { session: SessionId, silent: bool },
     /// The answer to a `Snapshot` command.

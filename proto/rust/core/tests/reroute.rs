@@ -228,7 +228,7 @@ impl Mesh {
                     );
                     continue;
                 }
-                Event::SessionClosed { .. } => continue,
+                Event::SessionClosed { .. } | Event::TrackStarved { .. } => continue,
                 other => panic!("{other:?}"),
             };
             self.log.push((at_us, happened));
