@@ -241,6 +241,7 @@ class Agent:
             Event.HopSilent: self._hop_silent,
             Event.UpstreamSwitched: self._standby.switched,
             Event.UpstreamResumed: self._standby.resumed,
+            Event.TrackStarved: self._standby.starved,
         }
 
     def _session_opened(self, event: Event.SessionOpened) -> None:
