@@ -933,7 +933,8 @@ class Event:
     class UpstreamSwitched(Event):
         """A track has another upstream now: by the datapath's own decision, or by ``SwitchUpstream``.
 
-        ``silent_us``: how long nothing had been heard on the one before, or nothing acknowledged by it.
+        ``silent_us``: how long nothing had been heard on the one before, or nothing acknowledged by it, when
+        that was noticed; the switch is later where no other upstream was there yet.
         """
 
         __match_args__ = ("track", "from_session", "from_alias", "session", "alias", "cause", "silent_us")

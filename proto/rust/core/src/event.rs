@@ -176,7 +176,8 @@ pub enum Event {
     /// Nothing was heard on a hop for its silence limit, or something is heard again.
     HopSilent { session: SessionId, silent: bool },
     /// The datapath took another upstream for a track by itself, or carried out `SwitchUpstream`.
-    /// `silent_us`: how long nothing had been heard on, or nothing acknowledged by, the one before.
+    /// `silent_us`: how long nothing had been heard on, or nothing acknowledged by, the one before when
+    /// that was noticed; the switch is later where no other upstream was there yet.
     UpstreamSwitched {
         track: TrackId,
         from_session: SessionId,

@@ -298,6 +298,7 @@ fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source
             from: source,
             cause: SwitchCause::Closed,
             since: now,
+            noticed: now,
         };
         upstreams.failed.get_or_insert(failed);
         escape(datapath, now, track, SwitchCause::Closed);
@@ -330,9 +331,12 @@ fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCa
     };
     let since = now - silence(datapath, now, from);
     if let Some(upstreams) = self::upstreams(datapath, track) {
-        upstreams
-            .failed
-            .get_or_insert(Failed { from, cause, since });
+        upstreams.failed.get_or_insert(Failed {
+            from,
+            cause,
+            since,
+            noticed: now,
+        });
     }
 }
 
@@ -357,8 +361,8 @@ fn switch(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source, cau
         }
     }
     let silent = match (before, failed) {
-        (Some(before), _) => silence(datapath, now, before),
-        (None, Some(failed)) => now.saturating_duration_since(failed.since),
+        (_, Some(failed)) => failed.noticed.saturating_duration_since(failed.since),
+        (Some(before), None) => silence(datapath, now, before),
         (None, None) => Duration::ZERO,
     };
     if let Some(before) = before {

@@ -42,6 +42,8 @@ pub(crate) struct Failed {
     pub(crate) cause: SwitchCause,
     /// When it was heard last.
     pub(crate) since: Instant,
+    /// When that was noticed.
+    pub(crate) noticed: Instant,
 }
 
 /// The upstreams of one track.
