@@ -331,12 +331,17 @@ fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCa
     };
     let since = now - silence(datapath, now, from);
     if let Some(upstreams) = self::upstreams(datapath, track) {
-        upstreams.failed.get_or_insert(Failed {
+        let noticed = now;
+        let failed = upstreams.failed.get_or_insert(Failed {
             from,
             cause,
             since,
-            noticed: now,
+            noticed,
         });
+        // Once it was silent, it has to be asked again.
+        if failed.cause == SwitchCause::Starved {
+            failed.cause = cause;
+        }
     }
 }
 

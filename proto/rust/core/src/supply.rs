@@ -75,7 +75,11 @@ pub(crate) fn introduce(datapath: &mut Datapath, now: Instant, id: DownstreamId)
 /// How a track comes to this edge; `None` where there is nothing to say.
 fn supply(upstreams: &Upstreams, node: u64) -> Option<Supply> {
     if upstreams.is_starved() {
-        return Some(Supply::default());
+        // By its number the edges below know which standbys have the track through here.
+        return Some(Supply {
+            fed: false,
+            way: vec![node],
+        });
     }
     let active = upstreams.active?;
     let above = upstreams.supply_of(active);
