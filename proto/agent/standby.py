@@ -389,9 +389,7 @@ class Standby:
             if (wanted and is_settled) or not is_fit:
                 self._drop(track, other)
 
-    def _wanted(
-        self, track: Track, source: Source, choices: list[UpstreamLink]
-    ) -> tuple[list[Source], bool]:
+    def _wanted(self, track: Track, source: Source, choices: list[UpstreamLink]) -> tuple[list[Source], bool]:
         """The standbys that are to be, as far as they are there, and whether all are; the next is asked."""
         wanted: list[Source] = []
         for link in [link for link in choices if source.key != ("upstream", link.index)]:

@@ -8,6 +8,7 @@ repair.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ Lists = Mapping[str, Sequence[str]]
 
 def one_way_ms(*way: str) -> float:
     """Along these edges."""
-    return sum(RTT[pair] for pair in zip(way, way[1:], strict=False)) / 2
+    return sum(RTT[pair] for pair in pairwise(way)) / 2
 
 
 def playing(lists: Lists, seats: Sequence[str], **viewer: Any) -> tuple[Network, dict[str, Watcher]]:
