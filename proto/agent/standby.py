@@ -200,12 +200,24 @@ class Standby:
         self._hub.counters["standbys_refused"] += 1
         self._refuse(source.track, source)
 
-    def malformed(self, track_id: int, session: int, alias: int) -> None:
-        """The datapath threw a standby out, because what it sent contradicts what is held."""
+    def malformed(self, track_id: int, session: int, alias: int) -> bool:
+        """The datapath threw an upstream out, because what it sent contradicts what is held. Whether the
+        track goes on: with a standby less, or with one in place of its source."""
         track = self._tracks.by_id.get(track_id)
-        standbys = track.standbys if track is not None else ()
-        for standby in [s for s in standbys if (s.session, s.alias) == (session, alias)]:
+        if track is None:
+            return False
+        thrown = [s for s in track.standbys if s.binding == (session, alias)]
+        for standby in thrown:
             self.over(standby)
+        source = track.source
+        if source is None or source.binding != (session, alias) or not self._is_planned(source):
+            return bool(thrown)
+        self._refuse_for_now(track, source)
+        if not self._succeed(track):
+            return False
+        self._hub.counters["sources_malformed"] += 1
+        self._sourcing.cancel(source)
+        return True
 
     def answer_due(self, track_id: int) -> None:
         """A standby has not answered in time."""

@@ -41,6 +41,7 @@ class Reroutes:
 
     def activated(self, track: int, key: Key) -> None:
         before = self._activate(track, key)
+        self._mend(track)
         if before is not None and before in self._host.bindings:
             self._stand_by_last(track, before)
 
@@ -110,7 +111,6 @@ class Reroutes:
 
     def _activate(self, track: int, key: Key) -> Key | None:
         self._standbys[track] = [item for item in self._standbys.get(track, ()) if item[1] != key]
-        self._mend(track)
         before = self.active.get(track)
         self.active[track] = key
         return before if before != key else None
@@ -137,6 +137,7 @@ class Reroutes:
             silent_us=200_000 if cause == "silent" else 0,
         )
         self._host.world.post(self._host, event)
+        self._mend(track)
 
     def _forward(self, key: Key, on: bool) -> None:
         """The word on the hop: from now on the downstream at its other end is fed, or not."""
