@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farcast.proto._core import Event
+from farcast.proto._core import Command, Event
 from farcast.proto.agent import AgentLimits, TrackTiming
 from farcast.proto.client.events import TrackEnded
 from farcast.proto.moqt.errors import PublishDoneCode
@@ -111,23 +111,31 @@ def test_escapes_are_forgotten_after_a_calm_time() -> None:
     assert escape_and_return() <= first + 1_000
 
 
-def test_a_new_session_to_the_parent_is_asked_once_and_the_old_one_serves_until_it_delivers() -> None:
-    """The parent drains, and there is no other: its new session is made while it goes away."""
+def test_a_new_session_to_a_parent_that_sent_the_old_one_away_is_moved_to_make_before_break() -> None:
+    """There is no other upstream, and the old session serves until the new one delivers."""
     net = Net()
     net.push(e=("r",))
     net.world.run(100)
-    for name in ("s", "o"):
-        other = net.edges[name]
+    for other in (net.s, net.o):
         other.is_listening = False
         for session in [s for s, wire in net.e.wires.items() if wire.other(net.e) is other]:
             net.e.crash(session)
     net.world.run(100)
-    before = net.counter(net.e, "upstream_subscribes") + net.counter(net.e, "standby_subscribes")
-    net.r.engine.drain(net.world.now_us, 3_000)
-    net.world.run(TIMING.drain_children_ms - 500)
+    counted = ("upstream_subscribes", "standby_subscribes")
+    before = [net.counter(net.e, name) for name in counted]
+    old = session_to(net.e, net.r)
+    engine = net.r.engine
+    (peer,) = [p for p in engine._peers.by_id.values() if p.is_hop and p.incoming and p.node_id == "e"]
+    peer.moqt.goaway("", timeout_ms=5_000)
+    engine._peers.pump(lambda *_: None)
+    net.world.run(2_000)
+    new = net.e.reroutes.active[net.e.only_track()][0]
     assert source_of(net.e) == "r"
-    after = net.counter(net.e, "upstream_subscribes") + net.counter(net.e, "standby_subscribes")
-    assert after - before <= 1
+    assert new != old
+    after = [net.counter(net.e, name) for name in counted]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [0, 1]
+    assert net.e.count(Command.BindUpstream) == 1
+    assert net.counter(net.e, "upstream_switches_command") == 1
 
 
 def test_a_planned_move_to_an_upstream_that_falls_silent_is_given_up_though_the_track_is_idle() -> None:
