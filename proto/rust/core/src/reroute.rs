@@ -11,6 +11,9 @@
 //! - *Make before break*, where the active one still runs: the standby is told to send, and when its
 //!   first byte is there the old one is told to stop. What both brought falls to the byte intervals.
 //!
+//! A hop that is heard brings nothing if its peer has lost the track itself, or is fed from here: peers
+//! tell (supply.rs), and count as silent for the track while they say so.
+//!
 //! A place to start from and intervals of bytes, not counters of packets, join the two upstreams, so that
 //! it makes no difference how far ahead or behind one is of the other: one that is behind sends what is
 //! wanted when it gets there.
@@ -29,12 +32,14 @@ use crate::command::{SessionId, TrackId};
 use crate::conn::{Bounds, HopLink};
 use crate::datapath::Datapath;
 use crate::event::{Event, SwitchCause};
+use crate::hop::Supply;
 use crate::location::Location;
+use crate::supply;
 use crate::upstreams::{Failed, Move, Source, Upstreams};
 use std::time::{Duration, Instant};
 
 /// Something that may move tracks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Reroute {
     /// A hop's peer became silent.
     Silent { session: SessionId },
@@ -44,6 +49,13 @@ pub(crate) enum Reroute {
     Beyond {
         session: SessionId,
         cause: SwitchCause,
+    },
+    /// An upstream told how it is supplied itself.
+    Supplied {
+        track: TrackId,
+        source: Source,
+        turn: u64,
+        supply: Supply,
     },
     /// A move has delivered.
     Delivered { track: TrackId },
@@ -58,11 +70,13 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
             Reroute::Silent { session } => {
                 for_each_bound(datapath, session, |d, track, source| {
                     on_silent(d, now, track, source);
+                    supply::tell(d, now, track);
                 });
             }
             Reroute::Heard { session } => {
                 for_each_bound(datapath, session, |d, track, source| {
                     on_heard(d, now, track, source);
+                    supply::tell(d, now, track);
                 });
             }
             Reroute::Beyond { session, cause } => {
@@ -70,6 +84,12 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
                     on_beyond(d, now, track, source, cause);
                 });
             }
+            Reroute::Supplied {
+                track,
+                source,
+                turn,
+                supply,
+            } => on_supplied(datapath, now, track, source, (turn, supply)),
             Reroute::Delivered { track } => complete_move(datapath, now, track),
             Reroute::Gone { track, source } => on_gone(datapath, now, track, source),
         }
@@ -78,12 +98,14 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
 
 /// An upstream was bound as the active one.
 pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    let is_hop = link(datapath, source.session).is_some();
     let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
     let moving = upstreams.moving.take();
     let was_paused = upstreams.has_standby(source) && moving.is_none_or(|m| m.to != source);
     let before = upstreams.activate(source);
+    upstreams.by_hop = is_hop;
     set_standby(datapath, now, source, false);
     if let Some(moving) = moving.filter(|moving| moving.to != source) {
         forward(datapath, now, moving.to, false, None);
@@ -98,6 +120,7 @@ pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, s
     if is_bound(datapath, track, source) && !is_heard(datapath, track, source) {
         escape(datapath, now, track, SwitchCause::Silent);
     }
+    supply::tell(datapath, now, track);
 }
 
 /// An upstream was bound as a standby; false if the track has too many.
@@ -121,7 +144,7 @@ pub(crate) fn stood_by(
     true
 }
 
-/// A standby was bound while the track had lost its upstream: it is taken at once if it is heard.
+/// A standby was bound while the track had lost its upstream: it is taken at once if it can feed.
 pub(crate) fn take_if_failed(
     datapath: &mut Datapath,
     now: Instant,
@@ -130,9 +153,10 @@ pub(crate) fn take_if_failed(
 ) {
     let failed = upstreams(datapath, track).and_then(|upstreams| upstreams.failed);
     if let Some(failed) = failed
-        && is_heard(datapath, track, source)
+        && can_feed(datapath, track, source)
     {
         switch(datapath, now, track, source, failed.cause);
+        supply::tell(datapath, now, track);
     }
 }
 
@@ -151,6 +175,7 @@ pub(crate) fn move_to(datapath: &mut Datapath, now: Instant, track: TrackId, to:
         begin_move(datapath, now, track, to, SwitchCause::Command);
     } else {
         switch(datapath, now, track, to, SwitchCause::Command);
+        supply::tell(datapath, now, track);
     }
 }
 
@@ -160,13 +185,51 @@ fn on_silent(datapath: &mut Datapath, now: Instant, track: TrackId, source: Sour
     };
     if upstreams.active == Some(source) {
         escape(datapath, now, track, SwitchCause::Silent);
-    } else if upstreams.moving.is_some_and(|moving| moving.to == source) {
+    } else {
+        end_move_to(datapath, now, track, source);
+    }
+}
+
+/// A move leads nowhere: the other one stays a standby.
+fn end_move_to(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    if let Some(upstreams) = upstreams(datapath, track)
+        && upstreams.moving.is_some_and(|moving| moving.to == source)
+    {
         upstreams.moving = None;
         forward(datapath, now, source, false, None);
     }
 }
 
+fn on_supplied(
+    datapath: &mut Datapath,
+    now: Instant,
+    track: TrackId,
+    source: Source,
+    (turn, supply): (u64, Supply),
+) {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    if !upstreams.hear(source, turn, supply) {
+        return;
+    }
+    let is_active = upstreams.active == Some(source);
+    match (can_feed(datapath, track, source), is_active) {
+        (true, _) => take_again(datapath, now, track, source),
+        (false, true) => escape(datapath, now, track, SwitchCause::Starved),
+        (false, false) => end_move_to(datapath, now, track, source),
+    }
+    supply::tell(datapath, now, track);
+}
+
 fn on_heard(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    if can_feed(datapath, track, source) {
+        take_again(datapath, now, track, source);
+    }
+}
+
+/// An upstream can feed the track: that is news if nobody could.
+fn take_again(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
     let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
@@ -175,8 +238,10 @@ fn on_heard(datapath: &mut Datapath, now: Instant, track: TrackId, source: Sourc
     };
     if upstreams.active == Some(source) {
         upstreams.failed = None;
-        if upstreams.standbys().next().is_none() {
-            return; // nothing was decided here: the hop repairs what was lost
+        if failed.cause == SwitchCause::Starved || upstreams.standbys().next().is_none() {
+            // Nothing was decided here: it goes on by itself, and the hop repairs what was lost.
+            upstreams.expect(source);
+            return;
         }
         // It has given up, or will, what it could not deliver: it is to begin again.
         upstreams.expect(source);
@@ -208,7 +273,7 @@ fn on_beyond(
     let fits = |standby: &Source| {
         let link = link(datapath, standby.session);
         let is_within = link.is_some_and(|link| exceeded(link, now).is_none());
-        is_within && Some(*standby) != tried && is_heard(datapath, track, *standby)
+        is_within && Some(*standby) != tried && can_feed(datapath, track, *standby)
     };
     let Some(to) = standbys.into_iter().find(fits) else {
         return;
@@ -233,23 +298,31 @@ fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source
             from: source,
             cause: SwitchCause::Closed,
             since: now,
+            noticed: now,
         };
         upstreams.failed.get_or_insert(failed);
         escape(datapath, now, track, SwitchCause::Closed);
+        supply::tell(datapath, now, track);
     }
 }
 
-/// Away from an active upstream that is silent or gone: to where a move was under way, or to the first
-/// standby that is heard.
+/// Away from an active upstream that is silent, gone or starved: to where a move was under way, or to the
+/// first standby that can feed; those last that have the track by the very one that failed.
 fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCause) {
     let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
+    let lost = upstreams
+        .active
+        .or(upstreams.failed.map(|failed| failed.from));
     let moving = upstreams.moving.map(|moving| moving.to);
-    let candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
+    let mut candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
+    if let Some(lost) = lost {
+        candidates.sort_by_key(|source| upstreams.leads_through(*source, lost));
+    }
     if let Some(to) = candidates
         .into_iter()
-        .find(|source| is_heard(datapath, track, *source))
+        .find(|source| can_feed(datapath, track, *source))
     {
         return switch(datapath, now, track, to, cause);
     }
@@ -258,9 +331,17 @@ fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCa
     };
     let since = now - silence(datapath, now, from);
     if let Some(upstreams) = self::upstreams(datapath, track) {
-        upstreams
-            .failed
-            .get_or_insert(Failed { from, cause, since });
+        let noticed = now;
+        let failed = upstreams.failed.get_or_insert(Failed {
+            from,
+            cause,
+            since,
+            noticed,
+        });
+        // Once it was silent, it has to be asked again.
+        if failed.cause == SwitchCause::Starved {
+            failed.cause = cause;
+        }
     }
 }
 
@@ -272,6 +353,7 @@ fn switch(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source, cau
     };
     let (failed, moving) = (upstreams.failed, upstreams.moving.take());
     let before = upstreams.activate(to);
+    upstreams.by_hop = true;
     upstreams.expect(to);
     let from = before.or(failed.map(|failed| failed.from));
     match moving {
@@ -284,8 +366,8 @@ fn switch(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source, cau
         }
     }
     let silent = match (before, failed) {
-        (Some(before), _) => silence(datapath, now, before),
-        (None, Some(failed)) => now.saturating_duration_since(failed.since),
+        (_, Some(failed)) => failed.noticed.saturating_duration_since(failed.since),
+        (Some(before), None) => silence(datapath, now, before),
         (None, None) => Duration::ZERO,
     };
     if let Some(before) = before {
@@ -331,12 +413,14 @@ fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackId) {
     };
     upstreams.moving = None;
     let before = upstreams.activate(moving.to);
+    upstreams.by_hop = true;
     if let Some(before) = before {
         forward(datapath, now, before, false, None);
     }
     settle(datapath, now, track, before, moving.to);
     let silent = Duration::ZERO;
     report(datapath, track, before, moving.to, moving.cause, silent);
+    supply::tell(datapath, now, track);
 }
 
 /// After a change: the bindings say who is active and who stands by.
@@ -479,6 +563,13 @@ fn is_bound(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
 fn is_heard(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
     let link = link(datapath, source.session);
     link.is_none_or(|link| !link.hop.is_silent()) && is_bound(datapath, track, source)
+}
+
+/// Whether, besides, it has the track itself, and not from here.
+fn can_feed(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
+    let node = datapath.ctx.node;
+    let says = upstreams(datapath, track).is_some_and(|u| u.may_feed(source, node));
+    says && is_heard(datapath, track, source)
 }
 
 fn silence(datapath: &mut Datapath, now: Instant, source: Source) -> Duration {

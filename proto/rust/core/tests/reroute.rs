@@ -94,6 +94,8 @@ struct Mesh {
     /// Hops of the child to A and to B: near is the child's end.
     a: Ends,
     b: Ends,
+    /// The origin's session with B.
+    of_b: u64,
     next: (u64, u64),
     objects: Vec<SinkObject>,
     at_child: Vec<SinkObject>,
@@ -124,8 +126,10 @@ impl Mesh {
         let publisher = net.connect(PUBLISHER, ORIGIN, Via::Quic(Draft::D18));
         net.execute(PUBLISHER, downstream(publisher.near, 5, true));
         net.execute(ORIGIN, bind(publisher.far, 5));
+        let mut of_b = 0;
         for parent in [A, B] {
             let hop = net.connect(parent, ORIGIN, Via::Hop);
+            of_b = hop.far;
             net.execute(ORIGIN, downstream(hop.far, 6, true));
             net.execute(parent, bind(hop.near, 6));
         }
@@ -149,6 +153,7 @@ impl Mesh {
             net,
             a,
             b,
+            of_b,
             next: (0, 0),
             objects: Vec::new(),
             at_child: Vec::new(),
@@ -228,7 +233,7 @@ impl Mesh {
                     );
                     continue;
                 }
-                Event::SessionClosed { .. } => continue,
+                Event::SessionClosed { .. } | Event::TrackStarved { .. } => continue,
                 other => panic!("{other:?}"),
             };
             self.log.push((at_us, happened));
@@ -558,12 +563,20 @@ fn a_bound_that_no_standby_keeps_moves_nothing_and_one_without_media_is_given_up
     mesh.film(200);
     assert_eq!(mesh.switches(), [], "both are too far");
     // B is near enough now but has nothing: A goes on sending.
-    mesh.cut_both(ORIGIN, B);
+    let at_origin = |forward| Command::UpdateDownstream {
+        downstream: 100 + mesh.of_b,
+        start: None,
+        end_group: None,
+        subscriber_priority: None,
+        forward: Some(forward),
+    };
+    let (pause, resume) = (at_origin(false), at_origin(true));
+    mesh.net.execute(ORIGIN, pause);
     mesh.film(10);
     mesh.net.execute(CHILD, bounds(b.near, 0));
     mesh.film(250);
     assert_eq!(mesh.switches(), []);
-    mesh.mend(ORIGIN, B);
+    mesh.net.execute(ORIGIN, resume);
     mesh.finish();
     mesh.assert_nothing_lost_or_doubled();
 }
@@ -588,19 +601,23 @@ fn when_the_session_of_the_active_parent_ends_the_standby_takes_over_at_once() {
 }
 
 #[test]
-fn a_parent_that_loses_its_own_parent_is_left_alone_and_media_comes_when_it_has_it() {
-    // The link behind both parents is cut: nobody the child could turn to has the track.
+fn while_both_parents_have_lost_their_own_the_child_waits_for_the_first_that_has_it_again() {
+    // The link behind both parents is cut: nobody the child could turn to has the track. B says so a
+    // moment after A, because its last sign of life was longer on its way.
     let mut mesh = Mesh::new(40, 60, 11);
     mesh.film(70);
     for parent in [A, B] {
         mesh.cut_both(ORIGIN, parent);
     }
     mesh.film(30);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    let there = (a, b, SwitchCause::Starved);
+    assert_eq!(mesh.switches(), [there]);
     for parent in [A, B] {
         mesh.mend(ORIGIN, parent);
     }
     mesh.film(60);
-    assert_eq!(mesh.switches(), []);
+    assert_eq!(mesh.switches(), [there, (b, a, SwitchCause::Starved)]);
     mesh.finish();
     mesh.assert_nothing_lost_or_doubled();
 }

@@ -25,7 +25,8 @@
 //! - What to send for a loss is a policy of its own (repair.rs).
 //! - What cannot be delivered is given up by subgroup with a reset that is itself reliable.
 //! - The receiver of a track tells its sender to send it, from where on, or to stop ([`Hop::forward`]),
-//!   so that a track moves to another upstream without a word of the agents.
+//!   so that a track moves to another upstream without a word of the agents. The other way, its sender
+//!   tells how it is supplied itself ([`Hop::supply`]).
 //! - Heartbeats are numbered in the same row as data. Each end counts what it did not get
 //!   (arrivals.rs), and each knows by acknowledgements whether the other hears it (heartbeat.rs).
 //!
@@ -61,7 +62,9 @@ mod tests;
 pub use config::HopConfig;
 pub use controller::{HoldConfig, HoldController};
 pub use error::{FrameError, HopError};
-pub use frame::{CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, cut};
+pub use frame::{
+    CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, Supply, WAY_NODES_MAX, cut,
+};
 pub use sender::{RESET_DELIVERY_TIMEOUT, RESET_TOO_FAR_BEHIND};
 
 use crate::location::Location;
@@ -102,7 +105,7 @@ pub struct Hop {
     rtt: Rtt,
     /// Whether the caller has yet to hear that the peer became silent or is heard again.
     liveness: Option<Liveness>,
-    /// Of the last word to forward a track.
+    /// Of the last word about a track.
     turn: u64,
     stats: HopStats,
 }
@@ -294,6 +297,23 @@ impl Hop {
                 turn,
                 on,
                 start,
+            },
+        )
+    }
+
+    /// Tells the peer how a track that goes to it under this alias comes here. An earlier word is void.
+    ///
+    /// # Errors
+    /// A value is beyond what a hop can carry; nothing was queued.
+    pub fn supply(&mut self, now: Instant, alias: u64, supply: Supply) -> Result<(), FrameError> {
+        self.turn += 1;
+        let turn = self.turn;
+        self.send(
+            now,
+            Frame::Supply {
+                alias,
+                turn,
+                supply,
             },
         )
     }
