@@ -117,13 +117,18 @@ class ControlLink:
     def send_report(self, report: Report) -> str | None:
         """Send a report; ``None``, or why it was not sent (then a full one must follow)."""
         why_not = self.channel.send_report(report, self._now_us())
-        self._wake()
+        self.wake()
         return why_not
 
     def answer_plan(self, version: PlanVersion, refusal: str | None) -> None:
         """The plan is in force (``None``), or was refused for this reason."""
         self.channel.answer_plan(version, refusal)
-        self._wake()
+        self.wake()
+
+    def wake(self) -> None:
+        """The channel was called from elsewhere: send what it has now."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""
@@ -206,10 +211,6 @@ class ControlLink:
         with trio.CancelScope(deadline=deadline) as self._waiting:
             await trio.lowlevel.wait_readable(sock)
         self._waiting = None
-
-    def _wake(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
 
     # ---- The channel ------------------------------------------------------------------------------
 
