@@ -1,10 +1,10 @@
-"""An edge in virtual time: its datapath in the kernel, and the engines that command it, as the daemon has them.
+"""An edge in virtual time: its datapath in the kernel, and the engines that command it, as in the daemon.
 
     Twin ─ events, timeouts ─► Agent            Agent ─ commands ─► datapath
     ControlPipe ─ bytes ─► EdgeMembership ─► Agent.apply_plan
 
 What the daemon's shell does is done here without I/O: reports get the datapath's counters and a wall clock
-(that faults may step), the last plan lies in a file that is a bytes object, and a drain goes the daemon's way:
+(that faults may step), the last plan lies in a file made of bytes, and a drain goes the daemon's way:
 GOAWAY, a report, the end when everybody has gone or the time is over.
 """
 
