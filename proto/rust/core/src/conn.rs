@@ -11,6 +11,7 @@ use crate::event::{ClosedBy, Event, Transport};
 use crate::forward::Forward;
 use crate::hop::{Hop, HopConfig};
 use crate::ingest::Inbound;
+use crate::object_trace::ObjectTrace;
 use crate::reroute::Reroute;
 use crate::silence::{self, Silence};
 use crate::stats::Totals;
@@ -38,6 +39,8 @@ pub(crate) struct Ctx {
     pub(crate) reroutes: VecDeque<Reroute>,
     /// By which edges know each other on the way of a track.
     pub(crate) node: u64,
+    /// When objects came; only where that was asked for.
+    pub(crate) object_trace: Option<ObjectTrace>,
 }
 
 impl Ctx {
