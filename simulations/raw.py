@@ -64,7 +64,7 @@ OBJECT_HOP_DTYPE = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class TrackInfo:
-    """A track of a film. ``height`` is 0 for sound; ``bitrate_bps`` the mean; ``frame_us`` one frame's length;
+    """A track of a film. ``height`` is 0 for sound; ``bitrate_bps`` the mean; ``frame_us`` a frame's length;
     ``encode_us`` what lies between a frame's capture and its hand-over to the network."""
 
     publisher: str
@@ -131,8 +131,8 @@ class ClientTrace:
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """A track at an edge (or, for ``cause="plan"``, an origin's branch) changed its upstream. ``gap_us``: time
-    without a new byte, where it is known."""
+    """A track at an edge (or, for ``cause="plan"``, an origin's branch) changed its upstream. ``gap_us``:
+    time without a new byte, where it is known."""
 
     at_us: int
     edge: str
