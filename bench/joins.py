@@ -4,16 +4,16 @@
 
 A join is all that a cold viewer does with its edge: QUIC handshake, MoQT SETUP, SUBSCRIBE_NAMESPACE and the
 catalog, then SUBSCRIBE of the video until its first object, the keyframe, is whole; then the viewer goes and
-another comes. Real: the edge, as its own process with default limits; UDP on loopback; every handshake with
+another comes. Real: the edge, as its own process with default limits; UDP on loopback; every handshake,
 its certificate verified; every message. The load generator is one process: our own client datapath with one
-session per viewer. The first viewer runs the MoQT engine; all others repeat its messages byte by byte and take
-the aliases that it was given, so that the generator costs the machine little.
+session per viewer. The first viewer runs the MoQT engine; all others repeat its messages byte by byte and
+take the aliases that it was given, so that the generator costs the machine little.
 
-Three parts, in one run: bare handshakes (`proto/rust/io/examples/handshakes.rs`: noq-proto and rustls alone, a
-server and a client thread) before and after; as many joins as go through with ``--in-flight`` under way; then
+Three parts, in one run: bare handshakes (`proto/rust/io/examples/handshakes.rs`: noq-proto and rustls alone,
+a server and a client thread) before and after; as many joins as go through with ``--in-flight`` under way; then
 joins at half that pace, from which the times to the first object come. Edge and generator share the machine's
-cores, and so do server and client of the floor; the processor time per join of each of the edge's threads says
-what an edge with cores of its own would take.
+cores, and so do server and client of the floor; the processor time per join of each of the edge's threads
+says what an edge with cores of its own would take.
 
 The last line is JSON.
 """
@@ -72,7 +72,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 @dataclass(slots=True)
 class Script:
-    """What a viewer sends at each step, as (kind of command, arguments after the session), and its aliases."""
+    """What a viewer sends at each step, as (command, arguments after the session), and its aliases."""
 
     opened: list[tuple[type, tuple[Any, ...]]] = field(default_factory=list)
     established: list[tuple[type, tuple[Any, ...]]] = field(default_factory=list)
@@ -102,7 +102,9 @@ class Source:
 
     def __init__(self, address: str, tls: ClientTls) -> None:
         self.runtime = Runtime("127.0.0.1:0", DatapathConfig())
-        self.engine = Publisher(PublisherConfig(ConnectionConfig(Target("quic", address, "localhost", tls)), SPACE))
+        self.engine = Publisher(
+            PublisherConfig(ConnectionConfig(Target("quic", address, "localhost", tls)), SPACE)
+        )
         for name in (CATALOG, VIDEO):
             self.engine.add_track(name)
         self.engine.start(self.runtime.now_us())
