@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farcast.control_plane.frame_delay import ROUNDS_MAX, FrameModel, round_tails
+from farcast.simulations.flows.joining import NEVER
 from farcast.simulations.links import (
     BurstLoss,
     LinkModel,
@@ -46,6 +47,9 @@ QUEUE_US_MAX: Final = 2_000_000
 """`MediaLimits.queue_ms_max`: what waits longer for a viewer is thrown away, by whole groups."""
 
 DRAW_US: Final = 1_000_000
+_FAR: Final = 1 << 41
+"""Later than any time of a run (25 days), so that many groups can stand in one array."""
+
 _EXPONENT_MAX: Final = 3.5
 """A lognormal's draws are cut off here: beyond it no link was measured."""
 
@@ -147,10 +151,10 @@ def in_order(at_us: Times, group: Times) -> Times:
     its group. ``group``: any numbers, equal for frames of one stream."""
     order = np.argsort(group, kind="stable")
     number = np.cumsum(np.append(True, np.diff(group[order]) != 0)) - 1
-    shift = number * (1 << 42)
-    ordered = np.maximum.accumulate(at_us[order] + shift) - shift
+    shift = number * (2 * _FAR)
+    ordered = np.maximum.accumulate(np.minimum(at_us[order], _FAR) + shift) - shift
     result = np.empty(at_us.shape, np.int64)
-    result[order] = ordered
+    result[order] = np.where(ordered >= _FAR, NEVER, ordered)
     return result
 
 

@@ -53,7 +53,7 @@ ROUNDS_SETUP: Final = 2.0
 """Round trips from the first packet to the server's SETUP: the handshake, and SETUP after Finished."""
 
 _FAR: Final = 1 << 44
-"""Beyond any time of a run, so that lines of several edges can stand in one array."""
+"""Beyond any time of a run, so that lines of a few thousand edges can stand in one array."""
 
 
 class Lines:

@@ -108,11 +108,11 @@ class Follower:
 
     def _carry(self, track: int, edge: int) -> Times:
         row, frames = int(self._tracks.row[track]), self._tracks.by_track[track]
-        at_us = self._handed_over(track).copy()
+        sent_us = self._handed_over(track)
+        at_us = sent_us.copy()
         rate = float(self._tracks.rate_bps[track]) / MEDIA_PACKET_BITS
         packets = packets_of(frames["bytes"].astype(np.int64))
         for from_us, until_us, parents in epochs(self._routes.history):
-            sent_us = self._handed_over(track)
             mine = np.flatnonzero((sent_us >= from_us) & (sent_us < until_us))
             way = self._routes.way(parents, row, edge)
             if not len(mine):
@@ -120,9 +120,14 @@ class Follower:
             if not way:
                 at_us[mine] = NEVER
                 continue
+            straight_us = sent_us[mine]
+            delayed_us = straight_us.copy()
             for src, dst in pairwise(way):
-                at_us[mine] = self._over_hop(src, dst, at_us[mine], packets[mine], rate, track)
-                self._hold_up(row, dst, at_us, mine)
+                arrived_us = self._over_hop(src, dst, straight_us, packets[mine], rate, track)
+                delayed_us = np.minimum(delayed_us + arrived_us - straight_us, NEVER)
+                straight_us = arrived_us
+                self._hold_up(row, dst, straight_us, delayed_us)
+            at_us[mine] = delayed_us
         return in_order(at_us, frames["group"].astype(np.int64))
 
     def _over_hop(self, src: int, dst: int, at_us: Times, packets: Times, rate: float, track: int) -> Times:
@@ -144,14 +149,14 @@ class Follower:
             result[mine] += repair_us(packets[mine], losses, rtt_ms, SPACING_MS, draw, is_hop=True)
         return result
 
-    def _hold_up(self, row: int, node: int, at_us: Times, mine: Times) -> None:
-        """What would have come while nothing came comes when the gap is over, out of the next one's cache."""
+    def _hold_up(self, row: int, node: int, straight_us: Times, delayed_us: Times) -> None:
+        """What would have come while nothing came comes when the gap is over, out of the next one's cache,
+        whatever became of it on the way that was left. ``straight_us``: without any gaps."""
         for gap in self._routes.gaps:
-            if (gap.tree, gap.node) != (row, node):
-                continue
-            end_us = NEVER if gap.end_us is None else gap.end_us
-            hit = mine[(at_us[mine] >= gap.begin_us) & (at_us[mine] < end_us)]
-            at_us[hit] = end_us
+            if (gap.tree, gap.node) == (row, node):
+                end_us = NEVER if gap.end_us is None else gap.end_us
+                hit = (straight_us >= gap.begin_us) & ((straight_us < end_us) | (delayed_us >= NEVER))
+                delayed_us[hit] = np.maximum(straight_us[hit], end_us)
 
     # ---- To the viewers ---------------------------------------------------------------------------
 
