@@ -48,7 +48,8 @@ class Fluid:
     """Rates in a network of ``capacity_bps`` nodes and ``link_bps`` links; 0 is no bound.
     One tree for each of ``origins``.
 
-    ``arriving[tree, node]``: the share of an origin's media that gets to a node.
+    ``arriving[tree, node]``: the share of an origin's media that gets to a node; ``fitting``: the same if
+    every link carried something, so that only capacity counts.
     """
 
     capacity_bps: Floats
@@ -56,6 +57,7 @@ class Fluid:
     origins: Positions
     account: Account = field(init=False)
     arriving: Floats = field(init=False)
+    fitting: Floats = field(init=False)
     shares: Shares = field(init=False)
     node_bps: Floats = field(init=False)
     carried_bps: Floats = field(init=False)
@@ -64,6 +66,7 @@ class Fluid:
         nodes = len(self.capacity_bps)
         self.account = Account.of(nodes)
         self.arriving = np.ones((len(self.origins), nodes))
+        self.fitting = self.arriving.copy()
         self.shares = Shares(np.ones(nodes), np.ones((nodes, nodes)))
         self.node_bps = np.zeros(nodes)
         self.carried_bps = np.zeros((nodes, nodes))
@@ -77,8 +80,8 @@ class Fluid:
         seconds: float,
     ) -> None:
         """Let time pass. ``parents[tree, node]``, -1 for none; ``wanted_bps[tree, node]``: what the node
-        takes from its parent, everything below included; ``viewers_bps[tree, node]``: what its viewers take of it;
-        ``up[src, dst]``: whether the link carries anything."""
+        takes from its parent, everything below included; ``viewers_bps[tree, node]``: what its viewers take
+        of it; ``up[src, dst]``: whether the link carries anything."""
         tree, node = np.nonzero((parents >= 0) & (wanted_bps > 0))
         parent = parents[tree, node]
         offered = np.zeros(self.link_bps.shape)
@@ -87,19 +90,27 @@ class Fluid:
         out_of_node = offered.sum(axis=1) + to_viewers
         node_share = _share(self.capacity_bps, out_of_node)
         on_link = offered * node_share[:, None]
-        link_share = np.where(up, _share(self.link_bps, on_link), 0.0)
+        fits = _share(self.link_bps, on_link)
+        link_share = np.where(up, fits, 0.0)
         self.shares = Shares(node_share, link_share)
-        arriving = np.zeros(self.arriving.shape)
-        arriving[np.arange(len(self.origins)), self.origins] = 1.0
-        through = node_share[parent] * link_share[parent, node]
-        arriving[tree, node] = self.arriving[tree, parent] * through
-        self.arriving = arriving
+        self.fitting = self._passed_on(self.fitting, parents, tree, node, node_share[:, None] * fits)
+        self.arriving = self._passed_on(self.arriving, parents, tree, node, node_share[:, None] * link_share)
         self.node_bps, self.carried_bps = out_of_node * node_share, on_link * link_share
         account, bytes_per_bps = self.account, seconds / 8
         account.node_offered += out_of_node * bytes_per_bps
         account.node_sent += self.node_bps * bytes_per_bps
         account.link_offered += on_link * bytes_per_bps
         account.link_sent += self.carried_bps * bytes_per_bps
+
+    def _passed_on(
+        self, before: Floats, parents: Positions, tree: Positions, node: Positions, through: Floats
+    ) -> Floats:
+        """What gets to each node, by what got to its parent a step before."""
+        after = np.zeros(before.shape)
+        after[np.arange(len(self.origins)), self.origins] = 1.0
+        parent = parents[tree, node]
+        after[tree, node] = before[tree, parent] * through[parent, node]
+        return after
 
 
 def below(parents: Positions, own: Floats) -> Floats:

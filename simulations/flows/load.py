@@ -1,8 +1,8 @@
 """Who publishes and who watches, as arrays: a world of some hundred drawn viewers stands for all of them.
 
-A world of 150,000 clients would be gigabytes of objects that differ in nothing that matters. `build_world` is
-asked for a sample that keeps the share of each group; here every drawn viewer is a *kind*, and each group's
-full number of viewers is dealt over its kinds. Viewers come when the group's sample does (quantiles of its
+A world of 150,000 clients would be gigabytes of objects that differ in nothing that matters. `build_world`
+draws some thousand, each with a weight; here every drawn viewer is a *kind*, and each group's full number of
+viewers is dealt over its kinds. Viewers come when the group's sample does (quantiles of its
 times of joining, evenly filled). A few viewers have a *seat*: they are followed frame by frame.
 """
 
@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farcast.simulations import events as happenings
 from farcast.simulations.flows.delays import losses_of
 from farcast.simulations.flows.joining import EDGES_TRIED_MAX, NEVER, Crowd
 from farcast.simulations.flows.network import FlowNetwork
@@ -68,28 +67,19 @@ class Audience:
         return len(self.crowd.tap_us)
 
 
-def viewers_wanted(scenario: Scenario) -> dict[str, int]:
-    """By entry of the load, the full number of its viewers, crowds included."""
-    wanted = {group.name: group.count for group in scenario.load.viewers}
-    for event in scenario.events:
-        if isinstance(event, happenings.Crowd) and event.viewers in wanted:
-            wanted[event.viewers] += event.count
-    return wanted
-
-
 def audience_of(
     spec: WorldSpec, scenario: Scenario, network: FlowNetwork, seed: int, *, exactly: bool = False
 ) -> Audience:
     """All viewers of a scenario. ``exactly``: just those of the world."""
     draw = np.random.default_rng([seed, 3])
     kinds = spec.viewers
-    wanted = {} if exactly else viewers_wanted(scenario)
     by_entry: dict[str, list[int]] = defaultdict(list)
     for number, client in enumerate(kinds):
         by_entry[client.entry].append(number)
     kind, tap_us = [], []
-    for entry, members in sorted(by_entry.items()):
-        dealt, joins_us = _deal(kinds, members, max(wanted.get(entry, 0), len(members)), draw)
+    for _, members in sorted(by_entry.items()):
+        count = len(members) if exactly else round(sum(kinds[k].weight for k in members))
+        dealt, joins_us = _deal(kinds, members, count, draw)
         kind.append(dealt)
         tap_us.append(joins_us)
     kind_of, taps = np.concatenate(kind), np.concatenate(tap_us)
@@ -188,10 +178,9 @@ def _crowd(kinds: Sequence[Client], kind_of: Positions, taps: Times, network: Fl
     rtt_us = np.zeros((len(kinds), EDGES_TRIED_MAX), np.int64)
     loss = np.zeros(len(kinds))
     for number, client in enumerate(kinds):
-        access_us = client.access_up.median_delay_us + client.access_down.median_delay_us
         for k, reach in enumerate(client.reaches[:EDGES_TRIED_MAX]):
             edges[number, k] = at[reach.node_id]
-            rtt_us[number, k] = access_us + 2 * reach.extra_us
+            rtt_us[number, k] = sum(model.median_delay_us for model in client.models_to(reach.node_id))
         loss[number] = max(
             losses_of(client.access_up, ACCESS_PACKETS_PER_S).share, client.access_down.mean_loss
         )

@@ -5,7 +5,8 @@ Arrays ``[src, dst]`` are by the position of an edge in ``node_ids``, which is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ from farcast.simulations.worlds import EdgeSite, WorldSpec
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Positions = NDArray[np.int64]
 
 PROBES_PER_S = 25.0
 """Packets on a link without media: heartbeats every 40 ms."""
@@ -48,11 +50,14 @@ QUEUE_MS = 100.0
 
 @dataclass(slots=True)
 class FlowNetwork:
-    """Static figures, and what faults have made of them: `up`, `alive`, `extra_ms`, `fault_loss`, `link_bps`."""
+    """Static figures, and what faults have made of them (`up`, `alive`, `extra_ms` and what follows)."""
 
     sites: tuple[EdgeSite, ...]
-    models: dict[tuple[int, int], LinkModel]
-    groups: dict[tuple[int, int], frozenset[str]]
+    ends: Positions
+    """What the paths of each node are known by: itself, or in a large world its region."""
+    models: Mapping[tuple[int, int], LinkModel]
+    groups: Mapping[tuple[int, int], frozenset[str]]
+    """Of paths, by ends."""
     node_ids: tuple[str, ...] = field(init=False)
     delay_ms: Floats = field(init=False)
     rise_ms: Floats = field(init=False)
@@ -68,18 +73,24 @@ class FlowNetwork:
 
     def __post_init__(self) -> None:
         self.node_ids = tuple(site.node_id for site in self.sites)
-        count = len(self.sites)
-        self.delay_ms, self.rise_ms, self.loss, self.rate_bps = (np.zeros((count, count)) for _ in range(4))
-        self.burst = np.ones((count, count))
-        known = np.zeros((count, count), np.bool_)
+        count, ends = len(self.sites), int(self.ends.max()) + 1
+        figures = np.full((5, ends, ends), np.nan)
         for (a, b), model in self.models.items():
-            known[a, b] = True
-            self.delay_ms[a, b] = model.median_delay_us / 1e3
-            self.rise_ms[a, b] = _rise_ms(model)
-            self.rate_bps[a, b] = model.rate_bps or 0.0
             losses = losses_of(model, PROBES_PER_S)
-            self.loss[a, b], self.burst[a, b] = losses.share, losses.burst
-        self.up, self.alive = known, np.ones(count, np.bool_)
+            rate_bps = float(model.rate_bps or 0)
+            figures[:, a, b] = (
+                model.median_delay_us / 1e3,
+                _rise_ms(model),
+                rate_bps,
+                losses.share,
+                losses.burst,
+            )
+        spread = figures[:, self.ends[:, None], self.ends[None, :]]
+        spread[:, np.arange(count), np.arange(count)] = np.nan
+        self.up = np.isfinite(spread[0])
+        self.delay_ms, self.rise_ms, self.rate_bps, self.loss, burst = np.nan_to_num(spread)
+        self.burst = np.maximum(burst, 1.0)
+        self.alive = np.ones(count, np.bool_)
         self.extra_ms, self.fault_loss = np.zeros((count, count)), np.zeros((count, count))
         self.link_bps = self.rate_bps.copy()
 
@@ -87,11 +98,16 @@ class FlowNetwork:
     def of(cls, spec: WorldSpec) -> FlowNetwork:
         """That of a world."""
         sites = tuple(sorted(spec.edges, key=lambda site: site.node_id))
-        at = {site.node_id: k for k, site in enumerate(sites)}
+        known = {path.src for path in spec.paths} | {path.dst for path in spec.paths}
+        names = sorted(known | {site.node_id for site in sites if site.region not in known})
+        at = {name: k for k, name in enumerate(names)}
+        ends = [at.get(site.node_id, at.get(site.region, -1)) for site in sites]
+        paths = {(at[path.src], at[path.dst]): path for path in spec.paths}
         return cls(
             sites,
-            {(at[path.src], at[path.dst]): path.model for path in spec.paths},
-            {(at[path.src], at[path.dst]): frozenset(path.groups) for path in spec.paths},
+            np.array(ends, np.int64),
+            {pair: path.model for pair, path in paths.items()},
+            {pair: frozenset(path.groups) for pair, path in paths.items() if path.groups},
         )
 
     @property
@@ -106,9 +122,8 @@ class FlowNetwork:
         return self.up & self.alive[:, None] & self.alive[None, :]
 
     def model(self, src: int, dst: int) -> LinkModel:
-        """The link as it is now."""
-        model = self.models[src, dst].longer_by(round(1e3 * self.extra_ms[src, dst]))
-        return model
+        """The link as the world made it."""
+        return self.models[int(self.ends[src]), int(self.ends[dst])]
 
     def losses(self, src: int, dst: int) -> Losses:
         """Of the link now, faults included."""
@@ -177,17 +192,20 @@ class FlowNetwork:
                     yield src, dst
                     if not event.one_way:
                         yield dst, src
-        if event.group:
-            yield from (pair for pair, groups in self.groups.items() if event.group in groups)
+        for (a, b), groups in self.groups.items() if event.group else ():
+            if event.group in groups:
+                yield from itertools.product(
+                    np.flatnonzero(self.ends == a).tolist(), np.flatnonzero(self.ends == b).tolist()
+                )
 
     def _set(self, event: LinkEvent, figures: NDArray[Any], value: float) -> None:
         for src, dst in self.links_of(event):
-            if (src, dst) in self.models:
+            if self.delay_ms[src, dst] > 0:
                 figures[src, dst] = value
 
     def _mend(self, event: LinkEvent) -> None:
         for src, dst in self.links_of(event):
-            if (src, dst) in self.models:
+            if self.delay_ms[src, dst] > 0:
                 self.up[src, dst] = True
                 self.extra_ms[src, dst] = self.fault_loss[src, dst] = 0.0
                 self.link_bps[src, dst] = self.rate_bps[src, dst]
@@ -202,7 +220,7 @@ class FlowNetwork:
         for src in ours:
             for dst in theirs:
                 for pair in ((src, dst),) if event.one_way else ((src, dst), (dst, src)):
-                    if pair in self.models:
+                    if self.delay_ms[pair] > 0:
                         self.up[pair] = up
 
 
@@ -249,9 +267,9 @@ class LinkCounts:
             for hello, bps in zip(hellos, egress_bps.tolist(), strict=True)
         ]
         groups: dict[tuple[str, str], set[str]] = {}
-        for (a, b), names in network.groups.items():
-            if names:
-                groups.setdefault((network.sites[a].region, network.sites[b].region), set()).update(names)
+        region = {end: site.region for end, site in zip(network.ends.tolist(), network.sites, strict=True)}
+        for (one, other), names in network.groups.items():
+            groups.setdefault((region[one], region[other]), set()).update(names)
         return Network.build(
             nodes,
             rtt_ms,

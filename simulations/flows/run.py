@@ -153,7 +153,7 @@ class FlowRun:
         seconds = (until_us - now_us) / 1e6
         self.fluid.step(parents, wanted_bps, tracks.to_viewers_bps(counts), self.network.usable, seconds)
         self._counts.count(self.network, self.fluid.carried_bps, self.fluid.shares.link, seconds)
-        through = np.where(wanted_bps > 0, self.fluid.arriving, 1.0) * self.fluid.shares.node[None, :]
+        through = np.where(wanted_bps > 0, self.fluid.fitting, 1.0) * self.fluid.shares.node[None, :]
         if not self._shares or not np.array_equal(self._shares[-1][1], through):
             self._shares.append((now_us, through))
         waits_us = joins.lines.wait_us(until_us)

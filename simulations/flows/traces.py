@@ -133,7 +133,7 @@ class Follower:
     def _over_hop(self, src: int, dst: int, at_us: Times, packets: Times, rate: float, track: int) -> Times:
         """A hop as it was at the time."""
         draw = np.random.default_rng([self._seed, 6, src, dst, track])
-        model = self._network.models[src, dst]
+        model = self._network.model(src, dst)
         result = at_us + propagation_us(model, at_us, draw)
         for from_us, until_us, extra_ms, fault_loss in self._network.spells(src, dst):
             mine = (at_us >= from_us) & (at_us < until_us)
@@ -293,9 +293,8 @@ class Follower:
         draw: np.random.Generator,
     ) -> tuple[Times, Times]:
         """Over a client's own link, all tracks together; and how long each frame waited for its turn."""
-        reach = client.reaches[choice]
-        model = (client.access_up if is_up else client.access_down).longer_by(reach.extra_us)
-        other = (client.access_down if is_up else client.access_up).longer_by(reach.extra_us)
+        up, down = client.models_to(client.reaches[choice].node_id)
+        model, other = (up, down) if is_up else (down, up)
         sizes = frames["bytes"].astype(np.int64)
         done_us, waited_us = through_rate(leave_us, sizes, model.rate_bps)
         order = np.argsort(done_us, kind="stable")

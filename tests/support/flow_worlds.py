@@ -98,9 +98,12 @@ def world_of(
     )
     (group,) = scenario.load.viewers
     joins = np.linspace(*group.joins_us, kinds).astype(int).tolist()
+    weight = max(group.count / kinds, 1.0)
     leg = LinkModel(**{"delay_us": 5_000, **(access or {})})
-    clients = [_client("star", "publisher", 0, ids, 0, leg, "film")]
-    clients += [_client(f"crowd-{k}", "viewer", k % count, ids, joins[k], leg, "") for k in range(kinds)]
+    clients = [_client("star", "publisher", 0, ids, 0, leg, "film", 1.0)]
+    clients += [
+        _client(f"crowd-{k}", "viewer", k % count, ids, joins[k], leg, "", weight) for k in range(kinds)
+    ]
     return WorldSpec(
         scenario=scenario.name,
         seed=1,
@@ -113,15 +116,27 @@ def world_of(
     )
 
 
+def _haul(steps: int) -> LinkModel | None:
+    return LinkModel(delay_us=round(500 * STEP_MS * steps)) if steps else None
+
+
 def _client(
-    name: str, kind: Any, home: int, ids: Sequence[str], joins_us: int, leg: LinkModel, film: str
+    name: str,
+    kind: Any,
+    home: int,
+    ids: Sequence[str],
+    joins_us: int,
+    leg: LinkModel,
+    film: str,
+    weight: float,
 ) -> Client:
     near = sorted(range(len(ids)), key=lambda k: (abs(k - home), k))
     rtt_ms = 2 * leg.median_delay_us / 1e3
     reaches = tuple(
         Reach(
             node_id=ids[k],
-            extra_us=round(500 * STEP_MS * abs(k - home)),
+            up=_haul(abs(k - home)),
+            down=_haul(abs(k - home)),
             rtt_ms=rtt_ms + STEP_MS * abs(k - home),
         )
         for k in near
@@ -146,4 +161,5 @@ def _client(
         access_rtt_ms=rtt_ms,
         access_rate_bps=leg.rate_bps or 50_000_000,
         reaches=reaches,
+        weight=weight,
     )
