@@ -166,6 +166,8 @@ class SeedResult(msgspec.Struct, frozen=True, kw_only=True):
     replay: str
     virtual_s: float
     wall_s: float = 0.0
+    broken: tuple[str, ...] = ()
+    """The promises that this seed breaks by itself."""
     failure: str | None = None
     """Why there is no measurement: the run ended with an error."""
 
