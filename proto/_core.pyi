@@ -1118,9 +1118,33 @@ class LinkStatsDict(TypedDict):
     packets_delivered: int
     bytes_delivered: int
     packets_lost: int
+    packets_lost_large: int
     packets_dropped_queue: int
+    packets_dropped_policer: int
+    packets_dropped_mtu: int
     packets_dropped_down: int
+    packets_duplicated: int
+    packets_reordered: int
     queue_bytes_peak: int
+
+@type_check_only
+class WorldStatsDict(TypedDict):
+    """Counters of a ``World``.
+
+    ``datagrams`` and ``bytes``: what hosts sent, whatever became of it (UDP payload). ``datagrams_no_route``:
+    those of them to an address or over a link that does not exist. ``datagrams_host_down``: arrived at a
+    host that was stopped or had moved. ``datagrams_socket_full``: arrived at a paused host whose
+    socket buffer was full. ``records_dropped``, ``traces_dropped``: objects beyond the limits of a record
+    or an object trace.
+    """
+
+    datagrams: int
+    bytes: int
+    datagrams_no_route: int
+    datagrams_host_down: int
+    datagrams_socket_full: int
+    records_dropped: int
+    traces_dropped: int
 
 @type_check_only
 class ShaperStatsDict(TypedDict):
@@ -1190,16 +1214,90 @@ class Runtime:
         """Close all sessions, stop the threads, free the sockets. A second call does nothing."""
 
 @final
+class Loss:
+    """How a link loses datagrams. Immutable, compares by value; made by the static methods.
+
+    Times are those at which a datagram is put on the wire, in the link's clock (a ``World``'s own). All
+    shares are 0 to 1. Raises ``ValueError`` that names the field for what no link can be like.
+    """
+
+    @staticmethod
+    def random(p: float) -> Loss:
+        """Each datagram is lost on its own account."""
+    @staticmethod
+    def gilbert_elliott(loss: float, burst_packets: float) -> Loss:
+        """Bursts of that mean length in packets, and the share ``loss`` in the long run (Gilbert model)."""
+    @staticmethod
+    def gilbert_elliott_time(loss: float, burst_us: int) -> Loss:
+        """Stretches of that mean length in time in which all is lost: the share ``loss`` of all time."""
+    @staticmethod
+    def two_level(
+        p_good: float,
+        p_bad: float,
+        good_to_bad: float,
+        bad_to_good: float,
+        *,
+        burst_good_packets: float | None = None,
+        burst_bad_packets: float | None = None,
+    ) -> Loss:
+        """Two states, each with a loss of its own (Ellis et al., Computer Networks 70, 2014).
+
+        ``good_to_bad`` and ``bad_to_good`` are chances per packet. Inside a state losses come in bursts
+        (Gilbert model) of the mean length given, else independently.
+        """
+    @staticmethod
+    def windows(windows: Sequence[tuple[int, int, float]], repeat_us: int = 0) -> Loss:
+        """Loss inside stretches of time: ``(start_us, length_us, share)``, in order, apart from each other.
+
+        They begin again every ``repeat_us``; 0 is never.
+        """
+    @staticmethod
+    def diurnal(low: float, high: float, period_us: int, high_share: float, phase_us: int = 0) -> Loss:
+        """``high`` in the busy part of every period, ``low`` in the rest.
+
+        The busy part is ``high_share`` of the period and begins at ``phase_us``.
+        """
+    @staticmethod
+    def any_of(losses: Sequence[Loss]) -> Loss:
+        """Losses in series, at most 16: what one lets through meets the next. Not nested."""
+
+@final
 class LinkConfig:
     """One direction of a path between two hosts. Immutable, compares by value.
 
     ``loss_burst=None`` loses each datagram on its own account; else losses come in bursts of that mean
-    length in packets (Gilbert model), with the share ``loss`` in the long run.
+    length in packets (Gilbert model), with the share ``loss`` in the long run. ``loss_model`` stands
+    instead of both.
+
+    A datagram meets the policer, the queue, the wire's limit of size and its losses, and the delay, in that
+    order (the limit of size first, as a sender's own link would). Bytes are those on the wire: payload,
+    UDP and IP headers.
 
     Raises ``ValueError`` that names the field if no link can be like that.
     """
 
-    __match_args__ = ("delay_us", "jitter_us", "rate_bps", "queue_bytes", "loss", "loss_burst")
+    __match_args__ = (
+        "delay_us",
+        "jitter_us",
+        "rate_bps",
+        "queue_bytes",
+        "loss",
+        "loss_burst",
+        "loss_model",
+        "rate_schedule",
+        "rate_repeat_us",
+        "delay_log_median_us",
+        "delay_log_sigma",
+        "delay_redraw_us",
+        "policer_bps",
+        "policer_burst_bytes",
+        "mtu_bytes",
+        "large_bytes",
+        "large_loss",
+        "duplicate",
+        "reorder",
+        "reorder_us",
+    )
     def __new__(
         cls,
         delay_us: int = 0,
@@ -1208,7 +1306,47 @@ class LinkConfig:
         queue_bytes: int = 262_144,
         loss: float = 0.0,
         loss_burst: float | None = None,
+        *,
+        loss_model: Loss | None = None,
+        rate_schedule: Sequence[tuple[int, int]] = (),
+        rate_repeat_us: int = 0,
+        delay_log_median_us: int = 0,
+        delay_log_sigma: float = 0.0,
+        delay_redraw_us: int = 1_000_000,
+        policer_bps: int | None = None,
+        policer_burst_bytes: int = 0,
+        mtu_bytes: int = 65_535,
+        large_bytes: int = 0,
+        large_loss: float = 0.0,
+        duplicate: float = 0.0,
+        reorder: float = 0.0,
+        reorder_us: int = 0,
     ) -> Self: ...
+    def replace(
+        self,
+        *,
+        delay_us: int = ...,
+        jitter_us: int = ...,
+        rate_bps: int | None = ...,
+        queue_bytes: int = ...,
+        loss: float = ...,
+        loss_burst: float | None = ...,
+        loss_model: Loss | None = ...,
+        rate_schedule: Sequence[tuple[int, int]] = ...,
+        rate_repeat_us: int = ...,
+        delay_log_median_us: int = ...,
+        delay_log_sigma: float = ...,
+        delay_redraw_us: int = ...,
+        policer_bps: int | None = ...,
+        policer_burst_bytes: int = ...,
+        mtu_bytes: int = ...,
+        large_bytes: int = ...,
+        large_loss: float = ...,
+        duplicate: float = ...,
+        reorder: float = ...,
+        reorder_us: int = ...,
+    ) -> LinkConfig:
+        """A copy with some fields changed."""
     @property
     def delay_us(self) -> int:
         """Propagation delay."""
@@ -1227,6 +1365,48 @@ class LinkConfig:
     @property
     def loss_burst(self) -> float | None:
         """Mean length of a burst of losses, packets."""
+    @property
+    def loss_model(self) -> Loss | None:
+        """How datagrams are lost, instead of ``loss`` and ``loss_burst``."""
+    @property
+    def rate_schedule(self) -> tuple[tuple[int, int], ...]:
+        """``(at_us, bps)`` in order of time: the rate from then on, before the first ``rate_bps``."""
+    @property
+    def rate_repeat_us(self) -> int:
+        """The schedule begins again after this long; 0 is never."""
+    @property
+    def delay_log_median_us(self) -> int:
+        """Median of a delay on top of ``delay_us`` that is lognormal at every instant; 0 is none."""
+    @property
+    def delay_log_sigma(self) -> float:
+        """Standard deviation of its logarithm, 0 to 4."""
+    @property
+    def delay_redraw_us(self) -> int:
+        """It is drawn anew this often, and moves steadily in between."""
+    @property
+    def policer_bps(self) -> int | None:
+        """Rate of a token bucket before the queue: what exceeds it is lost, without any delay."""
+    @property
+    def policer_burst_bytes(self) -> int:
+        """Size of that bucket."""
+    @property
+    def mtu_bytes(self) -> int:
+        """Larger datagrams vanish."""
+    @property
+    def large_bytes(self) -> int:
+        """Datagrams larger than this are lost with ``large_loss`` besides."""
+    @property
+    def large_loss(self) -> float:
+        """Share of large datagrams that is lost."""
+    @property
+    def duplicate(self) -> float:
+        """Share of datagrams that arrives twice."""
+    @property
+    def reorder(self) -> float:
+        """Share of datagrams that is held back, and overtaken meanwhile."""
+    @property
+    def reorder_us(self) -> int:
+        """How long those are held back."""
 
 @final
 class UdpShaper:
@@ -1269,16 +1449,67 @@ class World:
         """Change what a link is like from now on; what is under way keeps its arrival times."""
     def set_link_up(self, src_host: int, dst_host: int, up: bool) -> None:
         """Cut or mend a link."""
+    def remove_link(self, src_host: int, dst_host: int) -> None:
+        """Take a link out. What is under way still arrives; later datagrams have no route."""
     def link_stats(self, src_host: int, dst_host: int) -> LinkStatsDict:
         """Counters of one link."""
+    def pause_host(self, host: int, until_us: int) -> None:
+        """Stop a host's process until a time (SIGSTOP, a long pause of its machine).
+
+        Nothing is handed over to it and its timers wait. What arrives waits in the socket's buffer of
+        4 MiB; what does not fit is lost. Commands, scheduled ones too, wait as well. At ``until_us``
+        everything that waits is handed over, in order. A time that has passed ends a pause at once.
+        """
+    def stop_host(self, host: int) -> None:
+        """Crash a host: its datapath is gone without a word, with its events, timers, schedule and records.
+
+        What arrives for it is lost, and commands to it are ignored.
+        """
+    def restart_host(self, host: int, config: DatapathConfig) -> None:
+        """Put a new datapath in a host's place, stopped or not: same number, address and links."""
+    def move_host(self, host: int, addr: str) -> None:
+        """Give a host another address: a NAT's new binding, another network.
+
+        What is under way to the old one is lost. Links go by host, so that they stay; the host itself is
+        not told.
+        """
     def execute(self, host: int, commands: Sequence[Command]) -> None:
         """Carry out commands at a host at the present instant."""
+    def schedule(self, host: int, commands: Sequence[tuple[int, Command]]) -> None:
+        """Carry out commands at later times, ``(at_us, command)``, without returning to Python.
+
+        Those of one instant run in the order given. A time that has passed counts as now. Raises
+        ``RuntimeError`` where too much is under way.
+        """
+    def record(self, host: int, downstream: int) -> None:
+        """Keep what a local sink gets in Rust instead of giving events, from now on.
+
+        Objects become records; ends of its subgroups are dropped. ``downstream`` need not exist yet.
+        """
+    def take_record(self, host: int) -> bytes:
+        """All records of a host since the last call, in order, 40 bytes each, little-endian.
+
+        ``at_us`` u64, ``first_us`` u64, ``downstream`` u32, ``group`` u64, ``object`` u32, ``subgroup`` u32,
+        ``bytes`` u32 of payload: ``RECORD_DTYPE`` of ``farcast.simulations.records``. At most 1,000,000
+        wait per host; those beyond are counted as ``records_dropped`` of ``stats``.
+        """
+    def trace_objects(self, host: int, on: bool) -> None:
+        """Note when each object's first and last byte came to a host's datapath."""
+    def take_object_trace(self, host: int) -> bytes:
+        """That trace since the last call, in order of completion, 40 bytes each, little-endian.
+
+        ``first_us`` u64, ``last_us`` u64, ``track`` u64, ``group`` u64, ``object`` u32, ``subgroup`` u32:
+        ``OBJECT_TRACE_DTYPE`` of ``farcast.simulations.records``. At most 65,536 wait per host; those beyond
+        are counted as ``traces_dropped`` of ``stats``.
+        """
     def run_until(self, t_us: int) -> list[tuple[int, int, Event]]:
         """Run until events appear or until ``t_us``, whichever is first: ``(t_us, host, event)``, in order.
 
         The clock then stands at that instant, so that an agent can answer at the time of the event. An
         empty list means that ``t_us`` was reached.
         """
+    def stats(self) -> WorldStatsDict:
+        """Counters of the whole world."""
     def now_us(self) -> int:
         """Virtual time."""
     def trace_hash(self) -> str:

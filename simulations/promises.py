@@ -16,8 +16,8 @@ Grammar; spaces are free between tokens, and keywords are lower case::
 
 What it means:
 
-- Without a statistic, a ratio is taken over all viewers together (the sum of what counts by the sum of what it
-  is counted of), and every single sample of a distribution has to keep the bound.
+- Without a statistic, a ratio is that of all viewers together (the sum of what counts by the sum of what it
+  counts of), and every single sample of a distribution has to keep the bound.
 - ``pQ`` is the smallest sample that Q per cent of all samples do not exceed. ``within`` with ``pQ`` asks for
   the central Q per cent, half of the rest on either side.
 - Statistics of a ratio are taken over viewers, each with its own; ``mean`` is the ratio of all together.

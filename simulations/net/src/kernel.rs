@@ -10,7 +10,8 @@
 //! world's seed and their ends.
 
 use crate::engine::{Engine, TRAIN_DATAGRAMS_MAX};
-use crate::link::{Link, LinkConfig, LinkError, LinkStats, Verdict, wire_bytes};
+use crate::link::{Link, LinkStats, Verdict, wire_bytes};
+use crate::link_config::{LinkConfig, LinkError};
 use crate::rng::derive_seed;
 use crate::trace::TraceHash;
 use bytes::BytesMut;

@@ -5,12 +5,18 @@
 //! same link can be tried in virtual and in real time.
 #![forbid(unsafe_code)]
 
+mod delay;
 pub mod engine;
 pub mod kernel;
 pub mod link;
+pub mod link_config;
+pub mod loss;
+mod rate;
 pub mod rng;
 mod trace;
 
 pub use engine::Engine;
 pub use kernel::{HostId, World, WorldError, WorldStats};
-pub use link::{Link, LinkConfig, LinkError, LinkStats, Loss, Verdict};
+pub use link::{Link, LinkStats, Verdict};
+pub use link_config::{LinkConfig, LinkError, RateEntry};
+pub use loss::{GilbertChain, Loss, LossWindow};

@@ -1,9 +1,9 @@
 //! A UDP proxy that makes loopback behave like a long bad path: no root, no kernel configuration.
 //!
 //! Each client gets an upstream socket of its own, so that the target sees different clients as
-//! different addresses. All share one link each way, as they would share a cable. A link keeps order,
-//! so what is under way is a plain queue. Datagrams are never joined or split (no offload), and keep
-//! their ECN bits.
+//! different addresses. All share one link each way, as they would share a cable. A link keeps order
+//! but for what it reorders, so what is under way is a queue. Datagrams are never joined or split (no
+//! offload), and keep their ECN bits.
 
 use crate::clock;
 use crate::receive::{Datagram, Receiver};
@@ -11,8 +11,9 @@ use crate::send::{Message, SEND_BATCH, send_batch};
 use crate::socket::{SocketOptions, UdpSocket};
 use crate::sys::{EventFd, PollFd, poll, set_precise_timers};
 use crate::thread;
-use farcast_net::link::{Link, LinkConfig, LinkError, LinkStats, Verdict, wire_bytes};
+use farcast_net::link::{Link, LinkStats, Verdict, wire_bytes};
 use farcast_net::rng::derive_seed;
+use farcast_net::{LinkConfig, LinkError};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -50,7 +51,7 @@ pub struct ShaperStats {
 }
 
 /// What one direction is to be like from now on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Wanted {
     config: LinkConfig,
     up: bool,
@@ -86,7 +87,10 @@ impl UdpShaper {
         let refuse = |way: &str, error: LinkError| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("{way} {error}"))
         };
-        let wanted = [forward, backward].map(|config| Wanted { config, up: true });
+        let wanted = [&forward, &backward].map(|config| Wanted {
+            config: config.clone(),
+            up: true,
+        });
         let forward = Link::new(forward, derive_seed(seed, 0)).map_err(|e| refuse("forward", e))?;
         let backward =
             Link::new(backward, derive_seed(seed, 1)).map_err(|e| refuse("backward", e))?;
@@ -124,7 +128,7 @@ impl UdpShaper {
     /// Change what both directions are like; datagrams under way keep their times. An error of kind
     /// `InvalidInput` if a link cannot be like that, and then nothing changes.
     pub fn set_links(&self, forward: LinkConfig, backward: LinkConfig) -> io::Result<()> {
-        for (way, config) in [("forward", forward), ("backward", backward)] {
+        for (way, config) in [("forward", &forward), ("backward", &backward)] {
             let invalid = |e| io::Error::new(io::ErrorKind::InvalidInput, format!("{way} {e}"));
             config.validate().map_err(invalid)?;
         }
@@ -268,11 +272,12 @@ impl Proxy {
 
     fn take_change(&mut self) {
         self.shared.change.clear();
-        let wanted = *self
+        let wanted = self
             .shared
             .wanted
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for (way, wanted) in [&mut self.forward, &mut self.backward]
             .into_iter()
             .zip(wanted)
@@ -447,15 +452,29 @@ impl Way {
             self.datagrams_dropped += 1;
             return;
         }
-        if let Verdict::Deliver(at_us) = self.link.send(now_us, wire_bytes(bytes, to)) {
-            self.under_way_bytes += bytes;
-            self.under_way.push_back(UnderWay {
-                at_us,
-                client,
-                ecn: datagram.ecn,
-                data: datagram.data.to_vec(),
-            });
+        match self.link.send(now_us, wire_bytes(bytes, to)) {
+            Verdict::Deliver(at_us) => self.put_under_way(at_us, client, datagram),
+            Verdict::DeliverTwice(first_us, second_us) => {
+                self.put_under_way(first_us, client, datagram);
+                self.put_under_way(second_us, client, datagram);
+            }
+            _ => {}
         }
+    }
+
+    /// At the end, unless the link held earlier ones back to be overtaken.
+    fn put_under_way(&mut self, at_us: u64, client: SocketAddr, datagram: &Datagram<'_>) {
+        self.under_way_bytes += datagram.data.len();
+        let overtaken = self.under_way.iter().rev();
+        let overtaken = overtaken.take_while(|other| other.at_us > at_us).count();
+        let entry = UnderWay {
+            at_us,
+            client,
+            ecn: datagram.ecn,
+            data: datagram.data.to_vec(),
+        };
+        let place = self.under_way.len() - overtaken;
+        self.under_way.insert(place, entry);
     }
 
     fn next_us(&self) -> Option<u64> {

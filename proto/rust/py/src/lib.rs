@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod largest;
 mod link;
+mod loss;
 mod record;
 mod runtime;
 mod shaper;
@@ -32,6 +33,8 @@ mod _core {
     use crate::largest::LargestCell;
     #[pymodule_export]
     use crate::link::LinkConfig;
+    #[pymodule_export]
+    use crate::loss::Loss;
     #[pymodule_export]
     use crate::runtime::Runtime;
     #[pymodule_export]

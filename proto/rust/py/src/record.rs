@@ -2,7 +2,7 @@
 //! the fields that `__match_args__` lists.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 /// Bytes that `repr` shows of a payload; of a longer one it shows the beginning and the length.
 const REPR_BYTES_MAX: usize = 32;
@@ -45,4 +45,19 @@ fn repr_value(value: &Bound<'_, PyAny>) -> PyResult<String> {
         }
         _ => Ok(value.repr()?.to_string()),
     }
+}
+
+/// A copy with some fields changed; an unknown one is a `TypeError` of the constructor.
+pub fn replace<'py>(
+    one: &Bound<'py, PyAny>,
+    changes: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let fields = PyDict::new(one.py());
+    for name in field_names(one)?.iter() {
+        fields.set_item(&name, one.getattr(name.cast()?)?)?;
+    }
+    if let Some(changes) = changes {
+        fields.update(changes.as_mapping())?;
+    }
+    one.get_type().call((), Some(&fields))
 }

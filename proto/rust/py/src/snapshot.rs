@@ -165,8 +165,13 @@ pub fn link<'py>(py: Python<'py>, from: &LinkStats) -> PyResult<Bound<'py, PyDic
         packets_delivered,
         bytes_delivered,
         packets_lost,
+        packets_lost_large,
         packets_dropped_queue,
+        packets_dropped_policer,
+        packets_dropped_mtu,
         packets_dropped_down,
+        packets_duplicated,
+        packets_reordered,
         queue_bytes_peak,
     ))
 }

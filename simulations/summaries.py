@@ -1,0 +1,24 @@
+"""Sums up runs of one scenario as a `Result`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from farcast.simulations.measured import Measured
+from farcast.simulations.results import BuildInfo, OutputSummary, Result, ScenarioInfo, SeedResult
+
+
+def make_result(
+    scenario: ScenarioInfo,
+    build: BuildInfo,
+    promises: Sequence[str],
+    seeds: Sequence[SeedResult],
+    runs: Sequence[Measured],
+) -> Result:
+    """The result of a scenario: promises judged, outputs summed up. ``seeds`` has also the runs that failed."""
+    raise NotImplementedError
+
+
+def summarise(runs: Sequence[Measured]) -> tuple[OutputSummary, ...]:
+    """Every output, over all viewers and by market, pair of regions and stack."""
+    raise NotImplementedError
