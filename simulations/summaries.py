@@ -15,7 +15,7 @@ def make_result(
     seeds: Sequence[SeedResult],
     runs: Sequence[Measured],
 ) -> Result:
-    """The result of a scenario: promises judged, outputs summed up. ``seeds`` has also the runs that failed."""
+    """Promises judged, outputs summed up. ``seeds`` holds the runs that failed, too."""
     raise NotImplementedError
 
 
