@@ -10,5 +10,6 @@ from farcast.simulations.results import Verdict
 
 
 def judge(text: str, promise: Promise, runs: Sequence[Measured]) -> Verdict:
-    """Whether a promise holds over all runs together, and how sure that is; ``text`` as the scenario has it."""
+    """Whether a promise holds over all runs together, and how sure that is; ``text`` as the scenario has
+    it."""
     raise NotImplementedError
