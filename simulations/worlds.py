@@ -125,6 +125,9 @@ class WorldSpec:
     risk_groups: tuple[RiskGroupConfig, ...]
     films: tuple[FilmConfig, ...]
     control_region: str
+    routing: Literal["planned", "origin-streams"] = "planned"
+    """How edges get tracks: over hops, as the control plane plans; or straight from the edge of the
+    publisher, in plain QUIC streams and without a control plane."""
     notes: tuple[str, ...] = field(default=())
     """What people should know of how it was drawn."""
 

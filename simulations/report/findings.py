@@ -27,27 +27,25 @@ Pins = Mapping[tuple[str, str], PinState]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All scenarios together, as the gate's last line states them."""
+    """All scenarios together, as the last line of the gate states them. ``seeds`` is what every scenario has
+    at least, ``runs`` are all together."""
 
     scenarios: int
     seeds: int
+    runs: int
     promises_held: int
     promises_total: int
     invariant_failures: int
     runs_failed: int
 
-    @property
-    def held(self) -> bool:
-        """Whether nothing is broken."""
-        return self.promises_held == self.promises_total and not self.invariant_failures + self.runs_failed
-
 
 def figures(results: Sequence[Result]) -> Figures:
-    """Counts over all scenarios; ``seeds`` are runs."""
+    """Counts over all scenarios."""
     verdicts = [verdict for result in results for verdict in result.verdicts]
     return Figures(
         scenarios=len(results),
-        seeds=sum(len(result.seeds) for result in results),
+        seeds=min((len(result.seeds) for result in results), default=0),
+        runs=sum(len(result.seeds) for result in results),
         promises_held=sum(verdict.status == "held" for verdict in verdicts),
         promises_total=len(verdicts),
         invariant_failures=sum(len(result.invariant_failures) for result in results),
@@ -98,9 +96,9 @@ def margin_text(verdict: Verdict) -> str:
     if verdict.margin is None:
         return verdict.note or ""
     share = "" if verdict.margin_ratio is None else f" ({abs(verdict.margin_ratio):.0%})"
-    return (
-        f"{amount(abs(verdict.margin), verdict.unit)}{share} {'to spare' if verdict.margin >= 0 else 'off'}"
-    )
+    missed = "too much" if (verdict.value or 0.0) > (verdict.limit or 0.0) else "too little"
+    said = "to spare" if verdict.margin >= 0 else missed
+    return f"{amount(abs(verdict.margin), verdict.unit)}{share} {said}"
 
 
 def interval_text(verdict: Verdict) -> str:

@@ -112,7 +112,7 @@ def _header(results: Sequence[Result], pins: Pins) -> str:
     where = results[0].scenario.title if len(results) == 1 else counted(len(results), "scenario")
     lengths = sorted({f"{result.scenario.duration_s:g} s" for result in results})
     build = results[0].build
-    facts = [counted(found.seeds, "run"), f"of {lengths[0]}" if len(lengths) == 1 else ""]
+    facts = [counted(found.runs, "run"), f"of {lengths[0]}" if len(lengths) == 1 else ""]
     commit = f" ({build.commit[:12]})" if build.commit else ""
     return (
         f'<header class="{state}"><div><h1>{escape(_title(results, pins))}</h1>'
