@@ -10,8 +10,12 @@
 //! world's seed and their ends.
 
 use crate::engine::{Engine, TRAIN_DATAGRAMS_MAX};
+use crate::error::WorldError;
+use crate::host::{Host, Input};
 use crate::link::{Link, LinkStats, Verdict, wire_bytes};
-use crate::link_config::{LinkConfig, LinkError};
+use crate::link_config::LinkConfig;
+use crate::queue::{Datagram, Due, Queue};
+use crate::record::Recorded;
 use crate::rng::derive_seed;
 use crate::trace::TraceHash;
 use bytes::BytesMut;
@@ -19,11 +23,7 @@ use farcast_core::command::Command;
 use farcast_core::config::DatapathConfig;
 use farcast_core::datapath::{Datapath, Transmit};
 use farcast_core::event::Event;
-use farcast_core::tls::TlsError;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::error::Error;
-use std::fmt;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -32,75 +32,11 @@ use std::time::{Duration, Instant};
 pub const STEPS_PER_INSTANT_MAX: u32 = 1_000_000;
 /// Events that one `run_until` returns; the rest follows with the next call, at the same instant.
 pub const EVENTS_PER_BATCH_MAX: usize = 4_096;
-/// Datagrams and timers that may be under way in the whole world.
+/// Datagrams, timers and scheduled commands that may be under way in the whole world.
 pub const ENTRIES_MAX: usize = 4_000_000;
 
 /// A host of a [`World`], numbered from 0 in the order of adding.
 pub type HostId = usize;
-
-/// Why a world could not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WorldError {
-    /// No host has this number.
-    NoHost(HostId),
-    /// There is no link from the first host to the second.
-    NoLink(HostId, HostId),
-    /// The link exists already.
-    DuplicateLink(HostId, HostId),
-    /// Another host has the address.
-    DuplicateAddress(SocketAddr),
-    /// The link's configuration is refused.
-    Link(LinkError),
-    /// The host's TLS settings are refused.
-    Tls(TlsError),
-    /// More than [`STEPS_PER_INSTANT_MAX`] steps without the clock moving on.
-    Standstill {
-        /// The instant.
-        now_us: u64,
-        /// The host that took the last step.
-        host: HostId,
-    },
-    /// More than [`ENTRIES_MAX`] datagrams and timers under way.
-    TooMuchUnderWay {
-        /// The instant.
-        now_us: u64,
-    },
-}
-
-impl fmt::Display for WorldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WorldError::NoHost(host) => write!(f, "world has no host {host}"),
-            WorldError::NoLink(from, to) => write!(f, "world has no link from {from} to {to}"),
-            WorldError::DuplicateLink(from, to) => {
-                write!(f, "world already has a link from {from} to {to}")
-            }
-            WorldError::DuplicateAddress(address) => {
-                write!(f, "world already has a host at {address}")
-            }
-            WorldError::Link(error) => error.fmt(f),
-            WorldError::Tls(error) => error.fmt(f),
-            WorldError::Standstill { now_us, host } => write!(
-                f,
-                "world stands still at {now_us} us: over {STEPS_PER_INSTANT_MAX} steps, the last by host {host}"
-            ),
-            WorldError::TooMuchUnderWay { now_us } => {
-                write!(
-                    f,
-                    "over {ENTRIES_MAX} datagrams and timers under way at {now_us} us"
-                )
-            }
-        }
-    }
-}
-
-impl Error for WorldError {}
-
-impl From<LinkError> for WorldError {
-    fn from(error: LinkError) -> Self {
-        WorldError::Link(error)
-    }
-}
 
 /// Counters of a whole world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,47 +47,14 @@ pub struct WorldStats {
     pub bytes: u64,
     /// Datagrams to an address or over a link that does not exist.
     pub datagrams_no_route: u64,
-}
-
-struct Host<E> {
-    address: SocketAddr,
-    engine: E,
-    /// Time of the one timer entry of the heap that counts; older entries are stale.
-    timer_us: Option<u64>,
-}
-
-/// What is due at one time; ordered by time, then by when it was scheduled.
-struct Entry {
-    at_us: u64,
-    sequence: u64,
-    host: HostId,
-    what: What,
-}
-
-enum What {
-    Datagram {
-        source: SocketAddr,
-        ecn: u8,
-        data: BytesMut,
-    },
-    Timer,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at_us, self.sequence).cmp(&(other.at_us, other.sequence))
-    }
+    /// Datagrams that arrived at a host that was stopped or had moved.
+    pub datagrams_host_down: u64,
+    /// Datagrams that arrived at a paused host whose socket was full.
+    pub datagrams_socket_full: u64,
+    /// Objects beyond what a host's records hold.
+    pub records_dropped: u64,
+    /// Objects beyond what an object trace holds.
+    pub traces_dropped: u64,
 }
 
 /// Hosts and links on one virtual clock.
@@ -159,17 +62,17 @@ pub struct World<E: Engine = Datapath> {
     epoch: Instant,
     seed: u64,
     now_us: u64,
-    hosts: Vec<Host<E>>,
-    addresses: BTreeMap<SocketAddr, HostId>,
+    pub(crate) hosts: Vec<Host<E>>,
+    pub(crate) addresses: BTreeMap<SocketAddr, HostId>,
     links: BTreeMap<(HostId, HostId), Link>,
-    heap: BinaryHeap<Reverse<Entry>>,
-    sequence: u64,
+    queue: Queue,
     steps_at_instant: u32,
     /// Events not yet returned, all of the current instant.
     events: Vec<(u64, HostId, Event)>,
     trace: TraceHash,
-    stats: WorldStats,
+    pub(crate) stats: WorldStats,
     buffer: Vec<u8>,
+    touched: Vec<HostId>,
 }
 
 impl World<Datapath> {
@@ -196,13 +99,13 @@ impl<E: Engine> World<E> {
             hosts: Vec::new(),
             addresses: BTreeMap::new(),
             links: BTreeMap::new(),
-            heap: BinaryHeap::new(),
-            sequence: 0,
+            queue: Queue::default(),
             steps_at_instant: 0,
             events: Vec::new(),
             trace: TraceHash::new(),
             stats: WorldStats::default(),
             buffer: Vec::new(),
+            touched: Vec::new(),
         }
     }
 
@@ -221,9 +124,14 @@ impl<E: Engine> World<E> {
         self.epoch
     }
 
-    /// The engine of a host.
+    /// What everything random comes from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The engine of a host; `None` where there is no host, or it is stopped.
     pub fn engine(&self, host: HostId) -> Option<&E> {
-        self.hosts.get(host).map(|h| &h.engine)
+        self.hosts.get(host)?.engine.as_ref()
     }
 
     /// Hash over time, size, source and destination of every datagram sent so far, in order.
@@ -249,11 +157,7 @@ impl<E: Engine> World<E> {
         }
         let host = self.hosts.len();
         self.addresses.insert(address, host);
-        self.hosts.push(Host {
-            address,
-            engine,
-            timer_us: None,
-        });
+        self.hosts.push(Host::new(address, engine));
         Ok(host)
     }
 
@@ -291,6 +195,12 @@ impl<E: Engine> World<E> {
         Ok(())
     }
 
+    /// Take a link out. What is under way still arrives.
+    pub fn remove_link(&mut self, from: HostId, to: HostId) -> Result<(), WorldError> {
+        let removed = self.links.remove(&(from, to));
+        removed.map(drop).ok_or(WorldError::NoLink(from, to))
+    }
+
     fn link_mut(&mut self, from: HostId, to: HostId) -> Result<&mut Link, WorldError> {
         let link = self.links.get_mut(&(from, to));
         link.ok_or(WorldError::NoLink(from, to))
@@ -298,16 +208,30 @@ impl<E: Engine> World<E> {
 
     /// Carry out commands at a host, at the current instant, and let it send.
     pub fn execute(&mut self, host: HostId, commands: Vec<Command>) -> Result<(), WorldError> {
-        let now = self.now();
-        let engine = &mut self
-            .hosts
-            .get_mut(host)
-            .ok_or(WorldError::NoHost(host))?
-            .engine;
+        self.host_mut(host)?;
         for command in commands {
-            engine.execute(now, command);
+            self.carry_out(host, command);
         }
         self.flush(host)
+    }
+
+    /// Carry out commands at a host at later times; those of one instant in the order given. A time that
+    /// has passed is now.
+    pub fn schedule(
+        &mut self,
+        host: HostId,
+        commands: Vec<(u64, Command)>,
+    ) -> Result<(), WorldError> {
+        let incarnation = self.host_mut(host)?.incarnation;
+        for (at_us, command) in commands {
+            let command = Box::new(command);
+            let due = Due::Command {
+                incarnation,
+                command,
+            };
+            self.push(at_us, host, due)?;
+        }
+        Ok(())
     }
 
     /// Run until events appear or until `until_us`, whichever is first; the clock then stands at that
@@ -316,7 +240,7 @@ impl<E: Engine> World<E> {
     pub fn run_until(&mut self, until_us: u64) -> Result<Vec<(u64, HostId, Event)>, WorldError> {
         let until_us = until_us.max(self.now_us);
         while self.events.is_empty() {
-            let Some(at_us) = self.next_entry_us().filter(|&at_us| at_us <= until_us) else {
+            let Some(at_us) = self.queue.next_us().filter(|&at_us| at_us <= until_us) else {
                 self.move_clock(until_us);
                 break;
             };
@@ -325,10 +249,6 @@ impl<E: Engine> World<E> {
         }
         let count = self.events.len().min(EVENTS_PER_BATCH_MAX);
         Ok(self.events.drain(..count).collect())
-    }
-
-    fn next_entry_us(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse(entry)| entry.at_us)
     }
 
     fn move_clock(&mut self, to_us: u64) {
@@ -341,66 +261,139 @@ impl<E: Engine> World<E> {
     /// Hand over everything that is due now, then let the hosts concerned send; repeat while that
     /// makes more due now.
     fn run_instant(&mut self) -> Result<(), WorldError> {
-        let mut touched = BTreeSet::new();
-        while self.next_entry_us() == Some(self.now_us) {
-            while let Some(entry) = self.pop_due() {
-                self.count_step(entry.host)?;
-                if self.hand_over(entry.host, entry.what) {
-                    touched.insert(entry.host);
+        let mut touched = std::mem::take(&mut self.touched);
+        while self.queue.next_us() == Some(self.now_us) {
+            while let Some((host, due)) = self.queue.pop_at(self.now_us) {
+                self.count_step(host)?;
+                if self.hand_over(host, due) && !self.hosts[host].is_touched {
+                    self.hosts[host].is_touched = true;
+                    touched.push(host);
                 }
             }
-            while let Some(host) = touched.pop_first() {
+            touched.sort_unstable();
+            for host in touched.drain(..) {
+                self.hosts[host].is_touched = false;
                 self.flush(host)?;
             }
         }
+        self.touched = touched;
         Ok(())
     }
 
-    fn pop_due(&mut self) -> Option<Entry> {
-        let due = self.next_entry_us() == Some(self.now_us);
-        due.then(|| self.heap.pop())
-            .flatten()
-            .map(|Reverse(entry)| entry)
-    }
-
     /// Whether the host is to be flushed.
-    fn hand_over(&mut self, host: HostId, what: What) -> bool {
-        let now = self.now();
-        let host = &mut self.hosts[host];
-        match what {
-            What::Datagram { source, ecn, data } => {
-                host.engine.handle_datagram(now, source, None, ecn, data);
-            }
-            What::Timer if host.timer_us != Some(self.now_us) => return false,
-            What::Timer => {
-                host.timer_us = None;
-                if host.engine.poll_timeout().is_some_and(|at| at <= now) {
-                    host.engine.handle_timeout(now);
+    fn hand_over(&mut self, host: HostId, due: Due) -> bool {
+        match due {
+            Due::Datagram(datagram) => self.arrive(host, datagram),
+            Due::Timer if self.hosts[host].timer_us != Some(self.now_us) => return false,
+            Due::Timer => self.fire_timer(host),
+            Due::Command {
+                incarnation,
+                command,
+            } => {
+                if self.hosts[host].incarnation == incarnation {
+                    self.carry_out(host, *command);
                 }
             }
+            Due::Resume => self.resume(host),
         }
-        true
+        self.hosts[host].engine.is_some() && !self.hosts[host].is_paused()
+    }
+
+    fn arrive(&mut self, host: HostId, datagram: Datagram) {
+        let now = self.now();
+        let host = &mut self.hosts[host];
+        if host.engine.is_none() || host.moves != datagram.moves {
+            self.stats.datagrams_host_down += 1;
+        } else if host.is_paused() {
+            let had_room = host.wait(Input::Datagram(datagram));
+            self.stats.datagrams_socket_full += u64::from(!had_room);
+        } else if let Some(engine) = &mut host.engine {
+            engine.handle_datagram(now, datagram.source, None, datagram.ecn, datagram.data);
+        }
+    }
+
+    fn carry_out(&mut self, host: HostId, command: Command) {
+        let now = self.now();
+        let host = &mut self.hosts[host];
+        if host.is_paused() {
+            host.wait(Input::Command(Box::new(command)));
+        } else if let Some(engine) = &mut host.engine {
+            engine.execute(now, command);
+        }
+    }
+
+    fn fire_timer(&mut self, host: HostId) {
+        let now = self.now();
+        let host = &mut self.hosts[host];
+        host.timer_us = None;
+        if host.is_paused() {
+            return;
+        }
+        if let Some(engine) = &mut host.engine
+            && engine.poll_timeout().is_some_and(|at| at <= now)
+        {
+            engine.handle_timeout(now);
+        }
+    }
+
+    /// Everything that waited at once, then the timers.
+    fn resume(&mut self, host: HostId) {
+        if !self.hosts[host].resumes_at(self.now_us) {
+            return;
+        }
+        for input in self.hosts[host].resume() {
+            match input {
+                Input::Datagram(datagram) => self.arrive(host, datagram),
+                Input::Command(command) => self.carry_out(host, *command),
+            }
+        }
+        self.fire_timer(host);
     }
 
     /// Let a host send all it wants to, collect its events, arm its timer.
-    fn flush(&mut self, host: HostId) -> Result<(), WorldError> {
+    pub(crate) fn flush(&mut self, host: HostId) -> Result<(), WorldError> {
+        if self.hosts[host].is_paused() {
+            return Ok(());
+        }
         let now = self.now();
         let mut buffer = std::mem::take(&mut self.buffer);
-        loop {
-            self.count_step(host)?;
+        while let Some(engine) = &mut self.hosts[host].engine {
             buffer.clear();
-            let engine = &mut self.hosts[host].engine;
-            let Some(transmit) = engine.poll_transmit(now, TRAIN_DATAGRAMS_MAX, &mut buffer) else {
-                break;
-            };
+            let transmit = engine.poll_transmit(now, TRAIN_DATAGRAMS_MAX, &mut buffer);
+            self.count_step(host)?;
+            let Some(transmit) = transmit else { break };
             self.send_train(host, &transmit, &buffer)?;
         }
         self.buffer = buffer;
-        while let Some(event) = self.hosts[host].engine.poll_event() {
-            self.count_step(host)?;
-            self.events.push((self.now_us, host, event));
-        }
+        self.collect_events(host)?;
         self.arm_timer(host)
+    }
+
+    fn collect_events(&mut self, host: HostId) -> Result<(), WorldError> {
+        loop {
+            let Host {
+                engine: Some(engine),
+                recorder,
+                ..
+            } = &mut self.hosts[host]
+            else {
+                return Ok(());
+            };
+            let Some(event) = engine.poll_event() else {
+                return Ok(());
+            };
+            match recorder.handle(event) {
+                Recorded::No(event) => self.events.push((self.now_us, host, event)),
+                Recorded::Yes => {}
+                Recorded::Dropped => self.stats.records_dropped += 1,
+            }
+            self.count_step(host)?;
+        }
+    }
+
+    /// The events of an engine that is gone.
+    pub(crate) fn forget_events(&mut self, host: HostId) {
+        self.events.retain(|(_, of, _)| *of != host);
     }
 
     fn send_train(
@@ -411,44 +404,54 @@ impl<E: Engine> World<E> {
     ) -> Result<(), WorldError> {
         let train = &buffer[..transmit.size.min(buffer.len())];
         let segment = transmit.segment_size.unwrap_or(train.len()).max(1);
+        let to = self.addresses.get(&transmit.destination).copied();
         for datagram in train.chunks(segment) {
             self.count_step(from)?;
-            self.send_datagram(from, transmit, datagram)?;
+            self.stats.datagrams += 1;
+            self.stats.bytes += datagram.len() as u64;
+            self.trace.add(self.now_us, datagram.len(), from, to);
+            let link = to.and_then(|to| Some((to, self.links.get_mut(&(from, to))?)));
+            let Some((to, link)) = link else {
+                self.stats.datagrams_no_route += 1;
+                continue;
+            };
+            let bytes = wire_bytes(datagram.len(), transmit.destination);
+            match link.send(self.now_us, bytes) {
+                Verdict::Deliver(at_us) => {
+                    self.put_under_way(at_us, from, to, transmit, datagram)?
+                }
+                Verdict::DeliverTwice(first_us, second_us) => {
+                    self.put_under_way(first_us, from, to, transmit, datagram)?;
+                    self.put_under_way(second_us, from, to, transmit, datagram)?;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
 
-    fn send_datagram(
+    fn put_under_way(
         &mut self,
+        at_us: u64,
         from: HostId,
+        to: HostId,
         transmit: &Transmit,
         payload: &[u8],
     ) -> Result<(), WorldError> {
-        let to = self.addresses.get(&transmit.destination).copied();
-        self.stats.datagrams += 1;
-        self.stats.bytes += payload.len() as u64;
-        self.trace.add(self.now_us, payload.len(), from, to);
-        let link = to.and_then(|to| Some((to, self.links.get_mut(&(from, to))?)));
-        let Some((to, link)) = link else {
-            self.stats.datagrams_no_route += 1;
-            return Ok(());
-        };
-        let bytes = wire_bytes(payload.len(), transmit.destination);
-        let Verdict::Deliver(at_us) = link.send(self.now_us, bytes) else {
-            return Ok(());
-        };
-        let what = What::Datagram {
+        let datagram = Datagram {
             source: self.hosts[from].address,
             ecn: transmit.ecn,
+            moves: self.hosts[to].moves,
             data: BytesMut::from(payload),
         };
-        self.schedule(at_us, to, what)
+        self.push(at_us, to, Due::Datagram(datagram))
     }
 
     /// A timer entry is added only where none is due in time: an engine moves its deadline out with
     /// nearly every packet.
     fn arm_timer(&mut self, host: HostId) -> Result<(), WorldError> {
-        let Some(deadline) = self.hosts[host].engine.poll_timeout() else {
+        let engine = self.hosts[host].engine.as_mut();
+        let Some(deadline) = engine.and_then(Engine::poll_timeout) else {
             return Ok(());
         };
         let after_epoch = deadline.saturating_duration_since(self.epoch);
@@ -461,22 +464,20 @@ impl<E: Engine> World<E> {
             return Ok(());
         }
         self.hosts[host].timer_us = Some(at_us);
-        self.schedule(at_us, host, What::Timer)
+        self.push(at_us, host, Due::Timer)
     }
 
-    fn schedule(&mut self, at_us: u64, host: HostId, what: What) -> Result<(), WorldError> {
-        if self.heap.len() >= ENTRIES_MAX {
+    pub(crate) fn schedule_resume(&mut self, at_us: u64, host: HostId) -> Result<(), WorldError> {
+        self.push(at_us, host, Due::Resume)
+    }
+
+    fn push(&mut self, at_us: u64, host: HostId, due: Due) -> Result<(), WorldError> {
+        if self.queue.len() >= ENTRIES_MAX {
             return Err(WorldError::TooMuchUnderWay {
                 now_us: self.now_us,
             });
         }
-        self.sequence += 1;
-        self.heap.push(Reverse(Entry {
-            at_us,
-            sequence: self.sequence,
-            host,
-            what,
-        }));
+        self.queue.push(at_us.max(self.now_us), host, due);
         Ok(())
     }
 

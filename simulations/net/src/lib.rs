@@ -7,16 +7,21 @@
 
 mod delay;
 pub mod engine;
+pub mod error;
+pub mod host;
 pub mod kernel;
 pub mod link;
 pub mod link_config;
 pub mod loss;
+mod queue;
 mod rate;
+pub mod record;
 pub mod rng;
 mod trace;
 
 pub use engine::Engine;
-pub use kernel::{HostId, World, WorldError, WorldStats};
+pub use error::WorldError;
+pub use kernel::{HostId, World, WorldStats};
 pub use link::{Link, LinkStats, Verdict};
 pub use link_config::{LinkConfig, LinkError, RateEntry};
 pub use loss::{GilbertChain, Loss, LossWindow};

@@ -50,7 +50,7 @@ fn world(seed: u64) -> World {
             .expect("a free address");
     }
     for (from, to) in [(SERVER, VIEWER), (VIEWER, SERVER)] {
-        world.add_link(from, to, link).expect("a new link");
+        world.add_link(from, to, link.clone()).expect("a new link");
     }
     world
 }

@@ -136,7 +136,7 @@ fn pair(config: LinkConfig, seed: u64, timer: Timer) -> World<Pinger> {
             .add_engine(address(me), Pinger::new(address(peer), timer))
             .expect("a free address");
     }
-    world.add_link(0, 1, config).expect("a new link");
+    world.add_link(0, 1, config.clone()).expect("a new link");
     world.add_link(1, 0, config).expect("a new link");
     world
 }
@@ -239,6 +239,7 @@ fn trace(seed: u64) -> (u64, u64, Vec<Answer>) {
             loss: 0.1,
             burst: 3.0,
         },
+        ..LinkConfig::default()
     };
     let mut world = pair(config, seed, Timer::Once);
     let mut got = Vec::new();

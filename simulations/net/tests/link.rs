@@ -1,7 +1,7 @@
 //! A link does what its configuration says.
 
-use farcast_net::link::{LinkConfig, Loss, Verdict};
-use farcast_net::{Link, LinkError};
+use farcast_net::link::Verdict;
+use farcast_net::{Link, LinkConfig, LinkError, Loss};
 use proptest::prelude::*;
 
 fn link(config: LinkConfig, seed: u64) -> Link {
@@ -16,8 +16,8 @@ fn lossy(loss: Loss) -> LinkConfig {
 }
 
 /// Which of `count` datagrams are lost.
-fn losses(config: LinkConfig, seed: u64, count: usize) -> Vec<bool> {
-    let mut link = link(config, seed);
+fn losses(config: &LinkConfig, seed: u64, count: usize) -> Vec<bool> {
+    let mut link = link(config.clone(), seed);
     (0..count as u64)
         .map(|i| link.send(i * 1_000, 1_200) == Verdict::DropLoss)
         .collect()
@@ -37,7 +37,7 @@ fn mean_burst(lost: &[bool]) -> f64 {
 fn random_loss_is_within_five_sigma_of_its_share() {
     for p in [0.001, 0.03, 0.2, 0.5] {
         let count = 200_000;
-        let got = share(&losses(lossy(Loss::Random { p }), 1, count));
+        let got = share(&losses(&lossy(Loss::Random { p }), 1, count));
         let sigma = (p * (1.0 - p) / count as f64).sqrt();
         assert!((got - p).abs() < 5.0 * sigma, "{p}: {got}");
     }
@@ -53,7 +53,7 @@ fn bursty_loss_has_its_share_and_its_burst_length() {
         (0.2, 10.0),
     ] {
         let count = 400_000;
-        let lost = losses(lossy(Loss::GilbertElliott { loss, burst }), 3, count);
+        let lost = losses(&lossy(Loss::GilbertElliott { loss, burst }), 3, count);
         // Neighbours are correlated by 1 - p - r, which widens the spread of the mean.
         let leave = 1.0 / burst;
         let correlation: f64 = 1.0 - leave - loss * leave / (1.0 - loss);
@@ -79,7 +79,7 @@ fn the_first_datagram_is_lost_with_the_loss_share_too() {
         burst: 5.0,
     };
     let first: Vec<bool> = (0..5_000)
-        .map(|seed| losses(lossy(loss), seed, 1)[0])
+        .map(|seed| losses(&lossy(loss.clone()), seed, 1)[0])
         .collect();
     assert!((share(&first) - 0.2).abs() < 0.03, "{}", share(&first));
 }
@@ -87,18 +87,18 @@ fn the_first_datagram_is_lost_with_the_loss_share_too() {
 #[test]
 fn certain_loss_and_no_loss_are_exact() {
     assert_eq!(
-        share(&losses(lossy(Loss::Random { p: 1.0 }), 1, 1_000)),
+        share(&losses(&lossy(Loss::Random { p: 1.0 }), 1, 1_000)),
         1.0
     );
     assert_eq!(
-        share(&losses(lossy(Loss::Random { p: 0.0 }), 1, 1_000)),
+        share(&losses(&lossy(Loss::Random { p: 0.0 }), 1, 1_000)),
         0.0
     );
     let none = Loss::GilbertElliott {
         loss: 0.0,
         burst: 3.0,
     };
-    assert_eq!(share(&losses(lossy(none), 1, 1_000)), 0.0);
+    assert_eq!(share(&losses(&lossy(none), 1, 1_000)), 0.0);
 }
 
 #[test]
@@ -199,11 +199,11 @@ fn the_same_seed_loses_the_same_and_jitter_does_not_change_it() {
     });
     let shaky = LinkConfig {
         jitter_us: 3_000,
-        ..bursty
+        ..bursty.clone()
     };
-    assert_eq!(losses(bursty, 9, 5_000), losses(bursty, 9, 5_000));
-    assert_eq!(losses(bursty, 9, 5_000), losses(shaky, 9, 5_000));
-    assert_ne!(losses(bursty, 9, 5_000), losses(bursty, 10, 5_000));
+    assert_eq!(losses(&bursty, 9, 5_000), losses(&bursty, 9, 5_000));
+    assert_eq!(losses(&bursty, 9, 5_000), losses(&shaky, 9, 5_000));
+    assert_ne!(losses(&bursty, 9, 5_000), losses(&bursty, 10, 5_000));
 }
 
 #[test]
@@ -225,36 +225,36 @@ fn a_wrong_field_is_refused_by_name() {
         (
             LinkConfig {
                 rate_bps: Some(0),
-                ..base
+                ..base.clone()
             },
             "rate_bps",
         ),
         (
             LinkConfig {
                 queue_bytes: 0,
-                ..base
+                ..base.clone()
             },
             "queue_bytes",
         ),
         (
             LinkConfig {
                 delay_us: u64::MAX,
-                ..base
+                ..base.clone()
             },
             "delay_us",
         ),
         (
             LinkConfig {
                 jitter_us: u64::MAX,
-                ..base
+                ..base.clone()
             },
             "jitter_us",
         ),
     ];
     for (config, field) in cases {
-        let error = Link::new(config, 1).expect_err(field);
+        let error = Link::new(config.clone(), 1).expect_err(field);
         assert_eq!(error.field, field);
-        let mut link = link(base, 1);
+        let mut link = link(base.clone(), 1);
         assert_eq!(link.set_config(config).expect_err(field).field, field);
         assert_eq!(*link.config(), base);
     }
@@ -282,7 +282,7 @@ prop_compose! {
         queue_bytes in 1u64..1_000_000,
         loss in any_loss(),
     ) -> LinkConfig {
-        LinkConfig { delay_us, jitter_us, rate_bps, queue_bytes, loss }
+        LinkConfig { delay_us, jitter_us, rate_bps, queue_bytes, loss, ..LinkConfig::default() }
     }
 }
 
@@ -293,7 +293,7 @@ proptest! {
         seed: u64,
         sends in proptest::collection::vec((0u64..20_000, 28usize..1_500), 1..200),
     ) {
-        let mut link = link(config, seed);
+        let mut link = link(config.clone(), seed);
         let (mut now_us, mut last_us) = (0, 0);
         for &(gap_us, bytes) in &sends {
             now_us += gap_us;

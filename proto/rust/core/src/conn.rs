@@ -11,6 +11,7 @@ use crate::event::{ClosedBy, Event, Transport};
 use crate::forward::Forward;
 use crate::hop::{Hop, HopConfig};
 use crate::ingest::Inbound;
+use crate::object_trace::ObjectTrace;
 use crate::reroute::Reroute;
 use crate::silence::{self, Silence};
 use crate::stats::Totals;
@@ -36,6 +37,8 @@ pub(crate) struct Ctx {
     pub(crate) control_held: bool,
     /// What may move tracks to other upstreams, to be carried out in this turn.
     pub(crate) reroutes: VecDeque<Reroute>,
+    /// When objects came; only where that was asked for.
+    pub(crate) object_trace: Option<ObjectTrace>,
 }
 
 impl Ctx {

@@ -10,6 +10,7 @@ use crate::config::DatapathConfig;
 use crate::conn::{Conn, Ctx, Phase};
 use crate::conns::Conns;
 use crate::event::{ClosedBy, Event};
+use crate::object_trace::{ObjectTrace, TracedObject};
 use crate::quic::QuicConfigs;
 use crate::relay::Relay;
 use crate::reroute::Reroute;
@@ -76,6 +77,7 @@ impl Datapath {
             moq_net_quirk: config.moq_net_quirk,
             control_held: false,
             reroutes: VecDeque::new(),
+            object_trace: None,
         };
         Ok(Datapath {
             config,
@@ -189,6 +191,21 @@ impl Datapath {
     /// When `handle_timeout` wants to be called next.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         self.conns.next_timeout()
+    }
+
+    /// Note when each object's first and last byte comes, or stop that and forget what was noted.
+    pub fn trace_objects(&mut self, on: bool) {
+        let trace = &mut self.ctx.object_trace;
+        if on != trace.is_some() {
+            *trace = on.then(ObjectTrace::default);
+        }
+    }
+
+    /// The objects noted since the last call, in the order of their last bytes, and how many more there
+    /// were than [`TRACED_OBJECTS_MAX`](crate::object_trace::TRACED_OBJECTS_MAX).
+    pub fn take_object_trace(&mut self) -> (Vec<TracedObject>, u64) {
+        let trace = self.ctx.object_trace.as_mut();
+        trace.map(ObjectTrace::take).unwrap_or_default()
     }
 
     /// All counters at one moment.

@@ -214,6 +214,9 @@ impl Relay {
         ctx.totals.object_bytes_in += written.new_bytes;
         ctx.totals.duplicate_bytes_in += len - written.new_bytes;
         ctx.totals.objects_in += u64::from(written.completed);
+        if written.completed {
+            note_complete(ctx, now, track, key, &entry.track);
+        }
         let chunks = written.chunks.into_iter();
         self.touches
             .extend(chunks.map(|index| Touch::Chunk { track, key, index }));
@@ -433,6 +436,17 @@ impl Relay {
                 (Kind::Viewer { .. } | Kind::Sink, _) => {}
             }
         }
+    }
+}
+
+fn note_complete(ctx: &mut Ctx, now: Instant, id: TrackId, key: ObjectKey, track: &Track) {
+    if ctx.object_trace.is_none() {
+        return;
+    }
+    let first_at = track.held(key).map_or(now, |object| object.first_at);
+    let (first_us, last_us) = (ctx.micros(first_at), ctx.micros(now));
+    if let Some(trace) = &mut ctx.object_trace {
+        trace.add(id, key, first_us, last_us);
     }
 }
 

@@ -164,7 +164,7 @@ fn a_film_crosses_a_lossy_path_whole_and_in_order() {
         ..LinkConfig::default()
     };
     let server = server();
-    let shaper = UdpShaper::start(loopback(), server.local_addr(), path, path, 5);
+    let shaper = UdpShaper::start(loopback(), server.local_addr(), path.clone(), path, 5);
     let shaper = shaper.expect("loopback binds");
     let viewer = Runtime::start(loopback(), DatapathConfig::default()).expect("loopback binds");
     connect(&viewer, shaper.local_addr());

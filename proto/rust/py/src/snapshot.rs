@@ -3,7 +3,7 @@
 use crate::words::Word;
 use farcast_core::stats::{DownstreamStats, HopStats, SessionStats, Snapshot, Totals};
 use farcast_io::IoStats;
-use farcast_net::LinkStats;
+use farcast_net::{LinkStats, WorldStats};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -173,5 +173,20 @@ pub fn link<'py>(py: Python<'py>, from: &LinkStats) -> PyResult<Bound<'py, PyDic
         packets_duplicated,
         packets_reordered,
         queue_bytes_peak,
+    ))
+}
+
+/// Counters of a simulated world.
+pub fn world<'py>(py: Python<'py>, from: &WorldStats) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict!(
+        py,
+        from,
+        datagrams,
+        bytes,
+        datagrams_no_route,
+        datagrams_host_down,
+        datagrams_socket_full,
+        records_dropped,
+        traces_dropped,
     ))
 }
