@@ -97,7 +97,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class OutputSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One output in one scope (``all``, ``market:sea``, ``pair:sea>eu``, ``stack:stock``), seeds pooled.
 
-    ``quantiles`` by ``QUANTILES``; ``ratio`` of outputs that are ratios; ``cdf`` as (value, share not above).
+    ``quantiles`` by share, as text ("0.99"); ``ratio`` of outputs that are ratios; ``cdf`` as (value, share
+    not above).
     """
 
     output: str
