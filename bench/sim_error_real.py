@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from farcast.cli.control_api import ControlApi, control_api
 from farcast.clients.media.testsrc import TestSource
 from farcast.clients.publish import PublishOptions, publish
 from farcast.clients.server import Server
+from farcast.clients.viewing import OnFrame
 from farcast.clients.watch import Watcher, WatchOptions
 from farcast.proto._core import UdpShaper
 from farcast.proto.moqt.names import TrackNamespace
@@ -25,7 +26,7 @@ from farcast.remote import Trust
 
 NAMESPACE = TrackNamespace.parse("live/room1/host")
 SETTLE_SECONDS_MAX = 40.0
-SETTLED_SECONDS = 4.0
+SETTLED_SECONDS = 8.0
 SHAPER_SEED = 1_000
 
 
@@ -39,8 +40,13 @@ class _Clock:
     def note_published(self, track: str, group: int, object: int, payload: bytes) -> None:
         self.published[track, group, object] = _now_us()
 
-    def noting(self, viewer: str) -> dict[tuple[str, int, int], int]:
-        return self.received.setdefault(viewer, {})
+    def noting(self, viewer: str) -> OnFrame:
+        received = self.received.setdefault(viewer, {})
+
+        def note(track: str, group: int, object: int, payload: bytes) -> None:
+            received[track, group, object] = _now_us()
+
+        return note
 
 
 def run(seconds: float, skip_s: float, seed: int) -> tuple[Seen, list[str]]:
@@ -62,12 +68,13 @@ async def _run(folder: Path, seconds: float, skip_s: float, seed: int) -> tuple[
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_publish, cluster, shaped, clock, accepted, seconds + SETTLE_SECONDS_MAX)
                 await accepted.wait()
-                route = await _settled_route(api)
+                await _settle(api)
                 for watcher in watchers:
                     nursery.start_soon(watcher.run)
                 began_us = _now_us()
                 await trio.sleep(seconds)
                 ended_us = _now_us()
+                route = await _route(api)
                 nursery.cancel_scope.cancel()
             stats = {name: shaper.stats() for name, shaper in shaped.items()}
     lost = sum(each["backward"]["packets_lost"] for name, each in stats.items() if name in VIEWERS)
@@ -104,39 +111,35 @@ async def _publish(
 def _watchers(cluster: Cluster, shaped: Mapping[str, UdpShaper], clock: _Clock) -> list[Watcher]:
     made = []
     for name, (edge, transport) in VIEWERS.items():
-        received = clock.noting(name)
-
-        def note(track: str, group: int, object: int, _: bytes, received: dict = received) -> None:  # type: ignore[type-arg]
-            received[track, group, object] = _now_us()
-
-        server = _server(cluster, shaped[name], edge, transport)
-        made.append(Watcher(WatchOptions(server, NAMESPACE, edge_list=False), note=_quiet, on_frame=note))
+        options = WatchOptions(_server(cluster, shaped[name], edge, transport), NAMESPACE, edge_list=False)
+        made.append(Watcher(options, note=_quiet, on_frame=clock.noting(name)))
     return made
 
 
-async def _settled_route(api: ControlApi) -> list[str]:
-    """The route to the viewers' edge once all links are measured and it has stayed the same for a while."""
-    target = next(iter(VIEWERS.values()))[0]
+async def _settle(api: ControlApi) -> None:
+    """Wait until all links are measured and the route to the viewers' edge has stayed the same for a
+    while."""
     route: list[str] = []
     same_since = trio.current_time()
     with trio.move_on_after(SETTLE_SECONDS_MAX):
         while trio.current_time() < same_since + SETTLED_SECONDS:
             await trio.sleep(0.5)
             links = (await trio.to_thread.run_sync(api.get, "/links"))["links"]
-            answer = await trio.to_thread.run_sync(lambda: api.get("/routes", origin=PUBLISHER_EDGE))
-            found: list[str] = next(
-                (each["path"] for each in answer["routes"] if each["node_id"] == target), []
-            )
+            found = await _route(api)
             if found != route or not found or len(links) < len(hop_links()):
                 route, same_since = found, trio.current_time()
-    return route
+
+
+async def _route(api: ControlApi) -> list[str]:
+    """The route in force to the viewers' edge."""
+    target = next(iter(VIEWERS.values()))[0]
+    answer = await trio.to_thread.run_sync(lambda: api.get("/routes", origin=PUBLISHER_EDGE))
+    return next((each["path"] for each in answer["routes"] if each["node_id"] == target), [])
 
 
 def _seen(clock: _Clock, from_us: int, until_us: int, lost: int, sent: int) -> Seen:
     """Latencies of what was published in the time, the last two seconds left out: they may be under way."""
-    wanted = {
-        key: at_us for key, at_us in clock.published.items() if from_us <= at_us < until_us - 2_000_000
-    }
+    wanted = {key: at_us for key, at_us in clock.published.items() if from_us <= at_us < until_us - 2_000_000}
     latencies: list[float] = []
     missing = 0
     for received in clock.received.values():
@@ -156,8 +159,3 @@ def _now_us() -> int:
 
 def _quiet(_: str) -> None:
     """Remarks of clients are of no interest here."""
-
-
-def names(routes: Sequence[str]) -> str:
-    """A route for people."""
-    return " > ".join(routes) or "none"

@@ -66,7 +66,9 @@ def hop_links() -> dict[tuple[str, str], LinkModel]:
 def access_links() -> dict[str, tuple[str, LinkModel, LinkModel]]:
     """By client: its edge, and its access up and down."""
     uplink = LinkModel(delay_us=5_000, jitter_us=1_000, rate_bps=20_000_000, losses=(BurstLoss(0.001, 2.0),))
-    viewers = LinkModel(delay_us=10_000, jitter_us=4_000, rate_bps=10_000_000, losses=(BurstLoss(0.005, 2.0),))
+    viewers = LinkModel(
+        delay_us=10_000, jitter_us=4_000, rate_bps=10_000_000, losses=(BurstLoss(0.005, 2.0),)
+    )
     return {
         "host": (PUBLISHER_EDGE, uplink, uplink),
         **{name: (edge, viewers, viewers) for name, (edge, _) in VIEWERS.items()},
@@ -105,7 +107,7 @@ class Seen:
 
 
 def ks_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Kolmogorov–Smirnov: the largest difference of two distribution functions; both sorted."""
+    """Kolmogorov-Smirnov: the largest difference of two distribution functions; both sorted."""
     at = np.concatenate([a, b])
     of_a = np.searchsorted(a, at, side="right") / a.size
     of_b = np.searchsorted(b, at, side="right") / b.size

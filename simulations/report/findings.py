@@ -55,7 +55,9 @@ def figures(results: Sequence[Result]) -> Figures:
 
 def is_bad(result: Result, pins: Pins) -> bool:
     """Whether a result fails the gate: something is broken that is not pinned, or worse than pinned."""
-    if result.invariant_failures or any(seed.failure for seed in result.seeds):
+    if result.invariant_failures or any(seed.failure is not None for seed in result.seeds):
+        return True
+    if any(pin.is_worse for (name, _), pin in pins.items() if name == result.scenario.name):
         return True
     return any(fails_gate(result, verdict, pins) for verdict in result.verdicts)
 
