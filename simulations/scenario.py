@@ -159,6 +159,7 @@ class PublisherGroup:
     room: str
     country: str
     film: str
+    city: str = ""
     count: int = 1
     market: str = ""
     access: Access = field(default_factory=Access)
@@ -171,15 +172,17 @@ class PublisherGroup:
 class ViewerGroup:
     """``count`` viewers (``name-1``, …) in a country who watch everything in ``room``.
 
-    ``market`` is what promises call them, the country if empty. ``stock_share``: how many of them are stock
-    clients (last mile in plain QUIC streams, no recovery of ours). They come evenly over ``joins_us``
-    (first, last) and leave at ``leaves_us``. ``webtransport_share``: the rest speaks raw QUIC.
+    ``city``: the first of the country's if empty. ``market``: what promises call them, the country if empty.
+    ``stock_share``: how many of them are stock clients (last mile in plain QUIC, no recovery of ours).
+    ``webtransport_share``: the rest speaks raw QUIC. They come evenly over ``joins_us`` (first, last) and
+    leave at ``leaves_us``.
     """
 
     name: str
     room: str
     country: str
     count: int
+    city: str = ""
     market: str = ""
     access: Access = field(default_factory=Access)
     stock_share: float = 0.5
@@ -209,11 +212,12 @@ class Short:
     """The form of the project's gate: so long, at most so many viewers, these events.
 
     ``scale``: ``packets`` where the full form is at the flow level. ``viewers_max`` keeps the share of each
-    group, and one viewer of each at least.
+    group, and one viewer of each at least. ``edges_per_group_max``: of each group of edges so many, 0: all.
     """
 
     duration_us: int = 30_000_000
     viewers_max: int = 20
+    edges_per_group_max: int = 0
     scale: Scale = "packets"
     events: tuple[AnyEvent, ...] = ()
 
@@ -229,9 +233,9 @@ class Scenario:
     sources: tuple[str, ...]
     measured: tuple[str, ...]
     synthesised: tuple[str, ...]
-    seed: int
+    seed: int = 1
     duration_us: int
-    scale: Scale
+    scale: Scale = "packets"
     world: WorldConfig
     load: Load
     events: tuple[AnyEvent, ...]
@@ -248,12 +252,24 @@ class Scenario:
         return self.duration_us / 1e6
 
     def shortened(self) -> Scenario:
-        """Its short form, as the gate runs it: the same world, fewer viewers, less time."""
+        """Its short form, as the gate runs it: the same world, fewer viewers, less time. Viewers come within
+        the first third of it."""
         return replace(
             self,
             duration_us=self.short.duration_us,
             scale=self.short.scale,
             events=self.short.events,
+            world=replace(self.world, edges=tuple(map(self._fewer, self.world.edges))),
+            load=replace(self.load, viewers=tuple(map(self._hurried, self.load.viewers))),
             viewers_max=self.short.viewers_max,
             is_short=True,
         )
+
+    def _hurried(self, group: ViewerGroup) -> ViewerGroup:
+        first, last = group.joins_us
+        latest = self.short.duration_us // 3
+        return replace(group, joins_us=(min(first, latest), min(last, latest)))
+
+    def _fewer(self, group: EdgeGroup) -> EdgeGroup:
+        most = self.short.edges_per_group_max
+        return replace(group, count=min(group.count, most)) if most else group
