@@ -16,7 +16,7 @@ Conventions:
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Final, Literal, Self, TypeAlias, TypedDict, final, type_check_only
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, final, type_check_only
 
 _Location: TypeAlias = tuple[int, int]
 _Draft: TypeAlias = Literal[16, 18]
@@ -1322,31 +1322,8 @@ class LinkConfig:
         reorder: float = 0.0,
         reorder_us: int = 0,
     ) -> Self: ...
-    def replace(
-        self,
-        *,
-        delay_us: int = ...,
-        jitter_us: int = ...,
-        rate_bps: int | None = ...,
-        queue_bytes: int = ...,
-        loss: float = ...,
-        loss_burst: float | None = ...,
-        loss_model: Loss | None = ...,
-        rate_schedule: Sequence[tuple[int, int]] = ...,
-        rate_repeat_us: int = ...,
-        delay_log_median_us: int = ...,
-        delay_log_sigma: float = ...,
-        delay_redraw_us: int = ...,
-        policer_bps: int | None = ...,
-        policer_burst_bytes: int = ...,
-        mtu_bytes: int = ...,
-        large_bytes: int = ...,
-        large_loss: float = ...,
-        duplicate: float = ...,
-        reorder: float = ...,
-        reorder_us: int = ...,
-    ) -> LinkConfig:
-        """A copy with some fields changed."""
+    def replace(self, **changes: Any) -> LinkConfig:
+        """A copy with some fields changed, by the constructor's names."""
     @property
     def delay_us(self) -> int:
         """Propagation delay."""
@@ -1461,9 +1438,10 @@ class World:
         everything that waits is handed over, in order. A time that has passed ends a pause at once.
         """
     def stop_host(self, host: int) -> None:
-        """Crash a host: its datapath is gone without a word, with its events, timers, schedule and records.
+        """Crash a host: its datapath is gone without a word, with its events, timers and schedule.
 
-        What arrives for it is lost, and commands to it are ignored.
+        What arrives for it is lost, and commands to it are ignored. Its records stay to be taken; which
+        sinks are recorded is forgotten.
         """
     def restart_host(self, host: int, config: DatapathConfig) -> None:
         """Put a new datapath in a host's place, stopped or not: same number, address and links."""
@@ -1484,7 +1462,8 @@ class World:
     def record(self, host: int, downstream: int) -> None:
         """Keep what a local sink gets in Rust instead of giving events, from now on.
 
-        Objects become records; ends of its subgroups are dropped. ``downstream`` need not exist yet.
+        Objects become records, except those that only carry a status (end of group); ends of its subgroups
+        are dropped. ``downstream`` need not exist yet.
         """
     def take_record(self, host: int) -> bytes:
         """All records of a host since the last call, in order, 40 bytes each, little-endian.
@@ -1494,7 +1473,7 @@ class World:
         wait per host; those beyond are counted as ``records_dropped`` of ``stats``.
         """
     def trace_objects(self, host: int, on: bool) -> None:
-        """Note when each object's first and last byte came to a host's datapath."""
+        """Note when each object's first and last byte came to a host's datapath, until it is stopped."""
     def take_object_trace(self, host: int) -> bytes:
         """That trace since the last call, in order of completion, 40 bytes each, little-endian.
 

@@ -17,7 +17,7 @@ list, and its figures are kept apart.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from farcast.proto.client import Publisher, Viewer
 from farcast.proto.client import events as client
 from farcast.proto.client.edges import EDGES_MAX
 from farcast.proto.urls import ServerUrl, parse_url
+from farcast.simulations.invariants import Order
 from farcast.simulations.media import FilmModel, FilmTrack
 from farcast.simulations.raw import ARRIVAL_DTYPE, Array, Move, Watched
 from farcast.simulations.records import RECORD_DTYPE
@@ -181,7 +182,8 @@ class ViewerHost:
         self._access_rate_bps = access_rate_bps
         self._sinks: dict[int, _Sink] = {}
         self._chunks: list[Array] = []
-        self._began: Callable[[FilmModel], int | None] = lambda film: None
+        self._checked = 0
+        self.order = Order()
         self.newest: dict[int, tuple[int, int]] = {}
         """The newest group and object that came, by track index."""
 
@@ -299,6 +301,11 @@ class ViewerHost:
             sink.show.engine.note_arrival(downstream, group, subgroup, number, ended=ended)
             if self.newest.get(sink.index, (-1, -1)) < (group, number):
                 self.newest[sink.index] = (group, number)
+
+    def take_unchecked(self) -> list[Array]:
+        """Records that came since the last call, for whoever checks their order."""
+        fresh, self._checked = self._chunks[self._checked :], len(self._chunks)
+        return fresh
 
     def arrivals(self, began_us: Mapping[int, int]) -> Array:
         """All media that came, as `ARRIVAL_DTYPE` in order of time. ``began_us``: by track index, when the

@@ -33,6 +33,7 @@ from farcast.proto.membership import (
 )
 from farcast.simulations.control_host import Note
 from farcast.simulations.control_link import ControlPipe
+from farcast.simulations.invariants import overflows
 from farcast.simulations.raw import HopUse, RouteChange
 
 DRAIN_MS_MAX = 10_000
@@ -75,6 +76,10 @@ class EdgeHost:
         self.plans: list[tuple[int, int, int]] = []
         """When which epoch and sequence came into force, since the last boot."""
         self.hops: dict[str, HopUse] = {}
+        self.changes = 0
+        """Rises with everything that may have changed what the agent does."""
+        self.had_routes = False
+        """Whether it has followed a plan with routes, in any of its lives."""
         self.stopped: Callable[[int], None] | None = None
         """Called when a drain is over."""
         self._note = note
@@ -84,6 +89,7 @@ class EdgeHost:
         self._hop_totals: dict[int, HopUse] = {}
         self._peers: dict[int, str] = {}
         self._clock_since_us = 0
+        self._overflows: list[str] = []
         self._new_engines()
 
     # ---- Life --------------------------------------------------------------------------------------
@@ -245,6 +251,7 @@ class EdgeHost:
     # ---- What the daemon's shell does -------------------------------------------------------------------
 
     def _progress(self, now_us: int) -> None:
+        self.changes += 1
         membership, channel = self.membership, self.membership.channel
         membership.handle_progress()
         while True:
@@ -293,6 +300,8 @@ class EdgeHost:
                     hop["tx_bytes"],
                     hop["rx_bytes"],
                 )
+        queues = [downstream["queue_bytes"] for downstream in event.snapshot["downstreams"]]
+        self._overflows += overflows(self.config.node_id, queues, event.snapshot["cache_bytes"])
         self.membership.handle_snapshot(event.snapshot, self._load.handle_snapshot, self.unix_us(now_us))
 
     # ---- What is kept of it -----------------------------------------------------------------------------
@@ -301,6 +310,11 @@ class EdgeHost:
         """The recovery layer of each hop, over all boots."""
         self._keep_hops()
         return [self.hops[peer] for peer in sorted(self.hops)]
+
+    def take_overflows(self) -> list[str]:
+        """Limits that its datapath was seen to exceed since the last call."""
+        found, self._overflows = self._overflows, []
+        return found
 
     def _keep_hops(self) -> None:
         for use in self._hop_totals.values():

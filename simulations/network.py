@@ -39,6 +39,9 @@ ISSUED: Final = datetime(2026, 1, 1, tzinfo=UTC)
 UNIX_US: Final = int(ISSUED.timestamp()) * 1_000_000
 """The wall clock of all machines at virtual time 0."""
 
+VALID_DAYS: Final = 7_000
+"""TLS compares certificates with this machine's clock, not with the world's; a trace hash must not care."""
+
 DOMAIN: Final = "example"
 EDGE_PORT: Final = 443
 CLIENT_PORT: Final = 40_000
@@ -69,7 +72,8 @@ class _Trust:
     @classmethod
     def make(cls) -> _Trust:
         public = make_dev_identity(ISSUED, seed=b"farcast simulator: public certificate")
-        authority = HopAuthority(ISSUED, b"farcast simulator: hop authority", CLUSTER)
+        seed = b"farcast simulator: hop authority"
+        authority = HopAuthority(ISSUED, seed, CLUSTER, VALID_DAYS)
         return cls(authority, public, ClientTls(fingerprints=[public.sha256]))
 
 
@@ -175,7 +179,7 @@ class Paths:
 class Network:
     """Everything that runs. ``note`` gets the lines of all logs."""
 
-    def __init__(self, spec: WorldSpec, seed: int, until_us: int, note: Note) -> None:
+    def __init__(self, spec: WorldSpec, seed: int, note: Note) -> None:
         self.spec = spec
         self.seed = seed
         self.twin = Twin(seed)
@@ -189,7 +193,6 @@ class Network:
         """By publisher: the index of its first track."""
         self.films: dict[str, FilmModel] = {}
         self._note = note
-        self._until_us = until_us
         self._addresses = 0
         self._trust = _Trust.make()
         self.names = SimNames(self._trust)

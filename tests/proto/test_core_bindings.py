@@ -71,13 +71,19 @@ def functions(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
 
 def stub_parameters(function: ast.FunctionDef) -> dict[str, Any]:
     """Parameters without ``self``, in order, each with its default or ``inspect.Parameter.empty``."""
-    positional = function.args.args[1:]
+    positional = function.args.args if is_static(function) else function.args.args[1:]
     missing = len(positional) - len(function.args.defaults)
     defaults = [inspect.Parameter.empty] * missing + [literal(d) for d in function.args.defaults]
     parameters = {arg.arg: default for arg, default in zip(positional, defaults, strict=True)}
     for arg, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
         parameters[arg.arg] = literal(default)
+    if function.args.kwarg is not None:
+        parameters[function.args.kwarg.arg] = inspect.Parameter.empty
     return parameters
+
+
+def is_static(function: ast.FunctionDef) -> bool:
+    return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in function.decorator_list)
 
 
 def literal(node: ast.expr | None) -> Any:
@@ -116,7 +122,7 @@ def test_stub_and_module_have_the_same_members(dotted: str) -> None:
 @pytest.mark.parametrize("dotted", CLASSES)
 def test_stub_and_module_have_the_same_signatures(dotted: str) -> None:
     for name, function in functions(CLASSES[dotted]).items():
-        if function.decorator_list:
+        if function.decorator_list and not is_static(function):
             continue  # a property
         cls = runtime_class(dotted)
         actual = runtime_parameters(cls if name == "__new__" else getattr(cls, name))

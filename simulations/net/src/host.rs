@@ -5,7 +5,7 @@
 //! timers. A stopped host is a crash: its peers learn it by silence.
 
 use crate::engine::Engine;
-use crate::kernel::HostId;
+use crate::kernel::{ENTRIES_MAX, HostId};
 use crate::queue::Datagram;
 use crate::record::{Recorder, object_trace};
 use crate::rng::derive_seed;
@@ -71,6 +71,9 @@ impl<E> Host<E> {
 
     /// For the paused host; whether there was room.
     pub(crate) fn wait(&mut self, input: Input) -> bool {
+        if self.waiting.len() >= ENTRIES_MAX {
+            return false;
+        }
         if let Input::Datagram(datagram) = &input {
             if self.waiting_bytes + datagram.data.len() > SOCKET_BYTES_MAX {
                 return false;

@@ -210,7 +210,7 @@ impl<E: Engine> World<E> {
     pub fn execute(&mut self, host: HostId, commands: Vec<Command>) -> Result<(), WorldError> {
         self.host_mut(host)?;
         for command in commands {
-            self.carry_out(host, command);
+            self.carry_out(host, command)?;
         }
         self.flush(host)
     }
@@ -265,7 +265,7 @@ impl<E: Engine> World<E> {
         while self.queue.next_us() == Some(self.now_us) {
             while let Some((host, due)) = self.queue.pop_at(self.now_us) {
                 self.count_step(host)?;
-                if self.hand_over(host, due) && !self.hosts[host].is_touched {
+                if self.hand_over(host, due)? && !self.hosts[host].is_touched {
                     self.hosts[host].is_touched = true;
                     touched.push(host);
                 }
@@ -281,22 +281,22 @@ impl<E: Engine> World<E> {
     }
 
     /// Whether the host is to be flushed.
-    fn hand_over(&mut self, host: HostId, due: Due) -> bool {
+    fn hand_over(&mut self, host: HostId, due: Due) -> Result<bool, WorldError> {
         match due {
             Due::Datagram(datagram) => self.arrive(host, datagram),
-            Due::Timer if self.hosts[host].timer_us != Some(self.now_us) => return false,
+            Due::Timer if self.hosts[host].timer_us != Some(self.now_us) => return Ok(false),
             Due::Timer => self.fire_timer(host),
             Due::Command {
                 incarnation,
                 command,
             } => {
                 if self.hosts[host].incarnation == incarnation {
-                    self.carry_out(host, *command);
+                    self.carry_out(host, *command)?;
                 }
             }
-            Due::Resume => self.resume(host),
+            Due::Resume => self.resume(host)?,
         }
-        self.hosts[host].engine.is_some() && !self.hosts[host].is_paused()
+        Ok(self.hosts[host].engine.is_some() && !self.hosts[host].is_paused())
     }
 
     fn arrive(&mut self, host: HostId, datagram: Datagram) {
@@ -312,14 +312,19 @@ impl<E: Engine> World<E> {
         }
     }
 
-    fn carry_out(&mut self, host: HostId, command: Command) {
-        let now = self.now();
+    fn carry_out(&mut self, host: HostId, command: Command) -> Result<(), WorldError> {
+        let (now, now_us) = (self.now(), self.now_us);
         let host = &mut self.hosts[host];
         if host.is_paused() {
-            host.wait(Input::Command(Box::new(command)));
-        } else if let Some(engine) = &mut host.engine {
+            let had_room = host.wait(Input::Command(Box::new(command)));
+            return had_room
+                .then_some(())
+                .ok_or(WorldError::TooMuchUnderWay { now_us });
+        }
+        if let Some(engine) = &mut host.engine {
             engine.execute(now, command);
         }
+        Ok(())
     }
 
     fn fire_timer(&mut self, host: HostId) {
@@ -337,17 +342,18 @@ impl<E: Engine> World<E> {
     }
 
     /// Everything that waited at once, then the timers.
-    fn resume(&mut self, host: HostId) {
+    fn resume(&mut self, host: HostId) -> Result<(), WorldError> {
         if !self.hosts[host].resumes_at(self.now_us) {
-            return;
+            return Ok(());
         }
         for input in self.hosts[host].resume() {
             match input {
                 Input::Datagram(datagram) => self.arrive(host, datagram),
-                Input::Command(command) => self.carry_out(host, *command),
+                Input::Command(command) => self.carry_out(host, *command)?,
             }
         }
         self.fire_timer(host);
+        Ok(())
     }
 
     /// Let a host send all it wants to, collect its events, arm its timer.

@@ -103,7 +103,7 @@ macro_rules! link_config {
             }
 
             fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-                record::repr(slf.as_any())
+                record::repr_changed(slf.as_any())
             }
         }
     };

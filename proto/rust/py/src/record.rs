@@ -18,6 +18,21 @@ pub fn repr(record: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(format!("{name}({})", fields.join(", ")))
 }
 
+/// The same without the fields that have their defaults, for settings with many.
+pub fn repr_changed(record: &Bound<'_, PyAny>) -> PyResult<String> {
+    let default = record.get_type().call0()?;
+    let mut fields = Vec::new();
+    for name in field_names(record)?.iter() {
+        let name = name.cast()?;
+        let value = record.getattr(name)?;
+        if !value.eq(default.getattr(name)?)? {
+            fields.push(format!("{name}={}", repr_value(&value)?));
+        }
+    }
+    let name = record.get_type().qualname()?;
+    Ok(format!("{name}({})", fields.join(", ")))
+}
+
 /// Of one class and equal in every field; `NotImplemented` between different classes.
 pub fn eq<'py>(one: &Bound<'py, PyAny>, other: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
     let py = one.py();
