@@ -8,16 +8,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from farcast.simulations.packet_run import PacketRun
-
 from farcast.simulations.measured import Measured
 from farcast.simulations.outputs import measure
+from farcast.simulations.packet_run import PacketRun
 from farcast.simulations.pool import Progress
 from farcast.simulations.raw import RawResult
 from farcast.simulations.results import MapNode
 from farcast.simulations.scenario import Scenario
 from farcast.simulations.variants import VARIANTS, VariantName
-from farcast.simulations.worlds import WorldSpec, build_world
+from farcast.simulations.world_spec import WorldSpec
+from farcast.simulations.worlds import build_world
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The same world without Farcast in it: what `farcast sim compare` sets beside it.
 
 - ``one-relay``: a relay near the publisher, and every viewer straight to it over the public Internet. That
-  is a single server, or an origin without a network.
+  is a single server, or an origin without a network. What lies between a client's city and the relay is what
+  every world has there (`backbone.Hauls`: synthesised from published quantiles).
 - ``direct``: the same edges at the same places, both sides at their nearest one, and each edge gets a track
   straight from the publisher's edge in plain QUIC streams: a network of relays as MoQT describes it, without
   measured routes, without repair of its own, without a second way.
@@ -36,18 +37,10 @@ from farcast.simulations.events import (
     Restart,
     SlowViewer,
 )
-from farcast.simulations.links import BurstLoss, LinkModel, in_series
-from farcast.simulations.matrices import REGIONS, Matrix, aws, drawn_loss, public_internet
 from farcast.simulations.scenario import Scenario
-from farcast.simulations.worlds import Client, EdgeSite, Reach, WorldSpec
+from farcast.simulations.world_spec import WorldSpec
 
 VariantName: TypeAlias = Literal["one-relay", "direct", "farcast"]
-
-INTERNET_LOSS_BURST: Final = 3.0
-"""Packets in a run of losses on the public Internet, as on the links between edges."""
-
-INTERNET_SEED: Final = 0x1A7E
-"""Apart from the seed of the run, so that all seeds of a comparison see one Internet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,71 +60,18 @@ class Variant:
 
 
 def _one_relay(spec: WorldSpec) -> WorldSpec:
-    """One edge, where the first publisher is; everybody else reaches it over the public Internet."""
-    relay = next(edge for edge in spec.edges if edge.node_id == spec.publishers[0].edges[0])
-    internet = _Internet(spec, relay)
+    """One edge, the nearest one of the first publisher; everybody else reaches it over the public
+    Internet."""
     return replace(
-        spec,
-        edges=(relay,),
-        paths=(),
-        clients=tuple(internet.client(client) for client in spec.clients),
+        spec.with_edges({spec.publishers[0].edges[0]}),
         risk_groups=(),
-        control_region=relay.region,
+        control_region=spec.publishers[0].region,
         routing="origin-streams",
-        notes=(*spec.notes, internet.note),
     )
 
 
 def _direct(spec: WorldSpec) -> WorldSpec:
     return replace(spec, routing="origin-streams")
-
-
-class _Internet:
-    """Ways of clients to one relay: their access, then the public Internet from their region to the
-    relay's."""
-
-    def __init__(self, spec: WorldSpec, relay: EdgeSite) -> None:
-        self._spec = spec
-        self._relay = relay
-        self._matrix: Matrix = public_internet(aws(), INTERNET_SEED)
-        self._loss = drawn_loss(len(self._matrix.regions), INTERNET_SEED)
-        self.note = "round trips and losses of the public Internet are synthesised (matrices.public_internet)"
-
-    def client(self, client: Client) -> Client:
-        """The client with the relay as its only edge."""
-        up, down, rtt_ms = self._way(client)
-        return replace(
-            client,
-            access_up=in_series(client.access_up, up),
-            access_down=in_series(client.access_down, down),
-            reaches=(Reach(node_id=self._relay.node_id, extra_us=0, rtt_ms=client.access_rtt_ms + rtt_ms),),
-        )
-
-    def _way(self, client: Client) -> tuple[LinkModel, LinkModel, float]:
-        """Up, down, and the round trip between the client's region and the relay's."""
-        if client.region == self._relay.region:
-            return LinkModel(), LinkModel(), 0.0
-        here, there = (_aws_region(name) for name in (client.region, self._relay.region))
-        if here not in self._matrix.regions or there not in self._matrix.regions:
-            return self._as_between_edges(client)
-        i, j = self._matrix.index(here), self._matrix.index(there)
-        rtt_ms = float(self._matrix.rtt_ms[i, j])
-        delay_us = round(rtt_ms * 500)
-        up, down = (
-            LinkModel(delay_us=delay_us, losses=(BurstLoss(float(loss), INTERNET_LOSS_BURST),))
-            for loss in (self._loss[i, j], self._loss[j, i])
-        )
-        return up, down, rtt_ms
-
-    def _as_between_edges(self, client: Client) -> tuple[LinkModel, LinkModel, float]:
-        """Of a region that the matrix does not have: what lies between the edges there."""
-        near = client.edges[0]
-        up, down = self._spec.path(near, self._relay.node_id), self._spec.path(self._relay.node_id, near)
-        return up.model, down.model, up.rtt_ms
-
-
-def _aws_region(name: str) -> str:
-    return REGIONS.get(name, name)
 
 
 _OF_CLIENTS: Final = (BlackOut, Rebind, Crowd, SlowViewer)

@@ -41,7 +41,9 @@ def compare(
     scenario: ScenarioName,
     /,
     *,
-    base: Annotated[Path | None, Parameter(help="Results of another build, from farcast sim run --save.")] = None,
+    base: Annotated[
+        Path | None, Parameter(help="Results of another build, from farcast sim run --save.")
+    ] = None,
     seeds: Seeds = 5,
     seed: Seed = None,
     short: Short = False,
@@ -154,7 +156,9 @@ def _remarks(scenario: Scenario, seeds: Sequence[int], lines: Sequence[Line]) ->
     for name in ("one-relay", "direct"):
         if events := left_out(scenario, spec, name):
             kinds = ", ".join(sorted({kind_of(event) for event in events}))
-            said.append(f"{titles[name]} has nothing to which these events could happen, and is spared: {kinds}")
+            said.append(
+                f"{titles[name]} has nothing to which these events could happen, and is spared: {kinds}"
+            )
     said.append("the public Internet of (a) is synthesised: see the notes of matrices.public_internet")
     if len(seeds) == 1:
         said.append("one seed says nothing of chance: give --seeds 5 or more")
