@@ -129,7 +129,11 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSpec:
-    """Everything that a run needs to know of its world. ``notes``: what people should know of it."""
+    """Everything that a run needs to know of its world. ``notes``: what people should know of it.
+
+    ``routing``: how edges get tracks: over hops, as the control plane plans; or straight from the edge that
+    is nearest to the publisher, in plain QUIC streams and without a control plane (`variants`).
+    """
 
     scenario: str
     seed: int
@@ -140,6 +144,7 @@ class WorldSpec:
     films: tuple[FilmConfig, ...]
     control_region: str
     notes: tuple[str, ...] = ()
+    routing: Literal["planned", "origin-streams"] = "planned"
 
     @cached_property
     def by_ends(self) -> Mapping[tuple[str, str], EdgePath]:

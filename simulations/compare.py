@@ -1,0 +1,195 @@
+"""What a network is worth: figures of several variants, or of several builds, side by side, and a verdict.
+
+A difference counts if it is both sure and worth naming: its 95 % interval over seeds (paired: the same seed
+is the same world in all variants) leaves out zero, and it is at least `WORTH_NAMING` of the value. Anything
+else is said to be as good, whoever gains by that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from farcast.simulations.measured import Measured
+from farcast.simulations.results import OutputSummary, Result
+from farcast.simulations.summaries import summarise
+
+WORTH_NAMING: Final = 0.05
+STACKS: Final = ("stock", "farcast")
+T_95: Final = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+"""Student's t, 97.5 %, for 1, 2, … degrees of freedom; beyond, that of the normal distribution is near
+enough."""
+
+Values = Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table. ``kind``: which statistic of the output; ``more_is_better`` as it says."""
+
+    name: str
+    output: str
+    read: Callable[[OutputSummary], float | None]
+    unit: str
+    more_is_better: bool = False
+
+
+def _quantile(key: str) -> Callable[[OutputSummary], float | None]:
+    return lambda summary: summary.quantiles.get(key)
+
+
+def _ratio(summary: OutputSummary) -> float | None:
+    return summary.ratio
+
+
+FIGURES: Final = (
+    Figure("glass to glass p50", "glass_to_glass", _quantile("0.5"), "ms"),
+    Figure("glass to glass p99", "glass_to_glass", _quantile("0.99"), "ms"),
+    Figure("glass to glass p99.9", "glass_to_glass", _quantile("0.999"), "ms"),
+    Figure("first picture p95", "first_picture", _quantile("0.95"), "ms"),
+    Figure("frames that never came", "missing_frames", _ratio, "%"),
+    Figure("time stalled", "stall_ratio", _ratio, "%"),
+    Figure("time at HD", "hd_share", _ratio, "%", more_is_better=True),
+)
+BYTES: Final = "bytes between edges"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A figure of one sort of viewers, by variant: all seeds pooled, and seed by seed."""
+
+    figure: Figure
+    stack: str
+    pooled: Mapping[str, float | None]
+    by_seed: Mapping[str, Values]
+
+    def difference(self, base: str, other: str) -> tuple[float, float, float] | None:
+        """``other`` less ``base``, over seeds: mean and its 95 % interval; None without two figures."""
+        pairs = zip(self.by_seed[base], self.by_seed[other], strict=True)
+        return interval([b - a for a, b in pairs if a is not None and b is not None])
+
+    def verdict(self, base: str, other: str) -> str:
+        """``as good``, ``better`` or ``worse``: ``other`` against ``base``; ``no data``."""
+        before, after = self.pooled.get(base), self.pooled.get(other)
+        found = self.difference(base, other)
+        if before is None or after is None or found is None:
+            return "no data"
+        mean, low, high = found
+        is_sure = low > 0 or high < 0 or (low == high == mean != 0)
+        if not is_sure or abs(after - before) < WORTH_NAMING * max(abs(before), abs(after), 1e-9):
+            return "as good"
+        return "better" if (mean > 0) == self.figure.more_is_better else "worse"
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float, float] | None:
+    """Mean and 95 % interval of it. Of a single difference nothing is known but itself."""
+    count = len(differences)
+    if not count:
+        return None
+    mean = sum(differences) / count
+    if count == 1:
+        return mean, mean, mean
+    variance = sum((each - mean) ** 2 for each in differences) / (count - 1)
+    t = T_95[count - 2] if count - 2 < len(T_95) else 1.96
+    half = t * math.sqrt(variance / count)
+    return mean, mean - half, mean + half
+
+
+def compare_runs(runs: Mapping[str, Sequence[Measured]]) -> list[Line]:
+    """By name of a variant its runs, seeds in the same order in all. Lines without any figure are left
+    out."""
+    pooled = {name: _by_scope(summarise(measured)) for name, measured in runs.items()}
+    single = {name: [_by_scope(summarise([each])) for each in measured] for name, measured in runs.items()}
+    lines = []
+    for stack in STACKS:
+        for figure in FIGURES:
+            key = figure.output, f"stack:{stack}"
+            line = Line(
+                figure,
+                stack,
+                {name: _read(figure, found.get(key)) for name, found in pooled.items()},
+                {
+                    name: tuple(_read(figure, found.get(key)) for found in each)
+                    for name, each in single.items()
+                },
+            )
+            if any(value is not None for value in line.pooled.values()):
+                lines.append(line)
+    return lines
+
+
+def _by_scope(summaries: Sequence[OutputSummary]) -> dict[tuple[str, str], OutputSummary]:
+    return {(summary.output, summary.scope): summary for summary in summaries}
+
+
+def _read(figure: Figure, summary: OutputSummary | None) -> float | None:
+    return None if summary is None else figure.read(summary)
+
+
+def bytes_between_edges(measured: Measured) -> int:
+    """Wire bytes of all paths from edge to edge."""
+    edges = {node.name for node in measured.nodes if node.kind == "edge"}
+    return sum(link.bytes for link in measured.links if link.src in edges and link.dst in edges)
+
+
+def bytes_to_clients(measured: Measured) -> int:
+    """Wire bytes of all paths with a client at one end."""
+    return sum(link.bytes for link in measured.links) - bytes_between_edges(measured)
+
+
+def summary_text(lines: Sequence[Line], base: str, other: str, titles: Mapping[str, str]) -> list[str]:
+    """What ``other`` gains over ``base`` and what not, in sentences: one for each sort of viewers."""
+    said = []
+    for stack in STACKS:
+        of_stack = [line for line in lines if line.stack == stack]
+        by_verdict: dict[str, list[str]] = {}
+        for line in of_stack:
+            by_verdict.setdefault(line.verdict(base, other), []).append(line.figure.name)
+        parts = [
+            f"{word} in {', '.join(by_verdict[word])}"
+            for word in ("better", "as good", "worse", "no data")
+            if word in by_verdict
+        ]
+        if not parts:
+            continue
+        if set(by_verdict) <= {"as good", "no data"}:
+            parts = ["as good, no better: nothing here needs it"]
+        said.append(f"{stack} viewers: {titles[other]} against {titles[base]}: {'; '.join(parts)}")
+    return said
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A promise in two results. None: it is not in one of them."""
+
+    promise: str
+    unit: str
+    before: float | None
+    after: float | None
+    status_before: str
+    status_after: str
+
+
+def compare_results(before: Result, after: Result) -> list[Change]:
+    """What a change of code did to the promises of a scenario, in the order of the newer result."""
+    old = {verdict.promise: verdict for verdict in before.verdicts}
+    new = {verdict.promise: verdict for verdict in after.verdicts}
+    changes = []
+    for promise in [*new, *(promise for promise in old if promise not in new)]:
+        a, b = old.get(promise), new.get(promise)
+        changes.append(
+            Change(
+                promise=promise,
+                unit=(b or a or after.verdicts[0]).unit,
+                before=a.value if a else None,
+                after=b.value if b else None,
+                status_before=a.status if a else "absent",
+                status_after=b.status if b else "absent",
+            )
+        )
+    return changes

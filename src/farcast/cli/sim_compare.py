@@ -1,0 +1,259 @@
+"""``farcast sim compare``: the same world with and without Farcast in it, or with an older build of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from farcast.cli.options import Json
+from farcast.cli.output import note, notes, print_json, print_table
+from farcast.cli.sim_options import Jobs, ScenarioName, Seed, Seeds, Short, jobs_of, scenario_of
+from farcast.errors import EXIT_FAILED, EXIT_OK, EXIT_PROMISE_BROKEN, EXIT_USAGE, UserError
+from farcast.simulations.compare import (
+    Change,
+    Line,
+    bytes_between_edges,
+    bytes_to_clients,
+    compare_results,
+    compare_runs,
+    summary_text,
+)
+from farcast.simulations.events import kind_of
+from farcast.simulations.gate import Ask, run_gate, seeds_from
+from farcast.simulations.measured import Measured
+from farcast.simulations.pool import Failure, Pool
+from farcast.simulations.report import store
+from farcast.simulations.report.console import Progressing
+from farcast.simulations.report.findings import amount
+from farcast.simulations.results import Result
+from farcast.simulations.runs import Run, run_once
+from farcast.simulations.scenario import Scenario
+from farcast.simulations.variants import VARIANTS, VariantName, left_out
+from farcast.simulations.worlds import build_world
+
+LETTERS: Final[dict[VariantName, str]] = {"one-relay": "a", "direct": "b", "farcast": "c"}
+
+
+def compare(
+    scenario: ScenarioName,
+    /,
+    *,
+    base: Annotated[
+        Path | None, Parameter(help="Results of another build, from farcast sim run --save.")
+    ] = None,
+    seeds: Seeds = 5,
+    seed: Seed = None,
+    short: Short = False,
+    jobs: Jobs = None,
+    json: Json = False,
+) -> int:
+    """Compare what viewers get: (a) one relay near the publisher and the public Internet, (b) nearest edges, a
+    direct hop and plain streams, (c) Farcast; the same world, accesses and seeds in all three.
+
+    With --base: this build against the results of another one, promise by promise; the exit code is 99 if one
+    that held there is broken here.
+
+    Example: farcast sim compare sea-to-eu --seeds 10
+    """
+    asked = scenario_of(scenario, short=short)
+    wanted = seeds_from(asked, seed, seeds)
+    if base is not None:
+        return _with_base(Ask(called=scenario, scenario=asked, seeds=wanted), base, jobs_of(jobs), json=json)
+    runs = _run_variants(asked, wanted, jobs_of(jobs))
+    lines = compare_runs(runs)
+    remarks = _remarks(asked, wanted, lines)
+    if json:
+        print_json(
+            {
+                "scenario": asked.name,
+                "seeds": list(wanted),
+                "variants": {name: variant.title for name, variant in VARIANTS.items()},
+                "lines": [_line_json(line) for line in lines],
+                "bytes": {name: _bytes(measured) for name, measured in runs.items()},
+                "summary": remarks,
+            }
+        )
+        return EXIT_OK
+    columns = ("viewers", "figure", *(f"({LETTERS[name]}) {VARIANTS[name].title}" for name in VARIANTS))
+    print_table((*columns, "c against a", "c against b"), [*map(_row, lines), *_byte_rows(runs)])
+    for remark in remarks:
+        note(remark)
+    return EXIT_OK
+
+
+def _run_variants(
+    scenario: Scenario, seeds: Sequence[int], jobs_max: int
+) -> dict[VariantName, list[Measured]]:
+    runs = [Run(scenario=scenario, seed=seed, variant=name) for seed in seeds for name in VARIANTS]
+    found: dict[VariantName, list[Measured]] = {name: [] for name in VARIANTS}
+    with Progressing(notes(), len(runs)) as shown:
+        for number, (run, outcome) in enumerate(Pool(run_once, jobs_max, shown.progress).run(runs)):
+            shown.ended(number, run, outcome)
+            if isinstance(outcome, Failure):
+                variant = VARIANTS[run.variant].title
+                raise UserError(
+                    f"{scenario.name}, seed {run.seed}, {variant}: {outcome.what}",
+                    EXIT_USAGE if outcome.kind == "user" else EXIT_FAILED,
+                )
+            found[run.variant].append(outcome.measured)
+    return found
+
+
+# ---- Variants ----------------------------------------------------------------------------------------
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    values = (line.pooled[name] for name in VARIANTS)
+    shown = ("" if value is None else amount(value, line.figure.unit) for value in values)
+    return (line.stack, line.figure.name, *shown, *(_verdict(line, name) for name in ("one-relay", "direct")))
+
+
+def _verdict(line: Line, base: str) -> str:
+    word = line.verdict(base, "farcast")
+    found = line.difference(base, "farcast")
+    if found is None or word == "no data":
+        return word
+    mean, low, high = found
+    unit = line.figure.unit
+    spread = "" if low == high else f" ({_signed(low, '')} … {_signed(high, unit)})"
+    return f"{word}: {_signed(mean, unit)}{spread}"
+
+
+def _signed(value: float, unit: str) -> str:
+    return f"{'+' if value > 0 else ''}{amount(value, unit)}"
+
+
+def _bytes(measured: Sequence[Measured]) -> dict[str, float]:
+    count = max(len(measured), 1)
+    return {
+        "between_edges": sum(map(bytes_between_edges, measured)) / count,
+        "to_clients": sum(map(bytes_to_clients, measured)) / count,
+    }
+
+
+def _byte_rows(runs: dict[VariantName, list[Measured]]) -> list[tuple[str, ...]]:
+    found = {name: _bytes(measured) for name, measured in runs.items()}
+    return [
+        ("all", title, *(f"{each[key] / 1e6:,.1f} MB" for each in found.values()), "", "")
+        for key, title in (
+            ("between_edges", "bytes between edges, a run"),
+            ("to_clients", "bytes from and to clients, a run"),
+        )
+    ]
+
+
+def _remarks(scenario: Scenario, seeds: Sequence[int], lines: Sequence[Line]) -> list[str]:
+    titles = {name: f"({LETTERS[name]})" for name in VARIANTS}
+    said = [
+        sentence
+        for base in ("one-relay", "direct")
+        for sentence in summary_text(lines, base, "farcast", dict(titles))
+    ]
+    spec = build_world(scenario, seeds[0])
+    for name in ("one-relay", "direct"):
+        if events := left_out(scenario, spec, name):
+            kinds = ", ".join(sorted({kind_of(event) for event in events}))
+            said.append(
+                f"{titles[name]} has nothing to which these events could happen, and is spared: {kinds}"
+            )
+    said.append("the public Internet of (a) is synthesised: see the notes of matrices.public_internet")
+    if len(seeds) == 1:
+        said.append("one seed says nothing of chance: give --seeds 5 or more")
+    return said
+
+
+def _line_json(line: Line) -> dict[str, object]:
+    return {
+        "viewers": line.stack,
+        "figure": line.figure.name,
+        "unit": line.figure.unit,
+        "values": dict(line.pooled),
+        "against": {
+            base: {"verdict": line.verdict(base, "farcast"), "difference": line.difference(base, "farcast")}
+            for base in ("one-relay", "direct")
+        },
+    }
+
+
+# ---- Builds ------------------------------------------------------------------------------------------
+
+
+def _with_base(ask: Ask, base: Path, jobs_max: int, *, json: bool) -> int:
+    before = _result_in(base, ask)
+    seeds = tuple(seed.seed for seed in before.seeds)
+    same = Ask(called=ask.called, scenario=ask.scenario, seeds=seeds)
+    with Progressing(notes(), len(seeds)) as shown:
+        (after,) = run_gate([same], jobs_max, shown)
+    changes = compare_results(before, after)
+    if json:
+        print_json(
+            {
+                "scenario": ask.scenario.name,
+                "base": _build(before),
+                "now": _build(after),
+                "promises": [_change_json(change) for change in changes],
+                "traces_equal": _traces_equal(before, after),
+            }
+        )
+    else:
+        print_table(("promise", _build(before), _build(after), "change", ""), map(_change_row, changes))
+        same_traces = _traces_equal(before, after)
+        note(f"{same_traces} of {len(seeds)} seeds left the same trace as with the other build")
+    is_worse = any(_became_worse(change) for change in changes)
+    return EXIT_PROMISE_BROKEN if is_worse else EXIT_OK
+
+
+def _result_in(file: Path, ask: Ask) -> Result:
+    found = store.load(file)
+    wanted = ask.scenario.name, ask.scenario.is_short
+    for result in found:
+        if (result.scenario.name, result.scenario.short) == wanted:
+            return result
+    names = ", ".join(f"{each.scenario.name}{' --short' * each.scenario.short}" for each in found)
+    called = f"{ask.scenario.name}{' --short' * ask.scenario.is_short}"
+    raise UserError(f"--base {file}: has no result of {called}; it has {names}", EXIT_USAGE)
+
+
+def _build(result: Result) -> str:
+    return f"{result.build.version} {result.build.commit or ''}".strip()
+
+
+def _traces_equal(before: Result, after: Result) -> int:
+    old = {seed.seed: seed.trace_hash for seed in before.seeds}
+    return sum(bool(seed.trace_hash) and old.get(seed.seed) == seed.trace_hash for seed in after.seeds)
+
+
+def _became_worse(change: Change) -> bool:
+    return change.status_before == "held" and change.status_after != "held"
+
+
+def _change_row(change: Change) -> tuple[str, ...]:
+    values = [
+        status if value is None else amount(value, change.unit)
+        for value, status in (
+            (change.before, change.status_before),
+            (change.after, change.status_after),
+        )
+    ]
+    moved = None if change.before is None or change.after is None else change.after - change.before
+    return (
+        change.promise,
+        *values,
+        "" if moved is None else _signed(moved, change.unit),
+        change.status_after if change.status_before == change.status_after
+        else f"{change.status_before}, now {change.status_after}",
+    )  # fmt: skip
+
+
+def _change_json(change: Change) -> dict[str, object]:
+    return {
+        "promise": change.promise,
+        "unit": change.unit,
+        "before": change.before,
+        "after": change.after,
+        "status_before": change.status_before,
+        "status_after": change.status_after,
+    }
