@@ -41,6 +41,18 @@ class AccessPolicy:
     revoked_keys: frozenset[str] = frozenset()
     exhausted: frozenset[str] = frozenset()
 
+    def joined(self, other: AccessPolicy | None) -> AccessPolicy:
+        """This policy with what another one of the same cluster adds; that one's keys win."""
+        if other is None:
+            return self
+        return AccessPolicy(
+            self.audience,
+            {**self.keys, **other.keys},
+            self.revoked_tokens | other.revoked_tokens,
+            self.revoked_keys | other.revoked_keys,
+            self.exhausted | other.exhausted,
+        )
+
     def is_revoked(self, grant: Grant) -> bool:
         """Whether a grant is worth nothing any more, whatever its token says."""
         gone = grant.key_id in self.revoked_keys or grant.key_id not in self.keys

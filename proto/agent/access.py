@@ -47,6 +47,8 @@ class Access:
         self._peers = peers
         self._close = close
         self.gate = Gate(hub.config.access)
+        self._local = hub.config.access
+        self._planned: AccessPolicy | None = None
 
     # ---- Input ------------------------------------------------------------------------------------
 
@@ -69,9 +71,15 @@ class Access:
             self.gate.handle_tokens(peer.id, values, self._hub.unix_s)
             self._arm()
 
-    def policy_changed(self, policy: AccessPolicy | None) -> None:
-        """A plan brought other keys or revocations."""
-        self.gate.handle_policy(policy)
+    def policy_changed(
+        self, *, local: AccessPolicy | None = None, planned: AccessPolicy | None = None
+    ) -> None:
+        """The edge's own configuration or a plan brought other keys or revocations. An open edge stays so."""
+        if self._local is None:
+            return
+        self._local = local or self._local
+        self._planned = planned or self._planned
+        self.gate.handle_policy(self._local.joined(self._planned))
         self._enforce()
 
     def forget(self, peer: Peer) -> None:

@@ -215,11 +215,13 @@ class Agent:
         """What people's clock shows at ``now_us``; to be said at the start, and now and then."""
         self._hub.unix_minus_clock_us = unix_us - now_us
 
-    def apply_access(self, now_us: int, policy: AccessPolicy) -> None:
-        """Other keys and revocations are in force. Ignored where everything is open."""
+    def apply_access(
+        self, now_us: int, *, local: AccessPolicy | None = None, planned: AccessPolicy | None = None
+    ) -> None:
+        """The edge's own configuration, or a plan, has other keys and revocations; both count. Ignored where
+        everything is open."""
         self._hub.now_us = now_us
-        if self.config.access is not None:
-            self._access.policy_changed(policy)
+        self._access.policy_changed(local=local, planned=planned)
         self._pump()
 
     def publish_edge_list(self, now_us: int, edge_list: bytes) -> None:

@@ -10,9 +10,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from farcast.errors import EXIT_USAGE, UserError
-from farcast.proto.access.keys import is_key_id
+from farcast.proto.access.keys import KEYS_MAX, BadKey, TrustedKey, is_key_id
+from farcast.proto.access.tokens import BadToken, read_scope
 
 KEY_FILE_BYTES_MAX = 64 << 10
+PUBLIC_FILE_BYTES_MAX = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,63 @@ class IssuerKey:
     def content(self) -> bytes:
         """The file."""
         return json.dumps({**self.private.as_dict(private=True), "kid": self.key_id}).encode() + b"\n"
+
+
+def load_public_keys(file: Path) -> dict[str, TrustedKey]:
+    """The public keys in a file, by id: one JWK, several of them one a line, or a JWK set (RFC 7517).
+
+    Besides what a JWK has, a key may name its ``issuer``, and bound what its tokens allow by a ``scope`` as
+    in a token. Raises `UserError` that names the file and the key.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}", EXIT_USAGE) from error
+    if len(content) > PUBLIC_FILE_BYTES_MAX:
+        raise UserError(f"{file}: over {PUBLIC_FILE_BYTES_MAX} bytes", EXIT_USAGE)
+    keys: dict[str, TrustedKey] = {}
+    for number, value in enumerate(_jwks(file, content), 1):
+        try:
+            key = read_public_key(value)
+        except (BadKey, BadToken) as error:
+            raise UserError(f"{file}: key {number}: {error}", EXIT_USAGE) from error
+        if key.key_id in keys:
+            raise UserError(f"{file}: key {number}: id {key.key_id} is there already", EXIT_USAGE)
+        keys[key.key_id] = key
+    if not 0 < len(keys) <= KEYS_MAX:
+        raise UserError(f"{file}: holds {len(keys)} keys, not 1 to {KEYS_MAX}", EXIT_USAGE)
+    return keys
+
+
+def read_public_key(value: object) -> TrustedKey:
+    """A public key out of JSON. Raises `BadKey` or `BadToken` (of its scope)."""
+    if not isinstance(value, dict):
+        raise BadKey("not a JWK")
+    if "d" in value:
+        raise BadKey("is a private key: give the public half, which farcast token key prints")
+    if (value.get("kty"), value.get("crv")) != ("OKP", "Ed25519"):
+        raise BadKey("not an Ed25519 key (kty OKP, crv Ed25519)")
+    key_id, x, issuer, scopes = (value.get(name, "") for name in ("kid", "x", "issuer", "scope"))
+    if not all(isinstance(text, str) for text in (key_id, x, issuer)):
+        raise BadKey("kid, x and issuer are texts")
+    if scopes and not isinstance(scopes, list):
+        raise BadKey("scope is a list as in a token")
+    return TrustedKey(key_id, x, issuer, tuple(read_scope(scope) for scope in scopes))
+
+
+def _jwks(file: Path, content: bytes) -> list[object]:
+    try:
+        text = content.decode()
+        lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        lines = []
+    try:
+        value = lines[0] if len(lines) == 1 else lines or json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not JSON: {error}", EXIT_USAGE) from error
+    if isinstance(value, dict) and isinstance(value.get("keys"), list):
+        value = value["keys"]
+    return value if isinstance(value, list) else [value]
 
 
 def make_issuer_key(key_id: str) -> IssuerKey:

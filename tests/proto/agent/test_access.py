@@ -207,7 +207,7 @@ def test_a_revocation_ends_at_once_what_it_is_about(policy: AccessPolicy) -> Non
     world = World()
     edge = guarded(world)
     publisher, viewer = publishing(world, edge, PUBLISH), watching(world, edge, WATCH)
-    edge.engine.apply_access(world.now_us, policy)
+    edge.engine.apply_access(world.now_us, local=policy)
     world.run(20)
     assert closed_with(viewer) == SessionCode.UNAUTHORIZED
     assert (publisher.closed is None) == ("v" in policy.revoked_tokens)
@@ -226,7 +226,7 @@ def test_an_open_edge_takes_no_policy() -> None:
     world = World()
     edge = world.edge("e1")
     publisher = publishing(world, edge)
-    edge.engine.apply_access(world.now_us, POLICY)
+    edge.engine.apply_access(world.now_us, planned=POLICY)
     world.run(20)
     assert publisher.closed is None
     assert watching(world, edge).found(SubscribeAccepted)
