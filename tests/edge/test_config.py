@@ -189,7 +189,8 @@ def test_a_network_needs_an_identity_and_an_address_that_others_can_be_told() ->
 def test_upstream_flags_replace_those_of_the_file(tmp_path: Path) -> None:
     file = write(
         tmp_path,
-        'dev_cert = true\nauth.mode = "open"\n[[upstream]]\nprefix = "a"\nurl = "moqt://h"\ninsecure = true\n',
+        'dev_cert = true\n[auth]\nmode = "open"\n[[upstream]]\nprefix = "a"\nurl = "moqt://h"\n'
+        "insecure = true\n",
     )
     config = load_config(file, flags={"upstream": ["b=moqt://i:1", "c=moqt://j:2"]})
     assert [upstream.prefix.path() for upstream in config.upstreams] == ["b", "c"]
