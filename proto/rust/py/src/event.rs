@@ -109,6 +109,12 @@ pub enum Event {
         alias: u64,
         gap_us: u64,
     },
+    UpstreamDelivers {
+        session: u64,
+        alias: u64,
+        group: u64,
+        object: u64,
+    },
     SessionSilent {
         session: u64,
         silent: bool,
@@ -163,6 +169,8 @@ impl Event {
                                           cause: Word(cause), silent_us },
             Core::UpstreamResumed { track, session, alias, gap_us } =>
                 Event::UpstreamResumed { track, session, alias, gap_us },
+            Core::UpstreamDelivers { session, alias, group, object } =>
+                Event::UpstreamDelivers { session, alias, group, object },
             Core::SessionSilent { session, silent } =>
                 Event::SessionSilent { session, silent },
             Core::Snapshot { token, snapshot } =>
