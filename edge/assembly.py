@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from farcast.certificates import cluster_name
+from farcast.edge.access import access_policy
 from farcast.edge.config import EdgeConfig, Upstream
 from farcast.edge.control_connection import ControlTls
 from farcast.edge.credentials import Credentials, peer_node_id
@@ -80,6 +81,7 @@ async def agent_config(config: EdgeConfig, credentials: Credentials) -> AgentCon
         media=MediaLimits(**config.limits_track),
         peer_identity=peer_node_id,
         plan_hops=plan_hops(config, credentials),
+        access=access_policy(config, credentials),
     )
 
 

@@ -102,14 +102,18 @@ class EdgeConfig:
     hop_rtt_max_ms: int = 0
     control: ControlConfig | None = None
     upstreams: tuple[Upstream, ...] = ()
+    auth_mode: str = "token"
+    auth_keys: Path | None = None
+    auth_cluster: str = ""
     moq_net_draft_16: bool = True
     moq_net_from_group_start: bool = True
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
     limits_track: Mapping[str, int] = field(default_factory=dict)
 
 
-RELOADABLE = frozenset({"log_level", "drain_ms_max"})
-"""Fields that a running edge takes over on SIGHUP; for the others it has to be started again."""
+RELOADABLE = frozenset({"log_level", "drain_ms_max", "auth_keys"})
+"""Fields that a running edge takes over on SIGHUP; for the others it has to be started again. The keys are
+read again even if their file is the same one."""
 
 
 def load_config(
@@ -191,6 +195,7 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
         **top,
         **_quirks(values),
         **_bounds(values),
+        **_build_auth(values, errors),
         hop=hop,
         control=_build_control(values, top, errors),
         upstreams=upstreams,
@@ -260,6 +265,18 @@ def _build_control(values: dict[str, Any], top: dict[str, Any], errors: list[str
             "address (--advertise HOST:PORT)"
         )
     return ControlConfig(**known) if "addresses" in known else None
+
+
+def _build_auth(values: dict[str, Any], errors: list[str]) -> dict[str, Any]:
+    """Who is let in. An edge that would let nobody in is not what anybody wants."""
+    names = ("mode", "keys", "cluster")
+    found = {f"auth_{name}": values.get(f"auth.{name}") for name in names}
+    if found["auth_mode"] != "open" and not found["auth_keys"] and "control.addresses" not in values:
+        errors.append(
+            "[auth]: nobody could publish or watch here: set keys (--auth-keys FILE), join a control plane "
+            "that has them, or let everybody in (--auth open)"
+        )
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _quirks(values: dict[str, Any]) -> dict[str, Any]:

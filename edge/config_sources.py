@@ -18,6 +18,7 @@ from farcast.edge.settings import SCHEMA, SECTIONS, UPSTREAM, keys_in, kind_of
 ENVIRONMENT_PREFIX = "FARCAST_EDGE_"
 
 FLAG_NAMES = {
+    "auth.mode": "--auth",
     "control.addresses": "--control",
     "control.advertise": "--advertise",
     "control.public_url": "--public-url",

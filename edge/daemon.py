@@ -67,6 +67,8 @@ def _announce(node: EdgeNode, *, ready_json: bool) -> None:
         node_id=node.credentials.node_id,
         upstreams=[str(upstream.url) for upstream in node.config.upstreams],
     )
+    if node.config.auth_mode == "open":
+        log.warning("open: everybody may publish and watch everything here (--auth open)")
     if node.config.dev_cert:
         log.warning("development certificate: clients must trust it by its hash", sha256=ready["cert_sha256"])
 
@@ -102,6 +104,7 @@ class _Steering:
         old = self._node.config
         try:
             new = self._load()
+            self._node.reload_keys(new)
         except UserError as error:
             log.error("new configuration refused, the old one stays", errors=error.message.splitlines())
             return

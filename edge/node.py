@@ -7,6 +7,7 @@ then everything that can fail for a reason that lies with the operator has been 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import structlog
 import trio
 
 from farcast import __version__
+from farcast.edge.access import access_policy
 from farcast.edge.assembly import (
     advertised,
     agent_config,
@@ -42,6 +44,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 TEST_HOOKS_VARIABLE = "FARCAST_TEST_HOOKS"
 """Set to 1, it adds ``POST /test/block`` to the ops listener; for this project's own tests."""
+
+WALL_CLOCK_SECONDS = 1.0
+"""The agent is told the time of day so often."""
 
 FREE_PORT_ATTEMPTS_MAX = 20
 """Tries to find a port that is free for both TCP and UDP, where the operator takes any."""
@@ -99,11 +104,24 @@ class EdgeNode:
                 nursery.start_soon(self._sockets.certificate.serve, app)
             if self.membership is not None:
                 nursery.start_soon(self.membership.run)
+            nursery.start_soon(self._tell_time)
             self._ready = True
             task_status.started()
             await self.driver.run()
             self._ready = False
             nursery.cancel_scope.cancel()
+
+    async def _tell_time(self) -> None:
+        """The agent judges the ends of tokens by the wall clock, which may be set."""
+        while True:
+            self.driver.call(lambda agent, now_us: agent.set_wall_clock(now_us, time.time_ns() // 1_000))
+            await trio.sleep(WALL_CLOCK_SECONDS)
+
+    def reload_keys(self, config: EdgeConfig) -> None:
+        """Take the keys of issuers from a configuration. Raises `UserError`, and changes nothing then."""
+        policy = access_policy(config, self.credentials)
+        if policy is not None and config.auth_keys is not None:
+            self.driver.call(lambda agent, now_us: agent.apply_access(now_us, local=policy))
 
     async def drain(self, drain_ms: int | None = None) -> None:
         """Not ready at once, edges below and then clients are sent away, then `stop` when they have gone or

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farcast.certificates import is_cluster
 from farcast.proto.moqt.names import InvalidName, TrackNamespace
 from farcast.proto.urls import ServerUrl, join_host_port, parse_url, split_host_port
 
 DRAFTS_SPOKEN = (18, 16)
+AUTH_MODES = ("token", "open")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 UPSTREAM = "upstream"
 
@@ -166,6 +168,18 @@ def _read_level(text: str) -> str:
     return text
 
 
+def _read_cluster(text: str) -> str:
+    if not is_cluster(text):
+        raise SettingError(f"{text!r} is not the name of a cluster, such as shows")
+    return text
+
+
+def _read_auth_mode(text: str) -> str:
+    if text not in AUTH_MODES:
+        raise SettingError(f"{text!r} is not one of {', '.join(AUTH_MODES)}")
+    return text
+
+
 def _check_drafts(value: object) -> tuple[int, ...]:
     known = ", ".join(map(str, DRAFTS_SPOKEN))
     if (
@@ -199,8 +213,10 @@ def _read_boolean(text: str) -> bool:
     return values[text.lower()]
 
 
+AUTH_MODE = _string_kind(_read_auth_mode)
 ADDRESS = _string_kind(_read_address)
 BOOLEAN = Kind(_typed(bool, "true or false"), _read_boolean)
+CLUSTER = _string_kind(_read_cluster)
 COUNT = _count_kind(2**32 - 1)
 SIZE = _count_kind(2**53)
 PERMILLE = _count_kind(1_000, min=0)
@@ -271,6 +287,9 @@ SCHEMA: dict[str, Kind] = {
     "control.state_dir": FOLDER,
     "control.probe_bps": PROBE_BPS,
     "control.peer_addresses": PEERS,
+    "auth.mode": AUTH_MODE,
+    "auth.keys": FILE,
+    "auth.cluster": CLUSTER,
     "quirks.moq_net_draft_16": BOOLEAN,
     "quirks.moq_net_from_group_start": BOOLEAN,
     **{f"limits.{name}": SIZE if name in SIZES else COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
@@ -285,7 +304,7 @@ UPSTREAM_SCHEMA: dict[str, Kind] = {
 }
 """Keys of one ``[[upstream]]``."""
 
-SECTIONS = ("hop", "control", "quirks", "limits")
+SECTIONS = ("hop", "control", "auth", "quirks", "limits")
 
 
 def kind_of(path: str) -> Kind | None:

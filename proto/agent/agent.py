@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from farcast.proto._core import Command, Event
 from farcast.proto.agent import status
+from farcast.proto.agent.access import Access
 from farcast.proto.agent.binding import Bindings
 from farcast.proto.agent.candidates import Candidates
 from farcast.proto.agent.config import AgentConfig
@@ -49,6 +50,7 @@ from farcast.proto.moqt.errors import PublishDoneCode, RequestCode, SessionCode
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 
 if TYPE_CHECKING:
+    from farcast.proto.access.gate import AccessPolicy
     from farcast.proto.control.edge_plan import EdgePlan
     from farcast.proto.control.messages import Offer, TrackLoad
 
@@ -62,6 +64,7 @@ class Agent:
     def __init__(self, config: AgentConfig) -> None:
         self._hub = Hub(config)
         self._peers = PeerTable(self._hub)
+        self._access = Access(self._hub, self._peers, self._close)
         self._tracks = TrackTable()
         self._namespaces = NamespaceTable()
         self._upstreams = Upstreams(self._hub, self._upstream_is_needed)
@@ -74,7 +77,7 @@ class Agent:
             self._hub, self._peers, self._tracks, self._candidates, self._upstreams, self._bindings
         )
         self._subscriptions = Subscriptions(
-            self._hub, self._peers, self._tracks, self._candidates, self._sourcing
+            self._hub, self._access, self._peers, self._tracks, self._candidates, self._sourcing
         )
         self._standby = Standby(
             self._hub,
@@ -89,9 +92,11 @@ class Agent:
         self._local = LocalTracks(self._hub, self._tracks, self._sourcing)
         self._offers = Offers(self._peers, self._tracks, self._namespaces)
         self._demand = DemandMeter(self._tracks)
-        self._discovery = Discovery(self._hub, self._peers, self._namespaces, self._upstreams)
+        self._discovery = Discovery(self._hub, self._access, self._peers, self._namespaces, self._upstreams)
         self._takeover = Takeover(self._hub, self._peers, self._tracks, self._sourcing)
-        self._publications = Publications(self._hub, self._tracks, self._sourcing, self._takeover)
+        self._publications = Publications(
+            self._hub, self._access, self._tracks, self._sourcing, self._takeover
+        )
         self._draining = Draining(self._hub, self._peers, self._close)
         self._sourcing.changed = self._source_changed
         self._subscriptions.taken = self._standby.mark
@@ -217,6 +222,19 @@ class Agent:
         self._standby.plan_changed(before)
         self._pump()
 
+    def set_wall_clock(self, now_us: int, unix_us: int) -> None:
+        """What people's clock shows at ``now_us``; to be said at the start, and now and then."""
+        self._hub.unix_minus_clock_us = unix_us - now_us
+
+    def apply_access(
+        self, now_us: int, *, local: AccessPolicy | None = None, planned: AccessPolicy | None = None
+    ) -> None:
+        """The edge's own configuration, or a plan, has other keys and revocations; both count. Ignored where
+        everything is open."""
+        self._hub.now_us = now_us
+        self._access.policy_changed(local=local, planned=planned)
+        self._pump()
+
     def publish_edge_list(self, now_us: int, edge_list: bytes) -> None:
         """Serve this list of edges (a compact JWS) from now on; a plan brings its own."""
         self._hub.now_us = now_us
@@ -338,6 +356,7 @@ class Agent:
                 self._close(peer, *refusal)
                 return
         peer.established = True
+        self._access.established(peer, event.tokens, event.path or peer.path)
         if self._hub.draining:
             self._draining.established(peer)
         link = peer.upstream
@@ -385,6 +404,7 @@ class Agent:
 
     def _update_requested(self, peer: Peer, event: moqt.UpdateRequested) -> None:
         role = peer.roles.get(event.request)
+        self._access.show(peer, event.tokens)
         if isinstance(role, Downstream | Pending):
             self._subscriptions.updated(peer, role, event)
         elif isinstance(role, PrefixSubscriber) and event.parameters.namespace_prefix is not None:
@@ -469,6 +489,7 @@ class Agent:
     def _forget(self, peer: Peer, reason: str) -> None:
         """A session is over: everything that hung on it ends or looks for something else."""
         self._peers.forget(peer)
+        self._access.forget(peer)
         self._discovery.session_lost(peer)
         link = peer.upstream
         if link is not None and link.peer is peer:
@@ -483,6 +504,8 @@ class Agent:
     def _make_timer_handlers(self) -> dict[str, Callable[[int, int], None]]:
         return {
             "setup": self._setup_due,
+            "access": lambda _first, _second: self._access.due(),
+            "unshown": lambda session, _: self._access.unshown_due(session),
             "drain": lambda _first, _second: self._draining.end(),
             "drain-clients": lambda _first, _second: self._draining.send_clients_away(),
             "tidy": lambda _first, _second: self._plan.tidy(),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from farcast.proto.access.scopes import Action
 from farcast.proto.agent.local_tracks import is_own_namespace
 from farcast.proto.agent.namespaces import DIRECTORY, Notice, PrefixSubscriber
 from farcast.proto.agent.routes import obstacle_in_path
@@ -19,6 +20,7 @@ from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.moqt.parameters import Parameters
 
 if TYPE_CHECKING:
+    from farcast.proto.agent.access import Access
     from farcast.proto.agent.hub import Hub
     from farcast.proto.agent.namespaces import HopPath, NamespaceTable
     from farcast.proto.agent.sessions import Peer, PeerTable
@@ -53,8 +55,11 @@ class PrefixQuery:
 class Discovery:
     """Announcements in, announcements out. Calls back ``appeared(peer, namespace)`` for each new one."""
 
-    def __init__(self, hub: Hub, peers: PeerTable, table: NamespaceTable, upstreams: Upstreams) -> None:
+    def __init__(
+        self, hub: Hub, access: Access, peers: PeerTable, table: NamespaceTable, upstreams: Upstreams
+    ) -> None:
         self._hub = hub
+        self._access = access
         self._peers = peers
         self._table = table
         self._upstreams = upstreams
@@ -67,7 +72,9 @@ class Discovery:
 
     def announced(self, peer: Peer, event: moqt.NamespacePublished) -> None:
         """A peer has tracks under a namespace."""
-        refusal = self._refusal(peer, event.namespace)
+        refusal = self._refusal(peer, event.namespace) or self._access.refusal(
+            peer, Action.PUBLISH_NAMESPACE, event.namespace, None, event.tokens
+        )
         if refusal is not None:
             self._hub.counters["namespaces_refused"] += 1
             peer.moqt.reject(event.request, *refusal, retry_ms=RETRY_LOAD_MS)
@@ -134,7 +141,9 @@ class Discovery:
     def subscribed(self, peer: Peer, event: moqt.NamespaceSubscribed) -> None:
         """A peer wants to hear of namespaces under a prefix."""
         path = event.parameters.hop_path if peer.is_hop else ()
-        refusal = self._prefix_refusal(peer, event, path)
+        refusal = self._prefix_refusal(peer, event, path) or self._access.refusal(
+            peer, Action.SUBSCRIBE_NAMESPACE, event.prefix, None, event.tokens
+        )
         if refusal is not None:
             self._hub.counters["prefixes_refused"] += 1
             peer.moqt.reject(event.request, *refusal)

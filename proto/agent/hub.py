@@ -21,10 +21,17 @@ class Hub:
     def __init__(self, config: AgentConfig) -> None:
         self.config = config
         self.now_us = 0
+        self.unix_minus_clock_us = 0
+        """The wall clock less the clock of ``now_us``, as the shell saw it last."""
         self.draining = False
         self.commands: deque[Command] = deque()
         self.timers: Timers[TimerKey] = Timers()
         self.counters: Counter[str] = Counter()
+
+    @property
+    def unix_s(self) -> float:
+        """The wall clock, for what people date: seconds since 1970."""
+        return (self.now_us + self.unix_minus_clock_us) / 1e6
 
     def command(self, command: Command) -> None:
         """Hand a command to the datapath, after those before it."""

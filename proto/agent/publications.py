@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from farcast.proto.access.scopes import Action
 from farcast.proto.agent.local_tracks import is_own_namespace
 from farcast.proto.agent.routes import detach_route
 from farcast.proto.agent.tracks import Publication
 from farcast.proto.moqt.errors import RequestCode
 
 if TYPE_CHECKING:
+    from farcast.proto.agent.access import Access
     from farcast.proto.agent.hub import Hub
     from farcast.proto.agent.sessions import Peer
     from farcast.proto.agent.sourcing import Sourcing
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
 class Publications:
     """Takes and refuses them; what becomes of them is the business of `sourcing`."""
 
-    def __init__(self, hub: Hub, tracks: TrackTable, sourcing: Sourcing, takeover: Takeover) -> None:
+    def __init__(
+        self, hub: Hub, access: Access, tracks: TrackTable, sourcing: Sourcing, takeover: Takeover
+    ) -> None:
         self._hub = hub
+        self._access = access
         self._tracks = tracks
         self._sourcing = sourcing
         self._takeover = takeover
@@ -62,4 +67,5 @@ class Publications:
             return RequestCode.DUPLICATE_SUBSCRIPTION, "this session publishes this track already"
         if peer.count_roles(Publication) >= limit:
             return RequestCode.EXCESSIVE_LOAD, f"a session may publish {limit} tracks"
-        return None
+        name = event.name
+        return self._access.refusal(peer, Action.PUBLISH, name.namespace, name.name, event.tokens)

@@ -31,6 +31,7 @@ class Peer:
         self.draft: int = opened.draft
         self.incoming: bool = opened.incoming
         self.remote: str = opened.remote
+        self.path: str = opened.path
         self.offered: list[str] = list(opened.offered)
         self.certificates: list[bytes] = list(opened.peer_certificates)
         self.upstream: UpstreamLink | None = None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from farcast.proto._core import Command
+from farcast.proto.access.scopes import Action
 from farcast.proto.agent.downstream import (
     STREAM_CANCELLED,
     STREAM_MALFORMED_TRACK,
@@ -25,6 +26,7 @@ from farcast.proto.agent.tracks import Downstream, Pending, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 
 if TYPE_CHECKING:
+    from farcast.proto.agent.access import Access
     from farcast.proto.agent.candidates import Candidates
     from farcast.proto.agent.hub import Hub
     from farcast.proto.agent.sessions import Peer, PeerTable
@@ -65,9 +67,16 @@ class Subscriptions:
     ceases to get a track."""
 
     def __init__(
-        self, hub: Hub, peers: PeerTable, tracks: TrackTable, candidates: Candidates, sourcing: Sourcing
+        self,
+        hub: Hub,
+        access: Access,
+        peers: PeerTable,
+        tracks: TrackTable,
+        candidates: Candidates,
+        sourcing: Sourcing,
     ) -> None:
         self._hub = hub
+        self._access = access
         self._peers = peers
         self._tracks = tracks
         self._candidates = candidates
@@ -115,7 +124,12 @@ class Subscriptions:
             return self._too_many(f"edge {node_id} has its {limits.tracks_max} tracks")
         if track is not None and len(track.waiting) >= limits.pending_per_track_max:
             return self._too_many("too many subscribers wait for this track")
-        return None
+        return self._unauthorized(peer, event)
+
+    def _unauthorized(self, peer: Peer, event: moqt.SubscribeRequested) -> Refusal | None:
+        name = event.name
+        refusal = self._access.refusal(peer, Action.SUBSCRIBE, name.namespace, name.name, event.tokens)
+        return None if refusal is None else (*refusal, None)
 
     @staticmethod
     def _too_many(reason: str) -> Refusal:

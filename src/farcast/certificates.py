@@ -261,9 +261,14 @@ def check_label(what: str, text: str) -> None:
 
 def check_cluster(text: str) -> None:
     """`CertificateError` unless ``text`` can be the name of a cluster."""
-    if _CLUSTER.fullmatch(text) is None:
+    if not is_cluster(text):
         rule = "letters, digits, hyphens, underscores and dots, no dot first, 64 at most"
         raise CertificateError(f"cluster {text!r}: must be {rule}")
+
+
+def is_cluster(text: str) -> bool:
+    """Whether this can be the name of a cluster."""
+    return _CLUSTER.fullmatch(text) is not None
 
 
 def check_host(text: str) -> None:

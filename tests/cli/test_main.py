@@ -105,7 +105,7 @@ def test_a_wrong_configuration_is_exit_code_2_and_a_line_per_fault(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "edge.toml"
-    file.write_text('lisen = "127.0.0.1:1"\ndev_cert = true\n')
+    file.write_text('lisen = "127.0.0.1:1"\ndev_cert = true\nauth.mode = "open"\n')
     assert run("edge", "--config", str(file), "--drafts", "17") == 2
     assert capsys.readouterr().err.splitlines() == [
         f"farcast: {file}:1: unknown key 'lisen'; did you mean 'listen'?",
@@ -118,7 +118,7 @@ def test_a_busy_port_is_exit_code_1_and_one_line(capsys: pytest.CaptureFixture[s
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         ops = f"127.0.0.1:{busy.getsockname()[1]}"
-        assert run("edge", "--dev-cert", "--listen", "127.0.0.1:0", "--ops", ops) == 1
+        assert run("edge", "--dev-cert", "--auth", "open", "--listen", "127.0.0.1:0", "--ops", ops) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"farcast: cannot listen on TCP {ops}: it is in use")

@@ -30,7 +30,7 @@ FILM = TestSourceOptions(width=320, height=180, gop_s=0.5, duration_s=1.5)
 
 def with_edge(scenario: Callable[[EdgeNode], Awaitable[None]]) -> None:
     async def main() -> None:
-        flags = {"dev_cert": True, "listen": "127.0.0.1:0", "ops": "127.0.0.1:0"}
+        flags = {"dev_cert": True, "auth.mode": "open", "listen": "127.0.0.1:0", "ops": "127.0.0.1:0"}
         node = await open_edge(load_config(flags=flags))
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:

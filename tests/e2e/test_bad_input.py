@@ -152,18 +152,18 @@ def test_a_server_that_refuses_is_quoted(manner: Manner) -> None:
 
 
 def test_a_busy_udp_port_is_named_with_the_flag_that_chooses_another(busy_udp: str) -> None:
-    outcome = run("edge", "--dev-cert", "--listen", busy_udp, "--ops", "127.0.0.1:0")
+    outcome = run("edge", "--dev-cert", "--auth", "open", "--listen", busy_udp, "--ops", "127.0.0.1:0")
     check(outcome, 1, f"UDP {busy_udp}", "in use", "--listen")
 
 
 def test_a_busy_ops_port_is_named_with_the_flag_that_chooses_another(busy_tcp: str) -> None:
-    outcome = run("edge", "--dev-cert", "--listen", "127.0.0.1:0", "--ops", busy_tcp)
+    outcome = run("edge", "--dev-cert", "--auth", "open", "--listen", "127.0.0.1:0", "--ops", busy_tcp)
     check(outcome, 1, f"TCP {busy_tcp}", "in use", "--ops")
 
 
 def test_two_development_edges_on_one_port_are_told_apart(edges: Edges) -> None:
     running = edges.start("first")
-    outcome = run("edge", "--dev-cert", "--listen", running.listen, "--ops", "127.0.0.1:0")
+    outcome = run("edge", "--dev-cert", "--auth", "open", "--listen", running.listen, "--ops", "127.0.0.1:0")
     check(outcome, 1, running.listen, "in use", "--listen")
 
 
@@ -213,7 +213,7 @@ def test_a_certificate_file_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 def test_an_upstream_without_address_is_named() -> None:
-    edge = ("edge", "--dev-cert", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0")
+    edge = ("edge", "--dev-cert", "--auth", "open", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0")
     check(run(*edge, "--upstream", "live=moqt://nowhere.invalid"), 1, "'nowhere.invalid'", "has no address")
 
 

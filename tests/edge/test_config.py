@@ -27,11 +27,24 @@ def errors_of(*args: object, **kwargs: object) -> tuple[str, ...]:
 
 
 def test_dev_cert_alone_is_a_whole_configuration() -> None:
-    assert EdgeConfig(dev_cert=True) == load_config(flags={"dev_cert": True})
+    flags = {"dev_cert": True, "auth.mode": "open"}
+    assert EdgeConfig(dev_cert=True, auth_mode="open") == load_config(flags=flags)
+
+
+def test_an_edge_that_would_let_nobody_in_is_refused() -> None:
+    (error,) = errors_of(None, {}, {"dev_cert": True})
+    assert error.startswith("[auth]: nobody could publish or watch here")
+    keys = load_config(flags={"dev_cert": True, "auth.keys": __file__, "auth.cluster": "shows"})
+    assert (keys.auth_mode, keys.auth_keys, keys.auth_cluster) == ("token", Path(__file__), "shows")
+    (error,) = errors_of(None, {}, {"dev_cert": True, "auth.mode": "closed", "auth.keys": __file__})
+    assert error == "--auth: mode: 'closed' is not one of token, open"
 
 
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
-    file = write(tmp_path, 'dev_cert = true\nlisten = "127.0.0.1:1"\nops = "127.0.0.1:1"\nregion = "eu"\n')
+    file = write(
+        tmp_path,
+        'dev_cert = true\nauth.mode = "open"\nlisten = "127.0.0.1:1"\nops = "127.0.0.1:1"\nregion = "eu"\n',
+    )
     environ = {"FARCAST_EDGE_LISTEN": "127.0.0.1:2", "FARCAST_EDGE_OPS": "127.0.0.1:2"}
     config = load_config(file, environ, {"listen": "[::1]:3", "drafts": None})
     assert (Address("::1", 3), Address("127.0.0.1", 2), "eu") == (config.listen, config.ops, config.region)
@@ -63,9 +76,17 @@ def test_every_section_is_read_and_file_names_count_from_the_files_folder(tmp_pa
         queue_ms_max = 500
         [quirks]
         moq_net_from_group_start = false
+        [auth]
+        keys = "ca.pem"
+        cluster = "shows"
         """,
     )
     config = load_config(file)
+    assert (config.auth_mode, config.auth_keys, config.auth_cluster) == (
+        "token",
+        tmp_path / "ca.pem",
+        "shows",
+    )
     assert tmp_path / "a.pem" == config.cert
     assert config.hop is not None
     assert tmp_path / "ca.pem" == config.hop.ca
@@ -80,7 +101,7 @@ def test_every_section_is_read_and_file_names_count_from_the_files_folder(tmp_pa
 def control_files(folder: Path) -> str:
     for name in ("a.pem", "a.key", "ca.pem"):
         (folder / name).write_text("")
-    return 'dev_cert = true\n[hop]\ncert = "a.pem"\nkey = "a.key"\nca = "ca.pem"\n'
+    return 'dev_cert = true\nauth.mode = "open"\n[hop]\ncert = "a.pem"\nkey = "a.key"\nca = "ca.pem"\n'
 
 
 def test_a_network_is_read_from_its_section(tmp_path: Path) -> None:
@@ -135,15 +156,15 @@ def test_a_network_is_read_from_flags_and_environment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("addresses = []", "edge.toml:7: addresses: must be a list of HOST:PORT, not []"),
-        ("addresses = ['c']", "edge.toml:7: addresses: 'c' is not HOST:PORT"),
-        ("addresses = ['c:0']", "edge.toml:7: addresses: 'c:0': the port must be"),
-        ("probe_bps = 5\naddresses = ['c:1']", "edge.toml:7: probe_bps: must be a whole number from 3000 to"),
+        ("addresses = []", "edge.toml:8: addresses: must be a list of HOST:PORT, not []"),
+        ("addresses = ['c']", "edge.toml:8: addresses: 'c' is not HOST:PORT"),
+        ("addresses = ['c:0']", "edge.toml:8: addresses: 'c:0': the port must be"),
+        ("probe_bps = 5\naddresses = ['c:1']", "edge.toml:8: probe_bps: must be a whole number from 3000 to"),
         (
             "public_url = 'farcast://x'\naddresses = ['c:1']",
             "public_url: 'farcast://x' is a hop, clients speak",
         ),
-        ("adress = 'c:1'", "edge.toml:7: unknown key 'adress' in [control]; did you mean 'addresses'?"),
+        ("adress = 'c:1'", "edge.toml:8: unknown key 'adress' in [control]; did you mean 'addresses'?"),
         ("advertise = 'h:1'", "[control]: addresses is missing: where the control planes are (--control"),
         ("peer_addresses = { A = '1.2.3.4:1' }\naddresses = ['c:1']", "peer_addresses: 'A' is not a name"),
         ("peer_addresses = { a = 'host:1' }\naddresses = ['c:1']", "'host' is not an IP address"),
@@ -166,7 +187,11 @@ def test_a_network_needs_an_identity_and_an_address_that_others_can_be_told() ->
 
 
 def test_upstream_flags_replace_those_of_the_file(tmp_path: Path) -> None:
-    file = write(tmp_path, 'dev_cert = true\n[[upstream]]\nprefix = "a"\nurl = "moqt://h"\ninsecure = true\n')
+    file = write(
+        tmp_path,
+        'dev_cert = true\n[auth]\nmode = "open"\n[[upstream]]\nprefix = "a"\nurl = "moqt://h"\n'
+        "insecure = true\n",
+    )
     config = load_config(file, flags={"upstream": ["b=moqt://i:1", "c=moqt://j:2"]})
     assert [upstream.prefix.path() for upstream in config.upstreams] == ["b", "c"]
     assert not config.upstreams[0].insecure
@@ -186,6 +211,8 @@ queue_ms_max = -1
 url = "ftp://x"
 [[upstream]]
 prefx = "a"
+[auth]
+mode = "open"
 """,
     )
     errors = errors_of(file, {"FARCAST_EDGE_LISTN": "x", "FARCAST_EDGE_DRAFTS": "17"})

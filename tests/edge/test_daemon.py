@@ -49,7 +49,7 @@ def run(load: Callable[[], EdgeConfig], scenario: Scenario) -> int:
 
 
 def dev_config(**changes: Any) -> EdgeConfig:
-    return load_config(flags={"dev_cert": True, "listen": FREE, "ops": FREE, **changes})
+    return load_config(flags={"dev_cert": True, "auth.mode": "open", "listen": FREE, "ops": FREE, **changes})
 
 
 async def terminate(node: EdgeNode) -> None:
@@ -154,7 +154,7 @@ def test_reload_takes_over_what_can_change_and_names_what_needs_a_restart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "edge.toml"
-    fixed = f'dev_cert = true\nlisten = "{FREE}"\nops = "{FREE}"\n'
+    fixed = f'dev_cert = true\nauth.mode = "open"\nlisten = "{FREE}"\nops = "{FREE}"\n'
     file.write_text(fixed)
 
     async def scenario(node: EdgeNode) -> None:
@@ -175,7 +175,7 @@ def test_a_bad_configuration_is_refused_and_the_old_one_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "edge.toml"
-    fixed = f'dev_cert = true\nlisten = "{FREE}"\nops = "{FREE}"\n'
+    fixed = f'dev_cert = true\nauth.mode = "open"\nlisten = "{FREE}"\nops = "{FREE}"\n'
     file.write_text(fixed)
 
     async def scenario(node: EdgeNode) -> None:

@@ -63,7 +63,9 @@ class Net:
         identity = self.authority.issue("sin", "sin-1")
         hop = HopIdentity(identity, (self.authority.certificate,))
         credentials = Credentials(make_dev_identity(datetime.now(UTC)), hop, "sin-1", "sin")
-        config = load_config(flags={"dev_cert": True, "listen": FREE, "ops": FREE, "drain_ms_max": 500})
+        config = load_config(
+            flags={"dev_cert": True, "auth.mode": "open", "listen": FREE, "ops": FREE, "drain_ms_max": 500}
+        )
         address = self.server.address if self.server is not None else NOBODY
         control = ControlConfig(
             addresses=(address,),

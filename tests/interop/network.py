@@ -130,7 +130,16 @@ async def edge_below(relay: Server, folder: Path) -> AsyncIterator[Server]:
 @asynccontextmanager
 async def _edge(name: str, folder: Path, drafts: Sequence[int], more: Sequence[str]) -> AsyncIterator[Server]:
     spoken = ",".join(map(str, drafts))
-    fixed = ["--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dev-cert", "--ready-json"]
+    fixed = [
+        "--listen",
+        "127.0.0.1:0",
+        "--ops",
+        "127.0.0.1:0",
+        "--dev-cert",
+        "--auth",
+        "open",
+        "--ready-json",
+    ]
     flags = [*fixed, "--drafts", spoken, "--log-level", "debug", *more]
     async with child(f"edge-{name}", [FARCAST, "edge", *flags], folder) as process:
         with trio.fail_after(30):

@@ -78,7 +78,14 @@ class Edges:
         self._started: list[Edge] = []
         (folder / "ca.pem").write_bytes(self._authority.certificate_pem())
 
-    def start(self, node_id: str, *arguments: str, listen: str = "127.0.0.1:0", hooks: bool = False) -> Edge:
+    def start(
+        self,
+        node_id: str,
+        *arguments: str,
+        listen: str = "127.0.0.1:0",
+        auth: str = "open",
+        hooks: bool = False,
+    ) -> Edge:
         """An edge with a development certificate and a hop identity, on free ports, serving."""
         identity = self._authority.issue("local", node_id)
         cert, key = self._folder / f"{node_id}.pem", self._folder / f"{node_id}.key"
@@ -86,6 +93,7 @@ class Edges:
         key.write_bytes(identity.key_pem())
         hop = ["--hop-cert", str(cert), "--hop-key", str(key), "--hop-ca", str(self._folder / "ca.pem")]
         command = [FARCAST, "edge", "--listen", listen, "--ops", "127.0.0.1:0", "--dev-cert"]
+        command += ["--auth", auth]
         log = (self._folder / f"{node_id}.log").open("w")
         with log:
             process = subprocess.Popen(

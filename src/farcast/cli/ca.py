@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +26,7 @@ from farcast.certificates import (
 from farcast.cli.options import Flag, Json
 from farcast.cli.output import note, print_json, print_table
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.files import write_files
 from farcast.remote import load_certificates
 
 CA_CERT = "ca.pem"
@@ -56,7 +55,7 @@ def init(*, dir: Path, cluster: str, force: Flag = False) -> None:
         Replace an authority that is there. Whatever it issued is worthless then.
     """
     authority = make_authority(cluster, datetime.now(UTC))
-    _write_all(
+    write_files(
         dir,
         {CA_CERT: (authority.certificate_pem(), CERT_MODE), CA_KEY: (authority.key_pem(), KEY_MODE)},
         force=force,
@@ -161,7 +160,7 @@ def _write_member(out: Path, stem: str, identity: Identity, authority: Authority
         if os.path.exists(out / CA_KEY):
             raise UserError(f"{out}: is the folder of another authority; choose another one", EXIT_USAGE)
         files[CA_CERT] = (roots, CERT_MODE)
-    _write_all(out, files, force=force)
+    write_files(out, files, force=force)
 
 
 def _facts(certificate: bytes) -> dict[str, object]:
@@ -194,34 +193,6 @@ def _names(certificate: x509.Certificate) -> list[str]:
 
 
 # ---- Files ------------------------------------------------------------------------------------------
-
-
-def _write_all(folder: Path, files: dict[str, tuple[bytes, int]], *, force: bool) -> None:
-    """Write files with their modes into a folder; none if one is in the way, each whole or not at all."""
-    try:
-        there = [str(folder / name) for name in files if (folder / name).exists()]
-        if there and not force:
-            raise UserError(f"{', '.join(there)}: there already; --force replaces")
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, (content, mode) in files.items():
-            _write(folder / name, content, mode)
-    except OSError as error:
-        raise UserError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
-
-
-def _write(file: Path, content: bytes, mode: int) -> None:
-    """Replace ``file`` in one step; nobody but its owner can ever read one that is made with 0600."""
-    new = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(file)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
 
 
 def _holds(file: Path, content: bytes) -> bool:

@@ -274,6 +274,8 @@ class Cluster:
                 f"cert = {json.dumps(f'{node_id}.pem')}",
                 f"key = {json.dumps(f'{node_id}.key')}",
                 'ca = "ca.pem"',
+                "[auth]",
+                'mode = "open"',
                 "[control]",
                 f"addresses = [{json.dumps(self.control.ready['listen'])}]",
                 f"advertise = {json.dumps(listen)}",

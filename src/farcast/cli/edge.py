@@ -32,6 +32,8 @@ def edge(
     advertise: str | None = None,
     public_url: str | None = None,
     state_dir: str | None = None,
+    auth: str | None = None,
+    auth_keys: str | None = None,
     log_level: str | None = None,
     ready_json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -79,6 +81,11 @@ def edge(
     state_dir
         Folder in which the plan is kept, so that the edge starts without a control plane;
         $STATE_DIRECTORY or ~/.local/state/farcast/NODE_ID unless set.
+    auth
+        token: clients need tokens (the default); open: everybody may publish and watch everything.
+    auth_keys
+        File with the public keys of issuers whose tokens count here, as farcast token key prints them;
+        those of the control plane count too.
     log_level
         debug, info, warning or error.
     ready_json
@@ -101,6 +108,8 @@ def edge(
         "control.advertise": advertise,
         "control.public_url": public_url,
         "control.state_dir": state_dir,
+        "auth.mode": auth,
+        "auth.keys": auth_keys,
         "log_level": log_level,
     }
 

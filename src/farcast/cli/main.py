@@ -34,6 +34,7 @@ COMMANDS = (
     ("drain", NETWORK, "Empty an edge: what it relays first, then its viewers."),
     ("ca", TRUST, "Make a cluster's authority, and certificates for its edges and control planes."),
     ("sim", CHECK, "Run scenarios in virtual time over modelled links; say whether promises hold."),
+    ("token", TRUST, "Make keys of issuers, and tokens for publishers and viewers."),
     ("doctor", CHECK, "Check whether this machine can run Farcast, and say what to do where it cannot."),
     ("version", CHECK, "Print what is installed."),
 )

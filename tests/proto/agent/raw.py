@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from farcast.proto._core import Command, Event
 from farcast.proto.agent.link import ControlLink, connect_command
 from farcast.proto.moqt.session import Session
-from farcast.proto.moqt.values import NodeInfo, SetupOptions
+from farcast.proto.moqt.values import AuthToken, NodeInfo, SetupOptions, TokenAliasType
 
 from .world import Host, World, target
 
@@ -27,11 +27,13 @@ class RawClient:
         node_id: str = "",
         implementation: str = "raw",
         mute: bool = False,
+        tokens: tuple[bytes, ...] = (),
         **options: Any,
     ) -> None:
         self._mute = mute
         self._implementation = implementation
         self._node_id = node_id
+        self._tokens = tuple(show(token) for token in tokens)
         self._link: ControlLink | None = None
         self.commands: deque[Any] = deque()
         if to is not None:
@@ -51,7 +53,10 @@ class RawClient:
     def handle_event(self, event: Any, now_us: int) -> None:
         if isinstance(event, Event.SessionOpened) and not self._mute:
             node = NodeInfo(self._node_id) if self._node_id else None
-            self._link = ControlLink(event, SetupOptions(implementation=self._implementation, node=node))
+            options = SetupOptions(
+                implementation=self._implementation, node=node, authorization_tokens=self._tokens
+            )
+            self._link = ControlLink(event, options)
         elif isinstance(event, Event.SessionClosed):
             self.closed = event
         elif self._link is not None:
@@ -93,3 +98,8 @@ def raw_client(world: World, to: Host, name: str = "raw", **options: Any) -> tup
     host = world.add(name, engine)
     world.run(20)
     return host, engine
+
+
+def show(token: bytes) -> AuthToken:
+    """A token as a client puts it into SETUP or into a request."""
+    return AuthToken(TokenAliasType.USE_VALUE, token_type=0, value=token)

@@ -1,0 +1,236 @@
+"""``farcast token``: keys of issuers, and tokens for publishers and viewers."""
+
+from __future__ import annotations
+
+import json as json_module
+import re
+import secrets
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from joserfc import jws
+from joserfc.errors import JoseError
+
+from farcast.cli.options import Flag, Json
+from farcast.cli.output import note, print_json, print_table
+from farcast.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UserError
+from farcast.files import write_files
+from farcast.issuers import IssuerKey, load_issuer_key, make_issuer_key
+from farcast.proto.access.keys import TrustedKey
+from farcast.proto.access.scopes import PUBLISHER, VIEWER, Action, Scope
+from farcast.proto.access.tokens import (
+    LIFE_SECONDS_MAX,
+    TOKEN_BYTES_MAX,
+    BadToken,
+    make_claims,
+    read_token,
+    write_token,
+)
+from farcast.proto.moqt.names import InvalidName, TrackNamespace
+
+KEY_MODE = 0o600
+VALID_DEFAULT = "15m"
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+Paths = Annotated[Sequence[str], Parameter(consume_multiple=True, negative=())]
+
+token = App(name="token", help="Make keys of issuers, and tokens for publishers and viewers.")
+"""The commands ``farcast token …``."""
+
+
+@token.command
+def key(file: Path, *, key_id: str | None = None, force: Flag = False) -> None:
+    """Make the key of an issuer, and print its public half as one JSON line.
+
+    An issuer is an application that gives tokens to its publishers and viewers. Who holds this file can let
+    anybody in: keep it where the application is, and give the line on stdout to the cluster.
+
+    Example: farcast token key shop.jwk > shop.public.json
+
+    Parameters
+    ----------
+    file
+        File to put the private key into; only its owner may read it.
+    key_id
+        Name of the key in tokens, such as shop-2026; random unless given.
+    force
+        Replace a key that is there. Tokens that it signed are worthless when the cluster forgets it.
+    """
+    made = make_issuer_key(key_id or secrets.token_urlsafe(9))
+    write_files(file.parent, {file.name: (made.content(), KEY_MODE)}, force=force)
+    note(f"key {made.key_id}: {file}")
+    print_json({"kty": "OKP", "crv": "Ed25519", "kid": made.key_id, "x": made.x})
+
+
+@token.command
+def issue(
+    *,
+    key: Path,
+    cluster: str,
+    publish: Paths = (),
+    watch: Paths = (),
+    subject: str = "anonymous",
+    issuer: str = "",
+    valid: str = VALID_DEFAULT,
+    json: Json = False,
+) -> None:
+    """Make a token and print it.
+
+    Example: farcast token issue --key shop.jwk --cluster shows --watch live/room1 --valid 1h
+
+    Parameters
+    ----------
+    key
+        Key file of the issuer, of farcast token key.
+    cluster
+        The cluster that the token opens.
+    publish
+        Namespaces to publish in, fields separated by slashes; what is below them is included.
+    watch
+        Namespaces to watch.
+    subject
+        Who it is for, as the application calls them.
+    issuer
+        Who issues it; the key's id unless given.
+    valid
+        How long, such as 90s, 15m, 12h; a day at most.
+    """
+    held = load_issuer_key(key)
+    scopes = [*_scopes("--publish", publish, PUBLISHER), *_scopes("--watch", watch, VIEWER)]
+    if not scopes:
+        raise UserError("a token that allows nothing: give --publish or --watch, and a namespace", EXIT_USAGE)
+    claims = make_claims(
+        scopes,
+        audience=cluster,
+        issuer=issuer or held.key_id,
+        subject=subject,
+        token_id=secrets.token_urlsafe(12),
+        now_unix_s=int(time.time()),
+        life_seconds=_life(valid),
+    )
+    made = write_token(claims, held.private, held.key_id)
+    _check(made, held, cluster)
+    if json:
+        print_json(
+            {"token": made, "token_id": claims["jti"], "key_id": held.key_id, "expires": claims["exp"]}
+        )
+    else:
+        note(f"token {claims['jti']}, valid until {_date(claims['exp'])}")
+        print(made)
+
+
+@token.command
+def inspect(
+    token: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *,
+    key: Path | None = None,
+    cluster: str | None = None,
+    json: Json = False,
+) -> int:
+    """Show what a token says; with a key and a cluster, whether it opens it now.
+
+    Example: farcast token inspect - --key shop.jwk --cluster shows < token.txt
+
+    Parameters
+    ----------
+    token
+        The token; - reads it from standard input, so that it stays out of the shell's history.
+    key
+        Key file to verify it with.
+    cluster
+        Cluster that it should open.
+    """
+    if (key is None) != (cluster is None):
+        raise UserError("--key and --cluster are for each other: give both, or none", EXIT_USAGE)
+    text = (sys.stdin.read(TOKEN_BYTES_MAX + 2) if token == "-" else token).strip()
+    header, claims = _parts(text)
+    verdict = None if key is None or cluster is None else _verdict(text, load_issuer_key(key), cluster)
+    if json:
+        print_json({"header": header, "claims": claims, "verified": verdict == "", "fault": verdict})
+    else:
+        print_table(("", "token"), _rows(header, claims, verdict))
+    return EXIT_FAILED if verdict else EXIT_OK
+
+
+# ---- Making -----------------------------------------------------------------------------------------
+
+
+def _scopes(option: str, paths: Iterable[str], actions: frozenset[Action]) -> list[Scope]:
+    return [Scope(actions, _namespace(option, path)) for path in paths]
+
+
+def _namespace(option: str, path: str) -> TrackNamespace:
+    try:
+        namespace = TrackNamespace.parse(path)
+    except (InvalidName, UnicodeEncodeError) as error:
+        raise UserError(f"{option} {path!r}: {error}", EXIT_USAGE) from error
+    if not namespace.fields and path != "/":
+        raise UserError(f"{option} {path!r}: no namespace; / is everything", EXIT_USAGE)
+    return namespace
+
+
+def _life(text: str) -> int:
+    match = _DURATION.match(text)
+    seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
+    if not 0 < seconds <= LIFE_SECONDS_MAX:
+        raise UserError(f"--valid {text!r}: a time such as 90s, 15m or 12h, a day at most", EXIT_USAGE)
+    return seconds
+
+
+def _check(made: str, held: IssuerKey, cluster: str) -> None:
+    """What an edge would say of a token just made."""
+    fault = _verdict(made, held, cluster)
+    if fault:
+        raise UserError(f"this token would be refused: {fault}", EXIT_USAGE)
+
+
+# ---- Showing ----------------------------------------------------------------------------------------
+
+
+def _verdict(text: str, held: IssuerKey, cluster: str) -> str:
+    """Why the token does not open the cluster; empty if it does."""
+    try:
+        read_token(text.encode(), {held.key_id: TrustedKey(held.key_id, held.x)}, cluster, time.time())
+    except BadToken as error:
+        return str(error)
+    return ""
+
+
+def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims, not verified."""
+    try:
+        signed = jws.extract_compact(text.encode())
+        header, claims = signed.headers(), json_module.loads(signed.payload)
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            "not a signed JWT: three parts in base64url, separated by dots", EXIT_USAGE
+        ) from error
+    if not isinstance(claims, dict):
+        raise UserError("not a signed JWT: its claims are no object", EXIT_USAGE)
+    return header, claims
+
+
+def _rows(header: dict[str, Any], claims: dict[str, Any], verdict: str | None) -> list[tuple[str, str]]:
+    said = "not verified: give --key and --cluster" if verdict is None else verdict or "opens the cluster"
+    shown = [(name, _shown(name, value)) for name, value in {**header, **claims}.items()]
+    return [("verdict", said), *shown]
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in ("exp", "iat", "nbf") and isinstance(value, int | float):
+        return _date(value)
+    return value if isinstance(value, str) else json_module.dumps(value)
+
+
+def _date(unix_s: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (OverflowError, ValueError, OSError):
+        return str(unix_s)
