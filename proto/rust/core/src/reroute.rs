@@ -14,6 +14,11 @@
 //! A hop that is heard brings nothing if its peer has lost the track itself, or is fed from here: peers
 //! tell (supply.rs), and count as silent for the track while they say so.
 //!
+//! Silence takes its time to be certain, and then the standby's first byte takes a round trip. So the
+//! standby is told to send as soon as the active one is in doubt, and to stop if it is heard again: a move
+//! that is *tentative* and is reported to nobody. A doubt that was wrong costs some bytes twice, and is
+//! followed by a time in which there is none.
+//!
 //! A place to start from and intervals of bytes, not counters of packets, join the two upstreams, so that
 //! it makes no difference how far ahead or behind one is of the other: one that is behind sends what is
 //! wanted when it gets there.
@@ -45,6 +50,8 @@ pub(crate) enum Reroute {
     Silent { session: SessionId },
     /// It is heard again.
     Heard { session: SessionId },
+    /// It may be about to become silent, or there was nothing to it.
+    InDoubt { session: SessionId, in_doubt: bool },
     /// A hop is beyond its bounds.
     Beyond {
         session: SessionId,
@@ -77,6 +84,11 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
                 for_each_bound(datapath, session, |d, track, source| {
                     on_heard(d, now, track, source);
                     supply::tell(d, now, track);
+                });
+            }
+            Reroute::InDoubt { session, in_doubt } => {
+                for_each_bound(datapath, session, |d, track, source| {
+                    on_doubt(d, now, track, source, in_doubt);
                 });
             }
             Reroute::Beyond { session, cause } => {
@@ -172,7 +184,7 @@ pub(crate) fn move_to(datapath: &mut Datapath, now: Instant, track: TrackId, to:
         .active
         .is_some_and(|active| is_heard(datapath, track, active));
     if runs {
-        begin_move(datapath, now, track, to, SwitchCause::Command);
+        begin_move(datapath, now, track, (to, false), SwitchCause::Command);
     } else {
         switch(datapath, now, track, to, SwitchCause::Command);
         supply::tell(datapath, now, track);
@@ -222,6 +234,28 @@ fn on_supplied(
     supply::tell(datapath, now, track);
 }
 
+fn on_doubt(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source, in_doubt: bool) {
+    let hold = Duration::from_millis(datapath.ctx.hop.doubt_hold_ms);
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    if upstreams.active != Some(source) || upstreams.failed.is_some() {
+        return;
+    }
+    match upstreams.moving {
+        None if in_doubt && upstreams.trust_until.is_none_or(|until| until <= now) => {
+            if let Some(to) = way_out(datapath, track) {
+                begin_move(datapath, now, track, (to, true), SwitchCause::Silent);
+            }
+        }
+        Some(moving) if moving.tentative && !in_doubt => {
+            upstreams.trust_until = Some(now + hold);
+            end_move_to(datapath, now, track, moving.to);
+        }
+        _ => {}
+    }
+}
+
 fn on_heard(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
     if can_feed(datapath, track, source) {
         take_again(datapath, now, track, source);
@@ -268,7 +302,8 @@ fn on_beyond(
         return;
     }
     // A move that is under way for as long has led nowhere.
-    let tried = upstreams.moving.map(|moving| moving.to);
+    let tried = upstreams.moving.filter(|moving| !moving.tentative);
+    let tried = tried.map(|moving| moving.to);
     let standbys: Vec<Source> = upstreams.standbys().collect();
     let fits = |standby: &Source| {
         let link = link(datapath, standby.session);
@@ -281,7 +316,7 @@ fn on_beyond(
     if let Some(upstreams) = self::upstreams(datapath, track) {
         upstreams.hold_until = Some(now + hold);
     }
-    begin_move(datapath, now, track, to, cause);
+    begin_move(datapath, now, track, (to, false), cause);
 }
 
 fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
@@ -306,24 +341,24 @@ fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source
     }
 }
 
-/// Away from an active upstream that is silent, gone or starved: to where a move was under way, or to the
-/// first standby that can feed; those last that have the track by the very one that failed.
-fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCause) {
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
-    let lost = upstreams
-        .active
-        .or(upstreams.failed.map(|failed| failed.from));
+/// Where to go from the active upstream, if it fails: where a move was under way to, or to the first standby
+/// that can feed; those last that have the track by the very one that fails.
+fn way_out(datapath: &mut Datapath, track: TrackId) -> Option<Source> {
+    let upstreams = upstreams(datapath, track)?;
+    let failed = upstreams.failed.map(|failed| failed.from);
+    let lost = upstreams.active.or(failed);
     let moving = upstreams.moving.map(|moving| moving.to);
     let mut candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
     if let Some(lost) = lost {
         candidates.sort_by_key(|source| upstreams.leads_through(*source, lost));
     }
-    if let Some(to) = candidates
-        .into_iter()
-        .find(|source| can_feed(datapath, track, *source))
-    {
+    let mut candidates = candidates.into_iter();
+    candidates.find(|source| can_feed(datapath, track, *source))
+}
+
+/// Away from an active upstream that is silent, gone or starved.
+fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCause) {
+    if let Some(to) = way_out(datapath, track) {
         return switch(datapath, now, track, to, cause);
     }
     let Some(from) = self::upstreams(datapath, track).and_then(|u| u.active) else {
@@ -377,19 +412,26 @@ fn switch(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source, cau
     report(datapath, track, from, to, cause, silent);
 }
 
-/// Both send from now on, until the other one delivers.
+/// Both send from now on, until the other one delivers; or, if it is tentative, until the active one is
+/// silent or heard again.
 fn begin_move(
     datapath: &mut Datapath,
     now: Instant,
     track: TrackId,
-    to: Source,
+    (to, tentative): (Source, bool),
     cause: SwitchCause,
 ) {
     let start = resume_location(datapath, now, track);
     let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
-    if upstreams.moving.is_some_and(|moving| moving.to == to) {
+    if let Some(moving) = &mut upstreams.moving
+        && moving.to == to
+    {
+        if moving.tentative && !tentative {
+            (moving.tentative, moving.cause) = (false, cause);
+            complete_move(datapath, now, track);
+        }
         return;
     }
     let before = upstreams.moving.replace(Move {
@@ -397,6 +439,7 @@ fn begin_move(
         start,
         cause,
         delivered: false,
+        tentative,
     });
     if let Some(before) = before {
         forward(datapath, now, before.to, false, None);
@@ -408,7 +451,8 @@ fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackId) {
     let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
-    let Some(moving) = upstreams.moving.filter(|moving| moving.delivered) else {
+    let is_done = |moving: &Move| moving.delivered && !moving.tentative;
+    let Some(moving) = upstreams.moving.filter(is_done) else {
         return;
     };
     upstreams.moving = None;

@@ -33,6 +33,8 @@ pub(crate) struct Move {
     pub(crate) cause: SwitchCause,
     /// That byte came.
     pub(crate) delivered: bool,
+    /// Only in case the active one turns out to be silent.
+    pub(crate) tentative: bool,
 }
 
 /// The active upstream failed and no standby could step in.
@@ -56,6 +58,8 @@ pub(crate) struct Upstreams {
     pub(crate) failed: Option<Failed>,
     /// No further move for loss or delay before.
     pub(crate) hold_until: Option<Instant>,
+    /// No standby is asked for a mere doubt before.
+    pub(crate) trust_until: Option<Instant>,
     /// Its first new byte is to be reported.
     resuming: Option<Source>,
     /// When the last new byte came.
