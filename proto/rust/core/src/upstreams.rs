@@ -116,6 +116,10 @@ impl Upstreams {
         self.standbys.retain(|(_, standby)| *standby != source);
         self.failed = None;
         let before = self.active.replace(source);
+        let standbys = &self.standbys;
+        self.supplies.retain(|of, _| {
+            *of == source || Some(*of) == before || standbys.iter().any(|(_, s)| s == of)
+        });
         before.filter(|before| *before != source)
     }
 
@@ -154,14 +158,16 @@ impl Upstreams {
 
     /// A source is gone. Whether it was the active one.
     pub(crate) fn remove(&mut self, source: Source) -> bool {
-        self.supplies.remove(&source);
         self.standbys.retain(|(_, standby)| *standby != source);
         if self.moving.is_some_and(|moving| moving.to == source) {
             self.moving = None;
         }
         let was_active = self.active == Some(source);
         if was_active {
+            // What it said shows which standbys fall with it, until another one is active.
             self.active = None;
+        } else {
+            self.supplies.remove(&source);
         }
         was_active
     }
