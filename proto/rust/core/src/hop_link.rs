@@ -135,6 +135,10 @@ pub(crate) fn on_timeout(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
 fn report(conn: &mut Conn, ctx: &mut Ctx) {
     let session = conn.session;
     let Some(link) = conn.hop() else { return };
+    if let Some(in_doubt) = link.hop.poll_doubt() {
+        ctx.reroutes
+            .push_back(Reroute::InDoubt { session, in_doubt });
+    }
     while let Some(event) = link.hop.poll_event() {
         match event {
             HopEvent::PeerSilent => {

@@ -20,6 +20,7 @@ mod hop_link;
 mod ingest;
 pub mod location;
 pub mod moqt;
+mod moves;
 pub mod object_trace;
 mod publish;
 mod quic;

@@ -14,6 +14,11 @@
 //! A hop that is heard brings nothing if its peer has lost the track itself, or is fed from here: peers
 //! tell (supply.rs), and count as silent for the track while they say so.
 //!
+//! Silence takes its time to be certain, and then the standby's first byte takes a round trip. So the
+//! standby is told to send as soon as the active one is in doubt, and to stop if it is heard again: a move
+//! that is *tentative* and is reported to nobody. A doubt that was wrong costs some bytes twice, and is
+//! followed by a time in which there is none.
+//!
 //! A place to start from and intervals of bytes, not counters of packets, join the two upstreams, so that
 //! it makes no difference how far ahead or behind one is of the other: one that is behind sends what is
 //! wanted when it gets there.
@@ -31,11 +36,14 @@
 use crate::command::{SessionId, TrackId};
 use crate::conn::{Bounds, HopLink};
 use crate::datapath::Datapath;
-use crate::event::{Event, SwitchCause};
+use crate::event::SwitchCause;
 use crate::hop::Supply;
-use crate::location::Location;
+use crate::moves::{
+    begin_move, can_feed, complete_move, end_move_to, forward, is_bound, is_heard, link,
+    resume_location, set_standby, silence, stand_by_last, switch, upstreams,
+};
 use crate::supply;
-use crate::upstreams::{Failed, Move, Source, Upstreams};
+use crate::upstreams::{Failed, Source};
 use std::time::{Duration, Instant};
 
 /// Something that may move tracks.
@@ -45,6 +53,8 @@ pub(crate) enum Reroute {
     Silent { session: SessionId },
     /// It is heard again.
     Heard { session: SessionId },
+    /// It may be about to become silent, or there was nothing to it.
+    InDoubt { session: SessionId, in_doubt: bool },
     /// A hop is beyond its bounds.
     Beyond {
         session: SessionId,
@@ -77,6 +87,11 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
                 for_each_bound(datapath, session, |d, track, source| {
                     on_heard(d, now, track, source);
                     supply::tell(d, now, track);
+                });
+            }
+            Reroute::InDoubt { session, in_doubt } => {
+                for_each_bound(datapath, session, |d, track, source| {
+                    on_doubt(d, now, track, source, in_doubt);
                 });
             }
             Reroute::Beyond { session, cause } => {
@@ -172,7 +187,7 @@ pub(crate) fn move_to(datapath: &mut Datapath, now: Instant, track: TrackId, to:
         .active
         .is_some_and(|active| is_heard(datapath, track, active));
     if runs {
-        begin_move(datapath, now, track, to, SwitchCause::Command);
+        begin_move(datapath, now, track, (to, false), SwitchCause::Command);
     } else {
         switch(datapath, now, track, to, SwitchCause::Command);
         supply::tell(datapath, now, track);
@@ -187,16 +202,6 @@ fn on_silent(datapath: &mut Datapath, now: Instant, track: TrackId, source: Sour
         escape(datapath, now, track, SwitchCause::Silent);
     } else {
         end_move_to(datapath, now, track, source);
-    }
-}
-
-/// A move leads nowhere: the other one stays a standby.
-fn end_move_to(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
-    if let Some(upstreams) = upstreams(datapath, track)
-        && upstreams.moving.is_some_and(|moving| moving.to == source)
-    {
-        upstreams.moving = None;
-        forward(datapath, now, source, false, None);
     }
 }
 
@@ -220,6 +225,28 @@ fn on_supplied(
         (false, false) => end_move_to(datapath, now, track, source),
     }
     supply::tell(datapath, now, track);
+}
+
+fn on_doubt(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source, in_doubt: bool) {
+    let hold = Duration::from_millis(datapath.ctx.hop.doubt_hold_ms);
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    if upstreams.active != Some(source) || upstreams.failed.is_some() {
+        return;
+    }
+    match upstreams.moving {
+        None if in_doubt && upstreams.trust_until.is_none_or(|until| until <= now) => {
+            if let Some(to) = way_out(datapath, track) {
+                begin_move(datapath, now, track, (to, true), SwitchCause::Silent);
+            }
+        }
+        Some(moving) if moving.tentative && !in_doubt => {
+            upstreams.trust_until = Some(now + hold);
+            end_move_to(datapath, now, track, moving.to);
+        }
+        _ => {}
+    }
 }
 
 fn on_heard(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
@@ -268,7 +295,8 @@ fn on_beyond(
         return;
     }
     // A move that is under way for as long has led nowhere.
-    let tried = upstreams.moving.map(|moving| moving.to);
+    let tried = upstreams.moving.filter(|moving| !moving.tentative);
+    let tried = tried.map(|moving| moving.to);
     let standbys: Vec<Source> = upstreams.standbys().collect();
     let fits = |standby: &Source| {
         let link = link(datapath, standby.session);
@@ -281,7 +309,7 @@ fn on_beyond(
     if let Some(upstreams) = self::upstreams(datapath, track) {
         upstreams.hold_until = Some(now + hold);
     }
-    begin_move(datapath, now, track, to, cause);
+    begin_move(datapath, now, track, (to, false), cause);
 }
 
 fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
@@ -306,31 +334,31 @@ fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source
     }
 }
 
-/// Away from an active upstream that is silent, gone or starved: to where a move was under way, or to the
-/// first standby that can feed; those last that have the track by the very one that failed.
-fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCause) {
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
-    let lost = upstreams
-        .active
-        .or(upstreams.failed.map(|failed| failed.from));
+/// Where to go from the active upstream, if it fails: where a move was under way to, or to the first standby
+/// that can feed; those last that have the track by the very one that fails.
+fn way_out(datapath: &mut Datapath, track: TrackId) -> Option<Source> {
+    let upstreams = upstreams(datapath, track)?;
+    let failed = upstreams.failed.map(|failed| failed.from);
+    let lost = upstreams.active.or(failed);
     let moving = upstreams.moving.map(|moving| moving.to);
     let mut candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
     if let Some(lost) = lost {
         candidates.sort_by_key(|source| upstreams.leads_through(*source, lost));
     }
-    if let Some(to) = candidates
-        .into_iter()
-        .find(|source| can_feed(datapath, track, *source))
-    {
+    let mut candidates = candidates.into_iter();
+    candidates.find(|source| can_feed(datapath, track, *source))
+}
+
+/// Away from an active upstream that is silent, gone or starved.
+fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCause) {
+    if let Some(to) = way_out(datapath, track) {
         return switch(datapath, now, track, to, cause);
     }
-    let Some(from) = self::upstreams(datapath, track).and_then(|u| u.active) else {
+    let Some(from) = upstreams(datapath, track).and_then(|u| u.active) else {
         return;
     };
     let since = now - silence(datapath, now, from);
-    if let Some(upstreams) = self::upstreams(datapath, track) {
+    if let Some(upstreams) = upstreams(datapath, track) {
         let noticed = now;
         let failed = upstreams.failed.get_or_insert(Failed {
             from,
@@ -342,160 +370,6 @@ fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCa
         if failed.cause == SwitchCause::Starved {
             failed.cause = cause;
         }
-    }
-}
-
-/// At once to another upstream.
-fn switch(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source, cause: SwitchCause) {
-    let start = resume_location(datapath, now, track);
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
-    let (failed, moving) = (upstreams.failed, upstreams.moving.take());
-    let before = upstreams.activate(to);
-    upstreams.by_hop = true;
-    upstreams.expect(to);
-    let from = before.or(failed.map(|failed| failed.from));
-    match moving {
-        Some(moving) if moving.to == to => {}
-        moving => {
-            if let Some(moving) = moving {
-                forward(datapath, now, moving.to, false, None);
-            }
-            forward(datapath, now, to, true, start);
-        }
-    }
-    let silent = match (before, failed) {
-        (_, Some(failed)) => failed.noticed.saturating_duration_since(failed.since),
-        (Some(before), None) => silence(datapath, now, before),
-        (None, None) => Duration::ZERO,
-    };
-    if let Some(before) = before {
-        forward(datapath, now, before, false, None);
-    }
-    settle(datapath, now, track, before, to);
-    report(datapath, track, from, to, cause, silent);
-}
-
-/// Both send from now on, until the other one delivers.
-fn begin_move(
-    datapath: &mut Datapath,
-    now: Instant,
-    track: TrackId,
-    to: Source,
-    cause: SwitchCause,
-) {
-    let start = resume_location(datapath, now, track);
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
-    if upstreams.moving.is_some_and(|moving| moving.to == to) {
-        return;
-    }
-    let before = upstreams.moving.replace(Move {
-        to,
-        start,
-        cause,
-        delivered: false,
-    });
-    if let Some(before) = before {
-        forward(datapath, now, before.to, false, None);
-    }
-    forward(datapath, now, to, true, start);
-}
-
-fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackId) {
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
-    let Some(moving) = upstreams.moving.filter(|moving| moving.delivered) else {
-        return;
-    };
-    upstreams.moving = None;
-    let before = upstreams.activate(moving.to);
-    upstreams.by_hop = true;
-    if let Some(before) = before {
-        forward(datapath, now, before, false, None);
-    }
-    settle(datapath, now, track, before, moving.to);
-    let silent = Duration::ZERO;
-    report(datapath, track, before, moving.to, moving.cause, silent);
-    supply::tell(datapath, now, track);
-}
-
-/// After a change: the bindings say who is active and who stands by.
-fn settle(
-    datapath: &mut Datapath,
-    now: Instant,
-    track: TrackId,
-    before: Option<Source>,
-    to: Source,
-) {
-    set_standby(datapath, now, to, false);
-    if let Some(before) = before {
-        stand_by_last(datapath, now, track, before);
-    }
-}
-
-fn report(
-    datapath: &mut Datapath,
-    track: TrackId,
-    from: Option<Source>,
-    to: Source,
-    cause: SwitchCause,
-    silent: Duration,
-) {
-    let from = from.unwrap_or(to);
-    datapath.ctx.emit(Event::UpstreamSwitched {
-        track,
-        from_session: from.session,
-        from_alias: from.alias,
-        session: to.session,
-        alias: to.alias,
-        cause,
-        silent_us: silent.as_micros() as u64,
-    });
-}
-
-/// An upstream that was the active one is the last standby from now on, if it is one of a hop.
-fn stand_by_last(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
-    if link(datapath, source.session).is_none() {
-        return;
-    }
-    if let Some(upstreams) = upstreams(datapath, track)
-        && upstreams.stand_by_last(source)
-    {
-        set_standby(datapath, now, source, true);
-    }
-}
-
-/// Note in a binding which part it has; hops with standbys keep short heartbeats.
-fn set_standby(datapath: &mut Datapath, now: Instant, source: Source, is_standby: bool) {
-    if let Some((index, conn)) = datapath.conns.of_session(source.session) {
-        conn.set_standby(now, source.alias, is_standby);
-        datapath.conns.wake(index);
-    }
-}
-
-/// Tell a hop's peer to send a track, or to stop.
-fn forward(
-    datapath: &mut Datapath,
-    now: Instant,
-    source: Source,
-    on: bool,
-    start: Option<Location>,
-) {
-    let Some((index, conn)) = datapath.conns.of_session(source.session) else {
-        return;
-    };
-    if !conn.is_open() {
-        return;
-    }
-    if let Some(link) = conn.hop() {
-        // Aliases and locations came over a hop or a stream, whose values fit a hop.
-        let _ = link.hop.forward(now, source.alias, on, start);
-        crate::hop_link::flush(conn, now);
-        datapath.conns.wake(index);
     }
 }
 
@@ -533,46 +407,4 @@ fn for_each_bound(
     for (alias, track) in bound {
         act(datapath, track, Source { session, alias });
     }
-}
-
-fn upstreams(datapath: &mut Datapath, track: TrackId) -> Option<&mut Upstreams> {
-    let entry = datapath.relay.tracks.get_mut(&track)?;
-    Some(&mut entry.upstreams)
-}
-
-fn resume_location(datapath: &Datapath, now: Instant, track: TrackId) -> Option<Location> {
-    let entry = datapath.relay.tracks.get(&track)?;
-    entry.track.resume_location(now)
-}
-
-fn link(datapath: &mut Datapath, session: SessionId) -> Option<&mut HopLink> {
-    let (_, conn) = datapath.conns.of_session(session)?;
-    if conn.is_open() { conn.hop() } else { None }
-}
-
-/// Whether an upstream of the track is bound and its session open.
-fn is_bound(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
-    let Some((_, conn)) = datapath.conns.of_session(source.session) else {
-        return false;
-    };
-    let binding = conn.bindings.get(&source.alias);
-    conn.is_open() && binding.is_some_and(|binding| binding.track == track)
-}
-
-/// Whether, besides, its hop, if it is one, is not silent.
-fn is_heard(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
-    let link = link(datapath, source.session);
-    link.is_none_or(|link| !link.hop.is_silent()) && is_bound(datapath, track, source)
-}
-
-/// Whether, besides, it has the track itself, and not from here.
-fn can_feed(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
-    let node = datapath.ctx.node;
-    let says = upstreams(datapath, track).is_some_and(|u| u.may_feed(source, node));
-    says && is_heard(datapath, track, source)
-}
-
-fn silence(datapath: &mut Datapath, now: Instant, source: Source) -> Duration {
-    let link = link(datapath, source.session);
-    link.map_or(Duration::ZERO, |link| link.hop.silence(now))
 }

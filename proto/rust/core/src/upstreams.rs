@@ -33,6 +33,8 @@ pub(crate) struct Move {
     pub(crate) cause: SwitchCause,
     /// That byte came.
     pub(crate) delivered: bool,
+    /// Only in case the active one turns out to be silent.
+    pub(crate) tentative: bool,
 }
 
 /// The active upstream failed and no standby could step in.
@@ -56,6 +58,8 @@ pub(crate) struct Upstreams {
     pub(crate) failed: Option<Failed>,
     /// No further move for loss or delay before.
     pub(crate) hold_until: Option<Instant>,
+    /// No standby is asked for a mere doubt before.
+    pub(crate) trust_until: Option<Instant>,
     /// Its first new byte is to be reported.
     resuming: Option<Source>,
     /// When the last new byte came.
@@ -112,6 +116,10 @@ impl Upstreams {
         self.standbys.retain(|(_, standby)| *standby != source);
         self.failed = None;
         let before = self.active.replace(source);
+        let standbys = &self.standbys;
+        self.supplies.retain(|of, _| {
+            *of == source || Some(*of) == before || standbys.iter().any(|(_, s)| s == of)
+        });
         before.filter(|before| *before != source)
     }
 
@@ -150,14 +158,16 @@ impl Upstreams {
 
     /// A source is gone. Whether it was the active one.
     pub(crate) fn remove(&mut self, source: Source) -> bool {
-        self.supplies.remove(&source);
         self.standbys.retain(|(_, standby)| *standby != source);
         if self.moving.is_some_and(|moving| moving.to == source) {
             self.moving = None;
         }
         let was_active = self.active == Some(source);
         if was_active {
+            // What it said shows which standbys fall with it, until another one is active.
             self.active = None;
+        } else {
+            self.supplies.remove(&source);
         }
         was_active
     }

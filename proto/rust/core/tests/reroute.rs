@@ -356,6 +356,101 @@ fn when_the_hop_to_the_active_parent_is_cut_media_goes_on_by_the_other_with_noth
 }
 
 #[test]
+fn a_standby_is_asked_while_the_parent_is_only_in_doubt_so_that_its_bytes_are_there_sooner() {
+    let mut mesh = Mesh::new(10, 10, 21);
+    mesh.film(70);
+    mesh.net.run_for(ms(50));
+    mesh.collect();
+    let before = mesh.objects.len();
+    mesh.cut_both(A, CHILD);
+    // Doubt after 120 ms and a round trip of 20 ms are short of the silence time.
+    mesh.film(5);
+    mesh.net.run_for(ms(10));
+    mesh.collect();
+    assert_eq!(mesh.switches(), [], "not certain yet");
+    assert!(mesh.objects.len() > before, "but media goes on");
+    mesh.film(20);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    assert_eq!(mesh.switches(), [(a, b, SwitchCause::Silent)]);
+    assert!((200_000..=241_000).contains(&mesh.first_switch().1));
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_doubt_that_was_wrong_moves_nothing_and_the_standby_stops() {
+    let mut mesh = Mesh::new(20, 20, 22);
+    mesh.film(70);
+    for _ in 0..10 {
+        mesh.cut_both(A, CHILD);
+        mesh.net.run_for(ms(125));
+        mesh.mend(A, CHILD);
+        mesh.film(10);
+    }
+    let sent = mesh.sent_by(B, mesh.b.far);
+    assert!(sent > 0, "it was asked");
+    mesh.film(30);
+    assert_eq!(mesh.sent_by(B, mesh.b.far), sent, "it stands by again");
+    assert_eq!(mesh.switches(), []);
+    let far = mesh.b.far;
+    let words = mesh.hop(B, far).forwards_received;
+    assert!(words <= 10, "{words}: not at every doubt");
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_planned_move_to_the_standby_that_was_asked_in_doubt_is_completed() {
+    let mut mesh = Mesh::new(20, 60, 23);
+    mesh.film(70);
+    mesh.cut(A, CHILD);
+    mesh.net.run_for(ms(125));
+    let switch = Command::SwitchUpstream {
+        track: TRACK,
+        session: mesh.b.near,
+        alias: AT_B,
+    };
+    mesh.net.execute(CHILD, switch);
+    mesh.mend(A, CHILD);
+    mesh.film(20);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    assert_eq!(mesh.switches(), [(a, b, SwitchCause::Command)]);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn an_upstream_that_stood_by_and_is_bound_as_the_active_one_is_told_to_send() {
+    let mut mesh = Mesh::new(40, 60, 24);
+    mesh.film(70);
+    let (a, b) = (mesh.a, mesh.b);
+    mesh.net.execute(CHILD, bind(b.near, AT_B));
+    let unbind = Command::UnbindUpstream {
+        session: a.near,
+        alias: AT_A,
+    };
+    mesh.net.execute(CHILD, unbind);
+    mesh.film(60);
+    assert_eq!(mesh.switches(), [], "the agent did it");
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn an_upstream_that_is_silent_when_it_is_bound_as_the_active_one_is_left_at_once() {
+    let mut mesh = Mesh::new(40, 60, 25);
+    mesh.film(70);
+    let (a, b) = (mesh.a, mesh.b);
+    mesh.cut_both(B, CHILD);
+    mesh.film(15);
+    mesh.net.execute(CHILD, bind(b.near, AT_B));
+    mesh.film(30);
+    assert_eq!(mesh.switches(), [(b.near, a.near, SwitchCause::Silent)]);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
 fn a_parent_that_comes_back_has_been_told_to_stop_and_is_a_standby() {
     let mut mesh = Mesh::new(40, 60, 3);
     mesh.film(70);

@@ -105,6 +105,8 @@ pub struct Hop {
     rtt: Rtt,
     /// Whether the caller has yet to hear that the peer became silent or is heard again.
     liveness: Option<Liveness>,
+    /// The caller has heard that the peer is in doubt.
+    doubt_told: bool,
     /// Of the last word about a track.
     turn: u64,
     stats: HopStats,
@@ -119,6 +121,7 @@ impl Hop {
             heartbeats: Heartbeats::new(config, now),
             rtt: Rtt::new(config::ms(config.initial_rtt_ms)),
             liveness: None,
+            doubt_told: false,
             turn: 0,
             stats: HopStats::default(),
         }
@@ -364,6 +367,14 @@ impl Hop {
     /// it was forgotten.
     pub fn poll_frame(&mut self) -> Option<Frame> {
         self.receiver.poll_frame()
+    }
+
+    /// Whether the peer is in doubt, if that has changed since the last call: nothing was heard from it for
+    /// so long that it may be about to become silent, or there was nothing to it. To be called before [`Hop::poll_event`].
+    pub fn poll_doubt(&mut self) -> Option<bool> {
+        let in_doubt = self.heartbeats.is_in_doubt();
+        let before = std::mem::replace(&mut self.doubt_told, in_doubt);
+        (before != in_doubt).then_some(in_doubt)
     }
 
     /// The next event.
