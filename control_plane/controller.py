@@ -260,7 +260,8 @@ class Controller:
             case PlanAcked(version):
                 if self.pushes.rollout(node_id).handle_ack(version, now_us):
                     self.journal.count("plans_acked")
-                    self.cycle.handle_ack(node_id)
+                    if self.pushes.is_current(node_id):
+                        self.cycle.handle_ack(node_id)
                     self.pushes.look_at([node_id])
             case PlanNacked(version, reason, _):
                 if self.pushes.rollout(node_id).handle_nack(version, reason, now_us):
@@ -272,7 +273,7 @@ class Controller:
                         sequence=version.sequence,
                         reason=reason,
                     )
-                    if self.cycle.handle_nack(node_id, now_us):
+                    if self.cycle.handle_nack(node_id, self.members, now_us):
                         self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
                     self.pushes.look_at([node_id])
             case Broken(reason):
@@ -340,17 +341,28 @@ class Controller:
         drained = member.draining
         newly_silent = self.members.handle_report(member, report, now_us)
         urgent = self.links.handle_report(member.node_id, report, now_us)
-        self.directory.handle_offers(
-            member.node_id, report.offered, report.withdrawn, now_us, full=report.full
-        )
+        self._take_offers(member, report, now_us)
         if member.draining != drained:
             self._set_draining(member)
         if newly_silent or urgent:
             self.cycle.want()
-        if not report.distrust and self.cycle.handle_report(member, now_us):
+        if not report.distrust and self.cycle.handle_report(member, self.members, now_us):
             self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
         self.journal.count("reports")
         state.channel.ack_report(report.sequence)
+
+    def _take_offers(self, member: Member, report: Report, now_us: int) -> None:
+        too_old = self.directory.too_old
+        self.directory.handle_offers(
+            member.node_id,
+            report.offered,
+            report.withdrawn,
+            now_us,
+            full=report.full,
+            more=report.offers_follow > 0,
+            since_min_us=member.holds_since_us,
+        )
+        self.journal.count("offers_older_than_their_edge", self.directory.too_old - too_old)
 
     def _judge(self, state: _Session, member: Member, report: Report) -> Report:
         """The report without what cannot be: links of strangers, a clock that went back."""

@@ -446,7 +446,7 @@ def test_the_old_session_is_closed_before_the_edge_does_it_whatever_is_missing()
 
 
 def test_goaway_without_a_uri_leads_to_whichever_edge_answers_first() -> None:
-    world, viewer, one, two, three = three_edges()
+    world, _, one, two, three = three_edges()
     two.raw._mute = True
     go_away(one)
     wait_for(world, three, ms=210)
