@@ -96,6 +96,8 @@ class Edge:
         self.store = PlanStore(node_id)
         self.events: list[e.EdgeEvent] = []
         self.sequence = 0
+        self.offers: tuple[m.Offer, ...] = ()
+        """Said in every full report."""
         self._changed = trio.Event()
         hello = m.Hello(
             versions=(1,),
@@ -117,6 +119,8 @@ class Edge:
             for peer in self.peers
             if peer != self.node_id
         )
+        if full:
+            fields.setdefault("offered", self.offers)
         report = m.Report(
             boot_id="b1",
             sequence=self.sequence,
