@@ -1,6 +1,6 @@
 """Publisher and viewer as engines without I/O; their events are in `farcast.proto.client.events`."""
 
-from farcast.proto.client.connection import ConnectionConfig
+from farcast.proto.client.config import ConnectionConfig
 from farcast.proto.client.publisher import Publisher, PublisherConfig
 from farcast.proto.client.viewer import Viewer, ViewerConfig
 

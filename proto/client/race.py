@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from farcast.proto._core import Command
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.link import ControlLink, connect_command
+from farcast.proto.client.edges import edge_name
 
 STAGGER_US = 150_000
 """An attempt has so long before the next one begins beside it."""
@@ -151,3 +152,15 @@ class Race:
 
     def _close(self, attempt: Attempt) -> None:
         self._commands.append(Command.Close(session=attempt.session, code=0, reason="not needed"))
+
+
+def explain(failures: Sequence[Failure]) -> str:
+    """Why no edge was to be had: the reason itself where there was one edge only."""
+    if len(failures) == 1:
+        return failures[0].reason
+    return explain_all([(edge_name(failure.target), failure.reason) for failure in failures])
+
+
+def explain_all(reasons: Sequence[tuple[str, str]]) -> str:
+    """The same, from names of edges and reasons."""
+    return "no edge can be used: " + "; ".join(f"{name}: {reason}" for name, reason in reasons)

@@ -24,7 +24,7 @@ from farcast.proto.agent.config import MediaLimits
 from farcast.proto.agent.downstream import STREAM_CANCELLED, cache_limits
 from farcast.proto.agent.filters import is_ours
 from farcast.proto.agent.timers import Timers
-from farcast.proto.client.connection import ConnectionConfig
+from farcast.proto.client.config import ConnectionConfig
 from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
     Disconnected,

@@ -9,7 +9,7 @@ import trio
 
 from farcast.clients.server import open_runtime, server_from_options
 from farcast.edge.driver import Driver
-from farcast.proto.client.connection import ConnectionConfig
+from farcast.proto.client.config import ConnectionConfig
 from farcast.proto.client.events import (
     Connected,
     Failed,
