@@ -42,7 +42,6 @@ from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.moqt.events import GoawayReceived
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import SetupOptions
-from farcast.proto.urls import parse_url
 
 IMPLEMENTATION = "farcast/0.1"
 
@@ -281,7 +280,7 @@ class Connection:
         if timer == "reconnect":
             self._connect()
         elif timer == "give up" and not self._was_established:
-            self._give_up(self._why_nobody_answers())
+            self._give_up(explain_all(self._edges.targets, self._failures))
         elif timer == "trial":
             self._try_next()
         elif timer == "patience":
@@ -290,13 +289,6 @@ class Connection:
             self._close_old()
         elif timer == "resolve" and self._uri is not None:
             self.answer_uri(self._uri, None, self._now_us)
-
-    def _why_nobody_answers(self) -> str:
-        targets = self._edges.targets
-        if len(targets) == 1:
-            return f"no answer from {targets[0].remote}"
-        failures = [(edge_name(t), self._failures.get(edge_name(t), "no answer")) for t in targets]
-        return explain_all(failures)
 
     def _give_up(self, reason: str) -> None:
         self._end("refused")
@@ -451,7 +443,7 @@ class Connection:
             kept_ms = max(event.timeout_ms - GOAWAY_MARGIN_MS, event.timeout_ms // 2)
             self._old_until_us = self._now_us + kept_ms * 1_000
         self._uri = event.uri or None
-        known = self._target_of(event.uri)
+        known = self._edges.find(event.uri)
         if self._uri is None or known is not None:
             self._go(known)
         else:
@@ -465,16 +457,6 @@ class Connection:
         if target is not None:
             self._edges.add(target)
         self._reconnect_later(self._lasted_us())
-
-    def _target_of(self, uri: str) -> Target | None:
-        """The edge that a URI means, where we know it already."""
-        try:
-            url = parse_url(uri)
-        except ValueError:
-            return None
-        wanted = (url.target, url.authority, url.path or "/")
-        known = self._edges.targets
-        return next((t for t in known if (t.kind, t.authority, t.path or "/") == wanted), None)
 
     def _session_over(self, session: int, by: str, reason: str) -> None:
         if session == self.session_id:

@@ -13,7 +13,7 @@ session is on trial (see `connection`); further sessions that stand meanwhile ar
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from farcast.proto._core import Command
@@ -158,9 +158,15 @@ def explain(failures: Sequence[Failure]) -> str:
     """Why no edge was to be had: the reason itself where there was one edge only."""
     if len(failures) == 1:
         return failures[0].reason
-    return explain_all([(edge_name(failure.target), failure.reason) for failure in failures])
+    return _sentence([(edge_name(failure.target), failure.reason) for failure in failures])
 
 
-def explain_all(reasons: Sequence[tuple[str, str]]) -> str:
-    """The same, from names of edges and reasons."""
+def explain_all(targets: Sequence[Target], reasons: Mapping[str, str]) -> str:
+    """The same of all edges there are, by what is known of each (name to reason)."""
+    if len(targets) == 1:
+        return f"no answer from {targets[0].remote}"
+    return _sentence([(edge_name(t), reasons.get(edge_name(t), "no answer")) for t in targets])
+
+
+def _sentence(reasons: Sequence[tuple[str, str]]) -> str:
     return "no edge can be used: " + "; ".join(f"{name}: {reason}" for name, reason in reasons)
