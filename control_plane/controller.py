@@ -20,8 +20,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import msgspec
-
 from farcast.control_plane.branches import reached_everywhere
 from farcast.control_plane.directory import Directory
 from farcast.control_plane.drains import is_relieved
@@ -32,6 +30,7 @@ from farcast.control_plane.members import Member, Members, MembersConfig
 from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.pushes import PushConfig, Pushes
+from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
 from farcast.proto.control.events import (
@@ -337,11 +336,12 @@ class Controller:
         member = self.members.get(state.channel.node_id)
         if member is None or member.session != session:
             return
-        report = self._judge(state, member, report)
+        report = judged(report, member, self.members, state.sent_us, self.journal)
+        state.sent_us = report.sent_us
         drained = member.draining
         newly_silent = self.members.handle_report(member, report, now_us)
         urgent = self.links.handle_report(member.node_id, report, now_us)
-        self._take_offers(member, report, now_us)
+        take_offers(report, member, self.directory, self.journal, now_us)
         if member.draining != drained:
             self._set_draining(member)
         if newly_silent or urgent:
@@ -350,36 +350,6 @@ class Controller:
             self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
         self.journal.count("reports")
         state.channel.ack_report(report.sequence)
-
-    def _take_offers(self, member: Member, report: Report, now_us: int) -> None:
-        too_old = self.directory.too_old
-        self.directory.handle_offers(
-            member.node_id,
-            report.offered,
-            report.withdrawn,
-            now_us,
-            full=report.full,
-            more=report.offers_follow > 0,
-            since_min_us=member.holds_since_us,
-        )
-        self.journal.count("offers_older_than_their_edge", self.directory.too_old - too_old)
-
-    def _judge(self, state: _Session, member: Member, report: Report) -> Report:
-        """The report without what cannot be: links of strangers, a clock that went back."""
-        fields: dict[str, object] = {}
-        members, own = self.members.ids, member.node_id
-        if any(link.peer not in members or link.peer == own for link in report.links):
-            links = tuple(li for li in report.links if li.peer in members and li.peer != own)
-            fields["links"] = links
-            self.journal.count("links_to_strangers", len(report.links) - len(links))
-        if report.demand is not None and any(load.origin not in members for load in report.demand):
-            fields["demand"] = demand = tuple(lo for lo in report.demand if lo.origin in members)
-            self.journal.count("demand_for_strangers", len(report.demand) - len(demand))
-        if report.sent_us < state.sent_us:
-            fields["distrust"] = True
-            self.journal.count("reports_with_a_clock_that_went_back")
-        state.sent_us = report.sent_us
-        return msgspec.structs.replace(report, **fields) if fields else report
 
     # ---- Below ------------------------------------------------------------------------------------
 

@@ -1,11 +1,12 @@
-"""How a client connects."""
+"""How a client connects, and what a viewer watches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from farcast.proto.agent.backoff import BackoffConfig
-from farcast.proto.agent.config import Target
+from farcast.proto.agent.config import MediaLimits, Target
+from farcast.proto.moqt.names import TrackNamespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,16 @@ class ConnectionConfig:
     backoff: BackoffConfig = field(default_factory=BackoffConfig)
     alternatives: tuple[Target, ...] = ()
     """Other edges that serve the same, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerConfig:
+    """What to watch. ``wait_ms_max``: how long a track may be missing before the viewer gives up.
+    ``follow_edge_list``: ask each edge of ours for its edge list (`EdgesListed`)."""
+
+    connection: ConnectionConfig
+    namespace: TrackNamespace
+    wait_ms_max: int = 30_000
+    media: MediaLimits = field(default_factory=MediaLimits)
+    first_id: int = 1
+    follow_edge_list: bool = False

@@ -16,14 +16,12 @@ the objects which it was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from farcast.proto._core import Event
-from farcast.proto.agent.config import MediaLimits
 from farcast.proto.agent.filters import is_ours
 from farcast.proto.agent.timers import Timers
-from farcast.proto.client.config import ConnectionConfig
+from farcast.proto.client.config import ViewerConfig
 from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
     Disconnected,
@@ -43,7 +41,7 @@ from farcast.proto.client.notices import SentTo as SentToUri
 from farcast.proto.client.watched import PRIORITY_DEFAULT, Subscription, WatchedTrack
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
-from farcast.proto.moqt.names import FullTrackName, TrackNamespace
+from farcast.proto.moqt.names import FullTrackName
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import Filter, FilterKind
 
@@ -73,19 +71,6 @@ WORTH_WAITING = frozenset(
         RequestCode.GOING_AWAY,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ViewerConfig:
-    """What to watch. ``wait_ms_max``: how long a track may be missing before the viewer gives up.
-    ``follow_edge_list``: ask each edge of ours for its edge list (`EdgesListed`)."""
-
-    connection: ConnectionConfig
-    namespace: TrackNamespace
-    wait_ms_max: int = 30_000
-    media: MediaLimits = field(default_factory=MediaLimits)
-    first_id: int = 1
-    follow_edge_list: bool = False
 
 
 class Viewer(ClientEngine[ViewerEvent]):
