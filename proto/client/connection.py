@@ -23,24 +23,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from farcast.proto._core import Command, Event
-from farcast.proto.agent.backoff import Backoff, BackoffConfig
+from farcast.proto.agent.backoff import Backoff
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.link import ControlLink
 from farcast.proto.agent.timers import Timers
+from farcast.proto.client.config import ConnectionConfig
 from farcast.proto.client.edges import EdgeBook, edge_name
 from farcast.proto.client.notices import Cause, FromOld, GaveUp, Lost, Opened, SentTo
-from farcast.proto.client.race import STAGGER_US, Attempt, Failure, Race
+from farcast.proto.client.race import STAGGER_US, Race, explain, explain_all
 from farcast.proto.client.standing import Standing, StandingSessions
+from farcast.proto.client.trial import Trial
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.moqt.events import GoawayReceived
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import SetupOptions
-from farcast.proto.urls import parse_url
 
 IMPLEMENTATION = "farcast/0.1"
 
@@ -53,33 +54,6 @@ GOAWAY_MARGIN_MS = 250
 
 RESOLVE_MS_MAX = 1_000
 """So long the address behind the URI of a GOAWAY is waited for."""
-
-TRIAL_US_MIN = 150_000
-"""So long at least a session has to deliver before another one is asked too."""
-
-TRIAL_US_WITHOUT_HASTE = 1_000_000
-"""The same where the session that is left goes on meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionConfig:
-    """How a client connects. ``seed`` spreads reconnects; ``first_id`` is its first session id, odd."""
-
-    target: Target
-    seed: int = 0
-    first_id: int = 1
-    connect_ms_max: int = 10_000
-    """The first connection must stand by then; later ones are tried without end."""
-    overlap_ms: int = 1_000
-    """Once everything runs over a new session, the old one is kept this long beside it."""
-    move_ms_max: int = 10_000
-    """An old session is kept at most this long, whatever still hangs on it."""
-    patience_ms: int = 1_500
-    """A silent session that carries no media is given so much more time: nobody misses anything, and where
-    few packets go, a short burst of loss is a long silence."""
-    backoff: BackoffConfig = field(default_factory=BackoffConfig)
-    alternatives: tuple[Target, ...] = ()
-    """Other edges that serve the same, best first."""
 
 
 class Connection:
@@ -106,9 +80,7 @@ class Connection:
         self._failures: dict[str, str] = {}
         self._notices: deque[Any] = deque()
         self._sessions = StandingSessions(commands, self._notices)
-        self._tried: list[int] = []
-        self._trial_over = False
-        self._has_time = False
+        self._trial = Trial()
         self._edge: Target | None = None
         self._established_us = 0
         self._was_established = False
@@ -170,9 +142,9 @@ class Connection:
         """A session brings what was broken off: if it was on trial, it is the one that is kept."""
         self._now_us = now_us
         standing = self._sessions.get(session)
-        if session not in self._tried or standing is None:
+        if session not in self._trial or standing is None:
             return
-        for other in map(self._sessions.get, self._tried):
+        for other in map(self._sessions.get, self._trial.sessions):
             if other is not None and other is not standing:
                 self._edges.distrust(other.target, now_us)
         self._edges.trust(standing.target)
@@ -247,10 +219,7 @@ class Connection:
     # --- finding an edge --------------------------------------------------------------------------
 
     def _race_timeout(self) -> int | None:
-        """While the session that is left goes on, no further edge is troubled during a trial."""
-        if self._race is None or (self._tried and self._has_time and not self._trial_over):
-            return None
-        return self._race.poll_timeout()
+        return None if self._race is None or self._trial.rests else self._race.poll_timeout()
 
     def _connect(self) -> None:
         """Begin a race, unless one is under way or the session is as it should be."""
@@ -286,13 +255,13 @@ class Connection:
         if not race.is_lost:
             return
         self._race = None
-        if self._tried:
+        if self._trial:
             return
         if not self._was_established and all(failure.by in REFUSALS for failure in race.failures):
-            self._give_up(_reasons(race.failures))
+            self._give_up(explain(race.failures))
             return
         if self._sessions.current is None:
-            self._notices.append(Lost(_reasons(race.failures)))
+            self._notices.append(Lost(explain(race.failures)))
         self._reconnect_later(0)
 
     def _reconnect_later(self, lasted_us: int) -> None:
@@ -311,7 +280,7 @@ class Connection:
         if timer == "reconnect":
             self._connect()
         elif timer == "give up" and not self._was_established:
-            self._give_up(self._why_nobody_answers())
+            self._give_up(explain_all(self._edges.targets, self._failures))
         elif timer == "trial":
             self._try_next()
         elif timer == "patience":
@@ -320,13 +289,6 @@ class Connection:
             self._close_old()
         elif timer == "resolve" and self._uri is not None:
             self.answer_uri(self._uri, None, self._now_us)
-
-    def _why_nobody_answers(self) -> str:
-        targets = self._edges.targets
-        if len(targets) == 1:
-            return f"no answer from {targets[0].remote}"
-        failures = [(edge_name(t), self._failures.get(edge_name(t), "no answer")) for t in targets]
-        return _sentence(failures)
 
     def _give_up(self, reason: str) -> None:
         self._end("refused")
@@ -373,25 +335,26 @@ class Connection:
             return
         attempt.implementation = implementation
         self._race.stand_by(attempt.session)
-        if not self._tried or self._trial_over:
+        if self._trial.wants_next:
             self._try_next()
 
     def _try_next(self) -> None:
         """Take the next session that stands; on trial, where media waits for it."""
         self._timers.cancel("trial")
-        self._trial_over = True
+        self._trial.is_over = True
         attempt = self._race.take_spare() if self._race is not None else None
         if attempt is None or attempt.link is None:
             self._after_race_step()
             return
-        is_trial = bool(self._tried) or self._awaits_media()
-        self._has_time = self._leaving == "goaway"
+        is_trial = bool(self._trial) or self._awaits_media()
+        self._trial.has_time = self._leaving == "goaway"
         if not is_trial:
             self._sessions.close_old()
-        cause = "silent" if self._tried else self._leaving or "ended"
+        cause = "silent" if self._trial else self._leaving or "ended"
         self._make_current(Standing(attempt.link, attempt.target, attempt), cause)
         if is_trial:
-            self._begin_trial(attempt)
+            due_us = self._trial.begin(attempt.session, attempt.started_us, self._now_us)
+            self._timers.set("trial", due_us)
         else:
             self._edges.trust(attempt.target)
             self._call_race_off()
@@ -415,19 +378,9 @@ class Connection:
             self._timers.cancel(timer)
         self.state = "established"
 
-    def _begin_trial(self, attempt: Attempt) -> None:
-        """A handshake is two round trips or more, a subscription's first object one and what it takes the
-        edge to get it."""
-        self._tried.append(attempt.session)
-        self._trial_over = False
-        handshake_us = self._now_us - attempt.started_us
-        us_min = TRIAL_US_WITHOUT_HASTE if self._has_time else TRIAL_US_MIN
-        self._timers.set("trial", self._now_us + max(us_min, handshake_us))
-
     def _end_trial(self) -> None:
         self._timers.cancel("trial")
-        self._tried.clear()
-        self._trial_over = False
+        self._trial.end()
         self._call_race_off()
 
     def _call_race_off(self) -> None:
@@ -447,14 +400,14 @@ class Connection:
         self._timers.cancel("old")
         self._old_until_us = None
         self._sessions.close_old()
-        self._tried = [session for session in self._tried if session == self.session_id]
+        self._trial.keep(self.session_id)
 
     def _session_silent(self, event: Event.SessionSilent) -> None:
         """The current session has gone silent, or is heard again before another one stands."""
         if event.session != self.session_id:
             return
         self._timers.cancel("patience")
-        if event.silent and self._tried:
+        if event.silent and self._trial:
             self._fail_trial()
         elif event.silent and self._has_media():
             self._leave_silent()
@@ -480,17 +433,17 @@ class Connection:
     def _goaway(self, link: ControlLink, event: GoawayReceived) -> None:
         if link.session_id != self.session_id or self._leaving == "goaway":
             return
-        if self._tried and self._race is not None:
+        if self._trial and self._race is not None:
             self._try_next()
             return
-        if self._tried:
+        if self._trial:
             self._end_trial()
         self._leaving = "goaway"
         if event.timeout_ms:
             kept_ms = max(event.timeout_ms - GOAWAY_MARGIN_MS, event.timeout_ms // 2)
             self._old_until_us = self._now_us + kept_ms * 1_000
         self._uri = event.uri or None
-        known = self._target_of(event.uri)
+        known = self._edges.find(event.uri)
         if self._uri is None or known is not None:
             self._go(known)
         else:
@@ -505,22 +458,12 @@ class Connection:
             self._edges.add(target)
         self._reconnect_later(self._lasted_us())
 
-    def _target_of(self, uri: str) -> Target | None:
-        """The edge that a URI means, where we know it already."""
-        try:
-            url = parse_url(uri)
-        except ValueError:
-            return None
-        wanted = (url.target, url.authority, url.path or "/")
-        known = self._edges.targets
-        return next((t for t in known if (t.kind, t.authority, t.path or "/") == wanted), None)
-
     def _session_over(self, session: int, by: str, reason: str) -> None:
         if session == self.session_id:
             self._current_over(reason)
         elif self._sessions.get(session) is not None:
             self._sessions.over(session)
-            self._tried = [tried for tried in self._tried if tried != session]
+            self._trial.drop(session)
             if not self._sessions.old:
                 self._timers.cancel("old")
                 self._old_until_us = None
@@ -529,7 +472,7 @@ class Connection:
             self._after_race_step()
 
     def _current_over(self, reason: str) -> None:
-        if self._tried and self._fall_back():
+        if self._trial and self._fall_back():
             return
         self._sessions.current = None
         self._timers.cancel("patience")
@@ -538,7 +481,7 @@ class Connection:
             self._edges.distrust(self._edge, self._now_us)
         if self._race is not None:
             self.state = "connecting"
-            self._tried.clear()
+            self._trial.end()
             self._try_next()
             return
         self._end_trial()
@@ -550,11 +493,11 @@ class Connection:
     def _fall_back(self) -> bool:
         """The session on trial ended: another one that was tried is the current one again, if any stands."""
         ended = self._sessions.current
-        others = [s for s in self._sessions.old if s.id in self._tried]
+        others = [s for s in self._sessions.old if s.id in self._trial]
         if ended is None or not others:
             return False
         self._edges.distrust(ended.target, self._now_us)
-        self._tried.remove(ended.id)
+        self._trial.drop(ended.id)
         self._make_current(others[-1], "ended")
         self._sessions.over(ended.id)
         self._try_next()
@@ -563,14 +506,3 @@ class Connection:
     def _links(self) -> list[ControlLink]:
         attempts = self._race.attempts if self._race is not None else []
         return [*self._sessions.links, *(a.link for a in attempts if a.link is not None)]
-
-
-def _reasons(failures: Sequence[Failure]) -> str:
-    """Why no edge was to be had: the reason itself where there was one edge only."""
-    if len(failures) == 1:
-        return failures[0].reason
-    return _sentence([(edge_name(failure.target), failure.reason) for failure in failures])
-
-
-def _sentence(reasons: Sequence[tuple[str, str]]) -> str:
-    return "no edge can be used: " + "; ".join(f"{name}: {reason}" for name, reason in reasons)

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 from farcast.proto._core import Command, Event
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.filters import is_ours
-from farcast.proto.client.connection import Connection, ConnectionConfig
+from farcast.proto.client.config import ConnectionConfig
+from farcast.proto.client.connection import Connection
 from farcast.proto.client.edge_list import BadEdgeList, EdgeListFollower
 from farcast.proto.client.events import Connected, EdgeEvent, EdgeListRefused, EdgesListed, Moved
 from farcast.proto.client.notices import Opened

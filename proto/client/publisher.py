@@ -26,7 +26,7 @@ from farcast.proto.agent.downstream import (
 )
 from farcast.proto.agent.filters import is_moq_net, is_ours, is_over, start_location
 from farcast.proto.agent.timers import Timers
-from farcast.proto.client.connection import ConnectionConfig
+from farcast.proto.client.config import ConnectionConfig
 from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
     Disconnected,

@@ -13,12 +13,13 @@ session is on trial (see `connection`); further sessions that stand meanwhile ar
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from farcast.proto._core import Command
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.link import ControlLink, connect_command
+from farcast.proto.client.edges import edge_name
 
 STAGGER_US = 150_000
 """An attempt has so long before the next one begins beside it."""
@@ -151,3 +152,21 @@ class Race:
 
     def _close(self, attempt: Attempt) -> None:
         self._commands.append(Command.Close(session=attempt.session, code=0, reason="not needed"))
+
+
+def explain(failures: Sequence[Failure]) -> str:
+    """Why no edge was to be had: the reason itself where there was one edge only."""
+    if len(failures) == 1:
+        return failures[0].reason
+    return _sentence([(edge_name(failure.target), failure.reason) for failure in failures])
+
+
+def explain_all(targets: Sequence[Target], reasons: Mapping[str, str]) -> str:
+    """The same of all edges there are, by what is known of each (name to reason)."""
+    if len(targets) == 1:
+        return f"no answer from {targets[0].remote}"
+    return _sentence([(edge_name(t), reasons.get(edge_name(t), "no answer")) for t in targets])
+
+
+def _sentence(reasons: Sequence[tuple[str, str]]) -> str:
+    return "no edge can be used: " + "; ".join(f"{name}: {reason}" for name, reason in reasons)

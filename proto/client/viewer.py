@@ -16,15 +16,12 @@ the objects which it was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from farcast.proto._core import Command, Event
-from farcast.proto.agent.config import MediaLimits
-from farcast.proto.agent.downstream import STREAM_CANCELLED, cache_limits
+from farcast.proto._core import Event
 from farcast.proto.agent.filters import is_ours
 from farcast.proto.agent.timers import Timers
-from farcast.proto.client.connection import ConnectionConfig
+from farcast.proto.client.config import ViewerConfig
 from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
     Disconnected,
@@ -38,17 +35,16 @@ from farcast.proto.client.events import (
     ViewerEvent,
     Waiting,
 )
+from farcast.proto.client.feed import Feed
 from farcast.proto.client.notices import FromOld, GaveUp, Lost, OldOver, Opened
 from farcast.proto.client.notices import SentTo as SentToUri
-from farcast.proto.client.watched import Subscription, WatchedTrack
+from farcast.proto.client.watched import PRIORITY_DEFAULT, Subscription, WatchedTrack
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
-from farcast.proto.moqt.names import FullTrackName, TrackNamespace
+from farcast.proto.moqt.names import FullTrackName
 from farcast.proto.moqt.session import Session
-from farcast.proto.moqt.values import Filter, FilterKind, Location
-from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, find_integer
+from farcast.proto.moqt.values import Filter, FilterKind
 
-PRIORITY_DEFAULT = 128
 RETRY_MS_FIRST = 250
 RETRY_MS_MAX = 2_000
 WHOLE_RETRY_MS = 100
@@ -77,19 +73,6 @@ WORTH_WAITING = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ViewerConfig:
-    """What to watch. ``wait_ms_max``: how long a track may be missing before the viewer gives up.
-    ``follow_edge_list``: ask each edge of ours for its edge list (`EdgesListed`)."""
-
-    connection: ConnectionConfig
-    namespace: TrackNamespace
-    wait_ms_max: int = 30_000
-    media: MediaLimits = field(default_factory=MediaLimits)
-    first_id: int = 1
-    follow_edge_list: bool = False
-
-
 class Viewer(ClientEngine[ViewerEvent]):
     """Sans-IO engine of a watching client. ``now_us`` is any monotonic clock in microseconds."""
 
@@ -101,7 +84,7 @@ class Viewer(ClientEngine[ViewerEvent]):
         self._session: int | None = None
         self._asked_for_namespace: set[int] = set()
         self._tracks: dict[bytes, WatchedTrack] = {}
-        self._by_sink: dict[int, WatchedTrack] = {}
+        self._feed = Feed(self._commands, self._new_id, config.media)
         self._handlers = self._make_handlers()
         self._event_handlers = self._make_event_handlers()
         self._timer_handlers = self._make_timer_handlers()
@@ -193,7 +176,7 @@ class Viewer(ClientEngine[ViewerEvent]):
         }
 
     def _object(self, event: Event.Object) -> None:
-        track = self._by_sink.get(event.downstream)
+        track = self._feed.track_of(event.downstream)
         if track is None:
             self._note_object(event)
         else:
@@ -214,7 +197,7 @@ class Viewer(ClientEngine[ViewerEvent]):
             )
 
     def _subgroup_ended(self, event: Event.SinkSubgroupEnded) -> None:
-        track = self._by_sink.get(event.downstream)
+        track = self._feed.track_of(event.downstream)
         if track is not None:
             track.progress.ended(event.group, event.subgroup)
             ended = SubgroupEnded(track.name, event.group, event.subgroup, event.end_of_group, event.reset)
@@ -222,13 +205,9 @@ class Viewer(ClientEngine[ViewerEvent]):
 
     def _restarted(self, event: Event.TrackRestarted) -> None:
         for sink in event.downstreams:
-            track = self._by_sink.pop(sink, None)
+            track = self._feed.restart(sink, self._connection.session_id)
             if track is not None:
-                self._commands.append(Command.RemoveDownstream(downstream=sink, code=STREAM_CANCELLED))
                 self._events.append(TrackRestarted(track.name))
-                track.progress.restart()
-                self._unbind_others(track)
-                self._add_sink(track)
 
     def _malformed(self, event: Event.TrackMalformed) -> None:
         track = next((t for t in self._tracks.values() if t.id == event.track), None)
@@ -395,9 +374,11 @@ class Viewer(ClientEngine[ViewerEvent]):
             self._timers.set(("behind", track.name), self._now_us + BEHIND_MS_MAX * 1_000)
         self._timers.cancel(("give up", track.name))
         track.retries = 0
-        if track.sink is None:
-            self._hold(track)
-        self._bind(track, here, event)
+        self._feed.bind(track, here, event)
+        if here.asked_from is None:
+            # It goes on where it is, and when that will be nobody knows.
+            here.delivers = True
+            self._connection.delivers(here.session, self._now_us)
         self._events.append(TrackReady(track.name, event.largest, event.track_properties))
         self._settle()
 
@@ -406,54 +387,6 @@ class Viewer(ClientEngine[ViewerEvent]):
         self._cancel(here)
         here.whole = True
         self._subscribe(track, here)
-
-    def _hold(self, track: WatchedTrack) -> None:
-        cache = cache_limits(self._config.media)
-        self._commands.append(Command.AddTrack(track=track.id, cache=cache, largest=track.largest))
-        self._add_sink(track)
-
-    def _add_sink(self, track: WatchedTrack) -> None:
-        track.sink = self._new_id()
-        self._by_sink[track.sink] = track
-        self._commands.append(Command.AddSink(downstream=track.sink, track=track.id, start=(0, 0)))
-
-    def _bind(self, track: WatchedTrack, here: Subscription, event: moqt.SubscribeAccepted) -> None:
-        if here.is_bound:
-            self._unbind(here)
-        here.alias = event.alias
-        priority = find_integer(event.track_properties, DEFAULT_PUBLISHER_PRIORITY)
-        self._commands.append(
-            Command.BindUpstream(
-                session=here.session,
-                alias=event.alias,
-                track=track.id,
-                default_priority=PRIORITY_DEFAULT if priority is None else min(priority, 255),
-                restart_allowed=self._may_restart(track, event.largest),
-            )
-        )
-        track.restarts = False
-        if here.asked_from is None:
-            # It goes on where it is, and when that will be nobody knows.
-            here.delivers = True
-            self._connection.delivers(here.session, self._now_us)
-
-    @staticmethod
-    def _may_restart(track: WatchedTrack, largest: Location | None) -> bool:
-        """After the server said so, or where the track is now behind what has arrived of it."""
-        arrived = track.largest.get()
-        return track.restarts or (arrived is not None and (largest is None or largest < arrived))
-
-    def _unbind_others(self, track: WatchedTrack) -> None:
-        """What still comes over sessions beside the current one is not wanted any more."""
-        for other in track.bound():
-            if other.session != self._connection.session_id:
-                self._unbind(other)
-
-    def _unbind(self, bound: Subscription) -> None:
-        if bound.alias is not None:
-            self._commands.append(Command.UnbindUpstream(session=bound.session, alias=bound.alias))
-        bound.alias = None
-        bound.delivers = False
 
     def _rejected(self, event: moqt.RequestRejected) -> None:
         track, here = self._by_request(event.request)
@@ -542,7 +475,7 @@ class Viewer(ClientEngine[ViewerEvent]):
         """An edge was behind, and has not come to where we are."""
         here = track.at(self._connection.session_id)
         if here is not None and here.is_bound and not (here.delivers or here.skips or here.whole):
-            self._unbind(here)
+            self._feed.unbind(here)
             self._ask_whole(track, here)
 
     def _give_up(self, track: WatchedTrack) -> None:
@@ -571,11 +504,7 @@ class Viewer(ClientEngine[ViewerEvent]):
         self._tracks.pop(track.name, None)
         for kind in ("retry", "give up", "behind", "end"):
             self._timers.cancel((kind, track.name))
-        for bound in track.bound():
-            self._unbind(bound)
-        if track.sink is not None:
-            self._by_sink.pop(track.sink, None)
-            self._commands.append(Command.RemoveTrack(track=track.id))
+        self._feed.remove(track)
         self._settle()
 
 

@@ -8,6 +8,9 @@ from farcast.proto._core import LargestCell
 from farcast.proto.client.progress import Progress
 from farcast.proto.moqt.values import Location
 
+PRIORITY_DEFAULT = 128
+"""Of a track, where nobody says another; 0 is first."""
+
 
 @dataclass(slots=True, eq=False)
 class Subscription:

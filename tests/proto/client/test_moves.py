@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from farcast.proto._core import Command, Event
-from farcast.proto.client.connection import TRIAL_US_MIN
 from farcast.proto.client.events import (
     Connected,
     Disconnected,
@@ -20,6 +19,7 @@ from farcast.proto.client.events import (
     TrackRestarted,
 )
 from farcast.proto.client.race import ATTEMPTS_MAX, STAGGER_US
+from farcast.proto.client.trial import US_MIN as TRIAL_US_MIN
 from farcast.proto.client.viewer import BEHIND_MS_MAX, LATE_STREAM_MS
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.events import (
@@ -446,7 +446,7 @@ def test_the_old_session_is_closed_before_the_edge_does_it_whatever_is_missing()
 
 
 def test_goaway_without_a_uri_leads_to_whichever_edge_answers_first() -> None:
-    world, viewer, one, two, three = three_edges()
+    world, _, one, two, three = three_edges()
     two.raw._mute = True
     go_away(one)
     wait_for(world, three, ms=210)
