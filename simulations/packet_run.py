@@ -1,12 +1,12 @@
-"""One run of a scenario at the level of packets: the network stands up, the show goes on, faults come, and what
-happened is handed back as a `RawResult`.
+"""One run of a scenario at the level of packets: the network stands up, the show goes on, faults come, and
+what happened is handed back as a `RawResult`.
 
     set-up                        clock of the scenario at 0                            end
     ├─ control plane, edges ─► plan in force everywhere ─► shows that are on ─┼─ load and events ─┤
 
-Until the clock is at 0 nothing counts: edges join, measure one another, get their plan and open their hops, and
-publishers that are there from the beginning have been live for `LIVE_BEFORE_US`, because nobody taps on a show
-in the moment in which it begins. Events and clients have their times from then on.
+Until the clock is at 0 nothing counts: edges join, measure one another, get their plan and open their hops,
+and publishers that are there from the beginning have been live for `LIVE_BEFORE_US`, because nobody taps on a
+show in the moment in which it begins. Events and clients have their times from then on.
 
 An exception in an engine ends the run, not the process: it is a violation in the result, with the place where
 it was raised.
