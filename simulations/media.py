@@ -1,7 +1,7 @@
 """The film of a publisher: which objects it publishes when, and how large they are.
 
 Sizes are those of a really encoded film (`film_recording` made the file), cut to the renditions, rates and
-lengths of groups that a scenario asks for; or a model, a key frame that is so many times larger than the rest.
+lengths of groups that a scenario asks for; or a model, a key frame so many times larger than the rest.
 The two catalogs are the real ones, made by the code that `farcast publish` uses, so that their size and the
 round trips to read them are real. Payloads are zeros: nobody looks into a frame.
 
@@ -12,6 +12,7 @@ of the same length; an object is a frame, as in `farcast.clients.film`.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -179,7 +180,7 @@ def _scaled(recorded: Sizes, group_bytes: float, frames: int) -> Sizes:
 
 def _modelled(group_bytes: float, frames: int, key_ratio: float, draw: Random) -> Sizes:
     other = group_bytes / (frames - 1 + key_ratio)
-    bias = np.exp(-(MODEL_SPREAD**2) / 2)
+    bias = math.exp(-(MODEL_SPREAD**2) / 2)
 
     def around(size: float) -> int:
         return max(1, round(size * bias * draw.lognormvariate(0.0, MODEL_SPREAD)))
