@@ -41,11 +41,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkEvent(Event):
-    """About links between edges: ``links``, pairs of places, and all links of the risk group ``group``.
-    Both directions, unless ``one_way``: then from the first of a pair to the second."""
+    """About links between edges: ``links``, pairs of places, and all links of the risk group ``group``;
+    and about the access of ``clients``, to whatever edge. Both directions, unless ``one_way``: then from the
+    first of a pair to the second, or down to a client."""
 
     links: tuple[tuple[str, str], ...] = ()
     group: str = ""
+    clients: tuple[str, ...] = ()
     one_way: bool = False
     for_us: int | None = None
 
@@ -100,10 +102,9 @@ class Capacity(LinkEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MtuDrop(LinkEvent):
-    """Datagrams of more than ``mtu_bytes`` on the wire vanish. ``clients``: instead on their access links."""
+    """Datagrams of more than ``mtu_bytes`` on the wire vanish."""
 
     mtu_bytes: int
-    clients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

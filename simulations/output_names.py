@@ -14,12 +14,16 @@ Unit = Literal["ms", "%", "x", ""]
 
 @dataclass(frozen=True, slots=True)
 class OutputInfo:
-    """One output. ``samples`` are a distribution; a ``ratio`` is a sum by a sum, each over viewers."""
+    """One output. ``samples`` are a distribution; a ``ratio`` is a sum by a sum, each over viewers.
+
+    ``everyone``: each viewer has it, so a market without a sample is one that went wrong.
+    """
 
     name: str
     unit: Unit
     kind: Literal["samples", "ratio"]
     meaning: str
+    everyone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,14 @@ _OUTPUTS: Final = (
         "ms",
         "samples",
         "from the light of a picture to its being shown, one sample for each picture shown while live",
+        everyone=True,
     ),
     OutputInfo(
         "object_latency",
         "ms",
         "samples",
         "from the capture of a frame to its last byte at the viewer: the network's part, without a player",
+        everyone=True,
     ),
     OutputInfo(
         "player_delay",
@@ -50,20 +56,24 @@ _OUTPUTS: Final = (
         "samples",
         "how long a shown picture waited in the viewer: for its turn, for what it refers to, for smoothness",
     ),
-    OutputInfo("connect", "ms", "samples", "from the tap to an open session, one sample a viewer"),
+    OutputInfo(
+        "connect", "ms", "samples", "from the tap to an open session, one sample a viewer", everyone=True
+    ),
     OutputInfo(
         "first_picture",
         "ms",
         "samples",
         "from the tap to the first picture shown, one sample a viewer; infinite if none came",
+        everyone=True,
     ),
     OutputInfo(
         "stall_ratio",
         "%",
         "ratio",
         "time frozen (W3C webrtc-stats) by time since the first picture",
+        everyone=True,
     ),
-    OutputInfo("stalls", "", "samples", "freezes of each viewer, one sample a viewer"),
+    OutputInfo("stalls", "", "samples", "freezes of each viewer, one sample a viewer", everyone=True),
     OutputInfo("stall_length", "ms", "samples", "how long each freeze lasted"),
     OutputInfo(
         "hd_share",
@@ -76,6 +86,7 @@ _OUTPUTS: Final = (
         "%",
         "ratio",
         "frames of the tracks watched that never came, by those published meanwhile",
+        everyone=True,
     ),
     OutputInfo(
         "unshown_frames",

@@ -276,7 +276,7 @@ class _Parser:
 
     def _bound(self, output: OutputInfo, stat: str | None) -> tuple[Op, float | None, float | None]:
         if self._is_word("within"):
-            return self._range(output, stat)
+            return self._range(output)
         op = next((op for op in _BOUNDS if op == self._token.text), None)
         if op is None:
             expected = "a bound (< <= > >= or within)" if stat else "a statistic or a bound"
@@ -285,12 +285,13 @@ class _Parser:
         value = self._value(output.unit, output.name)
         return (op, None, value) if op in ("<", "<=") else (op, value, None)
 
-    def _range(self, output: OutputInfo, stat: str | None) -> tuple[Op, float | None, float | None]:
+    def _range(self, output: OutputInfo) -> tuple[Op, float | None, float | None]:
         self._take()
-        low, column = self._number(), self._token.column
+        low = self._number()
         if self._token.kind != "range":
             raise self._unexpected("'..' between the two ends")
         self._take()
+        column = self._token.column
         high = self._number()
         factor = self._unit(output.unit, output.name)
         if high < low:

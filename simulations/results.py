@@ -97,7 +97,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class OutputSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One output in one scope (``all``, ``market:sea``, ``pair:sea>eu``, ``stack:stock``), seeds pooled.
 
-    ``quantiles`` by ``QUANTILES``; ``ratio`` of outputs that are ratios; ``cdf`` as (value, share not above).
+    ``quantiles`` by share, as text ("0.99"); ``ratio`` of outputs that are ratios; ``cdf`` as (value, share
+    not above).
     """
 
     output: str
@@ -166,6 +167,8 @@ class SeedResult(msgspec.Struct, frozen=True, kw_only=True):
     replay: str
     virtual_s: float
     wall_s: float = 0.0
+    broken: tuple[str, ...] = ()
+    """The promises that this seed breaks by itself."""
     failure: str | None = None
     """Why there is no measurement: the run ended with an error."""
 

@@ -212,11 +212,12 @@ class Short:
     """The form of the project's gate: so long, at most so many viewers, these events.
 
     ``scale``: ``packets`` where the full form is at the flow level. ``viewers_max`` keeps the share of each
-    group, and one viewer of each at least.
+    group, and one viewer of each at least. ``edges_per_group_max``: of each group of edges so many, 0: all.
     """
 
     duration_us: int = 30_000_000
     viewers_max: int = 20
+    edges_per_group_max: int = 0
     scale: Scale = "packets"
     events: tuple[AnyEvent, ...] = ()
 
@@ -258,6 +259,7 @@ class Scenario:
             duration_us=self.short.duration_us,
             scale=self.short.scale,
             events=self.short.events,
+            world=replace(self.world, edges=tuple(map(self._fewer, self.world.edges))),
             load=replace(self.load, viewers=tuple(map(self._hurried, self.load.viewers))),
             viewers_max=self.short.viewers_max,
             is_short=True,
@@ -267,3 +269,7 @@ class Scenario:
         first, last = group.joins_us
         latest = self.short.duration_us // 3
         return replace(group, joins_us=(min(first, latest), min(last, latest)))
+
+    def _fewer(self, group: EdgeGroup) -> EdgeGroup:
+        most = self.short.edges_per_group_max
+        return replace(group, count=min(group.count, most)) if most else group

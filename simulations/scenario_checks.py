@@ -39,6 +39,8 @@ def check_scenario(scenario: Scenario, faults: Faults) -> None:
             parse_promise(text)
         except PromiseError as error:
             faults.add("promises", f"promise {text_at + 1}, {text!r}: {error}")
+    if not nodes:
+        return  # Nothing could be said of places.
     checker = _Events(scenario, nodes, faults)
     checker.check(scenario.events, scenario.duration_us, "")
     checker.check(scenario.short.events, scenario.short.duration_us, " in the short form")
@@ -55,6 +57,8 @@ def _check_head(scenario: Scenario, faults: Faults) -> None:
         if not getattr(scenario, key):
             faults.add(key, "is empty")
     viewers = sum(group.count for group in scenario.load.viewers)
+    if scenario.short.viewers_max > VIEWERS_OF_PACKETS_MAX:
+        faults.add("short.viewers_max", f"is above {VIEWERS_OF_PACKETS_MAX}")
     if scenario.scale == "packets" and viewers > VIEWERS_OF_PACKETS_MAX:
         faults.add("load", f"{viewers} viewers, at most {VIEWERS_OF_PACKETS_MAX} at the scale of packets")
     if viewers > VIEWERS_MAX:
@@ -226,8 +230,8 @@ class _Events:
     def _links(self, event: ev.LinkEvent) -> Iterator[str]:
         if event.group and event.group not in self._groups:
             yield f"group: {_unknown('group with links', event.group, self._groups)}"
-        if not event.links and not event.group and not getattr(event, "clients", ()):
-            yield "names no links: give links or group"
+        if not event.links and not event.group and not event.clients:
+            yield "names no links: give links, group or clients"
         for name in dict.fromkeys(name for pair in event.links for name in pair):
             if name not in self._places:
                 yield f"links: {_unknown('region or edge', name, self._places)}"
