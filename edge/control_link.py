@@ -3,10 +3,8 @@
     waiting --> resolving --> connecting --> connected --> waiting …
 
 One connection at a time, to one of the addresses; each failure moves on to the next one. Names are resolved
-for every attempt, because control planes move. The wait after a failure is any time up to a bound that
-starts at half a second and doubles with every round through the addresses up to ten seconds: edges that lost
-their control plane in the same moment come back spread out, and no control plane meets them all at once. A
-connection that lasted starts the series anew.
+for every attempt, because control planes move. How long it waits after a failure is the business of
+`Retries`.
 
 The link has no say about plans and reports: `EdgeChannel` is the engine, and its events go to whoever runs
 the link. Losing the control plane changes nothing else at the edge.
@@ -28,6 +26,7 @@ from farcast.edge.control_connection import ConnectionLimits, ControlConnection,
 from farcast.proto.control.edge_channel import EdgeChannel
 from farcast.proto.control.events import Broken, EdgeEvent, Joined, Refused
 from farcast.proto.control.messages import Epoch, PlanVersion, Report
+from farcast.proto.control.retries import Retries
 from farcast.proto.urls import split_host_port
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -91,8 +90,13 @@ class ControlLink:
         self._options = options
         self._on_event = on_event
         self._now_us = now_us or _trio_now_us
-        self._uniform = uniform
-        self._failures = 0
+        self._retries = Retries(
+            uniform,
+            addresses=len(options.addresses),
+            retry_ms=options.retry_ms,
+            retry_ms_max=options.retry_ms_max,
+            stable_ms=options.stable_ms,
+        )
         self._said: dict[str, str] = {}
         self._connection: ControlConnection | None = None
         self._waiting: trio.CancelScope | None = None
@@ -117,13 +121,18 @@ class ControlLink:
     def send_report(self, report: Report) -> str | None:
         """Send a report; ``None``, or why it was not sent (then a full one must follow)."""
         why_not = self.channel.send_report(report, self._now_us())
-        self._wake()
+        self.wake()
         return why_not
 
     def answer_plan(self, version: PlanVersion, refusal: str | None) -> None:
         """The plan is in force (``None``), or was refused for this reason."""
         self.channel.answer_plan(version, refusal)
-        self._wake()
+        self.wake()
+
+    def wake(self) -> None:
+        """The channel was called from elsewhere: send what it has now."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""
@@ -207,10 +216,6 @@ class ControlLink:
             await trio.lowlevel.wait_readable(sock)
         self._waiting = None
 
-    def _wake(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-
     # ---- The channel ------------------------------------------------------------------------------
 
     def _greet(self, control: tuple[str, str]) -> None:
@@ -253,13 +258,8 @@ class ControlLink:
     # ---- Failures ---------------------------------------------------------------------------------
 
     async def _wait_to_retry(self, outcome: _Outcome) -> None:
-        options = self._options
         self.last_failure = outcome.reason
-        if outcome.lasted_ms >= options.stable_ms:
-            self._failures = 0
-        exponent = min(self._failures // len(options.addresses), 32)
-        self._failures += 1
-        wait_ms = self._uniform() * min(options.retry_ms << exponent, options.retry_ms_max)
+        wait_ms = self._retries.next_wait_ms(outcome.lasted_ms)
         self._say(outcome.reason, round(wait_ms))
         await trio.sleep(wait_ms / 1e3)
 

@@ -1,16 +1,14 @@
-"""An edge's part in a network: it reports, takes plans and follows them, and goes when it is told to.
+"""Trio shell of an edge's part in a network: `EdgeMembership` decides, this connects it.
 
-Everything here may fail without a viewer noticing. The agent follows the plan that it was given last; a plan
-comes from the control plane, or at the start from the disk; a control plane that is gone, sends nonsense, or
-belongs to somebody else is written down once and otherwise ignored. What is not done is as important as what
-is: no plan expires, no connection to the control plane is waited for, nothing is cleared because it is late.
-
-A plan is in force when the agent has it, and is acknowledged then; that it is on the disk too matters only
-for the next start, so writing it holds nothing up, and of several the last one is written.
+It brings the engine the datapath's counters and the wall clock, its channel a connection (`ControlLink`),
+its plan a file, and writes down what happened. Writing the plan holds nothing up, and of several the last one
+is written. A control plane that is gone, sends nonsense, or belongs to somebody else is written down once and
+otherwise ignored; a fault in here is logged, and begins again.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -25,22 +23,27 @@ from farcast.edge.control_connection import ControlTls
 from farcast.edge.control_link import ControlLink, ControlLinkOptions
 from farcast.edge.load import LoadMeter
 from farcast.edge.plan_file import PlanFile
-from farcast.proto.control.edge_channel import EdgeChannel, EdgeChannelConfig
-from farcast.proto.control.edge_plan import BadPlanFile, EdgePlan, PlanStore, Refused
-from farcast.proto.control.events import DrainOrdered, EdgeEvent, Joined, PlanReceived, ReportAcked
+from farcast.proto.control.edge_plan import BadPlanFile, EdgePlan
+from farcast.proto.control.events import EdgeEvent
 from farcast.proto.control.messages import VERSION, Hello
-from farcast.proto.telemetry.reporter import Reporter, ReporterConfig
+from farcast.proto.membership import (
+    DrainWanted,
+    EdgeMembership,
+    MembershipConfig,
+    MembershipEvent,
+    NodesUnusable,
+    PlanRefused,
+    PlanTaken,
+    ReportAcknowledged,
+    SnapshotWanted,
+)
 
 if TYPE_CHECKING:
     from farcast.edge.driver import Driver
     from farcast.proto._core import SnapshotDict
     from farcast.proto.agent import Agent
-    from farcast.proto.control.messages import PlanDelta, Report
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-REPORT_EARLY_SECONDS_MIN = 0.25
-"""News are reported at once, but not more often than this."""
 
 SAY_DRAINING_SECONDS_MAX = 0.5
 """An edge that has nothing left waits this long for the control plane to have heard of its drain."""
@@ -81,48 +84,35 @@ class Membership:
         self._node = node
         self._options = options
         self._file = file
-        self._boot_id = secrets.token_hex(8)
-        self._store = PlanStore(options.node_id, options.tls.cluster)
-        self._reporter = Reporter(ReporterConfig(boot_id=self._boot_id))
         self._load = LoadMeter()
-        self._interval_seconds = 1.0
-        self._news = trio.Event()
+        self._woken = trio.Event()
         self._unwritten = trio.Event()
-        self._sent = self._acked = 0
         self._acked_more = trio.Event()
-        self._offers_serial = -1
-        self._from_disk = False
-        self._rtt_us: dict[str, int] = {}
-        self._unusable: tuple[str, ...] = ()
         self.restarts = 0
-        self.plans_applied = 0
-        self.plans_refused = 0
-        self.last_refusal: str | None = None
-        channel = EdgeChannel(EdgeChannelConfig(hello=self._hello(), cluster=options.tls.cluster))
+        config = MembershipConfig(_hello(options), options.tls.cluster)
+        self.engine = EdgeMembership(config, node.driver.engine)
         link_options = ControlLinkOptions(options.addresses, options.tls)
-        self.link = ControlLink(channel, link_options, self._handle, now_us=lambda: node.driver.now_us())
-        node.driver.on_progress(self._look_for_news)
-
-    def _hello(self) -> Hello:
-        options = self._options
-        return Hello(
-            versions=(VERSION,),
-            node_id=options.node_id,
-            region=options.region,
-            boot_id=self._boot_id,
-            advertise=options.advertise,
-            public_url=options.public_url,
-            provider=options.provider,
-            software=f"farcast/{__version__}",
-            egress_bps_max=options.egress_bps_max,
+        self.link = ControlLink(
+            self.engine.channel, link_options, self._handle, now_us=lambda: node.driver.now_us()
         )
+        node.driver.on_progress(self._look_for_news)
 
     # ---- Getters ----------------------------------------------------------------------------------
 
     @property
     def plan(self) -> EdgePlan | None:
         """The plan in force."""
-        return self._store.plan
+        return self.engine.plan
+
+    @property
+    def plans_applied(self) -> int:
+        """Plans that came into force."""
+        return self.engine.plans_applied
+
+    @property
+    def plans_refused(self) -> int:
+        """Plans that did not."""
+        return self.engine.plans_refused
 
     @property
     def plan_age_seconds(self) -> float | None:
@@ -132,8 +122,7 @@ class Membership:
 
     def next_url(self) -> str:
         """Where viewers go when this edge goes away: the nearest edge that they can reach; empty if none."""
-        nearest = self.plan.nearest(rtt_us=self._rtt_us) if self.plan is not None else []
-        return next((node.public_url for node in nearest if node.public_url), "")
+        return self.engine.next_url()
 
     def status(self) -> dict[str, Any]:
         """For ``/status.json``."""
@@ -146,12 +135,12 @@ class Membership:
             "last_failure": self.link.last_failure,
             "plan_version": str(plan.version) if plan is not None else None,
             "plan_age_seconds": round(age, 3) if age is not None else None,
-            "plan_from_disk": self._from_disk,
+            "plan_from_disk": self.engine.from_disk,
             "plans_applied": self.plans_applied,
             "plans_refused": self.plans_refused,
-            "last_refusal": self.last_refusal,
+            "last_refusal": self.engine.last_refusal,
             "channel": self.link.channel.counters,
-            "telemetry": self._reporter.counters,
+            "telemetry": self.engine.reporter.counters,
         }
 
     # ---- Life -------------------------------------------------------------------------------------
@@ -159,11 +148,9 @@ class Membership:
     def start_from_disk(self) -> None:
         """Follow the plan of the last run, if there is one, before anybody is served."""
         plan = self._load_plan()
+        self._take_events()
         if plan is None:
             return
-        self._from_disk = True
-        self.link.channel.set_holds(plan.version)
-        self._follow(plan)
         age = self.plan_age_seconds
         log.info(
             "plan taken from disk",
@@ -177,7 +164,7 @@ class Membership:
         try:
             data = self._file.read()
             if data is not None:
-                return self._store.load(data)
+                return self._node.driver.call(lambda _, now_us: self.engine.load_plan(data, now_us))
             log.warning("no plan yet", file=str(self._file.path), serving=without)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -194,81 +181,67 @@ class Membership:
             except Exception:
                 log.exception("the part that talks to the control plane failed; it begins again")
                 self.restarts += 1
+                self.engine.handle_no_snapshot()
                 await trio.sleep(RESTART_SECONDS)
 
     async def _run(self) -> None:
+        self.engine.start(self._node.driver.now_us())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.link.run)
             nursery.start_soon(self._report_for_ever)
             nursery.start_soon(self._write_for_ever)
-
-    def report_now(self) -> None:
-        """There is something that the control plane should not wait a second for."""
-        self._news.set()
 
     async def say_draining(self) -> None:
         """Tell the control plane, if there is one, and wait a moment until it knows: so that it sends nobody
         here any more, and finds the children another parent."""
         with trio.move_on_after(SAY_DRAINING_SECONDS_MAX):
             await self._report()
-            sent = self._sent
-            while self.link.joined and self._acked < sent:
+            sent = self.engine.reports_sent
+            while self.link.joined and self.engine.reports_acked < sent:
                 self._acked_more = trio.Event()
                 await self._acked_more.wait()
 
     # ---- The channel ------------------------------------------------------------------------------
 
     def _handle(self, event: EdgeEvent) -> None:
+        self._node.driver.call(lambda _, now_us: self.engine.handle_event(event, now_us))
+        self.link.wake()
+        self._take_events()
+
+    def _take_events(self) -> None:
+        while (event := self.engine.poll_event()) is not None:
+            self._take_event(event)
+
+    def _take_event(self, event: MembershipEvent) -> None:
         match event:
-            case Joined(welcome):
-                self._interval_seconds = max(welcome.report_interval_us / 1e6, REPORT_EARLY_SECONDS_MIN)
-                self._reporter.resync()
-                self.report_now()
-            case PlanReceived(delta):
-                self._consider(delta)
-            case ReportAcked(sequence, resync):
-                self._acked = sequence
-                self._acked_more.set()
-                if resync:
-                    self._reporter.resync()
-            case DrainOrdered(drain_ms):
+            case PlanTaken(plan):
+                self._unwritten.set()
+                log.info(
+                    "plan applied",
+                    plan=str(plan.version),
+                    nodes=len(plan.nodes),
+                    namespaces=len(plan.directory),
+                )
+            case PlanRefused(_, reason, holds):
+                log.warning(
+                    "plan refused, the old one stays", reason=reason, holds=str(holds) if holds else None
+                )
+            case NodesUnusable(nodes):
+                log.warning("plan gives edges no address IP:PORT; they are not connected", nodes=list(nodes))
+            case DrainWanted(drain_ms):
                 log.info("drain ordered by the control plane", drain_ms=drain_ms)
                 self._node.order_drain(drain_ms)
+            case ReportAcknowledged():
+                self._acked_more.set()
             case _:
                 pass
-
-    def _consider(self, delta: PlanDelta) -> None:
-        taken = self._store.consider(delta)
-        if isinstance(taken, Refused):
-            self.plans_refused += 1
-            self.last_refusal = taken.reason
-            held = self._store.version
-            log.warning(
-                "plan refused, the old one stays", reason=taken.reason, holds=str(held) if held else None
-            )
-            self.link.answer_plan(delta.version, taken.reason)
-            return
-        self._from_disk = False
-        self._follow(taken)
-        self.link.answer_plan(delta.version, None)
-        self._unwritten.set()
-        log.info(
-            "plan applied", plan=str(taken.version), nodes=len(taken.nodes), namespaces=len(taken.directory)
-        )
-
-    def _follow(self, plan: EdgePlan) -> None:
-        self.plans_applied += 1
-        self._node.driver.call(lambda agent, now_us: agent.apply_plan(now_us, plan))
-        unusable = self._node.driver.engine.unusable_nodes
-        if unusable and unusable != self._unusable:
-            log.warning("plan gives edges no address IP:PORT; they are not connected", nodes=list(unusable))
-        self._unusable = unusable
+        self._woken.set()
 
     async def _write_for_ever(self) -> None:
         while True:
             await self._unwritten.wait()
             self._unwritten = trio.Event()
-            data = self._store.dump()
+            data = self.engine.store.dump()
             try:
                 await trio.to_thread.run_sync(self._file.write, data)
             except OSError as error:
@@ -280,53 +253,54 @@ class Membership:
     # ---- Reports ----------------------------------------------------------------------------------
 
     def _look_for_news(self) -> None:
-        """New namespaces are what others wait for."""
-        agent = self._node.driver.engine
-        if agent.offers_serial != self._offers_serial:
-            self._offers_serial = agent.offers_serial
-            self._news.set()
+        self.engine.handle_progress()
+        self._woken.set()
 
     async def _report_for_ever(self) -> None:
         while True:
-            with trio.move_on_after(self._interval_seconds):
-                await self._news.wait()
-            self._news = trio.Event()
-            began = trio.current_time()
-            await self._report()
-            await trio.sleep_until(began + REPORT_EARLY_SECONDS_MIN)
+            self._woken = trio.Event()
+            with trio.CancelScope(deadline=self._report_due()):
+                await self._woken.wait()
+            self.engine.handle_timeout(self._node.driver.now_us())
+            due = False
+            while (event := self.engine.poll_event()) is not None:
+                due |= isinstance(event, SnapshotWanted)
+                self._take_event(event)
+            if due:
+                await self._report()
+
+    def _report_due(self) -> float:
+        """When the engine wants to report, on trio's clock."""
+        due_us = self.engine.poll_timeout()
+        if due_us is None:
+            return math.inf
+        return trio.current_time() + (due_us - self._node.driver.now_us()) / 1e6
 
     async def _report(self) -> None:
         try:
             with trio.move_on_after(SNAPSHOT_SECONDS_MAX) as scope:
-                report = self._make_report(await self._node.driver.snapshot())
+                self._make_report(await self._node.driver.snapshot())
         except DriverClosed:
+            self.engine.handle_no_snapshot()
             return
         if scope.cancelled_caught:
+            self.engine.handle_no_snapshot()
             log.warning("the datapath does not answer: no report")
-            return
-        if not self.link.joined:
-            return
-        if self.link.send_report(report) is None:
-            self._sent = report.sequence
-        else:
-            self._reporter.resync()
 
-    def _make_report(self, snapshot: SnapshotDict) -> Report:
-        agent = self._node.driver.engine
-        now_us = snapshot["now_us"]
-        peers = agent.hop_peers()
-        self._rtt_us = {
-            peers[session["session"]]: session["hop"]["rtt_us"]
-            for session in snapshot["sessions"]
-            if session["hop"] is not None and session["session"] in peers
-        }
-        return self._reporter.handle_snapshot(
-            snapshot,
-            peers,
-            self._load.handle_snapshot(snapshot, agent.publishers),
-            agent.offers(now_us),
-            now_us,
-            time.time_ns() // 1_000,
-            demand=agent.measure_demand(now_us, snapshot),
-            draining=agent.is_draining,
-        )
+    def _make_report(self, snapshot: SnapshotDict) -> None:
+        self.engine.handle_snapshot(snapshot, self._load.handle_snapshot, time.time_ns() // 1_000)
+        self.link.wake()
+
+
+def _hello(options: MembershipOptions) -> Hello:
+    return Hello(
+        versions=(VERSION,),
+        node_id=options.node_id,
+        region=options.region,
+        boot_id=secrets.token_hex(8),
+        advertise=options.advertise,
+        public_url=options.public_url,
+        provider=options.provider,
+        software=f"farcast/{__version__}",
+        egress_bps_max=options.egress_bps_max,
+    )

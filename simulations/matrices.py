@@ -40,6 +40,8 @@ REGIONS: Final[Mapping[str, str]] = {
     "iad": "us-east-1",
     "sfo": "us-west-1",
     "gru": "sa-east-1",
+    "icn": "ap-northeast-2",
+    "par": "eu-west-3",
 }
 """Our short names for regions of the AWS matrix."""
 

@@ -46,7 +46,7 @@ from farcast.proto.agent.tracks import Downstream, Pending, Publication, Source,
 from farcast.proto.agent.upstreams import UpstreamLink, Upstreams
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode, SessionCode
-from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 
 if TYPE_CHECKING:
     from farcast.proto.control.edge_plan import EdgePlan
@@ -152,6 +152,21 @@ class Agent:
         return {
             p.id: p.node_id for p in self._peers.by_id.values() if p.established and p.node_id is not None
         }
+
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that the datapath holds, by its numbers for them."""
+        return {track.id: track.name for track in self._tracks.by_id.values()}
+
+    def feeds(self) -> dict[FullTrackName, str]:
+        """The edges that tracks come from now; those that come from elsewhere are left out."""
+        found: dict[FullTrackName, str] = {}
+        for track in self._tracks.by_name.values():
+            if track.source is None or track.source.binding is None or track.source.session is None:
+                continue
+            peer = self._peers.get(track.source.session)
+            if peer is not None and peer.node_id is not None:
+                found[track.name] = peer.node_id
+        return found
 
     def status(self, now_us: int) -> dict[str, Any]:
         """Sessions, tracks, upstreams, namespaces and counters, as JSON types."""

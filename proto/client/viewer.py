@@ -144,6 +144,24 @@ class Viewer(ClientEngine[ViewerEvent]):
             self._forget(known)
             self._connection.flush()
 
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that the datapath holds, by its numbers for them."""
+        return {t.id: FullTrackName(self._config.namespace, t.name) for t in self._tracks.values()}
+
+    def track_of(self, sink: int) -> bytes | None:
+        """The track that a sink of the datapath belongs to."""
+        track = self._by_sink.get(sink)
+        return None if track is None else track.name
+
+    def note_arrival(self, sink: int, group: int, subgroup: int, object: int, *, ended: bool) -> None:
+        """An object that a shell took from the datapath by a way of its own, and whether it was the last of
+        its subgroup: for going on at another edge."""
+        track = self._by_sink.get(sink)
+        if track is not None:
+            track.progress.object(group, subgroup, object)
+            if ended:
+                track.progress.ended(group, subgroup)
+
     def close(self, now_us: int, reason: str = "") -> None:
         """End all."""
         self._now_us = now_us

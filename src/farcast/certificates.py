@@ -212,10 +212,16 @@ class Authority:
 class HopAuthority(Authority):
     """A throw-away authority, for development and simulations; its key lives in this object only."""
 
-    def __init__(self, now: datetime, seed: bytes | None = None, cluster: str = CLUSTER_DEV) -> None:
+    def __init__(
+        self,
+        now: datetime,
+        seed: bytes | None = None,
+        cluster: str = CLUSTER_DEV,
+        valid_days: int = DEV_VALID_DAYS,
+    ) -> None:
         key = _make_key(seed)
-        certificate = _authority_certificate(key, cluster, now, seed, DEV_VALID_DAYS)
-        super().__init__(certificate, key, cluster, now, DEV_VALID_DAYS, seed)
+        certificate = _authority_certificate(key, cluster, now, seed, valid_days)
+        super().__init__(certificate, key, cluster, now, valid_days, seed)
 
 
 def make_authority(cluster: str, now: datetime) -> Authority:

@@ -1,0 +1,101 @@
+"""What the simulator adds to the network's time between light and light, and how its players wait.
+
+None of it is simulated: a camera, an encoder, a decoder and a screen are stated times. They are the same in
+every scenario and for every way of delivery, so they shift figures and do not decide comparisons.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CAPTURE_US: Final = 17_000
+"""From light to the time stamp of a picture: half an exposure of 1/60 s (8.3 ms, the middle of what is seen)
+and a rolling shutter's read-out of about as long, for a camera at 30 pictures a second."""
+
+ENCODE_VIDEO_US: Final = 12_000
+"""From the time stamp to the encoded picture, for a real-time encoder without look-ahead and without B-frames
+(our own sources: libx264, ``ultrafast``, ``zerolatency``). In the simulation the publisher's engine gets a
+frame that much later than it was captured, so it is part of ``object_latency``."""
+
+ENCODE_AUDIO_US: Final = 22_500
+"""Opus in 20 ms frames at low delay: the frame has to be full before it can be encoded (20 ms), and looks
+ahead 2.5 ms (RFC 6716, section 2.1.4)."""
+
+DECODE_VIDEO_US: Final = 5_000
+"""One picture through a decoder; also how fast a viewer who joins late gets through the pictures before the
+one that is on now."""
+
+DECODE_AUDIO_US: Final = 1_000
+"""One frame of sound through a decoder."""
+
+REFRESH_US: Final = 16_667
+"""A screen of 60 Hz shows one picture in that time."""
+
+RENDER_US: Final = 25_000
+"""From the decoded picture to its light on a screen of 60 Hz: half a refresh on average until the next one
+begins (8.3 ms) and one in the compositor (16.7 ms). The response of the panel is left out."""
+
+# ---- Our own viewers: an adaptive jitter buffer, see playout.py
+
+BUFFER_SAMPLE_US: Final = 500_000
+"""A buffer looks at the latest frame of each half second, as NetEq does (``resample_interval_ms``)."""
+
+BUFFER_QUANTILE: Final = 0.95
+"""Share of half seconds, by weight, without any late frame that the buffer aims at; NetEq's
+(``quantile``)."""
+
+BUFFER_FORGET: Final = 0.96
+"""What a half second's weight keeps with every further one: a time constant of twelve seconds. NetEq keeps
+0.983 (29 s), but of delays relative to the fastest of the last two seconds; ours are absolute, so that a
+change of route is learned once, and have to be forgotten sooner. One bad half second weighs 4 % and is an
+accident; what comes back within seven seconds weighs more than 5 % and is waited for (NetEq: within
+eight)."""
+
+BUFFER_SAMPLES_MAX: Final = 128
+"""Half seconds that are remembered; the weight of the oldest is below 1 % of the newest's."""
+
+BUFFER_MARGIN_US: Final = 10_000
+"""Added for the scheduling of the viewer's machine, as WebRTC's video jitter estimator does
+(``OPERATING_SYSTEM_JITTER``)."""
+
+BUFFER_START_US: Final = 80_000
+"""Waited for at the start, while nothing is known; NetEq's ``kStartDelayMs``."""
+
+BUFFER_START_SAMPLES: Final = 2
+"""Half seconds with which something is known."""
+
+BUFFER_MAX_US: Final = 1_000_000
+"""More than this above the fastest frame is never waited for: then live is preferred to complete."""
+
+RATE_CHANGE_MAX: Final = 0.05
+"""How much faster or slower than life a player plays to change its delay: 5 %, which nobody hears once the
+pitch is kept, against NetEq's time-stretching (up to a pitch period at a time) and WebRTC video's 100 ms a
+second (``kDelayMaxChangeMsPerS``)."""
+
+# ---- Stock viewers: @moq/watch, see playout.py
+
+STOCK_BUFFER_US: Final = 100_000
+"""The jitter buffer of @moq/watch where it knows no round trip (``FALLBACK_JITTER``): PROBE, from which it
+would learn one, is in moq-lite, not in the drafts of MoQT that edges speak."""
+
+# ---- What is counted
+
+LIVE_TAIL_US: Final = 2_000_000
+"""Frames captured in the last two seconds of a viewer's time may still be under way: not missed yet."""
+
+PICTURE_GRACE_US: Final = 5_000_000
+"""A viewer that leaves within five seconds without a picture says nothing about the first picture."""
+
+HD_HEIGHT: Final = 720
+"""Lines from which on a picture is HD."""
+
+RESUME_WINDOW_US: Final = 30_000_000
+"""How long after a fault a gap can be its consequence, unless another fault comes before."""
+
+RESUME_GAP_US: Final = 100_000
+"""A gap in the pictures' arrival from which on a viewer counts as hit by a fault: three frames at 30 a
+second, and what a change of path costs anyway between continents."""
+
+SKEW_WINDOW_US: Final = 1_000_000
+"""A/V skew is the mean of a second. The tolerance of ITU-R BT.1359 is about sound that is off for a while; a
+single picture that came late is a matter for stalls."""

@@ -1,0 +1,209 @@
+"""What must hold at every moment of every run (reliability.md §4), whatever the scenario promises.
+
+`Invariants.look` is called after every return to Python, `check_all` ten times a second and at the end:
+
+====================  ==============================================================================
+no-cycle              no track goes round in a circle of edges
+once-in-order         each object at most once per subscription, and in order inside its subgroup
+queues-bounded        what edges hold for others, and what waits on links, stays within its named limits
+plans-rise            an edge never takes an older plan, nor one twice
+never-without-routes  an edge that had routes never follows a plan without any
+newest-group          after a calm phase every connected viewer has the newest group
+no-exception          no engine raises
+====================  ==============================================================================
+
+That the same seed gives the same trace is for whoever runs twice. Each check takes plain data, so that a test
+can show it a violation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from farcast.proto.agent.config import MediaLimits
+from farcast.proto.moqt.names import FullTrackName
+from farcast.simulations.raw import Array, Violation
+
+if TYPE_CHECKING:
+    from farcast.simulations.network import Network
+
+VIOLATIONS_MAX: Final = 200
+GROUPS_BEHIND_MAX: Final = 3
+"""After a calm phase a viewer is at most so many groups behind what is being published."""
+
+CACHE_BYTES_MAX: Final = 1 << 30
+"""`DatapathConfig.cache_total_bytes_max` of an edge as configured here."""
+
+QUEUE_SLACK_BYTES: Final = 1 << 20
+"""A limit is looked at when an object comes: one object may stand above it."""
+
+
+class Invariants:
+    """Watches one network; ``violations`` are the first `VIOLATIONS_MAX` of each run, once each."""
+
+    def __init__(self, network: Network) -> None:
+        self.violations: list[Violation] = []
+        self.checks = 0
+        """Looks so far."""
+        self._network = network
+        self._seen: set[tuple[str, str]] = set()
+        self._feeds: dict[str, tuple[int, dict[FullTrackName, str]]] = {}
+        self._plans_seen: dict[str, int] = {}
+
+    def report(self, at_us: int, invariant: str, texts: Iterable[str]) -> None:
+        """Keep what did not hold."""
+        for text in texts:
+            if (invariant, text) not in self._seen and len(self.violations) < VIOLATIONS_MAX:
+                self._seen.add((invariant, text))
+                self.violations.append(Violation(at_us, invariant, text))
+
+    def look(self, now_us: int) -> None:
+        """After a return to Python: what may have changed by it."""
+        self.checks += 1
+        feeds: dict[str, Mapping[FullTrackName, str]] = {}
+        changed = False
+        for node_id, edge in self._network.edges.items():
+            if not edge.is_running:
+                changed |= self._feeds.pop(node_id, None) is not None
+                continue
+            if self._plans_seen.get(node_id) != len(edge.plans):
+                self._plans_seen[node_id] = len(edge.plans)
+                self.report(now_us, "plans-rise", falling_plans(node_id, edge.plans))
+            before = self._feeds.get(node_id)
+            if before is None or before[0] != edge.changes:
+                before = (edge.changes, edge.agent.feeds())
+                self._feeds[node_id] = before
+                changed = True
+            feeds[node_id] = before[1]
+        if changed:
+            self.report(now_us, "no-cycle", cycles(feeds))
+
+    def check_all(self, now_us: int) -> None:
+        """The dearer checks."""
+        network = self._network
+        for node_id, edge in network.edges.items():
+            self.report(now_us, "queues-bounded", edge.take_overflows())
+            plan = edge.agent.plan if edge.is_running else None
+            if plan is not None:
+                edge.had_routes |= bool(plan.routes)
+                if edge.had_routes and not plan.routes:
+                    self.report(now_us, "never-without-routes", [f"{node_id} follows {plan.version}"])
+        for name, viewer in network.viewers.items():
+            viewer.take_records()
+            for chunk in viewer.take_unchecked():
+                self.report(now_us, "once-in-order", viewer.order.disorder(name, chunk))
+
+    def check_links(self, now_us: int) -> None:
+        """What waited on links at most (at the end of a run)."""
+        paths, world = self._network.paths, self._network.twin.world
+        for src, dst in paths:
+            model = paths.model(src, dst)
+            peak = world.link_stats(src, dst)["queue_bytes_peak"]
+            if not model.rate_schedule and model.rate_bps is not None and peak > model.queue_bytes:
+                text = f"link {src} to {dst}: {peak} bytes waited, its queue is {model.queue_bytes}"
+                self.report(now_us, "queues-bounded", [text])
+
+    def check_newest(self, now_us: int) -> None:
+        """Whether every connected viewer has the newest group of all that it watches."""
+        network = self._network
+        newest = {
+            network.first_track[name] + k: publisher.newest(now_us).get(track.info.name, 0)
+            for name, publisher in network.publishers.items()
+            if publisher.began_us is not None and not publisher.ended
+            for k, track in enumerate(publisher.film.tracks)
+        }
+        for name, viewer in network.viewers.items():
+            if viewer.log.left_us is None and viewer.log.catalog_us is not None:
+                wanted = [w.track for w in viewer.watched()]
+                got = {track: group for track, (group, _) in viewer.newest.items()}
+                self.report(now_us, "newest-group", behind(name, wanted, got, newest))
+
+
+# ---- Checks ----------------------------------------------------------------------------------------
+
+
+def cycles(feeds: Mapping[str, Mapping[FullTrackName, str]]) -> list[str]:
+    """``feeds``: by edge and track, which edge it comes from. One line for each track that goes round."""
+    found: list[str] = []
+    tracks: dict[FullTrackName, dict[str, str]] = {}
+    for node_id, sources in feeds.items():
+        for track, source in sources.items():
+            tracks.setdefault(track, {})[node_id] = source
+    for track, parents in tracks.items():
+        for start in parents:
+            path = [start]
+            while (above := parents.get(path[-1])) is not None and above not in path:
+                path.append(above)
+            if above == start and start == min(path):
+                name = f"{track.namespace.path()}/{track.name.decode('utf-8', 'backslashreplace')}"
+                found.append(f"{name} goes round: {' from '.join([*path, start])}")
+    return found
+
+
+def falling_plans(node_id: str, plans: Sequence[tuple[int, int, int]]) -> list[str]:
+    """``plans``: when which epoch and sequence came into force, in order."""
+    return [
+        f"{node_id} took plan {after[1]}.{after[2]} after {before[1]}.{before[2]}"
+        for before, after in pairwise(plans)
+        if after[1:] <= before[1:]
+    ]
+
+
+class Order:
+    """What one viewer has got: for each sink and group the objects, as far as they may still come."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, int, int], int] = {}
+
+    def disorder(self, name: str, records: Array) -> list[str]:
+        """Objects of these records (`RECORD_DTYPE`) that came twice or out of order."""
+        found: list[str] = []
+        rows = zip(
+            records["downstream"].tolist(),
+            records["group"].tolist(),
+            records["subgroup"].tolist(),
+            records["object"].tolist(),
+            strict=True,
+        )
+        for sink, group, subgroup, number in rows:
+            key = (sink, group, subgroup)
+            last = self._last.get(key, -1)
+            if number <= last:
+                found.append(f"{name}: sink {sink} got object {group}/{number} after {group}/{last}")
+            self._last[key] = max(last, number)
+        return found
+
+
+def overflows(
+    node_id: str,
+    queues: Iterable[int],
+    cache_bytes: int,
+    *,
+    queue_bytes_max: int = MediaLimits().queue_bytes_max,
+) -> list[str]:
+    """Queues of downstreams and the cache of an edge that are above their limits."""
+    found = [
+        f"{node_id}: a viewer's queue has {queue} bytes, at most {queue_bytes_max} are allowed"
+        for queue in queues
+        if queue > queue_bytes_max + QUEUE_SLACK_BYTES
+    ]
+    if cache_bytes > CACHE_BYTES_MAX + QUEUE_SLACK_BYTES:
+        found.append(f"{node_id}: caches hold {cache_bytes} bytes, at most {CACHE_BYTES_MAX} are allowed")
+    return found
+
+
+def behind(name: str, wanted: Iterable[int], got: Mapping[int, int], newest: Mapping[int, int]) -> list[str]:
+    """Tracks of which a viewer has not the newest group, nor one shortly before it."""
+    return [
+        f"{name}: track {track} is at group {got.get(track, -1)}, published is {newest[track]}"
+        for track in wanted
+        if track in newest and got.get(track, -1) < newest[track] - GROUPS_BEHIND_MAX
+    ]
+
+
+def differing_hashes(hashes: Sequence[str]) -> list[str]:
+    """One line where runs of one seed and build differ."""
+    different = [other for other in hashes[1:] if other != hashes[0]]
+    return [f"one seed gave trace {hashes[0]} and then {other}" for other in different]

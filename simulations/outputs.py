@@ -1,0 +1,317 @@
+"""From what a run left behind to the figures that promises are about (`output_names` says what each one
+means)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from farcast.simulations.constants import (
+    CAPTURE_US,
+    HD_HEIGHT,
+    LIVE_TAIL_US,
+    PICTURE_GRACE_US,
+    RENDER_US,
+    RESUME_GAP_US,
+    RESUME_WINDOW_US,
+    SKEW_WINDOW_US,
+)
+from farcast.simulations.measured import WORLD, Floats, Measured, Ratios, Samples, ViewerInfo
+from farcast.simulations.playout import NEVER, Freezes, Times, audio_delay, freezes
+from farcast.simulations.raw import ClientTrace, Fault, RawResult
+from farcast.simulations.results import InvariantFailure, MapLink, TimelineEntry
+from farcast.simulations.views import FrameIndex, View, views_of
+
+RESUMES_FROM_ITS_END: Final = frozenset({"black-out"})
+"""Faults that nothing can be done about while they last: what is judged begins when they are over."""
+
+Figure = tuple[str, Floats]
+Share = tuple[str, float, float]
+
+
+class _Table:
+    """Collects figures of one viewer after the other."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, list[tuple[Floats, int]]] = defaultdict(list)
+        self._ratios: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+
+    def add(self, viewer: int, figures: Iterable[Figure]) -> None:
+        for name, values in figures:
+            if values.size:
+                self._samples[name].append((values, viewer))
+
+    def share(self, viewer: int, shares: Iterable[Share]) -> None:
+        for name, part, whole in shares:
+            if whole > 0:
+                self._ratios[name].append((part, whole, viewer))
+
+    def samples(self) -> dict[str, Samples]:
+        return {
+            name: Samples(
+                np.concatenate([values for values, _ in parts]),
+                np.repeat([viewer for _, viewer in parts], [values.size for values, _ in parts]).astype(
+                    np.int32
+                ),
+            )
+            for name, parts in self._samples.items()
+        }
+
+    def ratios(self) -> dict[str, Ratios]:
+        return {
+            name: Ratios(
+                np.array([part for part, _, _ in rows], np.float64),
+                np.array([whole for _, whole, _ in rows], np.float64),
+                np.array([viewer for _, _, viewer in rows], np.int32),
+            )
+            for name, rows in self._ratios.items()
+        }
+
+
+def measure(raw: RawResult) -> Measured:
+    """Every output of one run, and what belongs on its timeline."""
+    index = FrameIndex(raw)
+    regions = {client.client: client.region for client in raw.clients}
+    table, viewers, timeline = _Table(), [], list(_world_timeline(raw))
+    views = [
+        view for client in raw.clients if client.kind == "viewer" for view in views_of(raw, client, index)
+    ]
+    for number, view in enumerate(views):
+        viewers.append(_info(view, regions.get(view.publisher, "")))
+        frozen = freezes(_shown_before(view), view.until_us)
+        table.add(number, _figures(view, frozen))
+        table.share(number, _shares(view, frozen))
+        timeline += _view_timeline(raw.seed, view, frozen)
+    for number, values in _resumes(raw, views):
+        table.add(number, [("resume", values)])
+    table.share(WORLD, _bytes_over_direct(raw, index))
+    return Measured(
+        seed=raw.seed,
+        trace_hash=raw.trace_hash,
+        virtual_s=(raw.ended_us - raw.began_us) / 1e6,
+        viewers=tuple(viewers),
+        samples=table.samples(),
+        ratios=table.ratios(),
+        timeline=tuple(sorted(timeline, key=lambda entry: (entry.at_us, entry.kind, entry.who or ""))),
+        links=tuple(_links(raw)),
+        invariant_failures=tuple(
+            InvariantFailure(seed=raw.seed, at_us=found.at_us, invariant=found.invariant, what=found.text)
+            for found in raw.violations
+        ),
+    )
+
+
+def _info(view: View, from_region: str) -> ViewerInfo:
+    client = view.client
+    return ViewerInfo(
+        name=client.client,
+        stack=client.stack,
+        market=client.market,
+        region=client.region,
+        from_region=from_region,
+        room=client.room,
+        transport=client.transport,
+        access_rtt_ms=client.access_rtt_ms,
+        access_rate_mbps=client.access_rate_bps / 1e6,
+    )
+
+
+def _shown_before(view: View) -> Times:
+    return view.playout.shown_us[view.playout.shown_us < view.until_us]
+
+
+def _figures(view: View, frozen: Freezes) -> Iterator[Figure]:
+    client, playout = view.client, view.playout
+    captured = view.video.capture_us[playout.shown]
+    live = captured >= playout.live_from_us
+    yield "glass_to_glass", _ms(playout.shown_us - captured + CAPTURE_US + view.encode_us)[live]
+    arrived = view.video.arrival_us[playout.shown]
+    yield "player_delay", _ms(playout.shown_us - RENDER_US - arrived)[live]
+    yield "object_latency", _ms(_latencies(view))
+    yield "first_picture", _waited(view, int(playout.shown_us.min(initial=NEVER)), view.base_us)
+    if captured.size:
+        yield "stalls", np.array([float(frozen.length_us.size)])
+        yield "stall_length", _ms(frozen.length_us)
+    yield "av_skew", _skews(view)
+    if view.is_first:
+        connected_us = NEVER if client.connected_us is None else client.connected_us
+        yield "connect", _waited(view, connected_us, client.tapped_us)
+        yield "moves", np.array([float(len(client.moves))])
+        yield "errors", np.array([float(len(client.errors))])
+
+
+def _waited(view: View, happened_us: int, from_us: int) -> Floats:
+    """How long a viewer waited; infinite if in vain, nothing if it left before that means anything."""
+    if happened_us < NEVER:
+        return _ms(np.array([happened_us - from_us]))
+    patient = view.until_us - from_us >= PICTURE_GRACE_US
+    return np.array([np.inf] if patient else [])
+
+
+def _latencies(view: View) -> Times:
+    """Capture to arrival of pictures that were captured after the first one came."""
+    arrival, captured = view.video.arrival_us, view.video.capture_us
+    live = (arrival < view.until_us) & (captured >= arrival.min(initial=NEVER))
+    latencies: Times = (arrival - captured)[live]
+    return latencies
+
+
+def _skews(view: View) -> Floats:
+    """The mean of each second in which pictures were shown while sound was heard."""
+    playout = view.playout
+    captured = view.video.capture_us[playout.shown]
+    shown_us = playout.shown_us - RENDER_US
+    skew = (shown_us - captured) - audio_delay(playout, view.audio, shown_us)
+    known = np.isfinite(skew) & (captured >= playout.live_from_us)
+    if not known.any():
+        return np.empty(0)
+    window = shown_us[known] // SKEW_WINDOW_US
+    _, place, counts = np.unique(window, return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(place, skew[known]) / counts / 1e3, np.float64)
+
+
+def _shares(view: View, frozen: Freezes) -> Iterator[Share]:
+    playout, until_us = view.playout, view.until_us
+    yield "missing_frames", view.missing, view.expected
+    live = (view.audio.capture_us >= playout.live_from_us) & (playout.audio_due_us < until_us)
+    yield "audio_gaps", int((~playout.audio_played & live).sum()), int(live.sum())
+    shown_us = _shown_before(view)
+    if shown_us.size == 0:
+        return
+    playing_us = until_us - int(shown_us[0])
+    yield "stall_ratio", int(frozen.length_us.sum()), playing_us
+    yield "unshown_frames", *_unshown(view)
+    if view.offers_hd_height >= HD_HEIGHT:
+        lengths = np.diff(np.append(shown_us, until_us))
+        quality = view.video.quality[playout.shown[: shown_us.size]]
+        moving = ~np.isin(shown_us, frozen.begin_us)
+        yield "hd_share", int(lengths[moving & (quality >= HD_HEIGHT)].sum()), playing_us
+
+
+def _unshown(view: View) -> tuple[int, int]:
+    """Pictures (whatever their rendition) that were captured while playing live, and those never shown."""
+    captured = np.unique(view.video.capture_us)
+    from_us = max(view.playout.live_from_us, int(view.video.capture_us[view.playout.shown[0]]))
+    published = captured[(captured >= from_us) & (captured < view.until_us - LIVE_TAIL_US)]
+    shown = np.isin(published, view.video.capture_us[view.playout.shown])
+    return int((~shown).sum()), int(published.size)
+
+
+def _resumes(raw: RawResult, views: Sequence[View]) -> Iterator[tuple[int, Floats]]:
+    """For each fault, the gaps of the viewers that it hit; if it hit none, of all that watched."""
+    faults = sorted((fault for fault in raw.faults if fault.is_fault), key=lambda fault: fault.at_us)
+    for number, fault in enumerate(faults):
+        later = [other.at_us for other in faults[number + 1 :] if other.at_us > fault.at_us]
+        until_us = min([fault.at_us + RESUME_WINDOW_US, raw.ended_us, *later[:1]])
+        gaps = [(place, *_gap(view, fault, until_us)) for place, view in enumerate(views)]
+        watching = [gap for gap in gaps if gap[1] is not None]
+        hit = [gap for gap in watching if gap[2] >= RESUME_GAP_US]
+        for place, resumed_us, _ in hit or watching:
+            if resumed_us is not None:
+                yield place, np.array([np.inf if resumed_us >= NEVER else resumed_us / 1e3])
+
+
+def _gap(view: View, fault: Fault, until_us: int) -> tuple[int | None, int]:
+    """Of the longest gap that reaches beyond a fault's beginning: from the fault to its end, and its length.
+
+    None for who was not watching, or not long enough after it to tell.
+    """
+    arrivals = np.unique(view.video.arrival_us[view.video.arrival_us < NEVER])
+    end_us = min(until_us, view.until_us)
+    before = arrivals[arrivals <= fault.at_us]
+    if before.size == 0 or end_us - fault.at_us < PICTURE_GRACE_US:
+        return None, 0
+    inside = arrivals[(arrivals > fault.at_us) & (arrivals <= end_us)]
+    edges = np.concatenate((before[-1:], inside, [end_us]))
+    gaps = np.diff(edges)
+    longest = int(np.argmax(gaps))
+    length_us = int(gaps[longest])
+    if longest == gaps.size - 1 and length_us >= PICTURE_GRACE_US:
+        return NEVER, length_us
+    judged_from_us = fault.at_us
+    if fault.kind in RESUMES_FROM_ITS_END and fault.until_us is not None:
+        judged_from_us = min(fault.until_us, int(edges[longest + 1]))
+    return int(edges[longest + 1]) - judged_from_us, length_us
+
+
+def _bytes_over_direct(raw: RawResult, index: FrameIndex) -> Iterator[Share]:
+    """Bytes between edges, by the payload that goes once from each origin's edge to each edge that is
+    watched."""
+    sent = sum(link.bytes for link in raw.links if link.kind == "hop")
+    publishers = {client.client: client for client in raw.clients}
+    wanted: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    for client in raw.clients:
+        for edge, from_us, until_us in _stays(client, raw.ended_us):
+            for watched in client.watched:
+                end_us = min(until_us, raw.ended_us if watched.until_us is None else watched.until_us)
+                wanted[edge, watched.track].append((max(from_us, watched.at_us), end_us))
+    direct = 0
+    for (edge, track), times in sorted(wanted.items()):
+        origin = publishers.get(raw.tracks[track].publisher)
+        if origin is None or edge in {name for _, name in origin.edges}:
+            continue
+        frames = index.of(track)
+        captured = frames["capture_us"]
+        needed = np.zeros(frames.size, np.bool_)
+        for from_us, until_us in times:
+            needed |= (captured >= from_us) & (captured < until_us)
+        direct += int(frames["bytes"][needed].sum(dtype=np.int64))
+    if sent:
+        yield "bytes_over_direct", float(sent), float(direct)
+
+
+def _stays(client: ClientTrace, ended_us: int) -> Iterator[tuple[str, int, int]]:
+    left_us = ended_us if client.left_us is None else min(client.left_us, ended_us)
+    times = [at_us for at_us, _ in client.edges] + [left_us]
+    for (at_us, edge), until_us in zip(client.edges, times[1:], strict=True):
+        yield edge, at_us, until_us
+
+
+def _world_timeline(raw: RawResult) -> Iterator[TimelineEntry]:
+    for fault in raw.faults:
+        length_us = None if fault.until_us is None else fault.until_us - fault.at_us
+        yield TimelineEntry(
+            seed=raw.seed, at_us=fault.at_us, kind="fault", what=fault.text, length_us=length_us
+        )
+    for change in raw.route_changes:
+        what = f"{change.before or 'none'} to {change.after or 'none'} ({change.cause})"
+        yield TimelineEntry(
+            seed=raw.seed,
+            at_us=change.at_us,
+            kind="route",
+            what=what,
+            who=change.edge,
+            length_us=change.gap_us,
+        )
+
+
+def _view_timeline(seed: int, view: View, frozen: Freezes) -> Iterator[TimelineEntry]:
+    who = view.client.client
+    for at_us, length_us in zip(frozen.begin_us.tolist(), frozen.length_us.tolist(), strict=True):
+        yield TimelineEntry(
+            seed=seed, at_us=at_us, kind="stall", what=view.publisher, who=who, length_us=length_us
+        )
+    for move in view.client.moves if view.is_first else ():
+        what = f"{move.before} to {move.after} ({move.cause})"
+        yield TimelineEntry(seed=seed, at_us=move.at_us, kind="move", what=what, who=who)
+
+
+def _links(raw: RawResult) -> Iterator[MapLink]:
+    for link in raw.links:
+        if link.packets:
+            dropped = link.packets_dropped_queue + link.packets_dropped_policer
+            lost = link.packets_lost + dropped + link.packets_dropped_mtu + link.packets_dropped_down
+            yield MapLink(
+                src=link.src,
+                dst=link.dst,
+                rtt_ms=link.rtt_ms,
+                bytes=link.bytes,
+                loss=lost / (link.packets + lost),
+            )
+
+
+def _ms(times_us: Times) -> Floats:
+    return np.asarray(times_us / 1e3, np.float64)
