@@ -31,6 +31,7 @@ from farcast.proto.membership import (
     PlanTaken,
     SnapshotWanted,
 )
+from farcast.proto.moqt.names import FullTrackName
 from farcast.simulations.control_host import Note
 from farcast.simulations.control_link import ControlPipe
 from farcast.simulations.invariants import overflows
@@ -83,13 +84,17 @@ class EdgeHost:
         self.stopped: Callable[[int], None] | None = None
         """Called when a drain is over."""
         self._note = note
-        self._boots = 0
+        self.boots = 0
+        """Starts so far."""
         self._drain_until_us: int | None = None
         self._commands: deque[Command] = deque()
         self._hop_totals: dict[int, HopUse] = {}
         self._peers: dict[int, str] = {}
         self._clock_since_us = 0
         self._overflows: list[str] = []
+        self._paused_until_us = 0
+        self._unheard: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        """What the control pipe brought while the process was stopped."""
         self._new_engines()
 
     # ---- Life --------------------------------------------------------------------------------------
@@ -100,7 +105,7 @@ class EdgeHost:
             AgentConfig(
                 node_id=config.node_id,
                 region=config.region,
-                seed=config.seed + self._boots * 1_000_003,
+                seed=config.seed + self.boots * 1_000_003,
                 peer_identity=peer_node_id,
                 plan_hops=config.plan_hops,
             )
@@ -108,6 +113,8 @@ class EdgeHost:
         self.membership = EdgeMembership(MembershipConfig(self._hello(), config.cluster), self.agent)
         self._load = LoadMeter(lambda: 0, 1)
         self._drain_until_us = None
+        self._paused_until_us = 0
+        self._unheard.clear()
         self._commands.clear()
         self._peers = {}
         self.plans = []
@@ -118,7 +125,7 @@ class EdgeHost:
             versions=(VERSION,),
             node_id=config.node_id,
             region=config.region,
-            boot_id=f"{(config.seed * 1_000_003 + self._boots) & (1 << 64) - 1:016x}",
+            boot_id=f"{(config.seed * 1_000_003 + self.boots) & (1 << 64) - 1:016x}",
             advertise=config.advertise,
             public_url=config.public_url,
             provider=config.provider,
@@ -128,9 +135,9 @@ class EdgeHost:
 
     def boot(self, now_us: int) -> None:
         """Start, from the plan file if there is one. After a crash the datapath must be a new one."""
-        if self._boots:
+        if self.boots:
             self._new_engines()
-        self._boots += 1
+        self.boots += 1
         self.is_running = True
         if self.plan_file is not None:
             try:
@@ -150,6 +157,27 @@ class EdgeHost:
         self._commands.clear()
         if self.pipe is not None:
             self.pipe.stop(now_us)
+
+    def pause(self, until_us: int) -> None:
+        """The process is stopped (SIGSTOP); its datapath has to be paused beside. Call `resume` then."""
+        self._paused_until_us = until_us
+
+    def resume(self, now_us: int) -> None:
+        """It goes on: everything that waited comes at once."""
+        waited, self._unheard = self._unheard, []
+        for take, arguments in waited:
+            take(*arguments, now_us)
+
+    def inject(self, data: bytes, now_us: int) -> None:
+        """Bytes as if the control plane had sent them; what the edge answers does not reach it."""
+        if not self.is_running or not self.membership.channel.joined:
+            return
+        self.membership.channel.handle_data(data, now_us)
+        while (said := self.membership.channel.poll_event()) is not None:
+            self.membership.handle_event(said, now_us)
+        while self.membership.channel.poll_data() is not None:
+            pass
+        self._progress(now_us)
 
     def drain(self, drain_ms: int | None, now_us: int) -> None:
         """As SIGTERM does it, or an operator's order."""
@@ -181,6 +209,10 @@ class EdgeHost:
         """The wall clock of this machine."""
         drift_us = round((now_us - self._clock_since_us) * self.clock_ppm / 1e6)
         return max(0, self.config.unix_us + now_us + self.clock_offset_us + drift_us)
+
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that its datapath holds, by their numbers there."""
+        return self.agent.track_names() if self.is_running else {}
 
     # ---- An engine, for the twin ---------------------------------------------------------------------
 
@@ -229,22 +261,32 @@ class EdgeHost:
             self.membership.channel.poll_timeout(),
             self._drain_until_us,
         )
-        return min((time for time in times if time is not None), default=None)
+        due_us = min((time for time in times if time is not None), default=None)
+        return None if due_us is None else max(due_us, self._paused_until_us)
 
     # ---- An end of the control pipe -------------------------------------------------------------------
 
     def control_opened(self, now_us: int) -> None:
         """See `EdgeEnd`."""
+        if now_us < self._paused_until_us:
+            self._unheard.append((self.control_opened, ()))
+            return
         self.membership.channel.handle_connected(now_us)
         self._progress(now_us)
 
     def control_data(self, data: bytes, now_us: int) -> None:
         """See `EdgeEnd`."""
+        if now_us < self._paused_until_us:
+            self._unheard.append((self.control_data, (data,)))
+            return
         self.membership.channel.handle_data(data, now_us)
         self._progress(now_us)
 
     def control_closed(self, reason: str, now_us: int) -> None:
         """See `EdgeEnd`."""
+        if now_us < self._paused_until_us:
+            self._unheard.append((self.control_closed, (reason,)))
+            return
         self.membership.channel.handle_disconnected(reason, now_us)
         self._progress(now_us)
 

@@ -1,12 +1,12 @@
-"""One run of a scenario at the level of packets: the network stands up, the show goes on, faults come, and what
-happened is handed back as a `RawResult`.
+"""One run of a scenario at the level of packets: the network stands up, the show goes on, faults come, and
+what happened is handed back as a `RawResult`.
 
     set-up                        clock of the scenario at 0                            end
     ├─ control plane, edges ─► plan in force everywhere ─► shows that are on ─┼─ load and events ─┤
 
-Until the clock is at 0 nothing counts: edges join, measure one another, get their plan and open their hops, and
-publishers that are there from the beginning have been live for `LIVE_BEFORE_US`, because nobody taps on a show
-in the moment in which it begins. Events and clients have their times from then on.
+Until the clock is at 0 nothing counts: edges join, measure one another, get their plan and open their hops,
+and publishers that are there from the beginning have been live for `LIVE_BEFORE_US`, because nobody taps on a
+show in the moment in which it begins. Events and clients have their times from then on.
 
 An exception in an engine ends the run, not the process: it is a violation in the result, with the place where
 it was raised.
@@ -22,10 +22,12 @@ from typing import Final
 
 import numpy as np
 
+from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 from farcast.simulations.client_host import Log, PublisherHost, ViewerHost
 from farcast.simulations.faults import FaultPlayer
 from farcast.simulations.invariants import Invariants
 from farcast.simulations.network import Network
+from farcast.simulations.object_traces import ObjectTraces
 from farcast.simulations.raw import (
     FRAME_DTYPE,
     Array,
@@ -54,6 +56,8 @@ BOOT_GAP_US: Final = 20_000
 
 NOTES_MAX: Final = 5_000
 
+TRACE_ALL: Final = "all"
+
 Progress = Callable[[float], None]
 """Told which share of the run is done, 0 to 1."""
 
@@ -62,7 +66,7 @@ class PacketRun:
     """One run; `run` may be called once.
 
     ``traced``: node ids of edges, and names of clients, at which the first and last byte of each object are
-    noted (`RawResult.object_hops`).
+    noted (`RawResult.object_hops`); `TRACE_ALL` is all of them.
     """
 
     def __init__(
@@ -77,7 +81,8 @@ class PacketRun:
         self._notes: list[tuple[int, str, str]] = []
         self.network = Network(spec, seed, self._note)
         self.invariants = Invariants(self.network)
-        self.faults = FaultPlayer(self.network, scenario.events, seed)
+        self.faults = FaultPlayer(self.network, seed)
+        self._traces = ObjectTraces(self.network.twin.world, self._track_indices())
         self.network.twin.observe(self.invariants.look)
 
     def _note(self, at_us: int, who: str, what: str) -> None:
@@ -107,7 +112,7 @@ class PacketRun:
         while network.twin.now_us() < SETTLE_US_MAX and not self._stands():
             network.twin.run_until(network.twin.now_us() + TICK_US)
         self.began_us = network.twin.now_us() + SETTLE_CALM_US + LIVE_BEFORE_US
-        end_us = self.began_us + self.scenario.duration_us
+        end_us = network.until_us = self.began_us + self.scenario.duration_us
         for client in self.spec.clients:
             early_us = LIVE_BEFORE_US if client.kind == "publisher" and client.joins_us <= 0 else 0
             tap_us = self.began_us + max(client.joins_us, 0) - early_us
@@ -136,30 +141,38 @@ class PacketRun:
             if client.kind == "publisher":
                 until_us = end_us if leaves_us is None else min(leaves_us, end_us)
                 publisher = network.add_publisher(client, now_us, until_us)
-                self._trace(client.name, publisher.host)
+                self._trace(client.name, publisher.host, publisher.engine.track_names)
                 publisher.start(now_us)
                 return
             viewer = network.add_viewer(client, now_us)
-            self._trace(client.name, viewer.host)
+            self._trace(client.name, viewer.host, viewer.track_names)
             viewer.start(now_us)
             if leaves_us is not None and leaves_us < end_us:
                 network.twin.at(leaves_us, viewer.leave, (viewer.host,))
 
         network.twin.at(tap_us, tap, ())
 
-    def _trace(self, name: str, host: int) -> None:
-        if name in self._traced:
-            self.network.twin.world.trace_objects(host, True)
+    def _trace(self, name: str, host: int, names: Callable[[], dict[int, FullTrackName]]) -> None:
+        if name in self._traced or TRACE_ALL in self._traced:
+            self._traces.start(name, host, names)
+
+    def _track_indices(self) -> dict[FullTrackName, int]:
+        network = self.network
+        return {
+            FullTrackName(TrackNamespace.parse(track.info.namespace), track.info.name.encode()): first + k
+            for name, first in network.first_track.items()
+            for k, track in enumerate(network.films[name].tracks)
+        }
 
     def _go_on(self, progress: Progress) -> None:
         twin, duration_us = self.network.twin, self.scenario.duration_us
-        for name in self._traced:
-            if name in self.network.edges:
-                self._trace(name, self.network.edges[name].host)
+        for node_id, edge in self.network.edges.items():
+            self._trace(node_id, edge.host, edge.track_names)
         end_us = self.began_us + duration_us
         while twin.now_us() < end_us:
             twin.run_until(min(twin.now_us() + TICK_US, end_us))
             self.invariants.check_all(twin.now_us())
+            self._traces.take()
             if self.faults.is_calm(twin.now_us()):
                 self.invariants.check_newest(twin.now_us())
             progress((twin.now_us() - self.began_us) / duration_us)
@@ -185,6 +198,8 @@ class PacketRun:
             faults=tuple(self.faults.played),
             links=tuple(self._links()),
             hops=self._hops(),
+            hosts=self._traces.hosts,
+            object_hops=self._traces.rows(),
             violations=tuple(self.invariants.violations),
             counters=self._counters(),
             notes=tuple(self._notes),
@@ -246,19 +261,17 @@ class PacketRun:
     def _links(self) -> list[LinkUse]:
         network = self.network
         names = {edge.host: node_id for node_id, edge in network.edges.items()}
-        for name, client in (*network.viewers.items(), *network.publishers.items()):
-            names[client.host] = name
         rtts = {(path.src, path.dst): path.rtt_ms for path in self.spec.paths}
         uses: list[LinkUse] = []
         for src, dst in network.paths:
             stats = network.twin.world.link_stats(src, dst)
-            is_hop = names[src] in network.edges and names[dst] in network.edges
+            is_hop = src in names and dst in names
             if not is_hop and not stats["packets_in"]:
                 continue
             uses.append(
                 LinkUse(
-                    names[src],
-                    names[dst],
+                    names.get(src) or network.name_of(src),
+                    names.get(dst) or network.name_of(dst),
                     "hop" if is_hop else "access",
                     stats["packets_in"],
                     stats["bytes_in"],
@@ -268,14 +281,14 @@ class PacketRun:
                     stats["packets_dropped_mtu"],
                     stats["packets_dropped_down"],
                     stats["queue_bytes_peak"],
-                    rtts.get((names[src], names[dst]), 0.0),
+                    rtts.get((names.get(src, ""), names.get(dst, "")), 0.0),
                 )
             )
         return uses
 
     def _counters(self) -> dict[str, int]:
         network = self.network
-        counters = {f"world_{key}": int(value) for key, value in network.twin.world.stats().items()}
+        counters = {f"world_{key}": int(str(value)) for key, value in network.twin.world.stats().items()}
         counters |= {f"control_{key}": n for key, n in network.control.all_counters().items()}
         counters["turns"] = network.twin.turns
         counters["checks"] = self.invariants.checks
