@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farcast.simulations.backbone import LOG_SIGMA_MAX, Hauls, RegionLinks, fit_round_trip
@@ -27,6 +27,7 @@ def _round_trip_ms(there: LinkModel, back: LinkModel, seed: int = 3) -> tuple[fl
     return float(p50), float(p90)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     p50_ms=st.floats(5, 400),
     spread=st.floats(0.0, 0.6),
