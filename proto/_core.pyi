@@ -1462,8 +1462,8 @@ class World:
     def record(self, host: int, downstream: int) -> None:
         """Keep what a local sink gets in Rust instead of giving events, from now on.
 
-        Objects become records, except those that only carry a status (end of group); ends of its subgroups
-        are dropped. ``downstream`` need not exist yet.
+        Objects become records, also those that carry only a status (end of group, no bytes); ends of its
+        subgroups are dropped. ``downstream`` need not exist yet.
         """
     def take_record(self, host: int) -> bytes:
         """All records of a host since the last call, in order, 40 bytes each, little-endian.
