@@ -147,7 +147,7 @@ def test_a_plan_is_followed_and_acknowledged() -> None:
     (taken,) = edge.events()
     assert isinstance(taken, PlanTaken)
     assert edge.agent.plan is taken.plan
-    assert [message["type"] for message in edge.sent()] == ["ack"]
+    assert [message["is"] for message in edge.sent()] == ["ack"]
     assert edge.engine.plans_applied == 1
 
 
@@ -163,7 +163,7 @@ def test_a_bad_plan_is_refused_with_the_reason_and_the_old_one_stays() -> None:
     assert refused.holds == plan(2).version
     assert edge.agent.plan is not None
     assert edge.agent.plan.version == plan(2).version
-    assert [message["type"] for message in edge.sent()] == ["nack"]
+    assert [message["is"] for message in edge.sent()] == ["nack"]
 
 
 def test_the_plan_of_an_earlier_run_is_followed_and_said_in_the_next_hello() -> None:
