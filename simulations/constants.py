@@ -46,10 +46,10 @@ BUFFER_QUANTILE: Final = 0.95
 
 BUFFER_FORGET: Final = 0.96
 """What a half second's weight keeps with every further one: a time constant of twelve seconds. NetEq keeps
-0.983 (29 s), but of delays relative to the fastest of the last two seconds; ours are absolute, so that a
-change of route is learned once, and have to be forgotten sooner. One bad half second weighs 4 % and is an
-accident; what comes back within seven seconds weighs more than 5 % and is waited for (NetEq: within
-eight)."""
+0.983 (29 s), but of delays relative to the fastest of the last two seconds; ours are relative to the fastest
+so far, so that a longer route is learned once and not twice, and have to be forgotten sooner. One bad half
+second weighs 4 % and is an accident; what comes back within seven seconds weighs more than 5 % and is waited
+for (NetEq: within eight)."""
 
 BUFFER_SAMPLES_MAX: Final = 128
 """Half seconds that are remembered; the weight of the oldest is below 1 % of the newest's."""
@@ -61,8 +61,9 @@ BUFFER_MARGIN_US: Final = 10_000
 BUFFER_START_US: Final = 80_000
 """Waited for at the start, while nothing is known; NetEq's ``kStartDelayMs``."""
 
-BUFFER_START_SAMPLES: Final = 2
-"""Half seconds with which something is known."""
+BUFFER_START_SAMPLES: Final = 3
+"""Half seconds at the start from which nothing is learned: what happens then is about joining. NetEq forgets
+them within some seconds instead (``start_forget_weight``)."""
 
 BUFFER_MAX_US: Final = 1_000_000
 """More than this above the fastest frame is never waited for: then live is preferred to complete."""
