@@ -31,6 +31,7 @@ from farcast.proto.membership import (
     PlanTaken,
     SnapshotWanted,
 )
+from farcast.proto.moqt.names import FullTrackName
 from farcast.simulations.control_host import Note
 from farcast.simulations.control_link import ControlPipe
 from farcast.simulations.invariants import overflows
@@ -207,6 +208,10 @@ class EdgeHost:
         """The wall clock of this machine."""
         drift_us = round((now_us - self._clock_since_us) * self.clock_ppm / 1e6)
         return max(0, self.config.unix_us + now_us + self.clock_offset_us + drift_us)
+
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that its datapath holds, by their numbers there."""
+        return self.agent.track_names() if self.is_running else {}
 
     # ---- An engine, for the twin ---------------------------------------------------------------------
 
