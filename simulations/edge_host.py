@@ -84,7 +84,8 @@ class EdgeHost:
         self.stopped: Callable[[int], None] | None = None
         """Called when a drain is over."""
         self._note = note
-        self._boots = 0
+        self.boots = 0
+        """Starts so far."""
         self._drain_until_us: int | None = None
         self._commands: deque[Command] = deque()
         self._hop_totals: dict[int, HopUse] = {}
@@ -104,7 +105,7 @@ class EdgeHost:
             AgentConfig(
                 node_id=config.node_id,
                 region=config.region,
-                seed=config.seed + self._boots * 1_000_003,
+                seed=config.seed + self.boots * 1_000_003,
                 peer_identity=peer_node_id,
                 plan_hops=config.plan_hops,
             )
@@ -124,7 +125,7 @@ class EdgeHost:
             versions=(VERSION,),
             node_id=config.node_id,
             region=config.region,
-            boot_id=f"{(config.seed * 1_000_003 + self._boots) & (1 << 64) - 1:016x}",
+            boot_id=f"{(config.seed * 1_000_003 + self.boots) & (1 << 64) - 1:016x}",
             advertise=config.advertise,
             public_url=config.public_url,
             provider=config.provider,
@@ -134,9 +135,9 @@ class EdgeHost:
 
     def boot(self, now_us: int) -> None:
         """Start, from the plan file if there is one. After a crash the datapath must be a new one."""
-        if self._boots:
+        if self.boots:
             self._new_engines()
-        self._boots += 1
+        self.boots += 1
         self.is_running = True
         if self.plan_file is not None:
             try:
