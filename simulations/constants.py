@@ -76,7 +76,12 @@ BUFFER_START_SAMPLES: Final = 3
 them within some seconds instead (``start_forget_weight``)."""
 
 BUFFER_MAX_US: Final = 1_000_000
-"""More than this above the fastest frame is never waited for: then live is preferred to complete."""
+"""More than this above the fastest frame is never waited for: then live is preferred to complete. What comes
+later than that comes after an outage, and says nothing about jitter."""
+
+LATE_MAX_US: Final = 500_000
+"""Pictures later than this are not shown while others wait behind them; WebRTC's
+(``kOldRenderTimestampMS``)."""
 
 RATE_CHANGE_MAX: Final = 0.05
 """How much faster or slower than life a player plays to change its delay: 5 %, which nobody hears once the
@@ -102,6 +107,9 @@ HD_HEIGHT: Final = 720
 
 RESUME_WINDOW_US: Final = 30_000_000
 """How long after a fault a gap can be its consequence, unless another fault comes before."""
+
+RESUME_BEGINS_US: Final = 2_000_000
+"""A gap that begins later than this after a fault is not its work: what was under way has long come."""
 
 RESUME_GAP_US: Final = 100_000
 """A gap in the pictures' arrival from which on a viewer counts as hit by a fault: three frames at 30 a

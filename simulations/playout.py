@@ -47,6 +47,7 @@ from farcast.simulations.constants import (
     BUFFER_START_US,
     DECODE_AUDIO_US,
     DECODE_VIDEO_US,
+    LATE_MAX_US,
     RATE_CHANGE_MAX,
     REFRESH_US,
     RENDER_US,
@@ -131,6 +132,8 @@ def play(player: Player, video: Feed, audio: Feed, *, frame_us: int, until_us: i
     due, audio_due = dues
     _show_first_at_once(due, decoded)
     kept = _best_rendition(video, decoded, due)
+    if player == "farcast":
+        kept &= ~_overtaken(video.capture_us, decoded, due, kept)
     kept &= np.maximum(due, decoded) < until_us - RENDER_US
     shown, shown_us = _show(video.capture_us, np.maximum(due, decoded) - began_us, kept)
     return Playout(
@@ -148,7 +151,7 @@ def play(player: Player, video: Feed, audio: Feed, *, frame_us: int, until_us: i
 def _show_first_at_once(due: Times, decoded: Times) -> None:
     if decoded.size:
         first = int(np.argmin(decoded))
-        due[first] = min(due[first], decoded[first])
+        due[first] = decoded[first]
 
 
 def freezes(shown_us: Times, until_us: int) -> Freezes:
@@ -201,9 +204,8 @@ def _decode(feed: Feed, decode_us: int) -> Times:
     arrival = np.where(feed.key[first], feed.arrival_us, NEVER)
     ready = np.minimum(arrival, NEVER) - place * decode_us + NEVER // 2
     in_order = np.maximum.accumulate(ready + segment * (2 * NEVER)) - segment * (2 * NEVER) - NEVER // 2
-    decoded = in_order + (place + 1) * decode_us
-    lost = np.maximum.accumulate((arrival >= NEVER) * segment) == segment
-    return np.where(lost, NEVER, decoded)
+    decoded: Times = np.minimum(in_order + (place + 1) * decode_us, NEVER)
+    return decoded
 
 
 def _adaptive_clock(
@@ -259,7 +261,8 @@ def _sampled(capture_us: Times, decoded: Times, began_us: int, count: int) -> _S
     np.minimum.at(fastest, sample, smallest)
     live = capture_us[order] >= _live_from(decoded)
     np.maximum.at(latest, sample[live], delay[live])
-    np.maximum.at(behind, sample[live], (delay - smallest)[live])
+    jitter = live & (delay - smallest <= BUFFER_MAX_US)
+    np.maximum.at(behind, sample[jitter], (delay - smallest)[jitter])
     is_latest = live & (delay == latest[sample])
     latest_at[sample[is_latest][::-1]] = decoded[order][is_latest][::-1]
     return _Sampled(latest, latest_at, behind, np.minimum.accumulate(fastest))
@@ -325,6 +328,16 @@ def _best_rendition(video: Feed, decoded: Times, due: Times) -> NDArray[np.bool_
     best = np.zeros(there.shape, np.bool_)
     best[order[first]] = True
     return best & there
+
+
+def _overtaken(capture_us: Times, decoded: Times, due: Times, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pictures that came much too late, with the next one right behind: decoded, and never shown."""
+    overtaken = np.zeros(kept.shape, np.bool_)
+    order: NDArray[Any] = np.flatnonzero(kept)
+    order = order[np.argsort(capture_us[order], kind="stable")]
+    behind = np.diff(decoded[order]) * 2 < np.diff(capture_us[order])
+    overtaken[order[:-1]] = behind & ((decoded - due)[order[:-1]] > LATE_MAX_US)
+    return overtaken
 
 
 def _show(capture_us: Times, at_us: Times, kept: NDArray[np.bool_]) -> tuple[Times, Times]:
