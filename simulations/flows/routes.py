@@ -145,7 +145,7 @@ class Routes:
         chosen = self._backup(row, node)
         if chosen is None:
             return
-        rtt_us = round(1e3 * self.network.rtt_ms[chosen, node])
+        rtt_us = round(1e3 * self.network.rtt_between(chosen, node))
         gap = self._open.pop((row, node))
         gap.end_us = at_us + rtt_us
         self._set(row, node, chosen, at_us, "silent", gap.end_us - gap.begin_us)
