@@ -213,23 +213,27 @@ def _statistic(promise: Promise, info: OutputInfo, group: _Group) -> _Ends:
     if promise.stat == "mean":
         value = pools.mean(pool)
         return _Ends(value, value)
-    low, high = _shares(promise)
-    return _Ends(pools.quantile(pool, low), pools.quantile(pool, high))
+    high = pools.quantile(pool, _share(promise))
+    low = -pools.quantile(_mirrored(pool), _share(promise)) if _has_two_ends(promise) else high
+    return _Ends(low, high)
 
 
-def _shares(promise: Promise) -> tuple[float, float]:
-    """Which quantiles a promise asks for; two of ``within``, else twice the same."""
+def _share(promise: Promise) -> float:
+    """Which quantile a promise asks for; ``within`` asks for it from either end."""
     if promise.percentile is not None:
         share = promise.percentile / 100
-        if promise.op != "within":
-            return share, share
-        return (1 - share) / 2, (1 + share) / 2
-    if promise.stat in ("min", "max"):
-        share = 0.0 if promise.stat == "min" else 1.0
-        return share, share
-    if promise.op == "within":
-        return 0.0, 1.0
-    return (1.0, 1.0) if promise.low is None else (0.0, 0.0)
+        return (1 + share) / 2 if promise.op == "within" else share
+    if promise.stat is not None:
+        return 0.0 if promise.stat == "min" else 1.0
+    return 0.0 if promise.op in (">", ">=") else 1.0
+
+
+def _has_two_ends(promise: Promise) -> bool:
+    return promise.op == "within" and promise.stat not in ("min", "max")
+
+
+def _mirrored(pool: Pool) -> Pool:
+    return Pool(-pool.values, pool.weights, pool.unit)
 
 
 def _each(info: OutputInfo, group: _Group) -> _Group:
@@ -305,25 +309,30 @@ def _units(group: _Group) -> tuple[Over, NDArray[np.int64]]:
 
 
 def _drawn_margins(promise: Promise, info: OutputInfo, group: _Group, unit: NDArray[np.int64]) -> Floats:
-    lows = highs = _drawn(promise, info, group, unit, high=True)
-    if promise.op == "within" and promise.percentile is not None:
-        lows = _drawn(promise, info, group, unit, high=False)
+    lows, highs = _drawn(promise, info, group, unit)
     below = np.inf if promise.high is None else promise.high - highs
     above = np.inf if promise.low is None else lows - promise.low
     return np.asarray(np.minimum(below, above), np.float64)
 
 
 def _drawn(
-    promise: Promise, info: OutputInfo, group: _Group, unit: NDArray[np.int64], *, high: bool
-) -> Floats:
+    promise: Promise, info: OutputInfo, group: _Group, unit: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Both ends of the statistic for each draw."""
     if promise.stat == "total":
-        return pools.drawn_totals(_pool(group, unit)) / np.unique(group.seed).size
+        totals = pools.drawn_totals(_pool(group, unit)) / np.unique(group.seed).size
+        return totals, totals
     if group.whole is not None and promise.stat in (None, "mean"):
-        return pools.drawn_ratios(RatioPool(group.values, group.whole, unit)) * _scale(info)
+        ratios = pools.drawn_ratios(RatioPool(group.values, group.whole, unit)) * _scale(info)
+        return ratios, ratios
     pool = _pool(_each(info, group), unit)
     if promise.stat == "mean":
-        return pools.drawn_means(pool)
-    return pools.drawn_quantiles(pool, _shares(promise)[1 if high else 0])
+        means = pools.drawn_means(pool)
+        return means, means
+    highs = pools.drawn_quantiles(pool, _share(promise))
+    if not _has_two_ends(promise):
+        return highs, highs
+    return -pools.drawn_quantiles(_mirrored(pool), _share(promise)), highs
 
 
 def _seeds(promise: Promise, info: OutputInfo, runs: Sequence[Measured]) -> list[bool]:
