@@ -256,9 +256,12 @@ class Follower:
 
     @staticmethod
     def _running_group(frames: Array, at_us: Times, from_us: int) -> int:
-        """When the group that runs at a time was begun."""
-        begun = frames["capture_us"][(frames["object"] == 0) & (at_us <= from_us)]
-        return int(begun.max()) if len(begun) else 0
+        """When the group that runs at a time was begun; where none does, the next one."""
+        heads = frames["object"] == 0
+        begun = frames["capture_us"][heads & (at_us <= from_us)]
+        if len(begun):
+            return int(begun.max())
+        return int(frames["capture_us"][heads & (at_us > from_us)].min(initial=NEVER))
 
     def _gets_through(
         self, track: int, edge: int, at_us: Times, frames: Array, draw: np.random.Generator
