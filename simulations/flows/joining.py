@@ -49,6 +49,9 @@ EDGES_TRIED_MAX: Final = 6
 INITIAL_PTO_US: Final = 360_000
 """Three times the initial RTT that clients assume: what a lost first packet costs."""
 
+STRETCH_US: Final = 10_000
+"""Work that comes within so much time stands in line by kind, not by time."""
+
 ROUNDS_SETUP: Final = 2.0
 """Round trips from the first packet to the server's SETUP: the handshake, and SETUP after Finished."""
 
@@ -128,34 +131,34 @@ class Joins:
         self.failed = np.zeros(count, np.bool_)
         self.attempts = 0
         self.refused = 0
-        self._deadline_us = np.full(count, NEVER, np.int64)
+        self._deadline_us = crowd.tap_us + CONNECT_US_MAX
         self._begun_us = np.full((count, EDGES_TRIED_MAX), NEVER, np.int64)
+        self._order = np.argsort(crowd.tap_us, kind="stable")
+        """Viewers in the order of their taps; those before ``_came`` have tapped."""
+        self._came = 0
         self._queue: list[tuple[Positions, Positions, Times]] = []
-        self._open = np.zeros(count, np.bool_)
-        self.start(np.arange(count), crowd.tap_us)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody is on the way in."""
-        return not self._queue and not self._open.any()
+        self._racing = np.zeros(0, np.int64)
+        """Viewers that have begun, and have neither a session nor given up."""
+        self._is_racing = np.zeros(count, np.bool_)
 
     @property
     def next_us(self) -> int:
-        """When somebody taps or tries again next; `NEVER` if nobody does."""
+        """When somebody taps, tries again, gets through or gives up next; `NEVER` if nobody does."""
         times = [int(at.min()) for _, _, at in self._queue if len(at)]
-        if self._open.any():
-            times.append(int(np.minimum(self.established_us, self._deadline_us)[self._open].min()))
+        if self._came < len(self._order):
+            times.append(int(self._crowd.tap_us[self._order[self._came]]))
+        if len(self._racing):
+            over_us = np.minimum(self.established_us[self._racing], self._deadline_us[self._racing])
+            times.append(int(over_us.min()))
         return min(times, default=NEVER)
 
     def start(self, viewers: Positions, at_us: Times) -> None:
-        """They begin to look for an edge, for the first time or again."""
-        again = self.edge[viewers] >= 0
-        np.subtract.at(self.sessions, self.edge[viewers[again]], 1)
-        self.edge[viewers] = self.choice[viewers] = -1
+        """They look for an edge again."""
+        self.leave(viewers)
+        self.choice[viewers] = -1
         self.established_us[viewers] = self.subscribed_us[viewers] = NEVER
         self._begun_us[viewers] = NEVER
         self._deadline_us[viewers] = at_us + CONNECT_US_MAX
-        self._open[viewers] = True
         self._queue.append((viewers, np.zeros(len(viewers), np.int64), at_us))
 
     def leave(self, viewers: Positions) -> None:
@@ -163,18 +166,29 @@ class Joins:
         there = viewers[self.edge[viewers] >= 0]
         np.subtract.at(self.sessions, self.edge[there], 1)
         self.edge[viewers] = -1
-        self._open[viewers] = False
+        self._is_racing[viewers] = False
+        self._racing = self._racing[self._is_racing[self._racing]]
 
-    def step(self, until_us: int) -> Positions:
-        """Let everything happen that begins before a time; the viewers that are with an edge now."""
-        while (due := self._take_due(until_us)) is not None:
-            self._try(*due)
-        return self._settle(until_us)
+    def step(self, until_us: int) -> None:
+        """Let everything happen that begins before a time."""
+        while (next_us := self.next_us) < until_us:
+            stop_us = min(until_us, next_us + STRETCH_US)
+            if (due := self._take_due(stop_us)) is not None:
+                self._try(*due)
+            self._settle(stop_us)
 
     def _take_due(self, until_us: int) -> tuple[Positions, Positions, Times] | None:
-        if not self._queue:
-            return None
-        viewer, k, at_us = (np.concatenate(column) for column in zip(*self._queue, strict=True))
+        came = self._came
+        taps = self._crowd.tap_us
+        last = (
+            int(np.searchsorted(taps[self._order[came:]], until_us)) + came
+            if came < len(self._order)
+            else came
+        )
+        new = self._order[came:last]
+        self._came = last
+        parts = [(new, np.zeros(len(new), np.int64), taps[new]), *self._queue]
+        viewer, k, at_us = (np.concatenate(column) for column in zip(*parts, strict=True))
         due = at_us < until_us
         rest = ~due
         self._queue = [(viewer[rest], k[rest], at_us[rest])] if rest.any() else []
@@ -182,9 +196,11 @@ class Joins:
 
     def _try(self, viewer: Positions, k: Positions, at_us: Times) -> None:
         """Attempts that begin; and when the next one of each viewer would."""
-        wanted = (
-            (self.established_us[viewer] > at_us) & self._open[viewer] & (self._deadline_us[viewer] > at_us)
-        )
+        new = viewer[k == 0]
+        self._is_racing[new] = True
+        self._racing = np.concatenate([self._racing, new])
+        wanted = self._is_racing[viewer] & (self.established_us[viewer] > at_us)
+        wanted &= self._deadline_us[viewer] > at_us
         viewer, k, at_us = viewer[wanted], k[wanted], at_us[wanted]
         kind = self._crowd.kind[viewer]
         edge, rtt_us = self._crowd.edges[kind, k], self._crowd.rtt_us[kind, k]
@@ -215,22 +231,21 @@ class Joins:
         if known.any():
             self._queue.append((viewer[known], k[known], at_us[known]))
 
-    def _settle(self, until_us: int) -> Positions:
+    def _settle(self, until_us: int) -> None:
         """Races that are over: who has a session subscribes, who has none in time gives up."""
-        given_up = np.flatnonzero(
-            self._open & (self._deadline_us < np.minimum(self.established_us, until_us))
-        )
+        racing = self._racing
+        established_us = self.established_us[racing]
+        given_up = racing[self._deadline_us[racing] < np.minimum(established_us, until_us)]
         self.failed[given_up] = True
-        self._open[given_up] = False
-        won = np.flatnonzero(self._open & (self.established_us < until_us))
-        self._open[won] = False
+        won = racing[(established_us < until_us) & (established_us <= self._deadline_us[racing])]
+        self._is_racing[given_up] = self._is_racing[won] = False
+        self._racing = racing[self._is_racing[racing]]
         kind, k = self._crowd.kind[won], self.choice[won]
         edge, rtt_us = self._crowd.edges[kind, k], self._crowd.rtt_us[kind, k]
         self.edge[won] = edge
         np.add.at(self.sessions, edge, 1)
         come_us = self.established_us[won] + rtt_us // 2 + self._lost_us(kind, 2 * rtt_us)
         self.subscribed_us[won] = self.lines.serve(edge, come_us, self._rest_us)
-        return won
 
     def _lost_us(self, kind: Positions, each_us: Times) -> Times:
         """What losses of one exchange cost: so many times a timeout."""
