@@ -52,8 +52,10 @@ INITIAL_PTO_US: Final = 360_000
 STRETCH_US: Final = 10_000
 """Work that comes within so much time stands in line by kind, not by time."""
 
-ROUNDS_SETUP: Final = 2.0
-"""Round trips from the first packet to the server's SETUP: the handshake, and SETUP after Finished."""
+ROUNDS_QUIC: Final = 2.1
+ROUNDS_WEBTRANSPORT: Final = 3.05
+"""Round trips from the first packet to the server's SETUP: the handshake, and SETUP after Finished; over
+WebTransport one more, for SETTINGS and CONNECT. The packet level's: 2.1 to 2.3, and 2.9 to 3.1."""
 
 _FAR: Final = 1 << 44
 """Beyond any time of a run, so that lines of a few thousand edges can stand in one array."""
@@ -100,7 +102,7 @@ class Crowd:
     """Viewers by position: when they tap, and of which kind each is; and what a kind is like.
 
     ``edges[kind, k]``: positions of edges, nearest first, -1 beyond the last; ``rtt_us`` to them;
-    ``loss[kind]``: of a packet either way; ``extra_us[kind]``: to fetch and show the key frame.
+    ``loss[kind]``: of a packet either way; ``rounds[kind]``: round trips until a session stands.
     """
 
     tap_us: Times
@@ -108,6 +110,31 @@ class Crowd:
     edges: Positions
     rtt_us: Times
     loss: Floats
+    rounds: Floats
+
+
+class _Pieces:
+    """Work on its way to edges: when it comes, for which viewer, to which edge, and what it is."""
+
+    def __init__(self) -> None:
+        self._columns: list[list[NDArray[np.int64]]] = [[], [], [], []]
+        self.next_us = NEVER
+
+    def add(self, come_us: Times, viewer: Positions, edge: Positions, what: Positions) -> None:
+        """More work."""
+        for column, values in zip(self._columns, (come_us, viewer, edge, what), strict=True):
+            column.append(values)
+        self.next_us = min(self.next_us, int(come_us.min(initial=NEVER)))
+
+    def take(self, until_us: int) -> tuple[Times, Positions, Positions, Positions]:
+        """What comes before a time."""
+        none = [np.zeros(0, np.int64)]
+        columns = [np.concatenate(none + column) for column in self._columns]
+        due = columns[0] < until_us
+        self._columns = [[column[~due]] for column in columns]
+        self.next_us = int(columns[0][~due].min(initial=NEVER))
+        come_us, viewer, edge, what = (column[due] for column in columns)
+        return come_us, viewer, edge, what
 
 
 class Joins:
@@ -137,6 +164,7 @@ class Joins:
         """Viewers in the order of their taps; those before ``_came`` have tapped."""
         self._came = 0
         self._queue: list[tuple[Positions, Positions, Times]] = []
+        self._pieces = _Pieces()
         self._racing = np.zeros(0, np.int64)
         """Viewers that have begun, and have neither a session nor given up."""
         self._is_racing = np.zeros(count, np.bool_)
@@ -145,6 +173,7 @@ class Joins:
     def next_us(self) -> int:
         """When somebody taps, tries again, gets through or gives up next; `NEVER` if nobody does."""
         times = [int(at.min()) for _, _, at in self._queue if len(at)]
+        times.append(self._pieces.next_us)
         if self._came < len(self._order):
             times.append(int(self._crowd.tap_us[self._order[self._came]]))
         if len(self._racing):
@@ -175,6 +204,7 @@ class Joins:
             stop_us = min(until_us, next_us + STRETCH_US)
             if (due := self._take_due(stop_us)) is not None:
                 self._try(*due)
+            self._serve(stop_us)
             self._settle(stop_us)
 
     def _take_due(self, until_us: int) -> tuple[Positions, Positions, Times] | None:
@@ -209,15 +239,27 @@ class Joins:
         full = self.alive[edge] & (self.sessions[edge] >= SESSIONS_MAX)
         self.refused += int(full.sum())
         taken = self.alive[edge] & ~full
-        established_us = np.full(len(viewer), NEVER, np.int64)
         come_us = at_us + rtt_us // 2 + self._lost_us(kind, np.full(len(kind), INITIAL_PTO_US))
-        done_us = self.lines.serve(edge[taken], come_us[taken], self._setup_us)
-        way_us = (rtt_us * (ROUNDS_SETUP - 0.5)).astype(np.int64) + self._lost_us(kind, 2 * rtt_us)
-        established_us[taken] = done_us + way_us[taken]
-        better = established_us < self.established_us[viewer]
-        self.established_us[viewer[better]] = established_us[better]
-        self.choice[viewer[better]] = k[better]
+        self._pieces.add(come_us[taken], viewer[taken], edge[taken], k[taken])
         self._next(viewer, k, np.where(full, at_us + rtt_us, at_us + STAGGER_US))
+
+    def _serve(self, until_us: int) -> None:
+        """Edges deal with what has come to them: attempts (``k`` of them), and subscriptions (-1)."""
+        come_us, viewer, edge, k = self._pieces.take(until_us)
+        done_us = self.lines.serve(edge, come_us, np.where(k >= 0, self._setup_us, self._rest_us))
+        rest = (k < 0) & (self.edge[viewer] == edge)
+        self.subscribed_us[viewer[rest]] = done_us[rest]
+        first = (k >= 0) & self._is_racing[viewer]
+        viewer, k, done_us = viewer[first], k[first], done_us[first]
+        kind = self._crowd.kind[viewer]
+        rtt_us = self._crowd.rtt_us[kind, k]
+        rounds = self._crowd.rounds[kind] - 0.5
+        established_us = done_us + (rtt_us * rounds).astype(np.int64) + self._lost_us(kind, 2 * rtt_us)
+        # The soonest last, so that it is the one that stays where a viewer has several.
+        order = np.argsort(-established_us, kind="stable")
+        order = order[established_us[order] < self.established_us[viewer[order]]]
+        self.established_us[viewer[order]] = established_us[order]
+        self.choice[viewer[order]] = k[order]
 
     def _next(self, viewer: Positions, k: Positions, at_us: Times) -> None:
         """A fourth attempt waits until the first one has had its time."""
@@ -245,7 +287,7 @@ class Joins:
         self.edge[won] = edge
         np.add.at(self.sessions, edge, 1)
         come_us = self.established_us[won] + rtt_us // 2 + self._lost_us(kind, 2 * rtt_us)
-        self.subscribed_us[won] = self.lines.serve(edge, come_us, self._rest_us)
+        self._pieces.add(come_us, won, edge, np.full(len(won), -1))
 
     def _lost_us(self, kind: Positions, each_us: Times) -> Times:
         """What losses of one exchange cost: so many times a timeout."""

@@ -17,7 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farcast.simulations.flows.delays import losses_of
-from farcast.simulations.flows.joining import EDGES_TRIED_MAX, NEVER, Crowd
+from farcast.simulations.flows.joining import (
+    EDGES_TRIED_MAX,
+    NEVER,
+    ROUNDS_QUIC,
+    ROUNDS_WEBTRANSPORT,
+    Crowd,
+)
 from farcast.simulations.flows.network import FlowNetwork
 from farcast.simulations.scenario import Scenario
 from farcast.simulations.worlds import Client, WorldSpec
@@ -187,4 +193,5 @@ def _crowd(kinds: Sequence[Client], kind_of: Positions, taps: Times, network: Fl
         loss[number] = max(
             losses_of(client.access_up, ACCESS_PACKETS_PER_S).share, client.access_down.mean_loss
         )
-    return Crowd(taps, kind_of, edges, rtt_us, loss)
+    rounds = [ROUNDS_QUIC if client.transport == "quic" else ROUNDS_WEBTRANSPORT for client in kinds]
+    return Crowd(taps, kind_of, edges, rtt_us, loss, np.array(rounds))
