@@ -11,9 +11,9 @@ take the aliases that it was given, so that the generator costs the machine litt
 
 Three parts, in one run: bare handshakes (`proto/rust/io/examples/handshakes.rs`: noq-proto and rustls alone,
 a server and a client thread) before and after; as many joins as go through with ``--in-flight`` under way;
-then joins at half that pace, from which the times to the first object come. Edge and generator share the machine's
-cores, and so do server and client of the floor; the processor time per join of each of the edge's threads
-says what an edge with cores of its own would take.
+then joins at half that pace, from which the times to the first object come. Edge and generator share the
+machine's cores, and so do server and client of the floor; the processor time per join of each of the edge's
+threads says what an edge with cores of its own would take.
 
 The last line is JSON.
 """

@@ -20,14 +20,6 @@ Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """What gets through now, 0 to 1: at each node towards everybody, on each link."""
-
-    node: Floats
-    link: Floats
-
-
 @dataclass(slots=True)
 class Account:
     """Bytes so far, by node and by link ``[src, dst]``."""
@@ -45,11 +37,13 @@ class Account:
 
 @dataclass(slots=True)
 class Fluid:
-    """Rates in a network of ``capacity_bps`` nodes and ``link_bps`` links; 0 is no bound.
-    One tree for each of ``origins``.
+    """Rates in a network of ``capacity_bps`` nodes and ``link_bps`` links; 0 is no bound. One tree for each
+    of ``origins``.
 
     ``arriving[tree, node]``: the share of an origin's media that gets to a node; ``fitting``: the same if
-    every link carried something, so that only capacity counts.
+    every link carried something, so that only capacity counts. ``node_share``: what of all that a node has
+    to send it can. ``links``: flat positions (src * nodes + dst) of links in use, and ``links_bps`` what
+    they carry.
     """
 
     capacity_bps: Floats
@@ -58,18 +52,19 @@ class Fluid:
     account: Account = field(init=False)
     arriving: Floats = field(init=False)
     fitting: Floats = field(init=False)
-    shares: Shares = field(init=False)
+    node_share: Floats = field(init=False)
     node_bps: Floats = field(init=False)
-    carried_bps: Floats = field(init=False)
+    viewers_bps: Floats = field(init=False)
+    links: Positions = field(init=False)
+    links_bps: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         nodes = len(self.capacity_bps)
         self.account = Account.of(nodes)
         self.arriving = np.ones((len(self.origins), nodes))
         self.fitting = self.arriving.copy()
-        self.shares = Shares(np.ones(nodes), np.ones((nodes, nodes)))
-        self.node_bps = np.zeros(nodes)
-        self.carried_bps = np.zeros((nodes, nodes))
+        self.node_share, self.node_bps, self.viewers_bps = np.ones(nodes), np.zeros(nodes), np.zeros(nodes)
+        self.links, self.links_bps = np.zeros(0, np.int64), np.zeros(0)
 
     def step(
         self,
@@ -82,34 +77,37 @@ class Fluid:
         """Let time pass. ``parents[tree, node]``, -1 for none; ``wanted_bps[tree, node]``: what the node
         takes from its parent, everything below included; ``viewers_bps[tree, node]``: what its viewers take
         of it; ``up[src, dst]``: whether the link carries anything."""
+        nodes = len(self.capacity_bps)
         tree, node = np.nonzero((parents >= 0) & (wanted_bps > 0))
         parent = parents[tree, node]
-        offered = np.zeros(self.link_bps.shape)
-        np.add.at(offered, (parent, node), wanted_bps[tree, node] * self.arriving[tree, parent])
+        self.links, at = np.unique(parent * nodes + node, return_inverse=True)
+        src = self.links // nodes
+        wanted = wanted_bps[tree, node] * self.arriving[tree, parent]
+        offered = np.bincount(at, wanted, minlength=len(self.links))
         to_viewers = (viewers_bps * self.arriving).sum(axis=0)
-        out_of_node = offered.sum(axis=1) + to_viewers
-        node_share = _share(self.capacity_bps, out_of_node)
-        on_link = offered * node_share[:, None]
-        fits = _share(self.link_bps, on_link)
-        link_share = np.where(up, fits, 0.0)
-        self.shares = Shares(node_share, link_share)
-        self.fitting = self._passed_on(self.fitting, parents, tree, node, node_share[:, None] * fits)
-        self.arriving = self._passed_on(self.arriving, parents, tree, node, node_share[:, None] * link_share)
-        self.node_bps, self.carried_bps = out_of_node * node_share, on_link * link_share
+        out_of_node = np.bincount(src, offered, minlength=nodes) + to_viewers
+        self.node_share = _share(self.capacity_bps, out_of_node)
+        on_link = offered * self.node_share[src]
+        fits = _share(self.link_bps.ravel()[self.links], on_link)
+        through = np.where(up.ravel()[self.links], fits, 0.0)
+        passes = self.node_share[parent]
+        self.fitting = self._passed_on(self.fitting, parent, tree, node, passes * fits[at])
+        self.arriving = self._passed_on(self.arriving, parent, tree, node, passes * through[at])
+        self.node_bps, self.links_bps = out_of_node * self.node_share, on_link * through
+        self.viewers_bps = to_viewers * self.node_share
         account, bytes_per_bps = self.account, seconds / 8
         account.node_offered += out_of_node * bytes_per_bps
         account.node_sent += self.node_bps * bytes_per_bps
-        account.link_offered += on_link * bytes_per_bps
-        account.link_sent += self.carried_bps * bytes_per_bps
+        account.link_offered.ravel()[self.links] += on_link * bytes_per_bps
+        account.link_sent.ravel()[self.links] += self.links_bps * bytes_per_bps
 
     def _passed_on(
-        self, before: Floats, parents: Positions, tree: Positions, node: Positions, through: Floats
+        self, before: Floats, parent: Positions, tree: Positions, node: Positions, through: Floats
     ) -> Floats:
         """What gets to each node, by what got to its parent a step before."""
         after = np.zeros(before.shape)
         after[np.arange(len(self.origins)), self.origins] = 1.0
-        parent = parents[tree, node]
-        after[tree, node] = before[tree, parent] * through[parent, node]
+        after[tree, node] = before[tree, parent] * through
         return after
 
 

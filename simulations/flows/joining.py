@@ -49,8 +49,16 @@ EDGES_TRIED_MAX: Final = 6
 INITIAL_PTO_US: Final = 360_000
 """Three times the initial RTT that clients assume: what a lost first packet costs."""
 
-ROUNDS_SETUP: Final = 2.0
-"""Round trips from the first packet to the server's SETUP: the handshake, and SETUP after Finished."""
+STRETCH_US: Final = 10_000
+"""Work that comes within so much time stands in line by kind, not by time."""
+
+PACKETS_AN_EXCHANGE: Final = 2.5
+"""Of which the loss of one holds up a join: the server's flight is two to three, the client's one to two."""
+
+ROUNDS_QUIC: Final = 2.1
+ROUNDS_WEBTRANSPORT: Final = 3.05
+"""Round trips from the first packet to the server's SETUP: the handshake, and SETUP after Finished; over
+WebTransport one more, for SETTINGS and CONNECT. The packet level's: 2.1 to 2.3, and 2.9 to 3.1."""
 
 _FAR: Final = 1 << 44
 """Beyond any time of a run, so that lines of a few thousand edges can stand in one array."""
@@ -97,7 +105,7 @@ class Crowd:
     """Viewers by position: when they tap, and of which kind each is; and what a kind is like.
 
     ``edges[kind, k]``: positions of edges, nearest first, -1 beyond the last; ``rtt_us`` to them;
-    ``loss[kind]``: of a packet either way; ``extra_us[kind]``: to fetch and show the key frame.
+    ``loss[kind]``: of a packet either way; ``rounds[kind]``: round trips until a session stands.
     """
 
     tap_us: Times
@@ -105,6 +113,31 @@ class Crowd:
     edges: Positions
     rtt_us: Times
     loss: Floats
+    rounds: Floats
+
+
+class _Pieces:
+    """Work on its way to edges: when it comes, for which viewer, to which edge, and what it is."""
+
+    def __init__(self) -> None:
+        self._columns: list[list[NDArray[np.int64]]] = [[], [], [], []]
+        self.next_us = NEVER
+
+    def add(self, come_us: Times, viewer: Positions, edge: Positions, what: Positions) -> None:
+        """More work."""
+        for column, values in zip(self._columns, (come_us, viewer, edge, what), strict=True):
+            column.append(values)
+        self.next_us = min(self.next_us, int(come_us.min(initial=NEVER)))
+
+    def take(self, until_us: int) -> tuple[Times, Positions, Positions, Positions]:
+        """What comes before a time."""
+        none = [np.zeros(0, np.int64)]
+        columns = [np.concatenate(none + column) for column in self._columns]
+        due = columns[0] < until_us
+        self._columns = [[column[~due]] for column in columns]
+        self.next_us = int(columns[0][~due].min(initial=NEVER))
+        come_us, viewer, edge, what = (column[due] for column in columns)
+        return come_us, viewer, edge, what
 
 
 class Joins:
@@ -128,34 +161,36 @@ class Joins:
         self.failed = np.zeros(count, np.bool_)
         self.attempts = 0
         self.refused = 0
-        self._deadline_us = np.full(count, NEVER, np.int64)
+        self._deadline_us = crowd.tap_us + CONNECT_US_MAX
         self._begun_us = np.full((count, EDGES_TRIED_MAX), NEVER, np.int64)
+        self._order = np.argsort(crowd.tap_us, kind="stable")
+        """Viewers in the order of their taps; those before ``_came`` have tapped."""
+        self._came = 0
         self._queue: list[tuple[Positions, Positions, Times]] = []
-        self._open = np.zeros(count, np.bool_)
-        self.start(np.arange(count), crowd.tap_us)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody is on the way in."""
-        return not self._queue and not self._open.any()
+        self._pieces = _Pieces()
+        self._racing = np.zeros(0, np.int64)
+        """Viewers that have begun, and have neither a session nor given up."""
+        self._is_racing = np.zeros(count, np.bool_)
 
     @property
     def next_us(self) -> int:
-        """When somebody taps or tries again next; `NEVER` if nobody does."""
+        """When somebody taps, tries again, gets through or gives up next; `NEVER` if nobody does."""
         times = [int(at.min()) for _, _, at in self._queue if len(at)]
-        if self._open.any():
-            times.append(int(np.minimum(self.established_us, self._deadline_us)[self._open].min()))
+        times.append(self._pieces.next_us)
+        if self._came < len(self._order):
+            times.append(int(self._crowd.tap_us[self._order[self._came]]))
+        if len(self._racing):
+            over_us = np.minimum(self.established_us[self._racing], self._deadline_us[self._racing])
+            times.append(int(over_us.min()))
         return min(times, default=NEVER)
 
     def start(self, viewers: Positions, at_us: Times) -> None:
-        """They begin to look for an edge, for the first time or again."""
-        again = self.edge[viewers] >= 0
-        np.subtract.at(self.sessions, self.edge[viewers[again]], 1)
-        self.edge[viewers] = self.choice[viewers] = -1
+        """They look for an edge again."""
+        self.leave(viewers)
+        self.choice[viewers] = -1
         self.established_us[viewers] = self.subscribed_us[viewers] = NEVER
         self._begun_us[viewers] = NEVER
         self._deadline_us[viewers] = at_us + CONNECT_US_MAX
-        self._open[viewers] = True
         self._queue.append((viewers, np.zeros(len(viewers), np.int64), at_us))
 
     def leave(self, viewers: Positions) -> None:
@@ -163,18 +198,30 @@ class Joins:
         there = viewers[self.edge[viewers] >= 0]
         np.subtract.at(self.sessions, self.edge[there], 1)
         self.edge[viewers] = -1
-        self._open[viewers] = False
+        self._is_racing[viewers] = False
+        self._racing = self._racing[self._is_racing[self._racing]]
 
-    def step(self, until_us: int) -> Positions:
-        """Let everything happen that begins before a time; the viewers that are with an edge now."""
-        while (due := self._take_due(until_us)) is not None:
-            self._try(*due)
-        return self._settle(until_us)
+    def step(self, until_us: int) -> None:
+        """Let everything happen that begins before a time."""
+        while (next_us := self.next_us) < until_us:
+            stop_us = min(until_us, next_us + STRETCH_US)
+            if (due := self._take_due(stop_us)) is not None:
+                self._try(*due)
+            self._serve(stop_us)
+            self._settle(stop_us)
 
     def _take_due(self, until_us: int) -> tuple[Positions, Positions, Times] | None:
-        if not self._queue:
-            return None
-        viewer, k, at_us = (np.concatenate(column) for column in zip(*self._queue, strict=True))
+        came = self._came
+        taps = self._crowd.tap_us
+        last = (
+            int(np.searchsorted(taps[self._order[came:]], until_us)) + came
+            if came < len(self._order)
+            else came
+        )
+        new = self._order[came:last]
+        self._came = last
+        parts = [(new, np.zeros(len(new), np.int64), taps[new]), *self._queue]
+        viewer, k, at_us = (np.concatenate(column) for column in zip(*parts, strict=True))
         due = at_us < until_us
         rest = ~due
         self._queue = [(viewer[rest], k[rest], at_us[rest])] if rest.any() else []
@@ -182,9 +229,11 @@ class Joins:
 
     def _try(self, viewer: Positions, k: Positions, at_us: Times) -> None:
         """Attempts that begin; and when the next one of each viewer would."""
-        wanted = (
-            (self.established_us[viewer] > at_us) & self._open[viewer] & (self._deadline_us[viewer] > at_us)
-        )
+        new = viewer[k == 0]
+        self._is_racing[new] = True
+        self._racing = np.concatenate([self._racing, new])
+        wanted = self._is_racing[viewer] & (self.established_us[viewer] > at_us)
+        wanted &= self._deadline_us[viewer] > at_us
         viewer, k, at_us = viewer[wanted], k[wanted], at_us[wanted]
         kind = self._crowd.kind[viewer]
         edge, rtt_us = self._crowd.edges[kind, k], self._crowd.rtt_us[kind, k]
@@ -193,15 +242,27 @@ class Joins:
         full = self.alive[edge] & (self.sessions[edge] >= SESSIONS_MAX)
         self.refused += int(full.sum())
         taken = self.alive[edge] & ~full
-        established_us = np.full(len(viewer), NEVER, np.int64)
         come_us = at_us + rtt_us // 2 + self._lost_us(kind, np.full(len(kind), INITIAL_PTO_US))
-        done_us = self.lines.serve(edge[taken], come_us[taken], self._setup_us)
-        way_us = (rtt_us * (ROUNDS_SETUP - 0.5)).astype(np.int64) + self._lost_us(kind, 2 * rtt_us)
-        established_us[taken] = done_us + way_us[taken]
-        better = established_us < self.established_us[viewer]
-        self.established_us[viewer[better]] = established_us[better]
-        self.choice[viewer[better]] = k[better]
+        self._pieces.add(come_us[taken], viewer[taken], edge[taken], k[taken])
         self._next(viewer, k, np.where(full, at_us + rtt_us, at_us + STAGGER_US))
+
+    def _serve(self, until_us: int) -> None:
+        """Edges deal with what has come to them: attempts (``k`` of them), and subscriptions (-1)."""
+        come_us, viewer, edge, k = self._pieces.take(until_us)
+        done_us = self.lines.serve(edge, come_us, np.where(k >= 0, self._setup_us, self._rest_us))
+        rest = (k < 0) & (self.edge[viewer] == edge)
+        self.subscribed_us[viewer[rest]] = done_us[rest]
+        first = (k >= 0) & self._is_racing[viewer]
+        viewer, k, done_us = viewer[first], k[first], done_us[first]
+        kind = self._crowd.kind[viewer]
+        rtt_us = self._crowd.rtt_us[kind, k]
+        rounds = self._crowd.rounds[kind] - 0.5
+        established_us = done_us + (rtt_us * rounds).astype(np.int64) + self._lost_us(kind, 2 * rtt_us)
+        # The soonest last, so that it is the one that stays where a viewer has several.
+        order = np.argsort(-established_us, kind="stable")
+        order = order[established_us[order] < self.established_us[viewer[order]]]
+        self.established_us[viewer[order]] = established_us[order]
+        self.choice[viewer[order]] = k[order]
 
     def _next(self, viewer: Positions, k: Positions, at_us: Times) -> None:
         """A fourth attempt waits until the first one has had its time."""
@@ -215,25 +276,25 @@ class Joins:
         if known.any():
             self._queue.append((viewer[known], k[known], at_us[known]))
 
-    def _settle(self, until_us: int) -> Positions:
+    def _settle(self, until_us: int) -> None:
         """Races that are over: who has a session subscribes, who has none in time gives up."""
-        given_up = np.flatnonzero(
-            self._open & (self._deadline_us < np.minimum(self.established_us, until_us))
-        )
+        racing = self._racing
+        established_us = self.established_us[racing]
+        given_up = racing[self._deadline_us[racing] < np.minimum(established_us, until_us)]
         self.failed[given_up] = True
-        self._open[given_up] = False
-        won = np.flatnonzero(self._open & (self.established_us < until_us))
-        self._open[won] = False
+        won = racing[(established_us < until_us) & (established_us <= self._deadline_us[racing])]
+        self._is_racing[given_up] = self._is_racing[won] = False
+        self._racing = racing[self._is_racing[racing]]
         kind, k = self._crowd.kind[won], self.choice[won]
         edge, rtt_us = self._crowd.edges[kind, k], self._crowd.rtt_us[kind, k]
         self.edge[won] = edge
         np.add.at(self.sessions, edge, 1)
         come_us = self.established_us[won] + rtt_us // 2 + self._lost_us(kind, 2 * rtt_us)
-        self.subscribed_us[won] = self.lines.serve(edge, come_us, self._rest_us)
-        return won
+        self._pieces.add(come_us, won, edge, np.full(len(won), -1))
 
     def _lost_us(self, kind: Positions, each_us: Times) -> Times:
         """What losses of one exchange cost: so many times a timeout."""
-        lost = self._draw.geometric(np.clip(1 - self._crowd.loss[kind], 0.01, 1.0)) - 1
+        whole = (1 - self._crowd.loss[kind]) ** PACKETS_AN_EXCHANGE
+        lost = self._draw.geometric(np.clip(whole, 0.01, 1.0)) - 1
         times: Times = np.minimum(lost, 8) * each_us
         return times

@@ -17,7 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farcast.simulations.flows.delays import losses_of
-from farcast.simulations.flows.joining import EDGES_TRIED_MAX, NEVER, Crowd
+from farcast.simulations.flows.joining import (
+    EDGES_TRIED_MAX,
+    NEVER,
+    ROUNDS_QUIC,
+    ROUNDS_WEBTRANSPORT,
+    Crowd,
+)
 from farcast.simulations.flows.network import FlowNetwork
 from farcast.simulations.scenario import Scenario
 from farcast.simulations.worlds import Client, WorldSpec
@@ -26,15 +32,18 @@ Times = NDArray[np.int64]
 Positions = NDArray[np.int64]
 
 ACCESS_PACKETS_PER_S: Final = 300.0
-SEATED_RECORDS_MAX: Final = 4_000_000
+SEATED_RECORDS_MAX: Final = 10_000_000
 """Frames of all seats together that a run keeps."""
 
-SEATS_MAX: Final = 800
+SEATS_MAX: Final = 1_000
 WINDOW_US: Final = 12_000_000
 """In a run that is too long to be kept whole, so much is looked at at a time…"""
 
 BEFORE_US: Final = 3_000_000
 """…beginning so long before each event, and once an hour."""
+
+TAP_US: Final = (1_000_000, 2_000_000)
+"""When in its piece a viewer comes."""
 
 WHOLE_US_MAX: Final = 240_000_000
 HOUR_US: Final = 3_600_000_000
@@ -159,7 +168,7 @@ def _seats(
             for v in np.unique(chosen).tolist()
         ]
         return tuple(seats), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    each = max(min(room // len(windows), len(kinds)), 1)
+    each = max(min(room // len(windows), SEATS_MAX // len(windows), len(kinds)), 1)
     seats = []
     more_kinds: list[int] = []
     more_taps: list[int] = []
@@ -168,7 +177,7 @@ def _seats(
             viewer = len(kind_of) + len(more_kinds)
             seats.append(Seat(viewer, kind, f"{kinds[kind].name}@{begin_us // 1_000_000}s", end_us))
             more_kinds.append(kind)
-            more_taps.append(begin_us + int(draw.integers(0, 1_000_000)))
+            more_taps.append(begin_us + int(draw.integers(*TAP_US)))
     return tuple(seats), np.array(more_kinds, np.int64), np.array(more_taps, np.int64)
 
 
@@ -184,4 +193,5 @@ def _crowd(kinds: Sequence[Client], kind_of: Positions, taps: Times, network: Fl
         loss[number] = max(
             losses_of(client.access_up, ACCESS_PACKETS_PER_S).share, client.access_down.mean_loss
         )
-    return Crowd(taps, kind_of, edges, rtt_us, loss)
+    rounds = [ROUNDS_QUIC if client.transport == "quic" else ROUNDS_WEBTRANSPORT for client in kinds]
+    return Crowd(taps, kind_of, edges, rtt_us, loss, np.array(rounds))

@@ -69,6 +69,8 @@ class FlowNetwork:
     extra_ms: Floats = field(init=False)
     fault_loss: Floats = field(init=False)
     link_bps: Floats = field(init=False)
+    usable: Bools = field(init=False)
+    """Links that carry anything, as of the last `remember`."""
     _log: list[tuple[int, Floats, Floats]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,6 +95,7 @@ class FlowNetwork:
         self.alive = np.ones(count, np.bool_)
         self.extra_ms, self.fault_loss = np.zeros((count, count)), np.zeros((count, count))
         self.link_bps = self.rate_bps.copy()
+        self.usable = self.up.copy()
 
     @classmethod
     def of(cls, spec: WorldSpec) -> FlowNetwork:
@@ -116,10 +119,11 @@ class FlowNetwork:
         one_way = np.where(self.up, self.delay_ms + self.extra_ms, np.nan)
         return one_way + one_way.T
 
-    @property
-    def usable(self) -> Bools:
-        """Links that carry anything now."""
-        return self.up & self.alive[:, None] & self.alive[None, :]
+    def rtt_between(self, a: int, b: int) -> float:
+        """Median round trip of one pair now, ms."""
+        there, back = ((x, y) for x, y in ((a, b), (b, a)))
+        one_way = (self.delay_ms[pair] + self.extra_ms[pair] for pair in (there, back))
+        return float(sum(one_way))
 
     def model(self, src: int, dst: int) -> LinkModel:
         """The link as the world made it."""
@@ -131,7 +135,8 @@ class FlowNetwork:
         return Losses(float(share), float(self.burst[src, dst]))
 
     def remember(self, at_us: int) -> None:
-        """Links are from now on as they are now, for `spells`."""
+        """Links are from now on as they are now, for `usable` and `spells`."""
+        self.usable = self.up & self.alive[:, None] & self.alive[None, :]
         self._log.append((at_us, self.extra_ms.copy(), self.fault_loss.copy()))
 
     def spells(self, src: int, dst: int) -> Iterator[tuple[int, int, float, float]]:
@@ -192,10 +197,11 @@ class FlowNetwork:
                     yield src, dst
                     if not event.one_way:
                         yield dst, src
-        for (a, b), groups in self.groups.items() if event.group else ():
+        for (src_end, dst_end), groups in self.groups.items() if event.group else ():
             if event.group in groups:
                 yield from itertools.product(
-                    np.flatnonzero(self.ends == a).tolist(), np.flatnonzero(self.ends == b).tolist()
+                    np.flatnonzero(self.ends == src_end).tolist(),
+                    np.flatnonzero(self.ends == dst_end).tolist(),
                 )
 
     def _set(self, event: LinkEvent, figures: NDArray[Any], value: float) -> None:
@@ -232,15 +238,15 @@ class LinkCounts:
         self._draw = np.random.default_rng([seed, 2])
         self._ten, self._minute = np.zeros((3, nodes, nodes)), np.zeros((3, nodes, nodes))
 
-    def count(self, network: FlowNetwork, carried_bps: Floats, link_share: Floats, seconds: float) -> None:
-        """Let time pass over the links."""
-        packets = (PROBES_PER_S + carried_bps / MEDIA_PACKET_BITS) * seconds * network.usable
-        share = 1 - (1 - network.loss) * (1 - network.fault_loss) * link_share
+    def count(self, network: FlowNetwork, carried_bits: Floats, fits: Floats | float, seconds: float) -> None:
+        """Let time pass over the links. ``carried_bits[src, dst]`` of media meanwhile; ``fits``: the share of
+        packets that a link's capacity let through."""
+        packets = (PROBES_PER_S * seconds + carried_bits / MEDIA_PACKET_BITS) * network.usable
+        share = 1 - (1 - network.loss) * (1 - network.fault_loss) * fits
         lost = self._draw.binomial(packets.astype(np.int64), np.clip(share, 0.0, 1.0)).astype(np.float64)
         new = np.stack([packets, lost, lost / network.burst])
         for sums, time_s in ((self._ten, 10.0), (self._minute, 60.0)):
-            fade = np.exp(-seconds / time_s)
-            sums *= fade
+            sums *= np.exp(-seconds / time_s)
             sums += new
 
     def network(
@@ -248,12 +254,12 @@ class LinkCounts:
         network: FlowNetwork,
         hellos: Sequence[Hello],
         egress_bps: Floats,
-        link_fill: Floats,
+        link_full: Bools,
         now_us: int,
     ) -> Network:
         """The network as the control plane would know it."""
         losses = estimate_loss(self._ten, self._minute)
-        queue_ms = np.where(link_fill >= 1.0, QUEUE_MS, 0.0)
+        queue_ms = QUEUE_MS * link_full
         rtt_ms = network.rtt_ms + queue_ms + queue_ms.T
         rise_ms = network.rise_ms + network.rise_ms.T
         nodes = [

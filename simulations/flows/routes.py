@@ -92,6 +92,11 @@ class Routes:
         lossy = self.network.fault_loss[above, nodes] > LOSS_MAX
         for row, node in zip(rows[dead].tolist(), nodes[dead].tolist(), strict=True):
             self._notice(row, node, since_us)
+        for row, node in [key for key in self._open if key not in self._leaving]:
+            if self._carries(int(self.parents[row, node]), node):
+                self._open.pop((row, node)).end_us = since_us + self._way_us(
+                    int(self.parents[row, node]), node
+                )
         for key, due_us in list(self._leaving.items()):
             if due_us <= now_us:
                 self._leave(*key, due_us)
@@ -121,6 +126,9 @@ class Routes:
     def _carries(self, src: int, dst: int) -> bool:
         return bool(self.network.usable[src, dst])
 
+    def _way_us(self, src: int, dst: int) -> int:
+        return round(1e3 * float(self.network.delay_ms[src, dst]))
+
     def _notice(self, row: int, node: int, since_us: int) -> None:
         key = (row, node)
         if key in self._leaving or key in self._open:
@@ -128,8 +136,7 @@ class Routes:
                 self._leaving[key] = since_us
             return
         above = int(self.parents[row, node])
-        way_us = round(1e3 * self.network.delay_ms[above, node])
-        begin_us = since_us + way_us
+        begin_us = since_us + self._way_us(above, node)
         self._open[key] = Gap(row, node, begin_us)
         self.gaps.append(self._open[key])
         self._leaving[key] = begin_us + SILENT_US - HEARTBEAT_US
@@ -145,7 +152,7 @@ class Routes:
         chosen = self._backup(row, node)
         if chosen is None:
             return
-        rtt_us = round(1e3 * self.network.rtt_ms[chosen, node])
+        rtt_us = round(1e3 * self.network.rtt_between(chosen, node))
         gap = self._open.pop((row, node))
         gap.end_us = at_us + rtt_us
         self._set(row, node, chosen, at_us, "silent", gap.end_us - gap.begin_us)

@@ -84,6 +84,8 @@ class FlowRun:
         self._faults: list[Fault] = []
         self._shares: list[tuple[int, NDArray[np.float64]]] = []
         self._wanted_bps = np.zeros((len(self.tracks.origins), len(self.network.sites)))
+        self._offered = self._sent = np.zeros(self.network.delay_ms.shape)
+        self._counted_us = 0
         self._busy_until_us, self._changed_us, self._plan_us = AFTERMATH_US, -AFTERMATH_US, 0
         self._hash = hashlib.blake2b(digest_size=16)
         self.steps = 0
@@ -152,8 +154,7 @@ class FlowRun:
         self._wanted_bps = wanted_bps
         seconds = (until_us - now_us) / 1e6
         self.fluid.step(parents, wanted_bps, tracks.to_viewers_bps(counts), self.network.usable, seconds)
-        self._counts.count(self.network, self.fluid.carried_bps, self.fluid.shares.link, seconds)
-        through = np.where(wanted_bps > 0, self.fluid.fitting, 1.0) * self.fluid.shares.node[None, :]
+        through = np.where(wanted_bps > 0, self.fluid.fitting, 1.0) * self.fluid.node_share[None, :]
         if not self._shares or not np.array_equal(self._shares[-1][1], through):
             self._shares.append((now_us, through))
         waits_us = joins.lines.wait_us(until_us)
@@ -172,20 +173,32 @@ class FlowRun:
 
     def _first_plan(self) -> None:
         """The network stands before the first viewer comes: its first plan is in force everywhere."""
-        self._counts.count(self.network, self.fluid.carried_bps, self.fluid.shares.link, 60.0)
+        self._counts.count(self.network, np.zeros(self.network.delay_ms.shape), 1.0, 60.0)
         self._report(0)
         trees = self.control.plan(self._seen(0), 0)
         if trees is not None:
             self.routes.follow(trees, 0)
 
     def _plan(self, now_us: int) -> None:
+        if not self.control.is_due(now_us, urgent=self._changed_us > now_us - 2 * PLAN_US):
+            return
         self._report(now_us)
-        urgent = self._changed_us > now_us - 2 * PLAN_US
-        trees = self.control.plan(self._seen(now_us), now_us, urgent=urgent)
+        self._count(now_us)
+        trees = self.control.plan(self._seen(now_us), now_us)
         if trees is not None:
             way_us = max(site.control.median_delay_us for site in self.network.sites)
             self._plans.append((now_us + way_us, trees))
             self._busy_until_us = max(self._busy_until_us, now_us + 5 * PLAN_US)
+
+    def _count(self, now_us: int) -> None:
+        """What links have carried and lost since the last plan."""
+        account = self.fluid.account
+        offered, sent = account.link_offered - self._offered, account.link_sent - self._sent
+        fits = np.divide(sent, offered, out=np.ones_like(sent), where=offered > 0)
+        fits[~self.network.usable] = 1.0
+        self._counts.count(self.network, 8 * offered, fits, max(now_us - self._counted_us, 1) / 1e6)
+        self._offered, self._sent = account.link_offered.copy(), account.link_sent.copy()
+        self._counted_us = now_us
 
     def _report(self, now_us: int) -> None:
         ids = self.network.node_ids
@@ -196,10 +209,10 @@ class FlowRun:
         self.control.report(now_us, self.attendance.joins.sessions, self.fluid.node_bps, taken)
 
     def _seen(self, now_us: int) -> Network:
-        carried, bounds = self.fluid.carried_bps, self.network.link_bps
-        fill = np.divide(carried, bounds, out=np.zeros_like(carried), where=bounds > 0)
-        to_viewers = np.maximum(self.fluid.node_bps - carried.sum(axis=1), 0.0)
-        return self._counts.network(self.network, self._hellos, to_viewers, fill, now_us)
+        full = np.zeros(self.network.delay_ms.shape, np.bool_)
+        links, bounds = self.fluid.links, self.network.link_bps.ravel()
+        full.ravel()[links] = (bounds[links] > 0) & (self.fluid.links_bps >= bounds[links])
+        return self._counts.network(self.network, self._hellos, self.fluid.viewers_bps, full, now_us)
 
     # ---- Events -----------------------------------------------------------------------------------
 

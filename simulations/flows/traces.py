@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from farcast.simulations.flows.delays import (
     QUEUE_US_MAX,
+    congestion_rate_bps,
     in_order,
     losses_of,
     packets_of,
@@ -256,9 +257,12 @@ class Follower:
 
     @staticmethod
     def _running_group(frames: Array, at_us: Times, from_us: int) -> int:
-        """When the group that runs at a time was begun."""
-        begun = frames["capture_us"][(frames["object"] == 0) & (at_us <= from_us)]
-        return int(begun.max()) if len(begun) else 0
+        """When the group that runs at a time was begun; where none does, the next one."""
+        heads = frames["object"] == 0
+        begun = frames["capture_us"][heads & (at_us <= from_us)]
+        if len(begun):
+            return int(begun.max())
+        return int(frames["capture_us"][heads & (at_us > from_us)].min(initial=NEVER))
 
     def _gets_through(
         self, track: int, edge: int, at_us: Times, frames: Array, draw: np.random.Generator
@@ -296,13 +300,14 @@ class Follower:
         up, down = client.models_to(client.reaches[choice].node_id)
         model, other = (up, down) if is_up else (down, up)
         sizes = frames["bytes"].astype(np.int64)
-        done_us, waited_us = through_rate(leave_us, sizes, model.rate_bps)
+        rtt_ms = (model.median_delay_us + other.median_delay_us) / 1e3
+        losses = losses_of(model, ACCESS_PACKETS_PER_S)
+        rate_bps = min(congestion_rate_bps(losses, rtt_ms), float(model.rate_bps or np.inf))
+        done_us, waited_us = through_rate(leave_us, sizes, rate_bps if np.isfinite(rate_bps) else None)
         order = np.argsort(done_us, kind="stable")
         delay_us = np.empty(len(frames), np.int64)
         delay_us[order] = propagation_us(model, done_us[order], draw)
-        rtt_ms = (model.median_delay_us + other.median_delay_us) / 1e3
         spacing_ms = 1e3 * MEDIA_PACKET_BITS / model.rate_bps if model.rate_bps else SPACING_MS
-        losses = losses_of(model, ACCESS_PACKETS_PER_S)
         delay_us += repair_us(packets_of(sizes), losses, rtt_ms, spacing_ms, draw, is_hop=False)
         group = frames["group"].astype(np.int64) * len(self._tracks.infos) + frames["track"]
         return in_order(done_us + delay_us, group), waited_us

@@ -89,10 +89,17 @@ class Tracks:
         fitting = [k for k in pictures if not kind.access_rate_bps or infos[k].bitrate_bps <= room_bps]
         return [each.first + k for k in (*(fitting or pictures[-1:])[:1], *sound)]
 
+    @cached_property
+    def _patterns(self) -> tuple[Floats, Positions]:
+        """What kinds watch, each different choice once ``[choice, track]``; and the choice of each kind."""
+        different, of_kind = np.unique(self.watched, axis=0, return_inverse=True)
+        return different.astype(np.float64), of_kind.ravel()
+
     def watching(self, kind: Positions, edge: Positions) -> Floats:
         """Viewers of each track at each node ``[track, node]``; who watches is given one by one."""
-        pairs = np.bincount(kind * self._nodes + edge, minlength=len(self._kinds) * self._nodes)
-        counts: Floats = self.watched.T.astype(np.float64) @ pairs.reshape(-1, self._nodes)
+        patterns, of_kind = self._patterns
+        pairs = np.bincount(of_kind[kind] * self._nodes + edge, minlength=len(patterns) * self._nodes)
+        counts: Floats = np.einsum("ct,cn->tn", patterns, pairs.reshape(-1, self._nodes))
         return counts
 
     def to_viewers_bps(self, counts: Floats) -> Floats:
