@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Final
+from typing import Final, TypeAlias
 from zlib import crc32
 
 import numpy as np
@@ -96,6 +96,10 @@ def _normal_quantiles(shares: Floats) -> Floats:
     return np.array([normal.inv_cdf(float(share)) for share in shares])
 
 
+Way: TypeAlias = tuple[LinkModel, LinkModel]
+"""There and back."""
+
+
 class RegionLinks:
     """Links between regions of one kind of backbone, for one seed."""
 
@@ -148,9 +152,16 @@ class Hauls:
         self._matrix = _matrix("azure" if kind == "azure" else "aws", seed)
         self._public = _public(self._matrix.name, seed)
         self._seed = seed
+        self._known: dict[tuple[City, Region], Way | None] = {}
 
-    def between(self, city: City, region: Region) -> tuple[LinkModel, LinkModel] | None:
+    def between(self, city: City, region: Region) -> Way | None:
         """From the city to the region, and back; ``None`` where they are one place."""
+        key = (city, region)
+        if key not in self._known:
+            self._known[key] = self._draw(city, region)
+        return self._known[key]
+
+    def _draw(self, city: City, region: Region) -> Way | None:
         away_km = distance_km((city.lat, city.lon), (region.lat, region.lon))
         if away_km < SAME_PLACE_KM:
             return None

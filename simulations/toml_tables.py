@@ -28,7 +28,8 @@ FAULTS_MAX: Final = 100
 """More faults than this are not listed."""
 
 UNITS: Final = (("_us", "_s", 1e6), ("_bps", "_mbps", 1e6))
-"""Ends of names in the dataclass and in the file, and what a figure of the file is multiplied by."""
+"""Ends of names in the dataclass and in the file (``_max`` may follow), and what a figure of the file is
+multiplied by."""
 
 SHARES: Final = frozenset(
     ("loss", "quantile", "loss_fraction", "stock_share", "webtransport_share", "rank_correlation")
@@ -40,10 +41,23 @@ SIGNED: Final = frozenset(("step_us", "drift_ppm"))
 
 AT_LEAST_1: Final = frozenset(
     (
-        "count", "loss_burst", "burst", "duration_us", "viewers_max", "fps", "height", "gop_ms", "bitrate_bps",
-        "rate_bps", "policer_bps", "down_bps", "up_bps", "mtu_bytes", "every_us",
+        "bitrate_bps",
+        "burst",
+        "count",
+        "down_bps",
+        "duration_us",
+        "every_us",
+        "fps",
+        "gop_ms",
+        "height",
+        "loss_burst",
+        "mtu_bytes",
+        "policer_bps",
+        "rate_bps",
+        "up_bps",
+        "viewers_max",
     )
-)  # fmt: skip
+)
 """Fields of which there must be one at least."""
 
 NUMBER_MAX: Final = 1e15
@@ -130,9 +144,10 @@ def line_numbers(text: str) -> dict[str, int]:
 
 def written(name: str) -> str:
     """How a field is called in a file."""
+    base = name.removesuffix("_max")
     for ours, theirs, _ in UNITS:
-        if name.endswith(ours):
-            return name.removesuffix(ours) + theirs
+        if base.endswith(ours):
+            return base.removesuffix(ours) + theirs + name[len(base) :]
     return name
 
 
@@ -238,7 +253,7 @@ def _number(kind: Any, name: str, raw: object, path: str, faults: Faults) -> int
     if isinstance(raw, bool) or not isinstance(raw, (int, float)) or raw != raw:
         faults.add(path, f"must be a number, not {raw!r}")
         return None
-    factor = next((factor for ours, _, factor in UNITS if name.endswith(ours)), None)
+    factor = next((f for ours, _, f in UNITS if name.removesuffix("_max").endswith(ours)), None)
     value: int | float = raw
     if factor is not None and abs(raw) < NUMBER_MAX:
         value = round(raw * factor)

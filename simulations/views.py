@@ -32,6 +32,8 @@ class View:
     publisher: str
     video: Feed
     audio: Feed
+    pictures: Array
+    """The frames behind ``video``, in its order."""
     playout: Playout
     until_us: int
     """When it left, the run ended, or the film did."""
@@ -81,8 +83,8 @@ def _view(raw: RawResult, client: ClientTrace, publisher: str, index: FrameIndex
         track: _arrivals(client.arrivals, track, index.of(track))
         for track in dict.fromkeys(each.track for each in watched)
     }
-    video = _feed(raw, "video", index, arrivals, left_us)
-    audio = _feed(raw, "audio", index, arrivals, left_us)
+    video, pictures = _feed(raw, "video", index, arrivals, left_us)
+    audio, _ = _feed(raw, "audio", index, arrivals, left_us)
     counts = [_missing(each, index.of(each.track), arrivals[each.track], left_us) for each in watched]
     offered = [track for track in raw.tracks if track.publisher == publisher and track.kind == "video"]
     playout = play(client.stack, video, audio, frame_us=_frame_us(offered), until_us=left_us)
@@ -91,9 +93,10 @@ def _view(raw: RawResult, client: ClientTrace, publisher: str, index: FrameIndex
         publisher=publisher,
         video=video,
         audio=audio,
+        pictures=pictures,
         playout=playout,
         until_us=min(left_us, int(video.capture_us.max(initial=0)) or left_us),
-        film_from_us=int(video.capture_us.min(initial=client.tapped_us)),
+        film_from_us=int(video.capture_us.min()) if video.capture_us.size else client.tapped_us,
         offers_hd_height=max((track.height for track in offered), default=0),
         encode_us=0 if any(track.encode_us for track in offered) else ENCODE_VIDEO_US,
         expected=sum(expected for expected, _ in counts),
@@ -130,8 +133,8 @@ def _keys(groups: NDArray[np.uint64], objects: Array) -> NDArray[np.int64]:
 
 def _feed(
     raw: RawResult, kind: TrackKind, index: FrameIndex, arrivals: dict[int, Times], until_us: int
-) -> Feed:
-    """Everything of the tracks of one kind that was captured until a time."""
+) -> tuple[Feed, Array]:
+    """Everything of the tracks of one kind that was captured until a time, and its frames."""
     parts = []
     for track, arrival_us in arrivals.items():
         if raw.tracks[track].kind != kind:
@@ -142,17 +145,18 @@ def _feed(
         height = np.full(part.size, raw.tracks[track].height, np.int64)
         parts.append((part, arrival_us[inside], height))
     if not parts:
-        return no_feed()
+        return no_feed(), raw.frames[:0]
     frames = np.concatenate([part for part, _, _ in parts])
     _, groups = np.unique(frames["group"], return_inverse=True)
     segment = frames["track"].astype(np.int64) * (int(groups.max(initial=0)) + 1) + groups
-    return Feed(
+    feed = Feed(
         capture_us=frames["capture_us"].astype(np.int64),
         arrival_us=np.concatenate([arrival_us for _, arrival_us, _ in parts]),
         segment=segment.astype(np.int64),
         key=frames["key"].astype(np.bool_) | (kind == "audio"),
         quality=np.concatenate([height for _, _, height in parts]),
     )
+    return feed, frames
 
 
 def _missing(watched: Watched, frames: Array, arrival_us: Times, left_us: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.simulations.access import AccessError, DrawnAccess, draw_access
-from farcast.simulations.backbone import Hauls, RegionLinks, queue_bytes
+from farcast.simulations.backbone import Hauls, RegionLinks, Way, queue_bytes
 from farcast.simulations.events import Crowd
 from farcast.simulations.export_file import read_export
 from farcast.simulations.links import BurstLoss, LinkModel
@@ -107,11 +107,12 @@ def world_from_export(file: Path) -> WorldSpec:
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
-    """Edges with their regions, and what lies between."""
+    """Edges with their regions, and what lies between. ``nodes``: node ids by region."""
 
     edges: tuple[EdgeSite, ...]
     paths: tuple[EdgePath, ...]
     places: Mapping[str, Region]
+    nodes: Mapping[str, Sequence[str]]
 
 
 def _drawn(world: WorldConfig, seed: int) -> _Ground:
@@ -146,7 +147,14 @@ def _drawn(world: WorldConfig, seed: int) -> _Ground:
         for a in places
         for b in places
     }
-    return _Ground(tuple(sites), tuple(_paths(world, sites, pairs)), places)
+    return _Ground(tuple(sites), tuple(_paths(world, sites, pairs)), places, _nodes_by_region(sites))
+
+
+def _nodes_by_region(sites: Sequence[EdgeSite]) -> Mapping[str, Sequence[str]]:
+    nodes: dict[str, list[str]] = {}
+    for site in sites:
+        nodes.setdefault(site.region, []).append(site.node_id)
+    return nodes
 
 
 def _paths(
@@ -210,7 +218,7 @@ def _imported(scenario: Scenario) -> _Ground:
     sites = export.sites()
     at = {site.region: site for site in sites}
     places = {name: Region(name, site.country, site.lat, site.lon, -1) for name, site in at.items()}
-    return _Ground(sites, export.paths(), places)
+    return _Ground(sites, export.paths(), places, _nodes_by_region(sites))
 
 
 def _check(spec: WorldSpec) -> None:
@@ -328,9 +336,9 @@ def _client(seat: _Seat, ground: _Ground, hauls: Hauls, seed: int) -> Client:
     draw = np.random.default_rng([seed, crc32(seat.name.encode())])
     drawn = _access_of(group.access, group, seat.name, draw)
     reaches = _reaches(home, drawn, ground, hauls, crc32(seat.name.encode()))
+    nearest = next(name for name, nodes in ground.nodes.items() if reaches[0].node_id in nodes)
     viewing = isinstance(group, ViewerGroup)
     access = drawn.down if viewing else drawn.up
-    regions = {edge.node_id: edge.region for edge in ground.edges}
     return Client(
         name=seat.name,
         entry=group.name,
@@ -339,7 +347,7 @@ def _client(seat: _Seat, ground: _Ground, hauls: Hauls, seed: int) -> Client:
         transport=seat.transport,
         market=group.market or group.country,
         country=group.country,
-        region=regions[reaches[0].node_id],
+        region=nearest,
         lat=home.lat,
         lon=home.lon,
         room=group.room,
@@ -387,7 +395,7 @@ def _reaches(home: City, drawn: DrawnAccess, ground: _Ground, hauls: Hauls, turn
         way = ways[name]
         up, down = way or (None, None)
         rtt_ms = drawn.rtt_ms + _median_us(way) / 1_000
-        nodes = [edge.node_id for edge in ground.edges if edge.region == name]
+        nodes = [*ground.nodes[name]]
         first = turn % len(nodes)
         found += [Reach(node_id=n, rtt_ms=rtt_ms, up=up, down=down) for n in nodes[first:] + nodes[:first]]
         if len(found) >= REACHES_MAX:
@@ -395,13 +403,11 @@ def _reaches(home: City, drawn: DrawnAccess, ground: _Ground, hauls: Hauls, turn
     return tuple(found[:REACHES_MAX])
 
 
-def _median_us(way: tuple[LinkModel, LinkModel] | None) -> int:
+def _median_us(way: Way | None) -> int:
     return sum(model.median_delay_us for model in way) if way else 0
 
 
-def _beyond(
-    way: tuple[LinkModel, LinkModel] | None, nearest: tuple[LinkModel, LinkModel] | None
-) -> tuple[LinkModel, LinkModel] | None:
+def _beyond(way: Way | None, nearest: Way | None) -> Way | None:
     """What a way has more than that to the nearest region; nothing for the nearest itself."""
     if way is None or way == nearest:
         return None

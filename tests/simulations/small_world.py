@@ -119,12 +119,18 @@ def _client(
         reaches=tuple(
             Reach(
                 node_id=node,
-                extra_us=round(rtt_ms(region, node[:3]) * 500),
                 rtt_ms=16.0 + rtt_ms(region, node[:3]),
+                up=_beyond(region, node),
+                down=_beyond(region, node),
             )
             for node in near
         ),
     )
+
+
+def _beyond(region: str, node: str) -> LinkModel | None:
+    """The way from a client's region to an edge of another one."""
+    return None if region == node[:3] else LinkModel(delay_us=round(rtt_ms(region, node[:3]) * 500))
 
 
 def small_scenario(seconds: float = 10.0, events: tuple[AnyEvent, ...] = ()) -> Scenario:

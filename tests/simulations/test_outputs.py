@@ -213,6 +213,12 @@ def test_times_from_the_tap_are_those_of_the_trace() -> None:
     assert first <= values(measured, "first_picture")[0] < first + 17
 
 
+def test_a_viewer_that_comes_before_the_film_waits_for_the_picture_from_its_beginning() -> None:
+    early = replace(client_of(Seat()), tapped_us=BEGAN - 2 * SECOND)
+    measured = measure(run_of(clients=(PUBLISHER, early)))
+    assert values(measured, "first_picture")[0] < 300
+
+
 def test_a_calm_run_has_no_stall_no_loss_and_all_of_it_in_hd() -> None:
     measured = measure(run_of(Seat()))
     assert values(measured, "stalls").tolist() == [0.0]
