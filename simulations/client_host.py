@@ -8,7 +8,7 @@ goodbye. Names of edges are resolved from a table, in no time. Two things differ
   gets anything else, so that it knows how far it is when it has to go on elsewhere.
 - A publisher's frames are handed to the kernel some time ahead, each with its time.
 
-A viewer watches all that is in its room, over one connection per publisher, as several ``farcast watch`` would.
+A viewer watches all in its room, over one connection per publisher, as several ``farcast watch`` would.
 Of several renditions it takes the best that fits its access (`choose_rendition`), once; there is no adaptive
 bit rate in the tools yet. A *stock* viewer is a stand-in for a browser: it knows one URL, follows no edge
 list, and its figures are kept apart.

@@ -86,7 +86,9 @@ class ControlPipe:
     def __init__(
         self, twin: Twin, host: int, edge: EdgeEnd, control: ControlEnd, way: ControlWay, seed: int
     ) -> None:
-        self.way = way
+        self.extra_us: dict[object, int] = {}
+        """What faults add to each direction's delay, by a key of theirs."""
+        self._way = way
         self._twin = twin
         self._host = host
         self._edge = edge
@@ -130,7 +132,7 @@ class ControlPipe:
         session = self._session
         if session is not None:
             self._twin.at(
-                now_us + self.way.delay_us, lambda at_us: self._control.closed(session, reason, at_us), ()
+                now_us + self.delay_us, lambda at_us: self._control.closed(session, reason, at_us), ()
             )
             self._over(reason, now_us)
 
@@ -145,10 +147,15 @@ class ControlPipe:
         """The control plane ends it, once its bytes are out."""
         if session == self._session and not self._down.cuts:
             self._after(
-                max(self.way.delay_us, self._down.free_us - now_us), lambda at_us: self._over(reason, at_us)
+                max(self.delay_us, self._down.free_us - now_us), lambda at_us: self._over(reason, at_us)
             )
 
     # ---- The way -------------------------------------------------------------------------------------
+
+    @property
+    def delay_us(self) -> int:
+        """One way, now."""
+        return self._way.delay_us + sum(self.extra_us.values())
 
     def cut(self, now_us: int, *, up: bool = True, down: bool = True) -> None:
         """Nothing passes any more in these directions; cuts count."""
@@ -167,8 +174,14 @@ class ControlPipe:
                 if waiting:
                     self._send(direction, waiting, now_us)
 
+    def mend_all(self, now_us: int) -> None:
+        """As the world made it, whatever cut it."""
+        for is_up, direction in ((True, self._up), (False, self._down)):
+            direction.cuts = min(direction.cuts, 1)
+            self.mend(now_us, up=is_up, down=not is_up)
+
     def _round_trip_us(self) -> int:
-        return 2 * self.way.delay_us
+        return 2 * self.delay_us
 
     def _attempt(self, now_us: int) -> None:
         self._generation += 1
@@ -217,7 +230,7 @@ class ControlPipe:
                 direction.held_bytes += len(data)
             return
         packets = 1 + len(data) // PACKET_BYTES
-        arrival_us = max(direction.free_us, now_us + self.way.delay_us) + self._repair_us(packets)
+        arrival_us = max(direction.free_us, now_us + self.delay_us) + self._repair_us(packets)
         direction.free_us = arrival_us
         session = self._session
         if direction is self._up:
@@ -232,9 +245,9 @@ class ControlPipe:
 
     def _repair_us(self, packets: int) -> int:
         """How much longer it takes because of losses, which the seed decides."""
-        if self.way.loss <= 0.0:
+        if self._way.loss <= 0.0:
             return 0
-        losses = sum(self._random.random() < self.way.loss for _ in range(min(packets, 1_000)))
+        losses = sum(self._random.random() < self._way.loss for _ in range(min(packets, 1_000)))
         return round(losses and REPAIR_ROUND_TRIPS * self._round_trip_us())
 
     def _after(self, wait_us: int, action: Callable[[int], None]) -> None:

@@ -92,6 +92,9 @@ class EdgeHost:
         self._peers: dict[int, str] = {}
         self._clock_since_us = 0
         self._overflows: list[str] = []
+        self._paused_until_us = 0
+        self._unheard: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        """What the control pipe brought while the process was stopped."""
         self._new_engines()
 
     # ---- Life --------------------------------------------------------------------------------------
@@ -111,6 +114,8 @@ class EdgeHost:
         self.membership = EdgeMembership(MembershipConfig(self._hello(), config.cluster), self.agent)
         self._load = LoadMeter(lambda: 0, 1)
         self._drain_until_us = None
+        self._paused_until_us = 0
+        self._unheard.clear()
         self._commands.clear()
         self._peers = {}
         self.plans = []
@@ -153,6 +158,27 @@ class EdgeHost:
         self._commands.clear()
         if self.pipe is not None:
             self.pipe.stop(now_us)
+
+    def pause(self, until_us: int) -> None:
+        """The process is stopped (SIGSTOP); its datapath has to be paused beside. Call `resume` then."""
+        self._paused_until_us = until_us
+
+    def resume(self, now_us: int) -> None:
+        """It goes on: everything that waited comes at once."""
+        waited, self._unheard = self._unheard, []
+        for take, arguments in waited:
+            take(*arguments, now_us)
+
+    def inject(self, data: bytes, now_us: int) -> None:
+        """Bytes as if the control plane had sent them; what the edge answers does not reach it."""
+        if not self.is_running or not self.membership.channel.joined:
+            return
+        self.membership.channel.handle_data(data, now_us)
+        while (said := self.membership.channel.poll_event()) is not None:
+            self.membership.handle_event(said, now_us)
+        while self.membership.channel.poll_data() is not None:
+            pass
+        self._progress(now_us)
 
     def drain(self, drain_ms: int | None, now_us: int) -> None:
         """As SIGTERM does it, or an operator's order."""
@@ -232,22 +258,32 @@ class EdgeHost:
             self.membership.channel.poll_timeout(),
             self._drain_until_us,
         )
-        return min((time for time in times if time is not None), default=None)
+        due_us = min((time for time in times if time is not None), default=None)
+        return None if due_us is None else max(due_us, self._paused_until_us)
 
     # ---- An end of the control pipe -------------------------------------------------------------------
 
     def control_opened(self, now_us: int) -> None:
         """See `EdgeEnd`."""
+        if now_us < self._paused_until_us:
+            self._unheard.append((self.control_opened, ()))
+            return
         self.membership.channel.handle_connected(now_us)
         self._progress(now_us)
 
     def control_data(self, data: bytes, now_us: int) -> None:
         """See `EdgeEnd`."""
+        if now_us < self._paused_until_us:
+            self._unheard.append((self.control_data, (data,)))
+            return
         self.membership.channel.handle_data(data, now_us)
         self._progress(now_us)
 
     def control_closed(self, reason: str, now_us: int) -> None:
         """See `EdgeEnd`."""
+        if now_us < self._paused_until_us:
+            self._unheard.append((self.control_closed, (reason,)))
+            return
         self.membership.channel.handle_disconnected(reason, now_us)
         self._progress(now_us)
 

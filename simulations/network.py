@@ -31,7 +31,7 @@ from farcast.simulations.control_link import ControlPipe, ControlWay
 from farcast.simulations.edge_host import EdgeConfig, EdgeHost
 from farcast.simulations.links import LinkModel
 from farcast.simulations.media import FilmModel
-from farcast.simulations.twin import Twin
+from farcast.simulations.twin import Engine, Twin
 from farcast.simulations.worlds import Client, EdgeSite, WorldSpec
 
 CLUSTER: Final = "sim"
@@ -57,6 +57,9 @@ WAIT_MS_MAX: Final = 3_600_000
 """Viewers do not give up: how long nothing came is what is measured."""
 
 SEED_STRIDE: Final = 7_919
+
+HOSTILE_LINK: Final = LinkModel(delay_us=10_000)
+"""The way of strangers to an edge."""
 
 LinkChangeFn: TypeAlias = Callable[[LinkModel], LinkModel]
 
@@ -118,13 +121,20 @@ class Paths:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._models: dict[tuple[int, int], LinkModel] = {}
+        self._of_host: dict[int, list[tuple[int, int]]] = {}
         self._changes: dict[tuple[int, int], dict[object, LinkChangeFn]] = {}
         self._cuts: dict[tuple[int, int], dict[object, None]] = {}
 
     def add(self, src: int, dst: int, model: LinkModel) -> None:
         """A path of the world."""
         self._models[src, dst] = model
+        self._of_host.setdefault(src, []).append((src, dst))
+        self._of_host.setdefault(dst, []).append((src, dst))
         self._twin.world.add_link(src, dst, model.config)
+
+    def of_host(self, host: int) -> list[tuple[int, int]]:
+        """All paths from and to a host."""
+        return list(self._of_host.get(host, ()))
 
     def __contains__(self, path: tuple[int, int]) -> bool:
         return path in self._models
@@ -156,8 +166,10 @@ class Paths:
 
     def undo(self, key: object, src: int, dst: int) -> None:
         """Take back what was done under a key."""
-        if self._cuts.get((src, dst), {}).pop(key, key) is None:
-            self._twin.world.set_link_up(src, dst, not self._cuts[src, dst])
+        cuts = self._cuts.get((src, dst), {})
+        if key in cuts:
+            del cuts[key]
+            self._twin.world.set_link_up(src, dst, not cuts)
         if self._changes.get((src, dst), {}).pop(key, None) is not None:
             self._apply(src, dst)
 
@@ -192,6 +204,11 @@ class Network:
         self.first_track: dict[str, int] = {}
         """By publisher: the index of its first track."""
         self.films: dict[str, FilmModel] = {}
+        self.until_us = 0
+        """When the run ends."""
+        self.on_client: Callable[[str, int], None] = lambda name, host: None
+        """Told of every client that comes, and its host, before its tap."""
+        self._names_of_hosts: dict[int, str] = {}
         self._note = note
         self._addresses = 0
         self._trust = _Trust.make()
@@ -344,6 +361,38 @@ class Network:
             up, down = client.models_to(reach.node_id)
             self.paths.add(host, edge, up)
             self.paths.add(edge, host, down)
+        self._names_of_hosts[host] = client.name
+        self.on_client(client.name, host)
+
+    def name_of(self, host: int) -> str:
+        """The client at a host."""
+        return self._names_of_hosts[host]
+
+    # ---- Strangers -------------------------------------------------------------------------------------
+
+    def add_stranger(self, engine: Engine, node_id: str, *, hears: bool = True) -> int:
+        """A host of nobody's load with a clean path to one edge; without one back it ``hears`` nothing."""
+        host = self.twin.add_host(self.next_address(), engine, client_datapath(DRAFTS))
+        edge = self.edges[node_id].host
+        self.paths.add(host, edge, HOSTILE_LINK)
+        if hears:
+            self.paths.add(edge, host, HOSTILE_LINK)
+        self._names_of_hosts[host] = f"stranger-{host}"
+        return host
+
+    def add_stranger_viewer(self, node_id: str, now_us: int) -> int:
+        """A viewer of nobody's load: it subscribes everything that the first publisher has."""
+        publisher = self.spec.publishers[0]
+        target = self._target(node_id, "quic")
+        seed = self.seed * SEED_STRIDE + self._addresses
+        connection = ConnectionConfig(target, seed=seed)
+        viewer = Viewer(ViewerConfig(connection, TrackNamespace.parse(namespace_of(publisher)), WAIT_MS_MAX))
+        host = self.add_stranger(viewer, node_id)
+        viewer.start(now_us)
+        for track in self.films[publisher.name].tracks:
+            viewer.subscribe(track.info.name.encode(), now_us)
+        self.twin.touch(host)
+        return host
 
     def client_host(self, name: str) -> PublisherHost | ViewerHost | None:
         """A client that has come; ``None`` before its tap."""

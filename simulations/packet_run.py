@@ -1,12 +1,12 @@
-"""One run of a scenario at the level of packets: the network stands up, the show goes on, faults come, and what
-happened is handed back as a `RawResult`.
+"""One run of a scenario at the level of packets: the network stands up, the show goes on, faults come, and
+what happened is handed back as a `RawResult`.
 
     set-up                        clock of the scenario at 0                            end
     ├─ control plane, edges ─► plan in force everywhere ─► shows that are on ─┼─ load and events ─┤
 
-Until the clock is at 0 nothing counts: edges join, measure one another, get their plan and open their hops, and
-publishers that are there from the beginning have been live for `LIVE_BEFORE_US`, because nobody taps on a show
-in the moment in which it begins. Events and clients have their times from then on.
+Until the clock is at 0 nothing counts: edges join, measure one another, get their plan and open their hops,
+and publishers that are there from the beginning have been live for `LIVE_BEFORE_US`, because nobody taps on a
+show in the moment in which it begins. Events and clients have their times from then on.
 
 An exception in an engine ends the run, not the process: it is a violation in the result, with the place where
 it was raised.
@@ -77,7 +77,7 @@ class PacketRun:
         self._notes: list[tuple[int, str, str]] = []
         self.network = Network(spec, seed, self._note)
         self.invariants = Invariants(self.network)
-        self.faults = FaultPlayer(self.network, scenario.events, seed)
+        self.faults = FaultPlayer(self.network, seed)
         self.network.twin.observe(self.invariants.look)
 
     def _note(self, at_us: int, who: str, what: str) -> None:
@@ -107,7 +107,7 @@ class PacketRun:
         while network.twin.now_us() < SETTLE_US_MAX and not self._stands():
             network.twin.run_until(network.twin.now_us() + TICK_US)
         self.began_us = network.twin.now_us() + SETTLE_CALM_US + LIVE_BEFORE_US
-        end_us = self.began_us + self.scenario.duration_us
+        end_us = network.until_us = self.began_us + self.scenario.duration_us
         for client in self.spec.clients:
             early_us = LIVE_BEFORE_US if client.kind == "publisher" and client.joins_us <= 0 else 0
             tap_us = self.began_us + max(client.joins_us, 0) - early_us
@@ -248,19 +248,17 @@ class PacketRun:
     def _links(self) -> list[LinkUse]:
         network = self.network
         names = {edge.host: node_id for node_id, edge in network.edges.items()}
-        for name, client in (*network.viewers.items(), *network.publishers.items()):
-            names[client.host] = name
         rtts = {(path.src, path.dst): path.rtt_ms for path in self.spec.paths}
         uses: list[LinkUse] = []
         for src, dst in network.paths:
             stats = network.twin.world.link_stats(src, dst)
-            is_hop = names[src] in network.edges and names[dst] in network.edges
+            is_hop = src in names and dst in names
             if not is_hop and not stats["packets_in"]:
                 continue
             uses.append(
                 LinkUse(
-                    names[src],
-                    names[dst],
+                    names.get(src) or network.name_of(src),
+                    names.get(dst) or network.name_of(dst),
                     "hop" if is_hop else "access",
                     stats["packets_in"],
                     stats["bytes_in"],
@@ -270,14 +268,14 @@ class PacketRun:
                     stats["packets_dropped_mtu"],
                     stats["packets_dropped_down"],
                     stats["queue_bytes_peak"],
-                    rtts.get((names[src], names[dst]), 0.0),
+                    rtts.get((names.get(src, ""), names.get(dst, "")), 0.0),
                 )
             )
         return uses
 
     def _counters(self) -> dict[str, int]:
         network = self.network
-        counters = {f"world_{key}": int(value) for key, value in network.twin.world.stats().items()}
+        counters = {f"world_{key}": int(str(value)) for key, value in network.twin.world.stats().items()}
         counters |= {f"control_{key}": n for key, n in network.control.all_counters().items()}
         counters["turns"] = network.twin.turns
         counters["checks"] = self.invariants.checks

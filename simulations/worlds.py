@@ -53,6 +53,9 @@ __all__ = [
     "world_from_export",
 ]
 
+UNLIMITED_BPS: Final = 10_000_000_000
+"""The rate of an access that nothing limits, for whoever compares rates."""
+
 CONTROL_STREAM_MIN_US: Final = 500
 """One way between an edge and a control plane in the same region."""
 
@@ -373,20 +376,22 @@ def _access_of(
 
 
 def _rate_of(model: LinkModel) -> int:
-    """The rate of a link, of a moving one its median; 0 where nothing limits it."""
+    """The rate of a link, of a moving one its median."""
     if model.rate_schedule:
         return int(np.median([bps for _, bps in model.rate_schedule]))
-    return model.rate_bps or 0
+    return model.rate_bps or UNLIMITED_BPS
 
 
 def _reaches(home: City, drawn: DrawnAccess, ground: _Ground, hauls: Hauls, turn: int) -> tuple[Reach, ...]:
     """Edges by median round trip; those of one region in an order that differs from client to client.
 
-    Where the access's delay is that to the nearest edge already, only what is further counts.
+    Where the access's delay is that to the nearest edge already, only what is further counts. Loss on the way
+    to the nearest region is that of the access, which was measured to a server about as far.
     """
     ways = {name: hauls.between(home, place) for name, place in ground.places.items()}
     far_us = {name: _median_us(way) for name, way in ways.items()}
     nearest = min(far_us, key=lambda name: (far_us[name], name))
+    ways[nearest] = _lossless(ways[nearest])
     if drawn.reaches_edge:
         ways = {name: _beyond(way, ways[nearest]) for name, way in ways.items()}
     order = sorted(ground.places, key=lambda name: (far_us[name], name))
@@ -405,6 +410,13 @@ def _reaches(home: City, drawn: DrawnAccess, ground: _Ground, hauls: Hauls, turn
 
 def _median_us(way: Way | None) -> int:
     return sum(model.median_delay_us for model in way) if way else 0
+
+
+def _lossless(way: Way | None) -> Way | None:
+    if way is None:
+        return None
+    up, down = (replace(model, losses=()) for model in way)
+    return up, down
 
 
 def _beyond(way: Way | None, nearest: Way | None) -> Way | None:
