@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 
 import trio
 
@@ -37,6 +38,7 @@ from farcast.proto._core import UdpShaper
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl, split_host_port
 from farcast.remote import Trust
+from farcast.simulations.media import AUDIO_FRAME_US, PACKAGING_BYTES
 from farcast.simulations.scenario import Transport
 from farcast.simulations.small_world import (
     AUDIO_BPS,
@@ -49,6 +51,7 @@ from farcast.simulations.small_world import (
     UNDER_WAY_US,
     VIDEO_BPS,
     VIEWERS,
+    FilmRates,
     Seen,
     access_links,
     hop_links,
@@ -74,10 +77,12 @@ class _Clock:
     """When each object was handed over by the publisher, and when it came to each viewer, microseconds."""
 
     published: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    bytes: dict[tuple[str, int, int], int] = field(default_factory=dict)
     received: dict[str, dict[tuple[str, int, int], int]] = field(default_factory=dict)
 
     def note_published(self, track: str, group: int, object: int, payload: bytes) -> None:
         self.published[track, group, object] = _now_us()
+        self.bytes[track, group, object] = len(payload)
 
     def noting(self, viewer: str) -> OnFrame:
         received = self.received.setdefault(viewer, {})
@@ -86,6 +91,15 @@ class _Clock:
             received[track, group, object] = _now_us()
 
         return note
+
+    def rates(self) -> FilmRates:
+        """How large the film's frames were."""
+        keys = [size for key, size in self.bytes.items() if key[0] == "video" and key[2] == 0]
+        others = [size for key, size in self.bytes.items() if key[0] == "video" and key[2] != 0]
+        sounds = [size for key, size in self.bytes.items() if key[0] == "audio"]
+        video_bps = 8 * (mean(keys) + (FRAMERATE - 1) * mean(others))
+        audio_bps = 8 * (mean(sounds) - PACKAGING_BYTES) * 1_000_000 / AUDIO_FRAME_US
+        return FilmRates(round(video_bps), round(audio_bps), mean(keys) / mean(others))
 
     def latencies_ms(self, from_us: int, until_us: int) -> tuple[list[float], int]:
         """Of frames that were handed over in the time; and how many never came."""
@@ -103,13 +117,13 @@ class _Clock:
         return found, len(wanted) * len(self.received) - len(found)
 
 
-def run_real(seconds: float, skip_s: float, seed: int) -> Seen:
-    """What viewers saw of so many seconds, the first ones left out, in real time."""
+def run_real(seconds: float, skip_s: float, seed: int) -> tuple[Seen, FilmRates]:
+    """What viewers saw of so many seconds, the first ones left out, in real time; and their film."""
     with tempfile.TemporaryDirectory(prefix="farcast-sim-error-", ignore_cleanup_errors=True) as folder:
         return trio.run(_run, Path(folder), seconds, skip_s, seed)
 
 
-async def _run(folder: Path, seconds: float, skip_s: float, seed: int) -> Seen:
+async def _run(folder: Path, seconds: float, skip_s: float, seed: int) -> tuple[Seen, FilmRates]:
     places = [Place(node_id, region) for node_id, (region, *_) in PLACES.items()]
     links = {ends: model.config for ends, model in hop_links().items()}
     clock = _Clock()
@@ -134,7 +148,7 @@ async def _run(folder: Path, seconds: float, skip_s: float, seed: int) -> Seen:
     lost = sum(each["backward"]["packets_lost"] for name, each in stats.items() if name in VIEWERS)
     sent = sum(each["backward"]["packets_in"] for name, each in stats.items() if name in VIEWERS)
     latencies, missing = clock.latencies_ms(began_us + round(skip_s * 1e6), ended_us - UNDER_WAY_US)
-    return Seen.of(latencies, missing, lost, sent, route)
+    return Seen.of(latencies, missing, lost, sent, route), clock.rates()
 
 
 def _shape_access(cluster: Cluster, seed: int, shapers: ExitStack) -> dict[str, UdpShaper]:
@@ -211,8 +225,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    real = run_real(options.seconds, SKIP_SECONDS, options.seed)
-    virtual = run_virtual(options.seconds, SKIP_SECONDS, options.seed)
+    real, film = run_real(options.seconds, SKIP_SECONDS, options.seed)
+    virtual = run_virtual(options.seconds, SKIP_SECONDS, options.seed, film)
+    print(
+        f"film: {film.video_bps / 1e3:.0f} + {film.audio_bps / 1e3:.0f} kbit/s, key {film.key_ratio:.1f} : 1"
+    )
     _print_runs(real, virtual)
     matrix, mobile = matrix_error(), mobile_error()
     print(

@@ -130,16 +130,26 @@ class Seen:
 # ---- In virtual time -------------------------------------------------------------------------------
 
 
-def run_virtual(seconds: float, skip_s: float, seed: int) -> Seen:
-    """What viewers saw of so many seconds, the first ones left out, in virtual time."""
-    spec = small_world(seed)
+@dataclass(frozen=True, slots=True)
+class FilmRates:
+    """How large a film's frames are: pictures and sound, bit/s, and a key frame by another frame."""
+
+    video_bps: int = VIDEO_BPS
+    audio_bps: int = AUDIO_BPS
+    key_ratio: float = 6.0
+
+
+def run_virtual(seconds: float, skip_s: float, seed: int, rates: FilmRates | None = None) -> Seen:
+    """What viewers saw of so many seconds, the first ones left out, in virtual time. ``rates``: those that
+    the film of the real run turned out to have, so that links are compared and not encoders."""
+    spec = small_world(seed, rates or FilmRates())
     raw = PacketRun(spec, _scenario(seconds), seed).run()
     if raw.violations:
         raise RuntimeError(f"the virtual run failed: {raw.violations[0].invariant}: {raw.violations[0].text}")
     return _seen(raw, skip_s)
 
 
-def small_world(seed: int) -> WorldSpec:
+def small_world(seed: int, rates: FilmRates) -> WorldSpec:
     """The world as data."""
     edges = tuple(
         EdgeSite(
@@ -165,14 +175,21 @@ def small_world(seed: int) -> WorldSpec:
         paths=paths,
         clients=tuple(_client(name, edge, model) for name, (edge, model) in access_links().items()),
         risk_groups=(),
-        films=(_film(),),
+        films=(_film(rates),),
         control_region=PLACES[PUBLISHER_EDGE][0],
     )
 
 
-def _film() -> FilmConfig:
-    rendition = Rendition(height=HEIGHT, bitrate_bps=VIDEO_BPS, fps=FRAMERATE)
-    return FilmConfig(name="film", renditions=(rendition,), audio_bps=AUDIO_BPS, gop_ms=1_000)
+def _film(rates: FilmRates) -> FilmConfig:
+    rendition = Rendition(height=HEIGHT, bitrate_bps=rates.video_bps, fps=FRAMERATE)
+    return FilmConfig(
+        name="film",
+        renditions=(rendition,),
+        audio_bps=rates.audio_bps,
+        gop_ms=1_000,
+        sizes="model",
+        key_ratio=rates.key_ratio,
+    )
 
 
 def _client(name: str, edge: str, access: LinkModel) -> Client:
@@ -217,7 +234,7 @@ def _scenario(seconds: float) -> Scenario:
             edges=tuple(EdgeGroup(region=region) for region, *_ in PLACES.values()),
             control_region=PLACES[PUBLISHER_EDGE][0],
         ),
-        load=Load(films=(_film(),), publishers=(), viewers=()),
+        load=Load(films=(), publishers=(), viewers=()),
         events=(),
         promises=(),
         short=Short(),
