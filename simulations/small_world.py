@@ -60,6 +60,10 @@ PLACES: Final = {
 }
 """By edge: region, country, latitude, longitude."""
 
+SETTLE_SECONDS: Final = 20.0
+"""Until then the plan may still go the straight way: routes are changed with care. The real run waits for its
+route, too."""
+
 UNDER_WAY_US: Final = 2_000_000
 """What is published last may not have arrived: it does not count."""
 
@@ -143,10 +147,10 @@ def run_virtual(seconds: float, skip_s: float, seed: int, rates: FilmRates | Non
     """What viewers saw of so many seconds, the first ones left out, in virtual time. ``rates``: those that
     the film of the real run turned out to have, so that links are compared and not encoders."""
     spec = small_world(seed, rates or FilmRates())
-    raw = PacketRun(spec, _scenario(seconds), seed).run()
+    raw = PacketRun(spec, _scenario(seconds + SETTLE_SECONDS), seed).run()
     if raw.violations:
         raise RuntimeError(f"the virtual run failed: {raw.violations[0].invariant}: {raw.violations[0].text}")
-    return _seen(raw, skip_s)
+    return _seen(raw, skip_s + SETTLE_SECONDS)
 
 
 def small_world(seed: int, rates: FilmRates) -> WorldSpec:
