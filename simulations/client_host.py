@@ -33,6 +33,7 @@ from farcast.proto.agent import Target
 from farcast.proto.client import Publisher, Viewer
 from farcast.proto.client import events as client
 from farcast.proto.client.edges import EDGES_MAX
+from farcast.proto.moqt.names import FullTrackName
 from farcast.proto.urls import ServerUrl, parse_url
 from farcast.simulations.invariants import Order
 from farcast.simulations.media import FilmModel, FilmTrack
@@ -338,10 +339,12 @@ class ViewerHost:
             for name, at_us in show.watched.items()
         )
 
-    @property
-    def engines(self) -> list[Viewer]:
-        """One for each namespace."""
-        return [show.engine for show in self._shows]
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that its datapath holds, by their numbers there."""
+        found: dict[int, FullTrackName] = {}
+        for show in self._shows:
+            found.update(show.engine.track_names())
+        return found
 
 
 def _engine_of(event: Any) -> int:

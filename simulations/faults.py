@@ -52,7 +52,7 @@ class FaultPlayer:
             for drawn in draw_faults(event, self._network.spec, self._seed):
                 self.schedule(drawn, began_us)
             self._calm.append(began_us + event.at_us + event.for_us + event.calm_us)
-        play = _PLAYERS[type(event)]
+        play = PLAYERS[type(event)]
         self._network.twin.at(began_us + event.at_us, lambda now_us: self._play(play, event, now_us))
 
     def is_calm(self, now_us: int) -> bool:
@@ -390,7 +390,7 @@ def describe(event: e.AnyEvent) -> str:
     return "; ".join(parts) or e.kind_of(event)
 
 
-_PLAYERS: Final[dict[type, Callable[..., None]]] = {
+PLAYERS: Final[dict[type, Callable[..., None]]] = {
     e.Cut: FaultPlayer._cut,
     e.Mend: FaultPlayer._mend,
     e.Detour: FaultPlayer._detour,
@@ -419,3 +419,4 @@ _PLAYERS: Final[dict[type, Callable[..., None]]] = {
     e.Hostile: FaultPlayer._hostile,
     e.RandomFaults: FaultPlayer._nothing,
 }
+"""The method for each kind of event."""

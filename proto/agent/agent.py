@@ -153,6 +153,10 @@ class Agent:
             p.id: p.node_id for p in self._peers.by_id.values() if p.established and p.node_id is not None
         }
 
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that the datapath holds, by its numbers for them."""
+        return {track.id: track.name for track in self._tracks.by_id.values()}
+
     def feeds(self) -> dict[FullTrackName, str]:
         """The edges that tracks come from now; those that come from elsewhere are left out."""
         found: dict[FullTrackName, str] = {}

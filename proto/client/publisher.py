@@ -47,7 +47,7 @@ from farcast.proto.client.events import (
 )
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
-from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import Filter, Location
 from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, Properties, Property
@@ -110,6 +110,10 @@ class Publisher(ClientEngine[PublisherEvent]):
     def tracks(self) -> list[bytes]:
         """Names of the tracks."""
         return list(self._tracks)
+
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that the datapath holds, by its numbers for them."""
+        return {t.id: FullTrackName(self._config.namespace, t.name) for t in self._tracks.values()}
 
     def subscriptions(self, track: bytes) -> int:
         """How many subscriptions a track has."""

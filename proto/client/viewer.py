@@ -144,6 +144,10 @@ class Viewer(ClientEngine[ViewerEvent]):
             self._forget(known)
             self._connection.flush()
 
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that the datapath holds, by its numbers for them."""
+        return {t.id: FullTrackName(self._config.namespace, t.name) for t in self._tracks.values()}
+
     def track_of(self, sink: int) -> bytes | None:
         """The track that a sink of the datapath belongs to."""
         track = self._by_sink.get(sink)
