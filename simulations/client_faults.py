@@ -65,7 +65,7 @@ class ClientFaults:
             apply(host)
 
         def end(at_us: int) -> None:
-            del self._in_force[key]
+            self._in_force.pop(key, None)
             for host in self._hosts(names):
                 undo(host)
 
@@ -99,6 +99,32 @@ class ClientFaults:
                 paths.undo(key, src, dst)
 
         self._on_clients(clients, apply, undo, for_us, now_us)
+
+    def cut(
+        self, clients: tuple[str, ...], for_us: int | None, now_us: int, *, one_way: bool = False
+    ) -> None:
+        """Nothing passes on their access; ``one_way``: nothing comes down."""
+        key, paths = self._new_key(), self._network.paths
+
+        def apply(host: int) -> None:
+            for src, dst in self._access(host):
+                if not one_way or dst == host:
+                    paths.cut(key, src, dst)
+
+        def undo(host: int) -> None:
+            for src, dst in self._access(host):
+                paths.undo(key, src, dst)
+
+        self._on_clients(clients, apply, undo, for_us, now_us)
+
+    def mend(self, clients: tuple[str, ...]) -> None:
+        """Their access is as the world made it; so it is for those that come later."""
+        mended = self._named(clients)
+        for host in self._hosts(mended):
+            for src, dst in self._access(host):
+                self._network.paths.mend(src, dst)
+        for key, (names, apply) in list(self._in_force.items()):
+            self._in_force[key] = (tuple(name for name in names if name not in mended), apply)
 
     def black_out(self, event: e.BlackOut, now_us: int) -> None:
         key, network = self._new_key(), self._network

@@ -147,7 +147,11 @@ class FaultPlayer:
                 pipe.mend(now_us, up=is_up, down=not is_up)
 
     def _change_pairs(self, event: e.LinkEvent, how: LinkChangeFn, now_us: int, extra_us: int = 0) -> None:
-        """Change ways for as long as the event says; ``extra_us`` is what control links over them get."""
+        """Change ways, and access of clients, for as long as the event says; ``extra_us`` is what control
+        links over them get."""
+        if event.clients:
+            up = _same if event.one_way else how
+            self._clients.change(event.clients, up, how, event.for_us, now_us)
         key, pairs = self._new_key(), self._links(event)
         ends = list(self._paths(pairs))
         pipes = [self._network.edges[node].pipe for node, _ in self._pipes(pairs)] if extra_us else []
@@ -167,10 +171,13 @@ class FaultPlayer:
         self._after(event.for_us, now_us, undo)
 
     def _cut(self, event: e.Cut, now_us: int) -> None:
+        if event.clients:
+            self._clients.cut(event.clients, event.for_us, now_us, one_way=event.one_way)
         self._after(event.for_us, now_us, self._cut_pairs(self._links(event), now_us))
 
     def _mend(self, event: e.Mend, now_us: int) -> None:
         pairs = self._links(event)
+        self._clients.mend(event.clients)
         for src, dst in self._paths(pairs):
             self._network.paths.mend(src, dst)
         for node_id, _ in self._pipes(pairs):
@@ -205,10 +212,7 @@ class FaultPlayer:
         def smaller(model: LinkModel) -> LinkModel:
             return replace(model, mtu_bytes=min(model.mtu_bytes, event.mtu_bytes))
 
-        if event.clients:
-            self._clients.change(event.clients, smaller, smaller, event.for_us, now_us)
-        else:
-            self._change_pairs(event, smaller, now_us)
+        self._change_pairs(event, smaller, now_us)
 
     def _partition(self, event: e.Partition, now_us: int) -> None:
         a, b = self._nodes_of(event.a), self._nodes_of(event.b)
@@ -388,6 +392,10 @@ def describe(event: e.AnyEvent) -> str:
             value = ", ".join("-".join(v) if isinstance(v, tuple) else str(v) for v in value)
         parts.append(f"{field.name} {value:.6g}" if isinstance(value, float) else f"{field.name} {value}")
     return "; ".join(parts) or e.kind_of(event)
+
+
+def _same(model: LinkModel) -> LinkModel:
+    return model
 
 
 PLAYERS: Final[dict[type, Callable[..., None]]] = {

@@ -109,6 +109,10 @@ pub enum Event {
         alias: u64,
         gap_us: u64,
     },
+    TrackStarved {
+        track: u64,
+        starved: bool,
+    },
     SessionSilent {
         session: u64,
         silent: bool,
@@ -163,6 +167,8 @@ impl Event {
                                           cause: Word(cause), silent_us },
             Core::UpstreamResumed { track, session, alias, gap_us } =>
                 Event::UpstreamResumed { track, session, alias, gap_us },
+            Core::TrackStarved { track, starved } =>
+                Event::TrackStarved { track, starved },
             Core::SessionSilent { session, silent } =>
                 Event::SessionSilent { session, silent },
             Core::Snapshot { token, snapshot } =>
