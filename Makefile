@@ -8,6 +8,9 @@ PYTEST_ARGS ?=
 CHAOS_RUNS ?= 50
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
+SIM_ARGS ?=
+SIM_SEEDS ?= 10
+SIM_DIR ?= target/sim
 CARGO ?= cargo
 
 RUST_MIN := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -67,6 +70,22 @@ chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments
 .PHONY: false-alarms
 false-alarms: ## Four hours of bursty loss in virtual time: no hop may be taken for dead
 	$(CARGO) test --locked --release --package farcast-core --test false_alarms -- --ignored --nocapture
+
+.PHONY: sim
+sim: $(VENV)/.core $(VENV)/.tools ## All scenarios in virtual time, short form, a seed twice: do the promises hold?
+	@mkdir -p $(SIM_DIR)
+	$(BIN)/farcast sim run --all --short --twice --pins simulations/pins.toml --save $(SIM_DIR)/results.json \
+	    --junit $(SIM_DIR)/junit.xml --html $(SIM_DIR)/report.html --json $(SIM_ARGS)
+
+.PHONY: sim-long
+sim-long: $(VENV)/.core $(VENV)/.tools ## All scenarios in full over many seeds (SIM_SEEDS=N): hours
+	@mkdir -p $(SIM_DIR)
+	$(BIN)/farcast sim run --all --seeds $(SIM_SEEDS) --save $(SIM_DIR)/results-long.json \
+	    --junit $(SIM_DIR)/junit-long.xml --html $(SIM_DIR)/report-long.html --json $(SIM_ARGS)
+
+.PHONY: sim-error
+sim-error: $(VENV)/.core ## How wrong the simulator is: against real time, and against other data
+	$(BIN)/python bench/sim_error.py $(BENCH_ARGS)
 
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory

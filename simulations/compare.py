@@ -1,8 +1,9 @@
 """What a network is worth: figures of several variants, or of several builds, side by side, and a verdict.
 
-A difference counts if it is both sure and worth naming: its 95 % interval over seeds (paired: the same seed
-is the same world in all variants) leaves out zero, and it is at least `WORTH_NAMING` of the value. Anything
-else is said to be as good, whoever gains by that.
+Differences are paired: the same seed is the same world in all variants, so what counts is the difference seed
+by seed, with its 95 % interval. *Better* and *worse* are said where the interval leaves out zero and the
+difference is worth naming, *as good* where the whole interval is too small to be worth naming, whoever gains
+by that. Everything else is *unclear*, and says that more seeds are needed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from farcast.simulations.measured import Measured
 from farcast.simulations.results import OutputSummary, Result
 from farcast.simulations.summaries import summarise
 
-WORTH_NAMING: Final = 0.05
+WORTH_SHARE: Final = 0.05
+"""Of a value; a smaller difference is not worth naming."""
+
+WORTH_LEAST: Final = {"ms": 5.0, "%": 0.1}
+"""Nor is one below this, in the figure's unit."""
+
 STACKS: Final = ("stock", "farcast")
 T_95: Final = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
@@ -56,7 +62,7 @@ FIGURES: Final = (
     Figure("time stalled", "stall_ratio", _ratio, "%"),
     Figure("time at HD", "hd_share", _ratio, "%", more_is_better=True),
 )
-BYTES: Final = "bytes between edges"
+WORDS: Final = ("better", "worse", "as good", "unclear", "no data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +80,28 @@ class Line:
         return interval([b - a for a, b in pairs if a is not None and b is not None])
 
     def verdict(self, base: str, other: str) -> str:
-        """``as good``, ``better`` or ``worse``: ``other`` against ``base``; ``no data``."""
+        """``better``, ``worse``, ``as good``, ``unclear`` or ``no data``: ``other`` against ``base``."""
         before, after = self.pooled.get(base), self.pooled.get(other)
         found = self.difference(base, other)
         if before is None or after is None or found is None:
             return "no data"
         mean, low, high = found
-        is_sure = low > 0 or high < 0 or (low == high == mean != 0)
-        if not is_sure or abs(after - before) < WORTH_NAMING * max(abs(before), abs(after), 1e-9):
+        worth = max(WORTH_SHARE * max(abs(before), abs(after)), WORTH_LEAST.get(self.figure.unit, 0.0))
+        if -worth < low and high < worth:
             return "as good"
+        if abs(mean) < worth or low <= 0 <= high:
+            return "unclear"
         return "better" if (mean > 0) == self.figure.more_is_better else "worse"
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float, float] | None:
-    """Mean and 95 % interval of it. Of a single difference nothing is known but itself."""
+    """Mean and 95 % interval of it; of a single difference it has no bounds."""
     count = len(differences)
     if not count:
         return None
     mean = sum(differences) / count
     if count == 1:
-        return mean, mean, mean
+        return mean, -math.inf, math.inf
     variance = sum((each - mean) ** 2 for each in differences) / (count - 1)
     t = T_95[count - 2] if count - 2 < len(T_95) else 1.96
     half = t * math.sqrt(variance / count)
@@ -146,19 +154,15 @@ def summary_text(lines: Sequence[Line], base: str, other: str, titles: Mapping[s
     """What ``other`` gains over ``base`` and what not, in sentences: one for each sort of viewers."""
     said = []
     for stack in STACKS:
-        of_stack = [line for line in lines if line.stack == stack]
         by_verdict: dict[str, list[str]] = {}
-        for line in of_stack:
-            by_verdict.setdefault(line.verdict(base, other), []).append(line.figure.name)
-        parts = [
-            f"{word} in {', '.join(by_verdict[word])}"
-            for word in ("better", "as good", "worse", "no data")
-            if word in by_verdict
-        ]
-        if not parts:
+        for line in lines:
+            if line.stack == stack:
+                by_verdict.setdefault(line.verdict(base, other), []).append(line.figure.name)
+        if not by_verdict:
             continue
+        parts = [f"{word} in {', '.join(by_verdict[word])}" for word in WORDS if word in by_verdict]
         if set(by_verdict) <= {"as good", "no data"}:
-            parts = ["as good, no better: nothing here needs it"]
+            parts = ["as good in everything: nothing here needs it"]
         said.append(f"{stack} viewers: {titles[other]} against {titles[base]}: {'; '.join(parts)}")
     return said
 

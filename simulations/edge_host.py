@@ -18,7 +18,7 @@ from farcast import __version__
 from farcast.edge.credentials import peer_node_id
 from farcast.edge.load import LoadMeter
 from farcast.proto._core import Command, DatapathConfig, Event
-from farcast.proto.agent import Agent, AgentConfig, PlanHops
+from farcast.proto.agent import Agent, AgentConfig, PlanHops, Upstream
 from farcast.proto.control.edge_plan import BadPlanFile
 from farcast.proto.control.messages import VERSION, Hello
 from farcast.proto.membership import (
@@ -46,7 +46,8 @@ ROUTE_CHANGES_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
-    """What an edge is told at each start. ``seed`` is the edge's own; ``unix_us`` the wall clock at 0."""
+    """What an edge is told at each start. ``seed`` is the edge's own; ``unix_us`` the wall clock at 0;
+    ``upstreams`` are those of its own configuration, for worlds without a control plane."""
 
     node_id: str
     region: str
@@ -59,6 +60,7 @@ class EdgeConfig:
     plan_hops: PlanHops
     seed: int
     unix_us: int
+    upstreams: tuple[Upstream, ...] = ()
 
 
 class EdgeHost:
@@ -105,6 +107,7 @@ class EdgeHost:
             AgentConfig(
                 node_id=config.node_id,
                 region=config.region,
+                upstreams=config.upstreams,
                 seed=config.seed + self.boots * 1_000_003,
                 peer_identity=peer_node_id,
                 plan_hops=config.plan_hops,

@@ -89,6 +89,8 @@ def run_gate(asks: Sequence[Ask], jobs_max: int, watcher: Watcher | None = None)
         ended: list[tuple[Run, Outcome]] = []
         for _ in ask.runs():
             number, (run, outcome) = next(outcomes)
+            if isinstance(outcome, Failure) and outcome.kind == "user":
+                raise UserError(outcome.what, EXIT_USAGE)
             watcher.ended(number, run, outcome)
             ended.append((run, outcome))
         yield result_of(ask, ended, build)

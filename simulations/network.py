@@ -21,7 +21,7 @@ from farcast.control_plane.link_state import LinkStateConfig
 from farcast.control_plane.risk_groups import RiskGroup, RiskGroups
 from farcast.edge.assembly import probe_intervals
 from farcast.proto._core import ClientTls, DatapathConfig, ServerTls
-from farcast.proto.agent import PlanHops, Target
+from farcast.proto.agent import PlanHops, Target, Upstream
 from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig, Viewer, ViewerConfig
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl, parse_url
@@ -216,6 +216,8 @@ class Network:
         self._node_of = {f"{host_of(site.node_id)}:{EDGE_PORT}": site.node_id for site in spec.edges}
         self.control = self._make_control()
         for index, site in enumerate(spec.edges):
+            self.names.add(site.node_id, _edge_address(index))
+        for index, site in enumerate(spec.edges):
             self._add_edge(index, site)
         for path in spec.paths:
             self.paths.add(self.edges[path.src].host, self.edges[path.dst].host, path.model)
@@ -232,7 +234,7 @@ class Network:
         return ControlHost(self.twin, config, CLUSTER, UNIX_US, self._note, sign, region)
 
     def _add_edge(self, index: int, site: EdgeSite) -> None:
-        address = f"10.1.{index >> 8}.{index & 255}:{EDGE_PORT}"
+        address = _edge_address(index)
         identity = self._trust.authority.issue(site.region, site.node_id)
         hops = ClientTls(roots=[self._trust.authority.certificate], chain=identity.chain, key=identity.key)
         config = EdgeConfig(
@@ -247,14 +249,23 @@ class Network:
             plan_hops=PlanHops(hops),
             seed=self.seed * SEED_STRIDE + index,
             unix_us=UNIX_US,
+            upstreams=self._origins(site.node_id) if self.spec.routing == "origin-streams" else (),
         )
         edge = EdgeHost(config, self._note)
         edge.host = self.twin.add_host(address, edge, config.datapath)
-        way = ControlWay(site.control.median_delay_us, site.control.mean_loss)
-        edge.pipe = ControlPipe(self.twin, edge.host, edge, self.control, way, config.seed)
-        self.control.register(edge.pipe, site.region, site.node_id)
-        self.names.add(site.node_id, address)
+        if self.spec.routing == "planned":
+            way = ControlWay(site.control.median_delay_us, site.control.mean_loss)
+            edge.pipe = ControlPipe(self.twin, edge.host, edge, self.control, way, config.seed)
+            self.control.register(edge.pipe, site.region, site.node_id)
         self.edges[site.node_id] = edge
+
+    def _origins(self, node_id: str) -> tuple[Upstream, ...]:
+        """For each publisher that is nearest to another edge: that edge, as any MoQT relay is asked."""
+        return tuple(
+            Upstream(TrackNamespace.parse(namespace_of(client)), self._target(client.edges[0], "quic"))
+            for client in self.spec.publishers
+            if client.edges[0] != node_id
+        )
 
     def _edge_datapath(self, identity: Identity) -> DatapathConfig:
         trust = self._trust
@@ -393,6 +404,10 @@ class Network:
             raise ValueError(f"a world has at most {HOSTS_MAX} addresses of clients")
         self._addresses += 1
         return f"10.2.{self._addresses >> 8}.{self._addresses & 255}:{CLIENT_PORT}"
+
+
+def _edge_address(index: int) -> str:
+    return f"10.1.{index >> 8}.{index & 255}:{EDGE_PORT}"
 
 
 def namespace_of(publisher: Client) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from farcast.simulations.explain import Explainer, Explanation
+
 from farcast.simulations.measured import Measured
 from farcast.simulations.outputs import measure
 from farcast.simulations.packet_run import PacketRun
@@ -73,3 +75,12 @@ def map_nodes(spec: WorldSpec) -> tuple[MapNode, ...]:
         for client in spec.clients
     )
     return (*edges, *clients)
+
+
+def explain_once(run: Run, progress: Progress) -> list[Explanation]:
+    """Where the time of every viewer's pictures went. Everything is traced, so this run takes more memory."""
+    spec = build_world(run.scenario, run.seed)
+    names = (*(edge.node_id for edge in spec.edges), *(client.name for client in spec.clients))
+    raw = PacketRun(spec, run.scenario, run.seed, traced=names).run(progress)
+    explainer = Explainer(raw)
+    return [each for viewer in explainer.viewers() for each in explainer.explain(viewer)]

@@ -115,7 +115,7 @@ def _limit_layers(limits_ms: Sequence[float]) -> list[Spec]:
     values = [{"ms": limit, "text": f"promise {limit:g} ms"} for limit in sorted(set(limits_ms))]
     x = {"field": "ms", "type": "quantitative"}
     rule = {"type": "rule", "color": _COLORS["fault"], "strokeDash": [5, 4]}
-    text = {"type": "text", "align": "left", "dx": 4, "y": 8, "color": _COLORS["fault"]}
+    text = {"type": "text", "align": "right", "dx": -5, "y": 8, "color": _COLORS["fault"]}
     return [
         {"data": {"values": values}, "mark": rule, "encoding": {"x": x}},
         {"data": {"values": values}, "mark": text, "encoding": {"x": x, "text": {"field": "text"}}},

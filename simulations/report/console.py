@@ -31,7 +31,7 @@ Row = tuple[str, ...]
 
 def promise_rows(results: Sequence[Result], pins: Pins) -> list[Row]:
     """A row for each promise, what is broken first within its scenario."""
-    rows = []
+    rows: list[Row] = []
     for result in results:
         for verdict in [*broken(result), *(each for each in result.verdicts if each.status == "held")]:
             is_pinned = verdict.status != "held" and not fails_gate(result, verdict, pins)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,9 @@ LATITUDES: Final = (-60.0, 78.0)
 LINK_LOSS_BAD: Final = 0.01
 """From this share of lost datagrams on a path is drawn as a bad one."""
 
+MEDIA_SHARE_MIN: Final = 0.05
+"""Of the bytes of the busiest path: below are heartbeats and probes, which go between all edges."""
+
 CLIENTS_MAX: Final = 400
 
 
@@ -31,7 +34,9 @@ def world_map(result: Result) -> str | None:
         return None
     west, north, width, height = _frame(list(places.values()))
     unit = width / 760
-    links = [_link(link, places, _widest(result.links), unit) for link in result.links]
+    hops = [link for link in result.links if _is_edge(places, link.src) and _is_edge(places, link.dst)]
+    widest = max((link.bytes for link in hops), default=1) or 1
+    links = [_link(link, places, widest, unit) for link in hops if link.bytes >= MEDIA_SHARE_MIN * widest]
     clients = [node for node in places.values() if node.kind != "edge"][:CLIENTS_MAX]
     edges = [node for node in places.values() if node.kind == "edge"]
     parts = [
@@ -71,14 +76,12 @@ def _land() -> str:
     )
 
 
-def _widest(links: Sequence[MapLink]) -> int:
-    return max((link.bytes for link in links), default=1) or 1
+def _is_edge(places: Mapping[str, MapNode], name: str) -> bool:
+    return name in places and places[name].kind == "edge"
 
 
-def _link(link: MapLink, places: dict[str, MapNode], widest: int, unit: float) -> str:
-    src, dst = places.get(link.src), places.get(link.dst)
-    if src is None or dst is None:
-        return ""
+def _link(link: MapLink, places: Mapping[str, MapNode], widest: int, unit: float) -> str:
+    src, dst = places[link.src], places[link.dst]
     x1, y1, x2, y2 = src.lon or 0.0, -(src.lat or 0.0), dst.lon or 0.0, -(dst.lat or 0.0)
     # A bow to one side, so that both directions of a path can be told apart.
     middle_x, middle_y = (x1 + x2) / 2 - (y2 - y1) * 0.12, (y1 + y2) / 2 + (x2 - x1) * 0.12

@@ -10,7 +10,11 @@ from cyclopts import App
 
 from farcast.cli.options import Flag, Json
 from farcast.cli.output import note, notes, print_json, print_table
+from farcast.cli.sim_compare import compare
+from farcast.cli.sim_explain import explain
+from farcast.cli.sim_import import import_
 from farcast.cli.sim_options import Jobs, ScenarioName, Seed, Seeds, Short, jobs_of, scenario_of
+from farcast.cli.sim_replay import replay
 from farcast.errors import EXIT_OK, EXIT_PROMISE_BROKEN, EXIT_USAGE, UserError
 from farcast.simulations.gate import Ask, run_gate, seeds_from
 from farcast.simulations.pins import load_pins, pin_states
@@ -31,6 +35,11 @@ from farcast.simulations.scenario_file import list_scenarios, load_scenario
 
 sim = App(name="sim", help="Run scenarios in virtual time over modelled links; say whether promises hold.")
 """The commands ``farcast sim …``."""
+
+sim.command(compare)
+sim.command(explain)
+sim.command(replay)
+sim.command(import_, name="import")
 
 
 @sim.command(name="list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -28,7 +29,7 @@ from farcast.simulations.pool import Failure, Pool
 from farcast.simulations.report import store
 from farcast.simulations.report.console import Progressing
 from farcast.simulations.report.findings import amount
-from farcast.simulations.results import Result
+from farcast.simulations.results import Result, finite
 from farcast.simulations.runs import Run, run_once
 from farcast.simulations.scenario import Scenario
 from farcast.simulations.variants import VARIANTS, VariantName, left_out
@@ -50,8 +51,8 @@ def compare(
     jobs: Jobs = None,
     json: Json = False,
 ) -> int:
-    """Compare what viewers get: (a) one relay near the publisher and the public Internet, (b) nearest edges, a
-    direct hop and plain streams, (c) Farcast; the same world, accesses and seeds in all three.
+    """Compare what viewers get: (a) one relay near the publisher and the public Internet, (b) nearest edges,
+    a direct hop and plain streams, (c) Farcast; the same world, accesses and seeds in all three.
 
     With --base: this build against the results of another one, promise by promise; the exit code is 99 if one
     that held there is broken here.
@@ -63,7 +64,7 @@ def compare(
     if base is not None:
         return _with_base(Ask(called=scenario, scenario=asked, seeds=wanted), base, jobs_of(jobs), json=json)
     runs = _run_variants(asked, wanted, jobs_of(jobs))
-    lines = compare_runs(runs)
+    lines = compare_runs({str(name): measured for name, measured in runs.items()})
     remarks = _remarks(asked, wanted, lines)
     if json:
         print_json(
@@ -118,7 +119,7 @@ def _verdict(line: Line, base: str) -> str:
         return word
     mean, low, high = found
     unit = line.figure.unit
-    spread = "" if low == high else f" ({_signed(low, '')} … {_signed(high, unit)})"
+    spread = f" ({_signed(low, '')} … {_signed(high, unit)})" if math.isfinite(low) else ""
     return f"{word}: {_signed(mean, unit)}{spread}"
 
 
@@ -146,11 +147,11 @@ def _byte_rows(runs: dict[VariantName, list[Measured]]) -> list[tuple[str, ...]]
 
 
 def _remarks(scenario: Scenario, seeds: Sequence[int], lines: Sequence[Line]) -> list[str]:
-    titles = {name: f"({LETTERS[name]})" for name in VARIANTS}
+    titles: dict[str, str] = {name: f"({LETTERS[name]})" for name in VARIANTS}
     said = [
         sentence
         for base in ("one-relay", "direct")
-        for sentence in summary_text(lines, base, "farcast", dict(titles))
+        for sentence in summary_text(lines, base, "farcast", titles)
     ]
     spec = build_world(scenario, seeds[0])
     for name in ("one-relay", "direct"):
@@ -159,9 +160,9 @@ def _remarks(scenario: Scenario, seeds: Sequence[int], lines: Sequence[Line]) ->
             said.append(
                 f"{titles[name]} has nothing to which these events could happen, and is spared: {kinds}"
             )
-    said.append("the public Internet of (a) is synthesised: see the notes of matrices.public_internet")
-    if len(seeds) == 1:
-        said.append("one seed says nothing of chance: give --seeds 5 or more")
+    said.append("what lies between cities and a far relay is synthesised from published quantiles")
+    if any(line.verdict(base, "farcast") == "unclear" for line in lines for base in ("one-relay", "direct")):
+        said.append(f"{len(seeds)} seeds leave some of it unclear: more of them narrow the intervals")
     return said
 
 
@@ -172,7 +173,10 @@ def _line_json(line: Line) -> dict[str, object]:
         "unit": line.figure.unit,
         "values": dict(line.pooled),
         "against": {
-            base: {"verdict": line.verdict(base, "farcast"), "difference": line.difference(base, "farcast")}
+            base: {
+                "verdict": line.verdict(base, "farcast"),
+                "difference": [finite(each) for each in line.difference(base, "farcast") or ()],
+            }
             for base in ("one-relay", "direct")
         },
     }

@@ -41,8 +41,8 @@ def replay(
 ) -> int:
     """Run one seed again, check that it leaves the trace that it left before, and show what happened when.
 
-    A failing seed prints the command to do so. The exit code is 99 if the seed breaks a promise, and 1 if it is
-    not the same run although the build is.
+    A failing seed prints the command to do so. The exit code is 99 if the seed breaks a promise, and 1 if it
+    is not the same run although the build is.
 
     Example: farcast sim replay sea-to-eu --seed 7
     """
