@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from farcast.proto._core import Command, Event
+from farcast.proto.access.records import read_rules
 from farcast.proto.agent import status
 from farcast.proto.agent.access import Access
 from farcast.proto.agent.binding import Bindings
@@ -215,6 +216,8 @@ class Agent:
         self._discovery.listed(plan.directory)
         if plan.edge_list:
             self._local.publish(EDGE_LIST, plan.edge_list.encode())
+        if plan.access is not None and (before is None or before.access is not plan.access):
+            self._access.policy_changed(planned=read_rules(plan.access, plan.version.epoch.cluster))
         for track in list(self._tracks.by_id.values()):
             links = self._plan.links_for(track.name.namespace) if track.source is None else None
             if links is not None:
