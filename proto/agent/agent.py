@@ -173,9 +173,10 @@ class Agent:
     def status(self, now_us: int) -> dict[str, Any]:
         """Sessions, tracks, upstreams, namespaces and counters, as JSON types."""
         self._hub.now_us = max(now_us, self._hub.now_us)
-        return status.describe(
+        described = status.describe(
             self._hub, self._peers, self._tracks, self._namespaces, self._upstreams, self._plan, self._standby
         )
+        return {**described, "access": self._access.gate.status()}
 
     # --- input ------------------------------------------------------------------------------------
 

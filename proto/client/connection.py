@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from farcast.proto._core import Command, Event
+from farcast.proto.access.tokens import TOKEN_TYPE
 from farcast.proto.agent.backoff import Backoff, BackoffConfig
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.link import ControlLink
@@ -39,7 +40,7 @@ from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.moqt.events import GoawayReceived
 from farcast.proto.moqt.session import Session
-from farcast.proto.moqt.values import SetupOptions
+from farcast.proto.moqt.values import AuthToken, SetupOptions, TokenAliasType
 from farcast.proto.urls import parse_url
 
 IMPLEMENTATION = "farcast/0.1"
@@ -80,6 +81,8 @@ class ConnectionConfig:
     backoff: BackoffConfig = field(default_factory=BackoffConfig)
     alternatives: tuple[Target, ...] = ()
     """Other edges that serve the same, best first."""
+    token: bytes = b""
+    """Shown in SETUP (`farcast.proto.access.tokens`); empty is none."""
 
 
 class Connection:
@@ -95,6 +98,8 @@ class Connection:
         awaits_media: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
+        self.token = config.token
+        """Shown to every edge from now on; empty is none."""
         self._has_media = has_media
         self._awaits_media = awaits_media
         self._commands = commands
@@ -345,7 +350,7 @@ class Connection:
         if attempt is None:
             return
         target = attempt.target
-        options = SetupOptions(implementation=IMPLEMENTATION)
+        options = SetupOptions(implementation=IMPLEMENTATION, authorization_tokens=shown(self.token))
         if event.transport == "quic":
             authority = target.authority or target.server_name
             options = replace(options, path=target.path or "/", authority=authority)
@@ -574,3 +579,9 @@ def _reasons(failures: Sequence[Failure]) -> str:
 
 def _sentence(reasons: Sequence[tuple[str, str]]) -> str:
     return "no edge can be used: " + "; ".join(f"{name}: {reason}" for name, reason in reasons)
+
+
+def shown(token: bytes) -> tuple[AuthToken, ...]:
+    """A token as SETUP and requests carry it."""
+    value = AuthToken(TokenAliasType.USE_VALUE, token_type=TOKEN_TYPE, value=token)
+    return (value,) if token else ()
