@@ -27,8 +27,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from farcast.clients.server import client_datapath
-from farcast.proto._core import Command, Event, LinkConfig
+from farcast.proto._core import Command, LinkConfig
 from farcast.proto.client import Publisher, PublisherConfig, Viewer, ViewerConfig
 from farcast.proto.client import events as client
 from farcast.proto.moqt.names import TrackNamespace
@@ -198,7 +197,7 @@ def plain_heap(viewers: int, seconds: int) -> dict[str, float]:
 
 def ns3(viewers: int, seconds: int) -> dict[str, float]:
     """ns-3's own UDP echo over point-to-point links: datagrams of this size, one way and back."""
-    from ns import ns  # type: ignore[import-not-found]  # noqa: PLC0415  # optional, and slow to load
+    from ns import ns  # type: ignore[import-not-found]  # optional, and slow to load
 
     nodes = ns.NodeContainer()
     nodes.Create(2)

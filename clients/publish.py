@@ -17,6 +17,7 @@ from farcast.clients.moves import MoveMeter, describe
 from farcast.clients.roaming import Roaming, connection_to, find_edges
 from farcast.clients.running import cannot_connect, running
 from farcast.clients.server import Server, open_runtime
+from farcast.clients.tokens import NO_TOKEN, TokenSource
 from farcast.clients.viewing import Note, OnEdges, OnFrame
 from farcast.edge.driver import Driver
 from farcast.errors import UserError
@@ -47,6 +48,7 @@ class PublishOptions:
     seconds: float | None = None
     others: tuple[Server, ...] = ()
     """Other edges to publish at, if this one goes."""
+    token: TokenSource = NO_TOKEN
     edge_list: bool = True
     """Follow the edge list that the edge serves."""
 
@@ -84,13 +86,14 @@ async def publish(
     edges = await find_edges((options.server, *options.others), note)
     roaming = Roaming(options.server, edges.target, note)
     film = Film(source.tracks, options.packaging)
-    config = PublisherConfig(connection_to(edges), options.namespace, follow_edge_list=options.edge_list)
+    connection = connection_to(edges, options.token.value)
+    config = PublisherConfig(connection, options.namespace, follow_edge_list=options.edge_list)
     driver = Driver(open_runtime(edges.target), Publisher(config))
     publishing = _Publishing(driver, film, options, note, on_frame, roaming.handle)
     if accepted is not None:
         publishing.accepted = accepted
     driver.on_progress(publishing.handle_progress)
-    async with running(driver, roaming.run):
+    async with running(driver, roaming.run, lambda _: options.token.keep_fresh(driver, note)):
         with playing or trio.CancelScope():
             await publishing.accepted.wait()
             await publishing.play(source)

@@ -78,13 +78,14 @@ async def find_edges(servers: Sequence[Server], note: Note) -> Edges:
     return Edges(found[0], tuple(found[1:]))
 
 
-def connection_to(edges: Edges) -> ConnectionConfig:
-    """How a tool connects."""
+def connection_to(edges: Edges, token: bytes = b"") -> ConnectionConfig:
+    """How a tool connects, and the token that it shows."""
     return ConnectionConfig(
         edges.target,
         alternatives=edges.alternatives,
         seed=secrets.randbits(63),
         connect_ms_max=int(CONNECT_SECONDS_MAX * 1000),
+        token=token,
     )
 
 

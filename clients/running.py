@@ -24,23 +24,22 @@ C = TypeVar("C", bound=ClientEngine)
 
 
 @asynccontextmanager
-async def running(
-    driver: Driver[C], beside: Callable[[Driver[C]], Awaitable[None]] | None = None
-) -> AsyncIterator[None]:
+async def running(driver: Driver[C], *beside: Callable[[Driver[C]], Awaitable[None]]) -> AsyncIterator[None]:
     """Start the engine; close its session and the datapath at the end of the block, in whatever way.
 
-    ``beside`` runs as long as the block, and is cancelled with it.
+    What is ``beside`` runs as long as the block, and is cancelled with it.
     """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         driver.call(lambda engine, now_us: engine.start(now_us))
-        helping = trio.CancelScope()
-        if beside is not None:
-            nursery.start_soon(_run_in, helping, beside, driver)
+        helping = [trio.CancelScope() for _ in beside]
+        for scope, task in zip(helping, beside, strict=True):
+            nursery.start_soon(_run_in, scope, task, driver)
         try:
             yield
         finally:
-            helping.cancel()
+            for scope in helping:
+                scope.cancel()
             driver.call(lambda engine, now_us: engine.close(now_us))
             driver.close()
 

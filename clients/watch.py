@@ -17,6 +17,7 @@ from farcast.clients.moves import MovesReport
 from farcast.clients.roaming import Roaming, connection_to, find_edges
 from farcast.clients.running import cannot_connect, running
 from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
+from farcast.clients.tokens import NO_TOKEN, TokenSource
 from farcast.clients.viewing import Note, OnFrame, Viewing
 from farcast.edge.driver import Driver
 from farcast.errors import UserError
@@ -35,6 +36,7 @@ class WatchOptions:
     timeout_s: float = 30.0
     others: tuple[Server, ...] = ()
     """Other edges that serve the same."""
+    token: TokenSource = NO_TOKEN
     edge_list: bool = True
     """Follow the edge list that the edge serves."""
 
@@ -83,7 +85,10 @@ class Watcher:
         roaming = Roaming(options.server, edges.target, self._note)
         wait_ms_max = int(options.timeout_s * 1000)
         config = ViewerConfig(
-            connection_to(edges), options.namespace, wait_ms_max, follow_edge_list=options.edge_list
+            connection_to(edges, options.token.value),
+            options.namespace,
+            wait_ms_max,
+            follow_edge_list=options.edge_list,
         )
         driver = self._driver = Driver(open_runtime(edges.target), Viewer(config))
         now_us = driver.now_us()
@@ -97,12 +102,15 @@ class Watcher:
         )
         driver.on_progress(self._handle_progress)
         try:
-            async with running(driver, roaming.run):
+            async with running(driver, roaming.run, self._keep_token_fresh):
                 driver.call(viewing.start)
                 await self._watch()
         finally:
             self._close_recording()
         return viewing.playback.report(None if viewing.over else _wall_us())
+
+    async def _keep_token_fresh(self, driver: Driver[Viewer]) -> None:
+        await self._options.token.keep_fresh(driver, self._note)
 
     async def _watch(self) -> None:
         with trio.move_on_after(self._options.timeout_s + CONNECT_SECONDS_MAX) as waiting:

@@ -29,6 +29,9 @@ from starlette.routing import Route
 from farcast.control_plane import reading
 from farcast.control_plane.reading import NotKnown
 from farcast.errors import UserError
+from farcast.issuers import read_public_key
+from farcast.proto.access.keys import BadKey, TrustedKey
+from farcast.proto.access.tokens import BadToken
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 TOKEN_FILE: Final = "api.token"
 ADDRESS_FILE: Final = "api.json"
 TOKEN_BYTES: Final = 32
-BODY_BYTES_MAX: Final = 4_096
+BODY_BYTES_MAX: Final = 65_536
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -55,6 +58,10 @@ class Service(Protocol):
     def metrics(self) -> bytes: ...
     def drain(self, node_id: str, drain_ms: int | None) -> str | None: ...
     def undrain(self, node_id: str) -> str | None: ...
+    def trust(self, key: TrustedKey) -> str | None: ...
+    def distrust(self, key_id: str) -> str | None: ...
+    def revoke_key(self, key_id: str) -> str | None: ...
+    def revoke_token(self, token_id: str) -> str | None: ...
 
 
 def load_token(directory: Path) -> str:
@@ -141,6 +148,9 @@ def api_app(service: Service, token: str) -> Starlette:
     async def drain(request: Request) -> Response:
         return await _drain(service, request)
 
+    async def change_access(request: Request) -> Response:
+        return await _change_access(service, request)
+
     readings: dict[str, Callable[[Request], Any]] = {
         "/status": lambda _: reading.status(controller(), service.now_us()),
         "/nodes": lambda _: {"nodes": reading.nodes(controller(), service.now_us())},
@@ -148,6 +158,7 @@ def api_app(service: Service, token: str) -> Starlette:
         "/routes": lambda r: {"routes": reading.routes(controller(), r.query_params.get("origin"))},
         "/plan": lambda _: reading.plan(controller()),
         "/why": why,
+        "/access": lambda _: reading.access(controller()),
     }
     return Starlette(
         routes=[
@@ -156,22 +167,17 @@ def api_app(service: Service, token: str) -> Starlette:
             *(Route(path, guarded(handler)) for path, handler in readings.items()),
             Route("/metrics", guarded(metrics)),
             Route("/drain", guarded(drain), methods=["POST"]),
+            Route("/access", guarded(change_access), methods=["POST"]),
         ]
     )
 
 
 async def _drain(service: Service, request: Request) -> Response:
     """``{"node_id": …, "drain_ms": …}``, or ``{"node_id": …, "undo": true}``."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            return _fault(413, f"body is longer than {BODY_BYTES_MAX} bytes")
-    try:
-        wanted = json.loads(body)
-    except (ValueError, RecursionError):
-        return _fault(400, "body is no JSON")
-    node_id = wanted.get("node_id") if isinstance(wanted, dict) else None
+    wanted = await _body(request)
+    if isinstance(wanted, Response):
+        return wanted
+    node_id = wanted.get("node_id")
     if not isinstance(node_id, str):
         return _fault(400, 'body must be {"node_id": "NODE", "drain_ms": 30000} or {..., "undo": true}')
     drain_ms, undo = wanted.get("drain_ms"), wanted.get("undo", False)
@@ -181,6 +187,52 @@ async def _drain(service: Service, request: Request) -> Response:
     if why_not is not None:
         return _fault(404, why_not)
     return _json({"node_id": node_id, "draining": undo is not True})
+
+
+ACCESS_FORM: Final = (
+    'body must be one of {"trust": JWK}, {"distrust": KEY_ID}, {"revoke_key": KEY_ID}, '
+    '{"revoke_token": TOKEN_ID}'
+)
+
+
+async def _change_access(service: Service, request: Request) -> Response:
+    """See `ACCESS_FORM`; a JWK may have ``issuer`` and ``scope`` (`farcast.issuers.read_public_key`)."""
+    wanted = await _body(request)
+    if isinstance(wanted, Response):
+        return wanted
+    if len(wanted) != 1:
+        return _fault(400, ACCESS_FORM)
+    ((verb, about),) = wanted.items()
+    commands = {
+        "distrust": service.distrust,
+        "revoke_key": service.revoke_key,
+        "revoke_token": service.revoke_token,
+    }
+    if verb == "trust":
+        try:
+            key = read_public_key(about)
+        except (BadKey, BadToken) as error:
+            return _fault(400, str(error))
+        why_not = service.trust(key)
+    elif verb in commands and isinstance(about, str):
+        why_not = commands[verb](about)
+    else:
+        return _fault(400, ACCESS_FORM)
+    return _fault(409, why_not) if why_not is not None else _json(reading.access(service.controller))
+
+
+async def _body(request: Request) -> dict[str, Any] | Response:
+    """The JSON object in a request, or the answer to one that has none."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            return _fault(413, f"body is longer than {BODY_BYTES_MAX} bytes")
+    try:
+        wanted = json.loads(body)
+    except (ValueError, RecursionError):
+        return _fault(400, "body is no JSON")
+    return wanted if isinstance(wanted, dict) else _fault(400, "body is no JSON object")
 
 
 def _json(content: Any) -> Response:

@@ -20,6 +20,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from farcast.control_plane.access_book import AccessBook
 from farcast.control_plane.branches import reached_everywhere
 from farcast.control_plane.directory import Directory
 from farcast.control_plane.drains import is_relieved
@@ -33,6 +34,7 @@ from farcast.control_plane.pushes import PushConfig, Pushes
 from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
+from farcast.proto.access.keys import TrustedKey
 from farcast.proto.control.events import (
     Broken,
     HelloReceived,
@@ -100,6 +102,7 @@ class Controller:
         self.cycle = PlanCycle(config.cycle, self.links, restored.trees, self.journal, now_us)
         self.pushes = Pushes(config.push, restored.epoch, self.journal)
         self._unix_minus_clock_us = unix_us - now_us
+        self.access = AccessBook(restored.access)
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
         self._dirty: dict[int, None] = {}
@@ -200,12 +203,29 @@ class Controller:
         self._advance(now_us)
         return None
 
+    def trust(self, key: TrustedKey, now_us: int) -> str | None:
+        """Take the tokens of an issuer's key; ``None``, or why not."""
+        return self._change_access("key trusted", key.key_id, self.access.trust(key), now_us)
+
+    def distrust(self, key_id: str, now_us: int) -> str | None:
+        """Forget an issuer's key; ``None``, or why not."""
+        return self._change_access("key forgotten", key_id, self.access.distrust(key_id), now_us)
+
+    def revoke_key(self, key_id: str, now_us: int) -> str | None:
+        """Take a key's tokens never again; ``None``, or why not."""
+        return self._change_access("key revoked", key_id, self.access.revoke_key(key_id), now_us)
+
+    def revoke_token(self, token_id: str, now_us: int) -> str | None:
+        """Take a token no more; ``None``, or why not."""
+        why_not = self.access.revoke_token(token_id, self._unix(now_us))
+        return self._change_access("token revoked", token_id, why_not, now_us)
+
     # ---- Output -----------------------------------------------------------------------------------
 
     def poll_save(self) -> Save | None:
         """What must be durable before anything of `poll_data` is sent."""
         trees, sequence = self.cycle.trees, self.pushes.sequence
-        return self._saver.poll(self.members, self.directory, trees, sequence)
+        return self._saver.poll(self.members, self.directory, trees, sequence, self.access)
 
     def poll_data(self) -> tuple[int, bytes] | None:
         """A session, and bytes for its stream."""
@@ -388,6 +408,7 @@ class Controller:
         for node_id in self.pushes.overdue(now_us):
             self._give_up(node_id, "a plan was not answered in time", now_us)
         self._withdraw(now_us)
+        self.access.forget_ended(self._unix(now_us))
         if self._renew_edge_list(now_us):
             self.pushes.commit()
         self._release([node_id for node_id, due_us in self._unplanned.items() if due_us <= now_us])
@@ -433,6 +454,9 @@ class Controller:
         """Bring the plan up to what is known, and send it."""
         views = self.pushes.views
         changed = views.set_directory(self.directory.table)
+        if self.access.changed:
+            self.access.changed, self._saver.access_changed = False, True
+            changed |= views.set_access(self.access.rules())
         if self._nodes_stale:
             self._nodes_stale = False
             changed |= views.set_nodes({member.node_id: member.info for member in self.members})
@@ -443,6 +467,13 @@ class Controller:
             self._touch(node_id)
         if self._drains_pending:
             self._order_drains(now_us)
+
+    def _change_access(self, what: str, about: str, why_not: str | None, now_us: int) -> str | None:
+        if why_not is None:
+            self.journal.count("access_changes")
+            self.journal.write("info", what, id=about)
+            self._advance(now_us)
+        return why_not
 
     def _channel_to_push(self, node_id: str) -> ServerChannel | None:
         return None if node_id in self._unplanned else self.channel_of(node_id)
@@ -489,6 +520,7 @@ class Controller:
         )
         self.pushes.views.set_nodes({member.node_id: member.info for member in self.members})
         self.pushes.views.set_directory(self.directory.table)
+        self.pushes.views.set_access(self.access.rules())
         self.pushes.commit_trees(restored.trees, now_us, ordered=False)
         self.journal.write(
             "info",

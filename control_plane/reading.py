@@ -17,6 +17,9 @@ from farcast.control_plane.controller import Controller
 from farcast.control_plane.members import Member
 from farcast.control_plane.network import Network
 from farcast.control_plane.planner import explain
+from farcast.proto.access.keys import TrustedKey
+from farcast.proto.access.records import AccessRules, read_rules
+from farcast.proto.access.tokens import write_scope
 
 
 class NotKnown(LookupError):
@@ -223,3 +226,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return _number(value, 6)
     return value
+
+
+def access(controller: Controller) -> dict[str, Any]:
+    """The keys whose tokens open the cluster, and what was revoked."""
+    book = controller.access
+    keys = read_rules(AccessRules(keys=tuple(book.keys.values())), controller.epoch.cluster).keys
+    return {
+        "cluster": controller.epoch.cluster,
+        "keys": [_key(key) for _, key in sorted(keys.items())],
+        "revoked_keys": list(book.revoked_keys),
+        "revoked_tokens": [
+            {"token_id": token_id, "revoked_unix_us": at_us}
+            for token_id, at_us in sorted(book.revoked_tokens.items())
+        ],
+    }
+
+
+def _key(key: TrustedKey) -> dict[str, Any]:
+    scopes = [write_scope(scope) for scope in key.scopes]
+    return {"key_id": key.key_id, "x": key.x, "issuer": key.issuer, "scope": scopes}

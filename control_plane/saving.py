@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from farcast.control_plane.access_book import AccessBook
 from farcast.control_plane.branches import Tree, Trees
 from farcast.control_plane.directory import Directory, OfferChange
 from farcast.control_plane.members import Members
@@ -14,18 +15,23 @@ class Saver:
     def __init__(self, trees: Trees, unix_minus_clock_us: int) -> None:
         self.members_changed = False
         self.drains_changed = False
+        self.access_changed = False
         self._unix_minus_clock_us = unix_minus_clock_us
         self._trees = trees
         self._sequence = -1
 
-    def poll(self, members: Members, directory: Directory, trees: Trees, sequence: int) -> Save | None:
+    def poll(
+        self, members: Members, directory: Directory, trees: Trees, sequence: int, access: AccessBook
+    ) -> Save | None:
         """What has changed since the last call, ``None`` where nothing has."""
         offers = directory.poll_changes()
         changed = self._changed_trees(trees)
         with_members, with_drains = self.members_changed, self.drains_changed
-        if not (offers or changed or with_members or with_drains or sequence != self._sequence):
+        with_access = self.access_changed
+        some = with_members or with_drains or with_access
+        if not (offers or changed or some or sequence != self._sequence):
             return None
-        self.members_changed = self.drains_changed = False
+        self.members_changed = self.drains_changed = self.access_changed = False
         self._sequence = sequence
         return Save(
             sequence,
@@ -33,6 +39,7 @@ class Saver:
             {m.node_id: m.drain_ms for m in members if m.drain_us is not None} if with_drains else None,
             changed,
             tuple(self._on_wall_clock(offer) for offer in offers),
+            access.kept() if with_access else None,
         )
 
     def _changed_trees(self, trees: Trees) -> dict[str, Tree | None]:

@@ -48,6 +48,7 @@ from farcast.control_plane.risk_groups import RiskGroups, load_risk_groups
 from farcast.control_plane.store import Save, Store
 from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
 from farcast.logs import configure_logs
+from farcast.proto.access.keys import TrustedKey
 from farcast.proto.urls import split_host_port
 
 if TYPE_CHECKING:
@@ -135,6 +136,22 @@ class ControlService:
     def undrain(self, node_id: str) -> str | None:
         """Take an order back; ``None``, or why not."""
         return self._call(lambda controller, now_us: controller.undrain(node_id, now_us))
+
+    def trust(self, key: TrustedKey) -> str | None:
+        """Take the tokens of an issuer's key; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.trust(key, now_us))
+
+    def distrust(self, key_id: str) -> str | None:
+        """Forget an issuer's key; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.distrust(key_id, now_us))
+
+    def revoke_key(self, key_id: str) -> str | None:
+        """Take a key's tokens never again; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.revoke_key(key_id, now_us))
+
+    def revoke_token(self, token_id: str) -> str | None:
+        """Take a token no more; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.revoke_token(token_id, now_us))
 
     def metrics(self) -> bytes:
         """The Prometheus text."""

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from farcast.control_plane.access_book import NOTHING_KEPT, KeptAccess
 from farcast.control_plane.branches import Tree, Upstreams
 from farcast.control_plane.directory import Fields, OfferChange
 from farcast.errors import UserError
@@ -56,6 +57,7 @@ class Save:
     drains: Mapping[str, int] | None = None
     trees: Mapping[str, Tree | None] = field(default_factory=dict)
     offers: tuple[OfferChange, ...] = ()
+    access: KeptAccess | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Restored:
     trees: Mapping[str, Tree] = field(default_factory=dict)
     offers: tuple[tuple[Fields, str, int], ...] = ()
     """Namespace, node id, since when by the wall clock, microseconds."""
+    access: KeptAccess = NOTHING_KEPT
 
 
 class StoreError(UserError):
@@ -183,6 +186,9 @@ class Store:
             drains=msgspec.msgpack.decode(facts["drains"], type=dict[str, int]) if "drains" in facts else {},
             trees=trees,
             offers=tuple(self._read_offers(connection)),
+            access=msgspec.msgpack.decode(facts["access"], type=KeptAccess)
+            if "access" in facts
+            else NOTHING_KEPT,
         )
 
     def _read_offers(self, connection: sqlite3.Connection) -> Iterator[tuple[Fields, str, int]]:
@@ -221,6 +227,8 @@ class Store:
             facts["members"] = save.members
         if save.drains is not None:
             facts["drains"] = dict(save.drains)
+        if save.access is not None:
+            facts["access"] = save.access
         self._write_facts(connection, facts)
         for origin, tree in save.trees.items():
             if tree is None:
@@ -258,6 +266,7 @@ def _merge(saves: Iterable[Save]) -> Save:
             drains=merged.drains if save.drains is None else save.drains,
             trees={**merged.trees, **save.trees},
             offers=tuple(offers.values()),
+            access=merged.access if save.access is None else save.access,
         )
     return merged
 

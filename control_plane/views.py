@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from farcast.control_plane.branches import Tree, Trees, paths
 from farcast.control_plane.directory import Fields
+from farcast.proto.access.records import AccessRules
 from farcast.proto.control.messages import DirectoryEntry, NodeInfo, PlanDelta, PlanVersion, RouteEntry
 from farcast.proto.control.plan_rules import EMPTY, Tables
 
@@ -32,6 +33,7 @@ class Views:
         self.nodes: dict[str, NodeInfo] = {}
         self.directory: dict[Fields, str] = {}
         self.edge_list: str | None = None
+        self.access: AccessRules | None = None
         self.trees: Trees = {}
         self._entries: dict[str, Routes] = {}
         self._planned: dict[str, Routes] = {}
@@ -56,6 +58,12 @@ class Views:
         """Replace the signed list; whether it is another."""
         changed = edge_list != self.edge_list
         self.edge_list = edge_list
+        return changed
+
+    def set_access(self, access: AccessRules) -> bool:
+        """Replace keys and revocations; whether they are others."""
+        changed = access != self.access
+        self.access = access if changed else self.access
         return changed
 
     def set_trees(self, trees: Trees) -> bool:
@@ -86,7 +94,7 @@ class Views:
 
     def of(self, node_id: str) -> Tables:
         """The plan of one edge."""
-        return Tables(self.nodes, self._routes.get(node_id, {}), self.directory, self.edge_list)
+        return Tables(self.nodes, self._routes.get(node_id, {}), self.directory, self.edge_list, self.access)
 
     def _usable(self, node_id: str) -> Routes:
         """The planned routes that name nobody unknown. An edge refuses a plan that takes its last route while
@@ -124,6 +132,7 @@ class Differ:
             directory=tuple(DirectoryEntry(namespace=n, origin=o) for n, o in directory.items()),
             directory_removed=tuple(directory_removed),
             edge_list=new.edge_list if new.edge_list != old.edge_list else None,
+            access=new.access if new.access != old.access else None,
             issued_unix_us=issued_unix_us,
         )
 
@@ -144,6 +153,7 @@ def same(one: Tables, other: Tables) -> bool:
     """Whether two plans say the same."""
     return (
         one.edge_list == other.edge_list
+        and (one.access is other.access or one.access == other.access)
         and (one.nodes is other.nodes or one.nodes == other.nodes)
         and (one.routes is other.routes or one.routes == other.routes)
         and (one.directory is other.directory or one.directory == other.directory)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from farcast.control_plane.access_book import NOTHING_KEPT, KeptAccess
 from farcast.control_plane.branches import Tree
 from farcast.control_plane.controller import Controller, ControllerConfig
 from farcast.control_plane.directory import Fields
@@ -41,6 +42,7 @@ class KeptState:
     drains: dict[str, int] = field(default_factory=dict)
     trees: dict[str, Tree] = field(default_factory=dict)
     offers: dict[tuple[Fields, str], int] = field(default_factory=dict)
+    access: KeptAccess = NOTHING_KEPT
 
     def open_reign(self) -> Restored:
         """What is known, with an epoch above all earlier ones; as `Store.open_reign`."""
@@ -51,12 +53,14 @@ class KeptState:
             drains=dict(self.drains),
             trees=dict(self.trees),
             offers=tuple((namespace, node, since) for (namespace, node), since in self.offers.items()),
+            access=self.access,
         )
 
     def save(self, save: Save) -> None:
         """As `Store.save`."""
         if save.members is not None:
             self.members = save.members
+        self.access = save.access or self.access
         if save.drains is not None:
             self.drains = dict(save.drains)
         for origin, tree in save.trees.items():

@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass, replace
 
 from farcast.simulations.explain import Explainer, Explanation
-
 from farcast.simulations.measured import Measured
 from farcast.simulations.outputs import measure
 from farcast.simulations.packet_run import PacketRun

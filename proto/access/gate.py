@@ -91,6 +91,18 @@ class Gate:
         """Whether everybody may do everything."""
         return self._policy is None
 
+    def status(self) -> dict[str, object]:
+        """For people: the keys that open this edge, and what was refused."""
+        policy = self._policy
+        return {
+            "open": policy is None,
+            "cluster": policy.audience if policy else "",
+            "keys": len(policy.keys) if policy else 0,
+            "revoked_tokens": len(policy.revoked_tokens) if policy else 0,
+            "revoked_keys": len(policy.revoked_keys) if policy else 0,
+            "tokens_refused": self.tokens_refused,
+        }
+
     def next_end(self) -> float | None:
         """When the next grant ends for good, Unix seconds."""
         ends = (grant.expires_unix_s for session in self._sessions.values() for grant in session.grants)

@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from farcast.proto._core import Command, Event
+from farcast.proto.access.records import read_rules
 from farcast.proto.agent import status
 from farcast.proto.agent.access import Access
 from farcast.proto.agent.binding import Bindings
@@ -176,9 +177,10 @@ class Agent:
     def status(self, now_us: int) -> dict[str, Any]:
         """Sessions, tracks, upstreams, namespaces and counters, as JSON types."""
         self._hub.now_us = max(now_us, self._hub.now_us)
-        return status.describe(
+        described = status.describe(
             self._hub, self._peers, self._tracks, self._namespaces, self._upstreams, self._plan, self._standby
         )
+        return {**described, "access": self._access.gate.status()}
 
     # --- input ------------------------------------------------------------------------------------
 
@@ -219,6 +221,8 @@ class Agent:
         self._discovery.listed(plan.directory)
         if plan.edge_list:
             self._local.publish(EDGE_LIST, plan.edge_list.encode())
+        if plan.access is not None and (before is None or before.access is not plan.access):
+            self._access.policy_changed(planned=read_rules(plan.access, plan.version.epoch.cluster))
         for track in list(self._tracks.by_id.values()):
             links = self._plan.links_for(track.name.namespace) if track.source is None else None
             if links is not None:

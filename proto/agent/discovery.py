@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from farcast.proto.moqt import events as moqt
 
 RETRY_LOAD_MS = 1_000
+PASSING = frozenset({RequestCode.EXCESSIVE_LOAD, RequestCode.GOING_AWAY})
+"""Refusals after which the same may be asked again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +79,8 @@ class Discovery:
         )
         if refusal is not None:
             self._hub.counters["namespaces_refused"] += 1
-            peer.moqt.reject(event.request, *refusal, retry_ms=RETRY_LOAD_MS)
+            retry_ms = RETRY_LOAD_MS if refusal[0] in PASSING else None
+            peer.moqt.reject(event.request, *refusal, retry_ms=retry_ms)
             return
         path = event.parameters.hop_path if peer.is_hop else ()
         ignored = obstacle_in_path(path, self._hub.config.node_id) is not None

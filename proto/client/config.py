@@ -28,6 +28,8 @@ class ConnectionConfig:
     backoff: BackoffConfig = field(default_factory=BackoffConfig)
     alternatives: tuple[Target, ...] = ()
     """Other edges that serve the same, best first."""
+    token: bytes = b""
+    """Shown in SETUP (`farcast.proto.access.tokens`); empty is none."""
 
 
 @dataclass(frozen=True, slots=True)

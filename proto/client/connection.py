@@ -27,6 +27,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from farcast.proto._core import Command, Event
+from farcast.proto.access.tokens import TOKEN_TYPE
 from farcast.proto.agent.backoff import Backoff
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.link import ControlLink
@@ -41,7 +42,7 @@ from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.moqt.events import GoawayReceived
 from farcast.proto.moqt.session import Session
-from farcast.proto.moqt.values import SetupOptions
+from farcast.proto.moqt.values import AuthToken, SetupOptions, TokenAliasType
 
 IMPLEMENTATION = "farcast/0.1"
 
@@ -69,6 +70,8 @@ class Connection:
         awaits_media: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
+        self.token = config.token
+        """Shown to every edge from now on; empty is none."""
         self._has_media = has_media
         self._awaits_media = awaits_media
         self._commands = commands
@@ -307,7 +310,7 @@ class Connection:
         if attempt is None:
             return
         target = attempt.target
-        options = SetupOptions(implementation=IMPLEMENTATION)
+        options = SetupOptions(implementation=IMPLEMENTATION, authorization_tokens=shown(self.token))
         if event.transport == "quic":
             authority = target.authority or target.server_name
             options = replace(options, path=target.path or "/", authority=authority)
@@ -506,3 +509,9 @@ class Connection:
     def _links(self) -> list[ControlLink]:
         attempts = self._race.attempts if self._race is not None else []
         return [*self._sessions.links, *(a.link for a in attempts if a.link is not None)]
+
+
+def shown(token: bytes) -> tuple[AuthToken, ...]:
+    """A token as SETUP and requests carry it."""
+    value = AuthToken(TokenAliasType.USE_VALUE, token_type=TOKEN_TYPE, value=token)
+    return (value,) if token else ()

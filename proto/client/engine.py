@@ -10,10 +10,11 @@ from farcast.proto._core import Command, Event
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.filters import is_ours
 from farcast.proto.client.config import ConnectionConfig
-from farcast.proto.client.connection import Connection
+from farcast.proto.client.connection import Connection, shown
 from farcast.proto.client.edge_list import BadEdgeList, EdgeListFollower
 from farcast.proto.client.events import Connected, EdgeEvent, EdgeListRefused, EdgesListed, Moved
 from farcast.proto.client.notices import Opened
+from farcast.proto.moqt.parameters import Parameters
 
 E = TypeVar("E")
 
@@ -55,6 +56,15 @@ class ClientEngine(Generic[E]):
         self._now_us = now_us
         self._connection.answer_uri(uri, target, now_us)
 
+    def show_token(self, now_us: int, token: bytes) -> None:
+        """Show another token from now on: to the edge of now, for what runs there, and to every later one."""
+        self._now_us = now_us
+        self._connection.token = token
+        session, request = self._connection.moqt, self._open_request()
+        if session is not None and request is not None:
+            session.update(request, parameters=Parameters(authorization_tokens=shown(token)))
+            self._connection.flush()
+
     # --- output -----------------------------------------------------------------------------------
 
     def poll_command(self) -> Command | None:
@@ -74,6 +84,10 @@ class ClientEngine(Generic[E]):
     def _awaits_media(self) -> bool:
         """Whether something was broken off that another session is to deliver."""
         return False
+
+    def _open_request(self) -> int | None:
+        """A request of ours at the current session that a fresh token can come with."""
+        raise NotImplementedError
 
     def _poll_notice(self) -> Any:
         """The next notice of the connection that is not about the edge list."""

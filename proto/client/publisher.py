@@ -177,6 +177,9 @@ class Publisher(ClientEngine[PublisherEvent]):
         for downstream in list(self._downstreams.values()):
             self._forget(downstream)
 
+    def _open_request(self) -> int | None:
+        return self._announcements.get(self._connection.session_id or 0)
+
     # --- input ------------------------------------------------------------------------------------
 
     def handle_event(self, event: Event, now_us: int) -> None:

@@ -167,6 +167,10 @@ class Viewer(ClientEngine[ViewerEvent]):
         times = [t for t in (self._connection.poll_timeout(), self._timers.next_at()) if t is not None]
         return min(times, default=None)
 
+    def _open_request(self) -> int | None:
+        here = (track.at(self._session) for track in self._tracks.values())
+        return next((subscription.request for subscription in here if subscription is not None), None)
+
     # --- events of the datapath -------------------------------------------------------------------
 
     def _make_event_handlers(self) -> dict[type, Callable[[Any], None]]:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from farcast.proto.access.records import AccessRules
 from farcast.proto.control.codec import BadMessage, check_message, decode_record
 from farcast.proto.control.messages import (
     DirectoryEntry,
@@ -64,6 +65,8 @@ class EdgePlan:
     directory: Mapping[tuple[bytes, ...], str]
     edge_list: str | None = None
     issued_unix_us: int = 0
+    access: AccessRules | None = None
+    """``None``: the control plane has said nothing of it yet."""
     _lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -188,6 +191,7 @@ class PlanStore:
             routes=tuple(tables.routes.values()),
             directory=tuple(DirectoryEntry(namespace=n, origin=o) for n, o in tables.directory.items()),
             edge_list=tables.edge_list,
+            access=tables.access,
             issued_unix_us=self._plan.issued_unix_us,
         )
         body = msgspec.msgpack.encode(_PlanFile(node_id=self._node_id, plan=plan))
@@ -217,6 +221,7 @@ class PlanStore:
             MappingProxyType(tables.directory),
             tables.edge_list,
             delta.issued_unix_us,
+            tables.access,
         )
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from farcast.proto.access.records import AccessRules
 from farcast.proto.control.ranges import (
     DRAIN_MS_MAX,
     NAMESPACES_MAX,
@@ -229,7 +230,8 @@ class DirectoryEntry(Record, frozen=True, kw_only=True, tag=False):
 
 class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     """What changed since ``base``; everything, where ``base`` is ``None``. ``edge_list`` is the signed list
-    for viewers (compact JWS), where it changed. ``issued_unix_us`` is for people."""
+    for viewers (compact JWS), ``access`` who may publish and watch, each where it changed.
+    ``issued_unix_us`` is for people."""
 
     version: PlanVersion
     base: PlanVersion | None = None
@@ -240,6 +242,7 @@ class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     directory: Annotated[tuple[DirectoryEntry, ...], Meta(max_length=NAMESPACES_MAX)] = ()
     directory_removed: Annotated[tuple[NamespaceFields, ...], Meta(max_length=NAMESPACES_MAX)] = ()
     edge_list: EdgeList | None = None
+    access: AccessRules | None = None
     issued_unix_us: Count = 0
 
 

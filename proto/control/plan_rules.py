@@ -14,6 +14,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from farcast.proto.access.keys import BadKey
+from farcast.proto.access.records import NO_RULES, AccessRules, read_rules
 from farcast.proto.control.messages import NodeInfo, PlanDelta, PlanVersion, RouteEntry
 from farcast.proto.control.ranges import NAMESPACES_MAX, NODES_MAX
 
@@ -31,6 +33,7 @@ class Tables:
     routes: dict[str, RouteEntry]
     directory: dict[Fields, str]
     edge_list: str | None
+    access: AccessRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ def apply_delta(base: Tables, delta: PlanDelta) -> Tables:
         _apply(base.routes, delta.routes_removed, ((route.origin, route) for route in delta.routes)),
         _apply(base.directory, delta.directory_removed, ((e.namespace, e.origin) for e in delta.directory)),
         base.edge_list if delta.edge_list is None else delta.edge_list,
+        base.access if delta.access is None else delta.access,
     )
 
 
@@ -147,11 +151,20 @@ def _routes_lead_here(change: Change) -> str | None:
     return None
 
 
+def _keys_are_keys(change: Change) -> str | None:
+    try:
+        read_rules(change.delta.access or NO_RULES, change.delta.version.epoch.cluster)
+    except BadKey as error:
+        return str(error)
+    return None
+
+
 _RULES: Final[tuple[Callable[[Change], str | None], ...]] = (
     _within_limits,
     _not_emptied,
     _nodes_known,
     _routes_lead_here,
+    _keys_are_keys,
 )
 
 

@@ -128,7 +128,7 @@ def test_metrics_are_prometheus_text(client: httpx.Client) -> None:
         (b'{"node_id": "nobody-1"}', 404),
         (b'{"node_id": "sin-1", "undo": true}', 404),
         (b"[" * 4_000, 400),
-        (b" " * 5_000, 413),
+        (b" " * 70_000, 413),
     ],
 )
 def test_orders_that_make_no_sense_change_nothing(client: httpx.Client, body: bytes, code: int) -> None:

@@ -21,6 +21,7 @@ from farcast.control_plane.api import (
 )
 from farcast.control_plane.controller import Controller
 from farcast.control_plane.metrics import render
+from farcast.proto.access.keys import TrustedKey
 
 
 class WorldService:
@@ -50,6 +51,22 @@ class WorldService:
     def undrain(self, node_id: str) -> str | None:
         """Take it back."""
         return self.controller.undrain(node_id, self.now_us())
+
+    def trust(self, key: TrustedKey) -> str | None:
+        """Take a key's tokens."""
+        return self.controller.trust(key, self.now_us())
+
+    def distrust(self, key_id: str) -> str | None:
+        """Forget a key."""
+        return self.controller.distrust(key_id, self.now_us())
+
+    def revoke_key(self, key_id: str) -> str | None:
+        """End a key."""
+        return self.controller.revoke_key(key_id, self.now_us())
+
+    def revoke_token(self, token_id: str) -> str | None:
+        """End a token."""
+        return self.controller.revoke_token(token_id, self.now_us())
 
 
 @contextmanager

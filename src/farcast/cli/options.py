@@ -29,6 +29,10 @@ Insecure = Annotated[bool, Parameter(negative=(), help="Trust any server. For tr
 NoEdgeList = Annotated[
     bool, Parameter(negative=(), help="Keep to the edges named here, whatever others the edge knows.")
 ]
+Token = Annotated[
+    str | None,
+    Parameter(help="Token that the network asks for, or @FILE that holds it; $FARCAST_TOKEN unless set."),
+]
 Json = Annotated[bool, Parameter(negative=(), help="Print the result as one JSON line.")]
 
 

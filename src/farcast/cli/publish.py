@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 from typing import Annotated, BinaryIO, Literal, cast
@@ -18,6 +19,7 @@ from farcast.cli.options import (
     Json,
     Namespace,
     NoEdgeList,
+    Token,
     check_seconds,
     interruptible,
     parse_namespace,
@@ -29,6 +31,7 @@ from farcast.clients.media.sources import open_source
 from farcast.clients.publish import PublishOptions, PublishReport
 from farcast.clients.publish import publish as publish_source
 from farcast.clients.server import servers_from_options
+from farcast.clients.tokens import token_from_option
 from farcast.errors import EXIT_USAGE, UserError
 
 
@@ -46,6 +49,7 @@ def publish(
     cert_sha256: CertSha256 = None,
     ca: Ca = None,
     insecure: Insecure = False,
+    token: Token = None,
     no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
@@ -79,6 +83,7 @@ def publish(
         packaging,
         seconds,
         others=tuple(rest),
+        token=token_from_option(token, os.environ),
         edge_list=not no_edge_list,
     )
     opened = _open(source, transcode=transcode)

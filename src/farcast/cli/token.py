@@ -16,11 +16,12 @@ from cyclopts import App, Parameter
 from joserfc import jws
 from joserfc.errors import JoseError
 
+from farcast.cli.control_api import Api, StateDir, TokenFile, control_api
 from farcast.cli.options import Flag, Json
 from farcast.cli.output import note, print_json, print_table
 from farcast.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UserError
 from farcast.files import write_files
-from farcast.issuers import IssuerKey, load_issuer_key, make_issuer_key
+from farcast.issuers import IssuerKey, load_issuer_key, load_public_keys, make_issuer_key
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.access.scopes import PUBLISHER, VIEWER, Action, Scope
 from farcast.proto.access.tokens import (
@@ -29,6 +30,7 @@ from farcast.proto.access.tokens import (
     BadToken,
     make_claims,
     read_token,
+    write_scope,
     write_token,
 )
 from farcast.proto.moqt.names import InvalidName, TrackNamespace
@@ -157,6 +159,122 @@ def inspect(
     else:
         print_table(("", "token"), _rows(header, claims, verdict))
     return EXIT_FAILED if verdict else EXIT_OK
+
+
+@token.command
+def trust(
+    file: Path,
+    *,
+    issuer: str = "",
+    state_dir: StateDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> int:
+    """Take the tokens of issuers: give a cluster the public halves of their keys.
+
+    Example: farcast token trust shop.public.json --issuer shop.example --state-dir control
+
+    Parameters
+    ----------
+    file
+        Public keys: what farcast token key printed, or a JWK set. A key may have a scope, as a token has;
+        its tokens allow nothing beyond it.
+    issuer
+        What the issuer calls itself in its tokens; any name unless given.
+    """
+    keys = load_public_keys(file)
+    cluster = control_api(state_dir, api, token_file)
+    done: dict[str, Any] = {}
+    for each in keys.values():
+        jwk: dict[str, object] = {"kty": "OKP", "crv": "Ed25519", "kid": each.key_id, "x": each.x}
+        jwk |= {"issuer": issuer or each.issuer, "scope": [write_scope(scope) for scope in each.scopes]}
+        done = cluster.post("/access", {"trust": jwk})
+    return _done(done, f"trusted: {', '.join(keys)}", json=json)
+
+
+@token.command
+def distrust(
+    key_id: str,
+    *,
+    state_dir: StateDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> int:
+    """Forget an issuer's key: its tokens are worthless within seconds. The inverse of trust.
+
+    Example: farcast token distrust shop-2026 --state-dir control
+
+    Parameters
+    ----------
+    key_id
+        The key, as farcast token keys shows it.
+    """
+    done = control_api(state_dir, api, token_file).post("/access", {"distrust": key_id})
+    return _done(done, f"forgotten: {key_id}", json=json)
+
+
+@token.command
+def revoke(
+    token_id: str | None = None,
+    *,
+    key_id: str | None = None,
+    state_dir: StateDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> int:
+    """Take a token no more, or every token of a key: who uses it is closed within seconds.
+
+    Example: farcast token revoke 2bOtSLLs00r7BLjc --state-dir control
+
+    Parameters
+    ----------
+    token_id
+        The token's id, as farcast token issue and inspect show it (jti).
+    key_id
+        The key whose tokens end, for ever.
+    """
+    if (token_id is None) == (key_id is None):
+        raise UserError("say what to revoke: TOKEN_ID, or --key-id KEY_ID", EXIT_USAGE)
+    order = {"revoke_token": token_id} if token_id is not None else {"revoke_key": key_id}
+    done = control_api(state_dir, api, token_file).post("/access", order)
+    return _done(done, f"revoked: {token_id or key_id}", json=json)
+
+
+@token.command
+def keys(
+    *, state_dir: StateDir = None, api: Api = None, token_file: TokenFile = None, json: Json = False
+) -> int:
+    """Show the keys whose tokens open a cluster, and what was revoked.
+
+    Example: farcast token keys --state-dir control
+    """
+    found = control_api(state_dir, api, token_file).get("/access")
+    if json:
+        print_json(found)
+        return EXIT_OK
+    rows = [(key["key_id"], key["issuer"], _bounds(key["scope"]), "trusted") for key in found["keys"]]
+    rows += [(key_id, "", "", "revoked") for key_id in found["revoked_keys"]]
+    print_table(("key", "issuer", "bounds", "state"), rows)
+    if found["revoked_tokens"]:
+        note(f"{len(found['revoked_tokens'])} tokens are revoked and have not ended yet")
+    return EXIT_OK
+
+
+def _bounds(scopes: list[dict[str, Any]]) -> str:
+    return (
+        "; ".join(f"{'/'.join(s['namespace']) or '/'}: {', '.join(s['actions'])}" for s in scopes) or "none"
+    )
+
+
+def _done(done: dict[str, Any], text: str, *, json: bool) -> int:
+    if json:
+        print_json(done)
+    else:
+        note(text)
+    return EXIT_OK
 
 
 # ---- Making -----------------------------------------------------------------------------------------

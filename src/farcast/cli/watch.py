@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from farcast.cli.options import (
     Json,
     Namespace,
     NoEdgeList,
+    Token,
     check_seconds,
     interruptible,
     parse_namespace,
@@ -23,6 +25,7 @@ from farcast.cli.output import note, print_json, print_table
 from farcast.clients.media.playback import Distribution, PlaybackReport
 from farcast.clients.moves import MovesReport
 from farcast.clients.server import servers_from_options
+from farcast.clients.tokens import token_from_option
 from farcast.clients.watch import Watcher, WatchOptions
 from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
 
@@ -39,6 +42,7 @@ def watch(
     cert_sha256: CertSha256 = None,
     ca: Ca = None,
     insecure: Insecure = False,
+    token: Token = None,
     no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
@@ -71,6 +75,7 @@ def watch(
         seconds,
         timeout,
         others=tuple(rest),
+        token=token_from_option(token, os.environ),
         edge_list=not no_edge_list,
     )
     watcher = Watcher(options, note=note)

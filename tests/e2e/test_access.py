@@ -1,0 +1,147 @@
+"""Tokens on real processes: a network whose control plane knows an issuer, and nobody gets in without it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from commands import end, figures, killed_at_end, start
+from edges import FARCAST
+
+SECONDS_MAX = 30
+NAMESPACE = "live/room1"
+FILM = "testsrc=size=320x180:gop=1"
+
+
+def run(*arguments: str | Path) -> str:
+    done = subprocess.run(
+        [FARCAST, *map(str, arguments)], capture_output=True, text=True, timeout=SECONDS_MAX
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what other processes do."""
+    deadline = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+@dataclass
+class Network:
+    """One control plane, one edge, one issuer."""
+
+    folder: Path
+    url: str
+    ops: str
+    key: Path
+
+    @property
+    def control(self) -> tuple[str, ...]:
+        return ("--state-dir", str(self.folder / "control"))
+
+    def token(self, *options: str) -> str:
+        return run("token", "issue", "--key", self.key, "--cluster", "shows", *options)
+
+    def token_file(self, name: str, *options: str) -> str:
+        file = self.folder / name
+        file.write_text(self.token(*options))
+        return f"@{file}"
+
+    def media(self, verb: str, *options: str) -> subprocess.Popen[str]:
+        source = (FILM,) if verb == "publish" else ()
+        return start(verb, *source, self.url, "--namespace", NAMESPACE, "--insecure", *options)
+
+    def knows(self, keys: int) -> bool:
+        status = httpx.get(f"http://{self.ops}/status.json", timeout=20).json()
+        return bool(status["agent"]["access"]["keys"] == keys)
+
+    def logs(self) -> str:
+        return "".join(file.read_text() for file in self.folder.glob("*.log"))
+
+
+def serving(
+    folder: Path, name: str, arguments: tuple[str | Path, ...]
+) -> tuple[subprocess.Popen[str], dict[str, str]]:
+    with (folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [FARCAST, *map(str, arguments), "--ready-json"], stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, (folder / f"{name}.log").read_text()
+    return process, json.loads(line)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    ca, certs = tmp_path / "ca", tmp_path / "certs"
+    run("ca", "init", "--dir", ca, "--cluster", "shows")
+    run("ca", "issue", "--dir", ca, "--role", "control", "--name", "c1", "--out", certs)
+    run("ca", "issue", "--dir", ca, "--role", "edge", "--region", "sin", "--node-id", "sin-1", "--out", certs)
+
+    def hop(name: str) -> tuple[str | Path, ...]:
+        files = (certs / f"{name}.pem", "--hop-key", certs / f"{name}.key", "--hop-ca", certs / "ca.pem")
+        return ("--hop-cert", *files)
+
+    state = ("--state-dir", tmp_path / "control", "--api", "127.0.0.1:0")
+    control, ready = serving(tmp_path, "control", ("control", "--listen", "127.0.0.1:0", *state, *hop("c1")))
+    with killed_at_end(control):
+        listening = ("--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--dev-cert")
+        joining = ("--control", ready["listen"], "--state-dir", tmp_path / "edge")
+        edge, served = serving(tmp_path, "edge", ("edge", *listening, *joining, *hop("sin-1")))
+        with killed_at_end(edge):
+            key = tmp_path / "shop.jwk"
+            (tmp_path / "shop.public.json").write_text(run("token", "key", key, "--key-id", "shop-1"))
+            yield Network(tmp_path, f"moqt://{served['listen']}", served["ops"], key)
+            edge.terminate()
+            edge.wait(SECONDS_MAX)
+        control.terminate()
+        control.wait(SECONDS_MAX)
+
+
+def test_only_tokens_of_a_trusted_issuer_let_in_until_they_are_revoked(network: Network) -> None:
+    publish, watch = (
+        network.token_file("p", "--publish", NAMESPACE),
+        network.token_file("w", "--watch", NAMESPACE),
+    )
+    early = end(network.media("publish", "--token", publish))
+    assert early.code == 1
+    assert "signed with a key that is not trusted here" in early.err
+
+    run("token", "trust", network.folder / "shop.public.json", *network.control)
+    until(lambda: network.knows(keys=1))
+    publisher = network.media("publish", "--token", publish)
+    with killed_at_end(publisher):
+        watched = figures(network.media("watch", "--token", watch, "--seconds", "2", "--json"))
+        assert watched["frames"] > 30
+        refused = end(network.media("watch", "--timeout", "5"))
+        assert refused.code == 1
+        assert refused.complaints[0].endswith(" refused: this needs a token")
+        wrong = end(network.media("watch", "--token", publish, "--timeout", "5"))
+        assert wrong.code == 1
+        assert wrong.complaints[0].endswith(" refused: no token allows this")
+
+        watcher = network.media("watch", "--token", watch, "--json")
+        with killed_at_end(watcher):
+            time.sleep(1.0)
+            began = time.monotonic()
+            run("token", "revoke", "--key-id", "shop-1", *network.control)
+            outcome = end(watcher)
+            assert "refused: token refused" in outcome.err
+            assert time.monotonic() - began < 5.0
+        assert end(publisher).code == 1
+    secrets = [(network.folder / name).read_text().strip() for name in ("p", "w")]
+    logged = network.logs() + refused.err + wrong.err + early.err + outcome.err
+    for secret in secrets:
+        assert secret not in logged
+        assert secret.rsplit(".", 1)[1] not in logged
+    assert json.loads(run("token", "keys", "--json", *network.control))["revoked_keys"] == ["shop-1"]
