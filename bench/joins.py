@@ -48,7 +48,8 @@ from farcast.proto._core import (
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.link import ControlLink
 from farcast.proto.client import Publisher, PublisherConfig
-from farcast.proto.client.connection import IMPLEMENTATION, ConnectionConfig
+from farcast.proto.client.config import ConnectionConfig
+from farcast.proto.client.connection import IMPLEMENTATION
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 from farcast.proto.moqt.values import SetupOptions
