@@ -23,7 +23,7 @@ _Draft: TypeAlias = Literal[16, 18]
 _Transport: TypeAlias = Literal["quic", "webtransport", "hop", "control"]
 _StreamKind: TypeAlias = Literal["control", "request"]
 _ClosedBy: TypeAlias = Literal["local", "peer", "timeout", "tls", "transport"]
-_SwitchCause: TypeAlias = Literal["silent", "closed", "loss", "delay", "command"]
+_SwitchCause: TypeAlias = Literal["silent", "closed", "loss", "delay", "starved", "command"]
 _GroupOrder: TypeAlias = Literal["ascending", "descending"]
 
 CORE_VERSION: Final[str]
@@ -933,7 +933,8 @@ class Event:
     class UpstreamSwitched(Event):
         """A track has another upstream now: by the datapath's own decision, or by ``SwitchUpstream``.
 
-        ``silent_us``: how long nothing had been heard on the one before, or nothing acknowledged by it.
+        ``silent_us``: how long nothing had been heard on the one before, or nothing acknowledged by it, when
+        that was noticed; the switch is later where no other upstream was there yet.
         """
 
         __match_args__ = ("track", "from_session", "from_alias", "session", "alias", "cause", "silent_us")
@@ -995,6 +996,18 @@ class Event:
         def group(self) -> int: ...
         @property
         def object(self) -> int: ...
+
+    @final
+    class TrackStarved(Event):
+        """No upstream edge of the track can give it now: each is silent, gone, has lost the track itself or
+        is fed from here. Or (``starved=False``) one can again."""
+
+        __match_args__ = ("track", "starved")
+        def __new__(cls, track: int, starved: bool) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def starved(self) -> bool: ...
 
     @final
     class SessionSilent(Event):

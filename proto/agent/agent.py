@@ -241,6 +241,7 @@ class Agent:
             Event.HopSilent: self._hop_silent,
             Event.UpstreamSwitched: self._standby.switched,
             Event.UpstreamResumed: self._standby.resumed,
+            Event.TrackStarved: self._standby.starved,
         }
 
     def _session_opened(self, event: Event.SessionOpened) -> None:
@@ -267,8 +268,8 @@ class Agent:
             peer.feed(event)
 
     def _track_malformed(self, event: Event.TrackMalformed) -> None:
-        self._subscriptions.malformed(event.track, event.session, event.alias, event.reason)
-        self._standby.malformed(event.track, event.session, event.alias)
+        if not self._standby.malformed(event.track, event.session, event.alias):
+            self._subscriptions.malformed(event.track, event.session, event.alias, event.reason)
 
     def _hop_silent(self, event: Event.HopSilent) -> None:
         self._hub.counters["hops_silent" if event.silent else "hops_heard_again"] += 1

@@ -41,6 +41,10 @@ ENDED = frozenset(
 """PUBLISH_DONE codes after which the track is over; after any other its publisher counts as lost."""
 
 
+BROKEN = frozenset({PublishDoneCode.UNAUTHORIZED, PublishDoneCode.MALFORMED_TRACK})
+"""Those of them that another edge above may not say."""
+
+
 class Sourcing:
     """Finds, asks, binds and releases the sources of tracks.
 
@@ -226,6 +230,8 @@ class Sourcing:
         track = source.track
         if source is track.candidate:
             self._refused(track, source, RequestCode.DOES_NOT_EXIST, reason or "the publisher ended it", None)
+        elif source is track.source and status in BROKEN and track.standbys and self.succeed(track):
+            self._hub.counters["sources_broken"] += 1
         elif source is track.source and status in ENDED:
             self.stand_down(track)
             track.source = None
@@ -468,7 +474,12 @@ class Sourcing:
             if candidate is not None and candidate.key == key and candidate.session is None:
                 self._ask_if_no_circle(track, candidate, peer)
             elif candidate is None and source is not None and source.key == key and source.session != peer.id:
-                self._ask(track, key)
+                self._ask_anew(track, key)
+
+    def _ask_anew(self, track: Track, key: SourceKey) -> None:
+        """The upstream of a track has a new session; where the plan knows the way, a standby moves there."""
+        if not self._candidates.is_planned(track):
+            self._ask(track, key)
 
     def _ask_if_no_circle(self, track: Track, candidate: Source, peer: Peer) -> None:
         if peer.node_id is not None and peer.node_id in self._candidates.nodes_asking(track):

@@ -36,6 +36,8 @@ pub(crate) struct Ctx {
     pub(crate) control_held: bool,
     /// What may move tracks to other upstreams, to be carried out in this turn.
     pub(crate) reroutes: VecDeque<Reroute>,
+    /// By which edges know each other on the way of a track.
+    pub(crate) node: u64,
 }
 
 impl Ctx {

@@ -76,6 +76,7 @@ impl Datapath {
             moq_net_quirk: config.moq_net_quirk,
             control_held: false,
             reroutes: VecDeque::new(),
+            node: crate::seed::node_number(config.seed),
         };
         Ok(Datapath {
             config,

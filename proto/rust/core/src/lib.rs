@@ -28,6 +28,7 @@ pub mod seed;
 mod session;
 mod silence;
 pub mod stats;
+mod supply;
 pub mod tls;
 mod track;
 mod upstreams;

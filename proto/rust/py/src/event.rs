@@ -115,6 +115,10 @@ pub enum Event {
         group: u64,
         object: u64,
     },
+    TrackStarved {
+        track: u64,
+        starved: bool,
+    },
     SessionSilent {
         session: u64,
         silent: bool,
@@ -171,6 +175,8 @@ impl Event {
                 Event::UpstreamResumed { track, session, alias, gap_us },
             Core::UpstreamDelivers { session, alias, group, object } =>
                 Event::UpstreamDelivers { session, alias, group, object },
+            Core::TrackStarved { track, starved } =>
+                Event::TrackStarved { track, starved },
             Core::SessionSilent { session, silent } =>
                 Event::SessionSilent { session, silent },
             Core::Snapshot { token, snapshot } =>
