@@ -3,9 +3,9 @@
 The world: publisher -> edge -> edge -> N viewers, 3 Mbit/s of video at 30 frames a second and sound 50 times
 a second, 10 ms to and from the edges and 40 ms between them, nothing lost. On our side everything shipped is
 in it: datapaths, agents, publisher and viewer engines; frames are scheduled a second ahead, and viewers'
-objects recorded. The floor (``simulations/net/examples/bare_loop.rs``) moves the same bytes over QUIC streams,
-one for each object, and knows nothing else. Anchors: a heap of events in plain Python and ns-3 (wheel ``ns3``,
-where it is installed), which move datagrams of that size and number and have no protocol at all.
+objects recorded. The floor (``simulations/net/examples/bare_loop.rs``) moves the same bytes over QUIC, a
+stream for each object, and knows nothing else. Anchors: a heap of events in plain Python, and ns-3 (wheel
+``ns3``, where it is installed), which move datagrams of that size and number and have no protocol at all.
 
 Every run is a process of its own; runs of one kind and the other take turns, and the median of their
 processor time counts: the media phase alone, connecting left out. Noise is the spread of the rounds, stated
