@@ -117,13 +117,13 @@ class Viewer(ClientEngine[ViewerEvent]):
 
     def track_of(self, sink: int) -> bytes | None:
         """The track that a sink of the datapath belongs to."""
-        track = self._by_sink.get(sink)
+        track = self._feed.track_of(sink)
         return None if track is None else track.name
 
     def note_arrival(self, sink: int, group: int, subgroup: int, object: int, *, ended: bool) -> None:
         """An object that a shell took from the datapath by a way of its own, and whether it was the last of
         its subgroup: for going on at another edge."""
-        track = self._by_sink.get(sink)
+        track = self._feed.track_of(sink)
         if track is not None:
             track.progress.object(group, subgroup, object)
             if ended:
