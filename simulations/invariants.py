@@ -117,7 +117,9 @@ class Invariants:
                 self.report(now_us, "queues-bounded", [text])
 
     def check_newest(self, now_us: int) -> None:
-        """Whether every connected viewer has the newest group of all that it watches."""
+        """Whether every connected viewer has the newest group of all that it watches. Who was told that a
+        track is over (its publisher was away longer than an edge waits) watches it no more; its trace says so.
+        """
         network = self._network
         newest = {
             network.first_track[name] + k: publisher.newest(now_us).get(track.info.name, 0)
@@ -127,7 +129,7 @@ class Invariants:
         }
         for name, viewer in network.viewers.items():
             if viewer.log.left_us is None and viewer.log.catalog_us is not None:
-                wanted = [w.track for w in viewer.watched()]
+                wanted = [w.track for w in viewer.watched() if w.track not in viewer.ended]
                 got = {track: group for track, (group, _) in viewer.newest.items()}
                 self.report(now_us, "newest-group", behind(name, wanted, got, newest))
 
