@@ -118,7 +118,7 @@ class Invariants:
 
     def check_newest(self, now_us: int) -> None:
         """Whether every connected viewer has the newest group of all that it watches. Who was told that a
-        track is over (its publisher was away longer than an edge waits) watches it no more; its trace says so.
+        track is over (its publisher was away longer than an edge waits) watches no more; its trace says so.
         """
         network = self._network
         newest = {
