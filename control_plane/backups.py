@@ -7,6 +7,12 @@ must have in common, the origin and the node, does not count. The first of them 
 first, whatever it costs; where there is none, providers may be shared first, then regions, then risk groups,
 relays last. A branch beyond the bounds comes after all that are within, and the origin itself is always
 among the backups: where its link is bad, as the last.
+
+Below the parent. Every edge turns by itself to the first backup whose link works. A candidate below the
+node's own parent falls with it, and when the parent dies all its children turn at once: where they turned to
+each other's branches they could close a circle. So such a candidate comes after all others, those beyond the
+bounds too. With that no failure of one relay or one link closes a circle: only the dead one's children turn,
+and each to a branch that the failure does not touch, as long as any such branch is there.
 """
 
 from __future__ import annotations
@@ -24,6 +30,8 @@ from farcast.control_plane.plan import DEPTH_MAX, SHARES
 _PROVIDER, _REGION, _RISK, _RELAY = (1 << k for k in range(len(SHARES)))
 
 _BEYOND_BOUNDS: Final = 1 << len(SHARES)
+
+_BELOW_PARENT: Final = 2 * _BEYOND_BOUNDS
 
 _CLASS_MS: Final = 1e7
 """One class more outweighs any cost."""
@@ -107,8 +115,11 @@ def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8]) -> Floats:
     cost = np.where(usable, tree.cost_ms, np.inf)[None, :] + costs.search_ms.T
     log_loss = tree.log_loss[None, :] + costs.log_loss.T
     beyond = (cost > costs.config.delay_ms_max) | (log_loss > -np.log1p(-costs.config.loss_max))
-    key: Floats = cost + _CLASS_MS * (classes + beyond * float(_BEYOND_BOUNDS))
     parent = tree.above[0]
+    fallen = np.where((parent >= 0) & (parent != tree.origin), parent, -2)
+    below = (tree.above[:, None, :] == fallen[None, :, None]).any(axis=0)
+    penalty = classes + beyond * float(_BEYOND_BOUNDS) + below * float(_BELOW_PARENT)
+    key: Floats = cost + _CLASS_MS * penalty
     for level in tree.above:
         key[level[level >= 0], nodes[level >= 0]] = np.inf
     key[nodes, nodes] = np.inf

@@ -23,7 +23,7 @@ _Draft: TypeAlias = Literal[16, 18]
 _Transport: TypeAlias = Literal["quic", "webtransport", "hop", "control"]
 _StreamKind: TypeAlias = Literal["control", "request"]
 _ClosedBy: TypeAlias = Literal["local", "peer", "timeout", "tls", "transport"]
-_SwitchCause: TypeAlias = Literal["silent", "closed", "loss", "delay", "command"]
+_SwitchCause: TypeAlias = Literal["silent", "closed", "loss", "delay", "starved", "command"]
 _GroupOrder: TypeAlias = Literal["ascending", "descending"]
 
 CORE_VERSION: Final[str]
@@ -933,7 +933,8 @@ class Event:
     class UpstreamSwitched(Event):
         """A track has another upstream now: by the datapath's own decision, or by ``SwitchUpstream``.
 
-        ``silent_us``: how long nothing had been heard on the one before, or nothing acknowledged by it.
+        ``silent_us``: how long nothing had been heard on the one before, or nothing acknowledged by it, when
+        that was noticed; the switch is later where no other upstream was there yet.
         """
 
         __match_args__ = ("track", "from_session", "from_alias", "session", "alias", "cause", "silent_us")
@@ -979,6 +980,34 @@ class Event:
         def alias(self) -> int: ...
         @property
         def gap_us(self) -> int: ...
+
+    @final
+    class TrackStarved(Event):
+        """No upstream edge of the track can give it now: each is silent, gone, has lost the track itself or
+        is fed from here. Or (``starved=False``) one can again."""
+
+        __match_args__ = ("track", "starved")
+        def __new__(cls, track: int, starved: bool) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def starved(self) -> bool: ...
+
+    @final
+    class UpstreamDelivers(Event):
+        """A data stream of a bound alias brought its first object; only of public sessions of ours, and only
+        where ``silence_ms`` is set."""
+
+        __match_args__ = ("session", "alias", "group", "object")
+        def __new__(cls, session: int, alias: int, group: int, object: int) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def group(self) -> int: ...
+        @property
+        def object(self) -> int: ...
 
     @final
     class SessionSilent(Event):
@@ -1462,8 +1491,8 @@ class World:
     def record(self, host: int, downstream: int) -> None:
         """Keep what a local sink gets in Rust instead of giving events, from now on.
 
-        Objects become records, except those that only carry a status (end of group); ends of its subgroups
-        are dropped. ``downstream`` need not exist yet.
+        Objects become records, also those that carry only a status (end of group, no bytes); ends of its
+        subgroups are dropped. ``downstream`` need not exist yet.
         """
     def take_record(self, host: int) -> bytes:
         """All records of a host since the last call, in order, 40 bytes each, little-endian.

@@ -8,7 +8,7 @@ goodbye. Names of edges are resolved from a table, in no time. Two things differ
   gets anything else, so that it knows how far it is when it has to go on elsewhere.
 - A publisher's frames are handed to the kernel some time ahead, each with its time.
 
-A viewer watches all that is in its room, over one connection per publisher, as several ``farcast watch`` would.
+A viewer watches all in its room, over one connection per publisher, as several ``farcast watch`` would.
 Of several renditions it takes the best that fits its access (`choose_rendition`), once; there is no adaptive
 bit rate in the tools yet. A *stock* viewer is a stand-in for a browser: it knows one URL, follows no edge
 list, and its figures are kept apart.
@@ -33,6 +33,7 @@ from farcast.proto.agent import Target
 from farcast.proto.client import Publisher, Viewer
 from farcast.proto.client import events as client
 from farcast.proto.client.edges import EDGES_MAX
+from farcast.proto.moqt.names import FullTrackName
 from farcast.proto.urls import ServerUrl, parse_url
 from farcast.simulations.invariants import Order
 from farcast.simulations.media import FilmModel, FilmTrack
@@ -338,10 +339,12 @@ class ViewerHost:
             for name, at_us in show.watched.items()
         )
 
-    @property
-    def engines(self) -> list[Viewer]:
-        """One for each namespace."""
-        return [show.engine for show in self._shows]
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that its datapath holds, by their numbers there."""
+        found: dict[int, FullTrackName] = {}
+        for show in self._shows:
+            found.update(show.engine.track_names())
+        return found
 
 
 def _engine_of(event: Any) -> int:

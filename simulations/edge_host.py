@@ -31,6 +31,7 @@ from farcast.proto.membership import (
     PlanTaken,
     SnapshotWanted,
 )
+from farcast.proto.moqt.names import FullTrackName
 from farcast.simulations.control_host import Note
 from farcast.simulations.control_link import ControlPipe
 from farcast.simulations.invariants import overflows
@@ -83,7 +84,8 @@ class EdgeHost:
         self.stopped: Callable[[int], None] | None = None
         """Called when a drain is over."""
         self._note = note
-        self._boots = 0
+        self.boots = 0
+        """Starts so far."""
         self._drain_until_us: int | None = None
         self._commands: deque[Command] = deque()
         self._hop_totals: dict[int, HopUse] = {}
@@ -103,7 +105,7 @@ class EdgeHost:
             AgentConfig(
                 node_id=config.node_id,
                 region=config.region,
-                seed=config.seed + self._boots * 1_000_003,
+                seed=config.seed + self.boots * 1_000_003,
                 peer_identity=peer_node_id,
                 plan_hops=config.plan_hops,
             )
@@ -123,7 +125,7 @@ class EdgeHost:
             versions=(VERSION,),
             node_id=config.node_id,
             region=config.region,
-            boot_id=f"{(config.seed * 1_000_003 + self._boots) & (1 << 64) - 1:016x}",
+            boot_id=f"{(config.seed * 1_000_003 + self.boots) & (1 << 64) - 1:016x}",
             advertise=config.advertise,
             public_url=config.public_url,
             provider=config.provider,
@@ -133,9 +135,9 @@ class EdgeHost:
 
     def boot(self, now_us: int) -> None:
         """Start, from the plan file if there is one. After a crash the datapath must be a new one."""
-        if self._boots:
+        if self.boots:
             self._new_engines()
-        self._boots += 1
+        self.boots += 1
         self.is_running = True
         if self.plan_file is not None:
             try:
@@ -207,6 +209,10 @@ class EdgeHost:
         """The wall clock of this machine."""
         drift_us = round((now_us - self._clock_since_us) * self.clock_ppm / 1e6)
         return max(0, self.config.unix_us + now_us + self.clock_offset_us + drift_us)
+
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that its datapath holds, by their numbers there."""
+        return self.agent.track_names() if self.is_running else {}
 
     # ---- An engine, for the twin ---------------------------------------------------------------------
 

@@ -1,40 +1,30 @@
 """Plays a scenario's events (`events`) on a network: finds the places they mean, does them, undoes them.
 
-One method for each kind, in the table at the end. What changes a link is kept by `Paths` under a key of its own
-and taken back under it, so faults may overlap in any order. A control link follows the path between its edge's
-region and the control plane's: what cuts or lengthens that path does the same to it.
-
-A client that comes later than an event about it finds the event in force.
+A method for each kind, in the table at the end. What changes a link is kept by `Paths` under its own key and
+taken back under it, so faults may overlap in any order. A control link follows the path between its edge's
+region and the control plane's: what cuts or lengthens that path does the same to it. What happens to clients
+is in `client_faults`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
+from functools import partial
 from random import Random
 from typing import Any, Final
 
-import numpy as np
-
-from farcast.proto.urls import parse_url
 from farcast.simulations import events as e
-from farcast.simulations.access import draw_access
 from farcast.simulations.bad_plans import bad_plan
-from farcast.simulations.hostile import HostilePeer
-from farcast.simulations.links import BurstLoss, LinkModel, in_series
-from farcast.simulations.network import LinkChangeFn, Network, url_of
+from farcast.simulations.client_faults import ClientFaults, at_rate
+from farcast.simulations.links import BurstLoss, LinkModel
+from farcast.simulations.network import LinkChangeFn, Network
 from farcast.simulations.random_faults import draw_faults
 from farcast.simulations.raw import Fault
-from farcast.simulations.scenario import Access
 
 CALM_LOOK_US: Final = 100_000
 DRAIN_END_US: Final = 1_000
 """From the end of a drain to that of the process: what it still says is on its way."""
-
-UNREAD_US: Final = 3_000_000
-"""A viewer that stops reading has subscribed by then."""
-
-REBINDS_MAX: Final = 10_000
 
 NOT_FAULTS: Final = (e.Crowd, e.Drain, e.Upgrade, e.Mend, e.Restart, e.ControlStart)
 
@@ -49,9 +39,7 @@ class FaultPlayer:
         self._began_us = 0
         self._calm: list[int] = []
         self._keys = 0
-        self._client_changes: dict[object, tuple[tuple[str, ...], Callable[[int], None]]] = {}
-        """What is in force on clients: their names, and how to do it to one at a host."""
-        network.on_client = self._client_came
+        self._clients = ClientFaults(network, seed)
         for edge in network.edges.values():
             edge.stopped = self._make_stopper(edge.config.node_id)
 
@@ -64,7 +52,7 @@ class FaultPlayer:
             for drawn in draw_faults(event, self._network.spec, self._seed):
                 self.schedule(drawn, began_us)
             self._calm.append(began_us + event.at_us + event.for_us + event.calm_us)
-        play = _PLAYERS[type(event)]
+        play = PLAYERS[type(event)]
         self._network.twin.at(began_us + event.at_us, lambda now_us: self._play(play, event, now_us))
 
     def is_calm(self, now_us: int) -> bool:
@@ -130,10 +118,6 @@ class FaultPlayer:
                 found[dst, False] = None
         return list(found)
 
-    def _clients(self, names: tuple[str, ...]) -> list[str]:
-        clients = self._network.clients.values()
-        return [client.name for client in clients if client.name in names or client.entry in names]
-
     # ---- Links -------------------------------------------------------------------------------------
 
     def _cut_pairs(self, pairs: list[tuple[str, str]], now_us: int) -> Callable[[int], None]:
@@ -163,7 +147,11 @@ class FaultPlayer:
                 pipe.mend(now_us, up=is_up, down=not is_up)
 
     def _change_pairs(self, event: e.LinkEvent, how: LinkChangeFn, now_us: int, extra_us: int = 0) -> None:
-        """Change ways for as long as the event says; ``extra_us`` is what control links over them get."""
+        """Change ways, and access of clients, for as long as the event says; ``extra_us`` is what control
+        links over them get."""
+        if event.clients:
+            up = _same if event.one_way else how
+            self._clients.change(event.clients, up, how, event.for_us, now_us)
         key, pairs = self._new_key(), self._links(event)
         ends = list(self._paths(pairs))
         pipes = [self._network.edges[node].pipe for node, _ in self._pipes(pairs)] if extra_us else []
@@ -183,10 +171,13 @@ class FaultPlayer:
         self._after(event.for_us, now_us, undo)
 
     def _cut(self, event: e.Cut, now_us: int) -> None:
+        if event.clients:
+            self._clients.cut(event.clients, event.for_us, now_us, one_way=event.one_way)
         self._after(event.for_us, now_us, self._cut_pairs(self._links(event), now_us))
 
     def _mend(self, event: e.Mend, now_us: int) -> None:
         pairs = self._links(event)
+        self._clients.mend(event.clients)
         for src, dst in self._paths(pairs):
             self._network.paths.mend(src, dst)
         for node_id, _ in self._pipes(pairs):
@@ -215,16 +206,13 @@ class FaultPlayer:
         )
 
     def _capacity(self, event: e.Capacity, now_us: int) -> None:
-        self._change_pairs(event, lambda model: _at_rate(model, event.rate_bps), now_us)
+        self._change_pairs(event, lambda model: at_rate(model, event.rate_bps), now_us)
 
     def _mtu(self, event: e.MtuDrop, now_us: int) -> None:
         def smaller(model: LinkModel) -> LinkModel:
             return replace(model, mtu_bytes=min(model.mtu_bytes, event.mtu_bytes))
 
-        if event.clients:
-            self._change_clients(event.clients, smaller, smaller, event.for_us, now_us)
-        else:
-            self._change_pairs(event, smaller, now_us)
+        self._change_pairs(event, smaller, now_us)
 
     def _partition(self, event: e.Partition, now_us: int) -> None:
         a, b = self._nodes_of(event.a), self._nodes_of(event.b)
@@ -303,7 +291,7 @@ class FaultPlayer:
 
     def _crash(self, event: e.Crash, now_us: int) -> None:
         self._stop(event.node, now_us)
-        self._after(event.for_us, now_us, lambda at_us: self._start(event.node, at_us))
+        self._after(event.for_us, now_us, partial(self._start, event.node))
 
     def _restart(self, event: e.Restart, now_us: int) -> None:
         if event.lost_disk:
@@ -336,7 +324,7 @@ class FaultPlayer:
 
     def _drain(self, event: e.Drain, now_us: int) -> None:
         self._order_drain(event.node, None, now_us)
-        self._after(event.for_us, now_us, lambda at_us: self._come_back(event.node, at_us))
+        self._after(event.for_us, now_us, partial(self._come_back, event.node))
 
     def _order_drain(self, node_id: str, drain_ms: int | None, now_us: int) -> None:
         """By the control plane; by a signal, where that is gone or does not know the edge."""
@@ -355,13 +343,9 @@ class FaultPlayer:
         for k, node in enumerate(self._nodes_of(event.nodes or ("all",))):
             at_us = now_us + k * event.gap_us
             stop_us = at_us + event.drain_us
-            drain_ms = event.drain_us // 1_000
-            twin.at(at_us, lambda t_us, node=node: self._order_drain(node, drain_ms, t_us))  # type: ignore[misc]
-            twin.at(stop_us, lambda t_us, node=node: self._stop(node, t_us))  # type: ignore[misc]
-            twin.at(
-                stop_us + event.down_us,
-                lambda t_us, node=node: self._come_back(node, t_us),  # type: ignore[misc]
-            )
+            twin.at(at_us, partial(self._order_drain, node, event.drain_us // 1_000))
+            twin.at(stop_us, partial(self._stop, node))
+            twin.at(stop_us + event.down_us, partial(self._come_back, node))
 
     # ---- The control plane -------------------------------------------------------------------------
 
@@ -381,132 +365,17 @@ class FaultPlayer:
 
     # ---- Clients -----------------------------------------------------------------------------------
 
-    def _client_came(self, name: str, host: int) -> None:
-        for names, apply in self._client_changes.values():
-            if name in names:
-                apply(host)
-
-    def _on_clients(
-        self,
-        clients: tuple[str, ...],
-        apply: Callable[[int], None],
-        undo: Callable[[int], None],
-        for_us: int | None,
-        now_us: int,
-    ) -> None:
-        """Do something to clients, those that come meanwhile included, and take it back."""
-        key, names = self._new_key(), tuple(self._clients(clients))
-        self._client_changes[key] = (names, apply)
-        for host in self._hosts(names):
-            apply(host)
-
-        def end(at_us: int) -> None:
-            del self._client_changes[key]
-            for host in self._hosts(names):
-                undo(host)
-
-        self._after(for_us, now_us, end)
-
-    def _hosts(self, names: Iterable[str]) -> list[int]:
-        found = (self._network.client_host(name) for name in names)
-        return [client.host for client in found if client is not None]
-
-    def _access(self, host: int) -> list[tuple[int, int]]:
-        """The directed links of a client's host."""
-        return self._network.paths.of_host(host)
-
-    def _change_clients(
-        self,
-        clients: tuple[str, ...],
-        up: LinkChangeFn,
-        down: LinkChangeFn,
-        for_us: int | None,
-        now_us: int,
-    ) -> None:
-        key, paths = self._new_key(), self._network.paths
-
-        def apply(host: int) -> None:
-            for src, dst in self._access(host):
-                paths.change(key, src, dst, up if src == host else down)
-
-        def undo(host: int) -> None:
-            for src, dst in self._access(host):
-                paths.undo(key, src, dst)
-
-        self._on_clients(clients, apply, undo, for_us, now_us)
-
     def _black_out(self, event: e.BlackOut, now_us: int) -> None:
-        key, network = self._new_key(), self._network
-
-        def apply(host: int) -> None:
-            for src, dst in self._access(host):
-                network.paths.cut(key, src, dst)
-
-        def undo(host: int) -> None:
-            if event.new_address:
-                network.twin.world.move_host(host, network.next_address())
-            if event.profile:
-                self._change_access(host, event.profile)
-            for src, dst in self._access(host):
-                network.paths.undo(key, src, dst)
-
-        self._on_clients(event.clients, apply, undo, event.for_us, now_us)
-
-    def _change_access(self, host: int, profile: str) -> None:
-        """Another access network from now on, drawn like the first one."""
-        network = self._network
-        client = network.clients[network.name_of(host)]
-        seed = np.random.SeedSequence([self._seed, *profile.encode(), host])
-        drawn = draw_access(Access(profile=profile), client.country, np.random.default_rng(seed))
-        for reach in client.reaches:
-            edge = network.edges[reach.node_id].host
-            up = in_series(drawn.up, reach.up) if reach.up else drawn.up
-            down = in_series(drawn.down, reach.down) if reach.down else drawn.down
-            network.paths.replace(host, edge, up)
-            network.paths.replace(edge, host, down)
+        self._clients.black_out(event, now_us)
 
     def _rebind(self, event: e.Rebind, now_us: int) -> None:
-        network = self._network
-        for_us = network.until_us - now_us if event.for_us is None else event.for_us
-        for k in range(1, min(for_us // max(event.every_us, 1), REBINDS_MAX) + 1):
-
-            def rebind(at_us: int) -> None:
-                for host in self._hosts(self._clients(event.clients)):
-                    network.twin.world.move_host(host, network.next_address())
-
-            network.twin.at(now_us + k * event.every_us, rebind, ())
+        self._clients.rebind(event, now_us)
 
     def _slow(self, event: e.SlowViewer, now_us: int) -> None:
-        self._change_clients(
-            event.clients,
-            lambda model: model,
-            lambda model: _at_rate(model, event.rate_bps),
-            event.for_us,
-            now_us,
-        )
+        self._clients.slow(event, now_us)
 
     def _hostile(self, event: e.Hostile, now_us: int) -> None:
-        network = self._network
-        if event.what == "unread":
-            for _ in range(event.count):
-                host = network.add_stranger_viewer(event.node, now_us)
-                until_us = now_us + UNREAD_US + (event.for_us or network.until_us)
-                self._pause_later(host, now_us + UNREAD_US, until_us)
-            return
-        target = network.names.target(parse_url(url_of(event.node, "quic")))
-        if target is None:
-            return
-        for k in range(event.count):
-            peer = HostilePeer(event.what, target, self._seed * 1_000 + k)
-            host = network.add_stranger(peer, event.node, hears=event.what != "handshakes")
-            peer.start(now_us)
-            network.twin.touch(host)
-            if event.for_us is not None:
-                network.twin.at(now_us + event.for_us, lambda _, peer=peer: peer.stop(), (host,))  # type: ignore[misc]
-
-    def _pause_later(self, host: int, at_us: int, until_us: int) -> None:
-        world = self._network.twin.world
-        self._network.twin.at(at_us, lambda _: world.pause_host(host, until_us), ())
+        self._clients.hostile(event, now_us)
 
     def _nothing(self, event: e.AnyEvent, now_us: int) -> None:
         """Its effects are in the world, or were scheduled as events of their own."""
@@ -525,12 +394,11 @@ def describe(event: e.AnyEvent) -> str:
     return "; ".join(parts) or e.kind_of(event)
 
 
-def _at_rate(model: LinkModel, rate_bps: int) -> LinkModel:
-    rate = rate_bps if model.rate_bps is None else min(rate_bps, model.rate_bps)
-    return replace(model, rate_bps=rate, rate_schedule=())
+def _same(model: LinkModel) -> LinkModel:
+    return model
 
 
-_PLAYERS: Final[dict[type, Callable[..., None]]] = {
+PLAYERS: Final[dict[type, Callable[..., None]]] = {
     e.Cut: FaultPlayer._cut,
     e.Mend: FaultPlayer._mend,
     e.Detour: FaultPlayer._detour,
@@ -559,3 +427,4 @@ _PLAYERS: Final[dict[type, Callable[..., None]]] = {
     e.Hostile: FaultPlayer._hostile,
     e.RandomFaults: FaultPlayer._nothing,
 }
+"""The method for each kind of event."""

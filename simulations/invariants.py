@@ -2,15 +2,15 @@
 
 `Invariants.look` is called after every return to Python, `check_all` ten times a second and at the end:
 
-========================  =====================================================================================
-no-cycle                  no track goes round in a circle of edges
-once-in-order             each object at most once per subscription, and in order inside its subgroup
-queues-bounded            what edges hold for others, and what waits on links, stays within its named limits
-plans-rise                an edge never takes an older plan, nor one twice
-never-without-routes      an edge that had routes never follows a plan without any
-newest-group              after a calm phase every connected viewer has the newest group
-no-exception              no engine raises
-========================  =====================================================================================
+====================  ==============================================================================
+no-cycle              no track goes round in a circle of edges
+once-in-order         each object at most once per subscription, and in order inside its subgroup
+queues-bounded        what edges hold for others, and what waits on links, stays within its named limits
+plans-rise            an edge never takes an older plan, nor one twice
+never-without-routes  an edge that had routes never follows a plan without any
+newest-group          after a calm phase every connected viewer has the newest group
+no-exception          no engine raises
+====================  ==============================================================================
 
 That the same seed gives the same trace is for whoever runs twice. Each check takes plain data, so that a test
 can show it a violation.
@@ -19,6 +19,7 @@ can show it a violation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from farcast.proto.agent.config import MediaLimits
@@ -145,7 +146,7 @@ def falling_plans(node_id: str, plans: Sequence[tuple[int, int, int]]) -> list[s
     """``plans``: when which epoch and sequence came into force, in order."""
     return [
         f"{node_id} took plan {after[1]}.{after[2]} after {before[1]}.{before[2]}"
-        for before, after in zip(plans, plans[1:], strict=False)
+        for before, after in pairwise(plans)
         if after[1:] <= before[1:]
     ]
 

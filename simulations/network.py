@@ -166,8 +166,10 @@ class Paths:
 
     def undo(self, key: object, src: int, dst: int) -> None:
         """Take back what was done under a key."""
-        if self._cuts.get((src, dst), {}).pop(key, key) is None:
-            self._twin.world.set_link_up(src, dst, not self._cuts[src, dst])
+        cuts = self._cuts.get((src, dst), {})
+        if key in cuts:
+            del cuts[key]
+            self._twin.world.set_link_up(src, dst, not cuts)
         if self._changes.get((src, dst), {}).pop(key, None) is not None:
             self._apply(src, dst)
 
@@ -358,7 +360,7 @@ class Network:
     # ---- Strangers -------------------------------------------------------------------------------------
 
     def add_stranger(self, engine: Engine, node_id: str, *, hears: bool = True) -> int:
-        """A host of nobody's load with a clean path to one edge, and unless it ``hears`` nothing none back."""
+        """A host of nobody's load with a clean path to one edge; without one back it ``hears`` nothing."""
         host = self.twin.add_host(self.next_address(), engine, client_datapath(DRAFTS))
         edge = self.edges[node_id].host
         self.paths.add(host, edge, HOSTILE_LINK)

@@ -1,12 +1,12 @@
-"""One run of a scenario at the level of packets: the network stands up, the show goes on, faults come, and what
-happened is handed back as a `RawResult`.
+"""One run of a scenario at the level of packets: the network stands up, the show goes on, faults come, and
+what happened is handed back as a `RawResult`.
 
     set-up                        clock of the scenario at 0                            end
     ├─ control plane, edges ─► plan in force everywhere ─► shows that are on ─┼─ load and events ─┤
 
-Until the clock is at 0 nothing counts: edges join, measure one another, get their plan and open their hops, and
-publishers that are there from the beginning have been live for `LIVE_BEFORE_US`, because nobody taps on a show
-in the moment in which it begins. Events and clients have their times from then on.
+Until the clock is at 0 nothing counts: edges join, measure one another, get their plan and open their hops,
+and publishers that are there from the beginning have been live for `LIVE_BEFORE_US`, because nobody taps on a
+show in the moment in which it begins. Events and clients have their times from then on.
 
 An exception in an engine ends the run, not the process: it is a violation in the result, with the place where
 it was raised.
@@ -22,10 +22,12 @@ from typing import Final
 
 import numpy as np
 
+from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 from farcast.simulations.client_host import Log, PublisherHost, ViewerHost
 from farcast.simulations.faults import FaultPlayer
 from farcast.simulations.invariants import Invariants
 from farcast.simulations.network import Network
+from farcast.simulations.object_traces import ObjectTraces
 from farcast.simulations.raw import (
     FRAME_DTYPE,
     Array,
@@ -54,6 +56,8 @@ BOOT_GAP_US: Final = 20_000
 
 NOTES_MAX: Final = 5_000
 
+TRACE_ALL: Final = "all"
+
 Progress = Callable[[float], None]
 """Told which share of the run is done, 0 to 1."""
 
@@ -62,7 +66,7 @@ class PacketRun:
     """One run; `run` may be called once.
 
     ``traced``: node ids of edges, and names of clients, at which the first and last byte of each object are
-    noted (`RawResult.object_hops`).
+    noted (`RawResult.object_hops`); `TRACE_ALL` is all of them.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class PacketRun:
         self.network = Network(spec, seed, self._note)
         self.invariants = Invariants(self.network)
         self.faults = FaultPlayer(self.network, seed)
+        self._traces = ObjectTraces(self.network.twin.world, self._track_indices())
         self.network.twin.observe(self.invariants.look)
 
     def _note(self, at_us: int, who: str, what: str) -> None:
@@ -136,30 +141,38 @@ class PacketRun:
             if client.kind == "publisher":
                 until_us = end_us if leaves_us is None else min(leaves_us, end_us)
                 publisher = network.add_publisher(client, now_us, until_us)
-                self._trace(client.name, publisher.host)
+                self._trace(client.name, publisher.host, publisher.engine.track_names)
                 publisher.start(now_us)
                 return
             viewer = network.add_viewer(client, now_us)
-            self._trace(client.name, viewer.host)
+            self._trace(client.name, viewer.host, viewer.track_names)
             viewer.start(now_us)
             if leaves_us is not None and leaves_us < end_us:
                 network.twin.at(leaves_us, viewer.leave, (viewer.host,))
 
         network.twin.at(tap_us, tap, ())
 
-    def _trace(self, name: str, host: int) -> None:
-        if name in self._traced:
-            self.network.twin.world.trace_objects(host, True)
+    def _trace(self, name: str, host: int, names: Callable[[], dict[int, FullTrackName]]) -> None:
+        if name in self._traced or TRACE_ALL in self._traced:
+            self._traces.start(name, host, names)
+
+    def _track_indices(self) -> dict[FullTrackName, int]:
+        network = self.network
+        return {
+            FullTrackName(TrackNamespace.parse(track.info.namespace), track.info.name.encode()): first + k
+            for name, first in network.first_track.items()
+            for k, track in enumerate(network.films[name].tracks)
+        }
 
     def _go_on(self, progress: Progress) -> None:
         twin, duration_us = self.network.twin, self.scenario.duration_us
-        for name in self._traced:
-            if name in self.network.edges:
-                self._trace(name, self.network.edges[name].host)
+        for node_id, edge in self.network.edges.items():
+            self._trace(node_id, edge.host, edge.track_names)
         end_us = self.began_us + duration_us
         while twin.now_us() < end_us:
             twin.run_until(min(twin.now_us() + TICK_US, end_us))
             self.invariants.check_all(twin.now_us())
+            self._traces.take()
             if self.faults.is_calm(twin.now_us()):
                 self.invariants.check_newest(twin.now_us())
             progress((twin.now_us() - self.began_us) / duration_us)
@@ -185,6 +198,8 @@ class PacketRun:
             faults=tuple(self.faults.played),
             links=tuple(self._links()),
             hops=self._hops(),
+            hosts=self._traces.hosts,
+            object_hops=self._traces.rows(),
             violations=tuple(self.invariants.violations),
             counters=self._counters(),
             notes=tuple(self._notes),

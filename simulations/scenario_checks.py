@@ -39,6 +39,8 @@ def check_scenario(scenario: Scenario, faults: Faults) -> None:
             parse_promise(text)
         except PromiseError as error:
             faults.add("promises", f"promise {text_at + 1}, {text!r}: {error}")
+    if not nodes:
+        return  # Nothing could be said of places.
     checker = _Events(scenario, nodes, faults)
     checker.check(scenario.events, scenario.duration_us, "")
     checker.check(scenario.short.events, scenario.short.duration_us, " in the short form")

@@ -253,15 +253,15 @@ def _number(kind: Any, name: str, raw: object, path: str, faults: Faults) -> int
     if isinstance(raw, bool) or not isinstance(raw, (int, float)) or raw != raw:
         faults.add(path, f"must be a number, not {raw!r}")
         return None
+    if abs(raw) >= NUMBER_MAX:
+        faults.add(path, f"{raw!r} is too large")
+        return None
     factor = next((f for ours, _, f in UNITS if name.removesuffix("_max").endswith(ours)), None)
     value: int | float = raw
-    if factor is not None and abs(raw) < NUMBER_MAX:
+    if factor is not None:
         value = round(raw * factor)
     elif kind is int and not isinstance(raw, int):
         faults.add(path, f"must be a whole number, not {raw!r}")
-        return None
-    if abs(raw) >= NUMBER_MAX:
-        faults.add(path, f"{raw!r} is too large")
         return None
     return _bounded(name, value, raw, path, faults)
 

@@ -153,6 +153,10 @@ class Agent:
             p.id: p.node_id for p in self._peers.by_id.values() if p.established and p.node_id is not None
         }
 
+    def track_names(self) -> dict[int, FullTrackName]:
+        """The tracks that the datapath holds, by its numbers for them."""
+        return {track.id: track.name for track in self._tracks.by_id.values()}
+
     def feeds(self) -> dict[FullTrackName, str]:
         """The edges that tracks come from now; those that come from elsewhere are left out."""
         found: dict[FullTrackName, str] = {}
@@ -252,6 +256,7 @@ class Agent:
             Event.HopSilent: self._hop_silent,
             Event.UpstreamSwitched: self._standby.switched,
             Event.UpstreamResumed: self._standby.resumed,
+            Event.TrackStarved: self._standby.starved,
         }
 
     def _session_opened(self, event: Event.SessionOpened) -> None:
@@ -278,8 +283,8 @@ class Agent:
             peer.feed(event)
 
     def _track_malformed(self, event: Event.TrackMalformed) -> None:
-        self._subscriptions.malformed(event.track, event.session, event.alias, event.reason)
-        self._standby.malformed(event.track, event.session, event.alias)
+        if not self._standby.malformed(event.track, event.session, event.alias):
+            self._subscriptions.malformed(event.track, event.session, event.alias, event.reason)
 
     def _hop_silent(self, event: Event.HopSilent) -> None:
         self._hub.counters["hops_silent" if event.silent else "hops_heard_again"] += 1
@@ -288,6 +293,8 @@ class Agent:
             peer.silent = event.silent
             if peer.upstream is not None:
                 self._standby.link_changed(peer.upstream)
+            if event.silent:
+                self._sourcing.hop_silent(peer)
 
     # --- events of MoQT sessions ------------------------------------------------------------------
 

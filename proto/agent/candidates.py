@@ -60,6 +60,10 @@ class Candidates:
             return self._upstreams.candidates(track.name.namespace)
         return sorted(planned, key=lambda link: not link.is_sound)
 
+    def is_planned(self, track: Track) -> bool:
+        """Whether the plan says where the track comes from."""
+        return self._plan.links_for(track.name.namespace) is not None
+
     def publishers_here(self, track: Track) -> Iterator[SourceKey]:
         """Sessions at this edge that offer a track, those that have stalled last."""
         found: list[tuple[SourceKey, Peer | None]] = []

@@ -103,6 +103,8 @@ class TrackTiming:
     """After an escape the plan's parent is taken again this much later; twice as late after each further."""
     return_ms_max: int = 300_000
     """Longest wait before that."""
+    escapes_kept_ms: int = 900_000
+    """After so long without an escape those before are forgotten."""
     reroute_ms: int = 2_000
     """A track's new route is told to the edges below when it has lasted this long."""
 

@@ -41,6 +41,10 @@ ENDED = frozenset(
 """PUBLISH_DONE codes after which the track is over; after any other its publisher counts as lost."""
 
 
+BROKEN = frozenset({PublishDoneCode.UNAUTHORIZED, PublishDoneCode.MALFORMED_TRACK})
+"""Those of them that another edge above may not say."""
+
+
 class Sourcing:
     """Finds, asks, binds and releases the sources of tracks.
 
@@ -226,6 +230,8 @@ class Sourcing:
         track = source.track
         if source is track.candidate:
             self._refused(track, source, RequestCode.DOES_NOT_EXIST, reason or "the publisher ended it", None)
+        elif source is track.source and status in BROKEN and track.standbys and self.succeed(track):
+            self._hub.counters["sources_broken"] += 1
         elif source is track.source and status in ENDED:
             self.stand_down(track)
             track.source = None
@@ -438,6 +444,18 @@ class Sourcing:
             elif isinstance(role, Source) and role is role.track.source:
                 self._lost(role.track)
 
+    def hop_silent(self, peer: Peer) -> None:
+        """An edge is not heard any more: what it was asked for and has not answered goes to the next one, if
+        there is any."""
+        for role in list(peer.roles.values()):
+            if not isinstance(role, Source) or role is not role.track.candidate:
+                continue
+            tried = {*role.track.tried, role.key}
+            if any(key not in tried for key in self._candidates.keys(role.track)):
+                self.cancel(role)
+                reason = f"nothing is heard of {peer.node_id or peer.remote}"
+                self._refused(role.track, role, RequestCode.TIMEOUT, reason, None)
+
     def _candidate_lost(self, track: Track, candidate: Source) -> None:
         if candidate.key[0] != "upstream":
             self._refused(track, candidate, RequestCode.DOES_NOT_EXIST, "the publisher went away", None)
@@ -456,7 +474,12 @@ class Sourcing:
             if candidate is not None and candidate.key == key and candidate.session is None:
                 self._ask_if_no_circle(track, candidate, peer)
             elif candidate is None and source is not None and source.key == key and source.session != peer.id:
-                self._ask(track, key)
+                self._ask_anew(track, key)
+
+    def _ask_anew(self, track: Track, key: SourceKey) -> None:
+        """The upstream of a track has a new session; where the plan knows the way, a standby moves there."""
+        if not self._candidates.is_planned(track):
+            self._ask(track, key)
 
     def _ask_if_no_circle(self, track: Track, candidate: Source, peer: Peer) -> None:
         if peer.node_id is not None and peer.node_id in self._candidates.nodes_asking(track):

@@ -15,7 +15,11 @@ something changed, so that no order of events leads astray:
   waits longer each time, or two edges with a doubtful link between them would swing to and fro.
 - One more sound upstream of the list stands by, if the track is taken by somebody: by viewers or by edges
   that are fed. Who stands by at this edge for another one's sake is no reason to take a standby too, or
-  standbys would draw standbys behind them through the whole network.
+  standbys would draw standbys behind them through the whole network. But where no upstream can give the
+  track any more (``TrackStarved``), every other one of the list is asked, for whoever's sake.
+- A standby that has the track by the very edge that feeds this one falls with it. It still is of use where
+  only the link to that edge breaks, so it stays, and the next one of the list is asked too, until one comes
+  another way. What counts is the way that the answers tell, not the plan: after an escape they differ.
 - A standby that is not the wanted one stays until that one is bound.
 - A standby never starts a track over: one of another incarnation (another publisher) is none. If the plan
   wants that one as the source, it is subscribed like any new source.
@@ -140,6 +144,14 @@ class Standby:
                 track.return_us = track.escapes = 0
                 self.mark(track)
 
+    def starved(self, event: Event.TrackStarved) -> None:
+        """No upstream edge can give a track any more, or one can again."""
+        track = self._tracks.by_id.get(event.track)
+        if track is not None:
+            self._hub.counters["tracks_starved"] += event.starved
+            track.starved = event.starved
+            self.mark(track)
+
     def session_lost(self, peer: Peer) -> None:
         """A session closed with the standbys on it. Call before the sources on it are given up."""
         for role in list(peer.roles.values()):
@@ -188,12 +200,24 @@ class Standby:
         self._hub.counters["standbys_refused"] += 1
         self._refuse(source.track, source)
 
-    def malformed(self, track_id: int, session: int, alias: int) -> None:
-        """The datapath threw a standby out, because what it sent contradicts what is held."""
+    def malformed(self, track_id: int, session: int, alias: int) -> bool:
+        """The datapath threw an upstream out, because what it sent contradicts what is held. Whether the
+        track goes on: with a standby less, or with one in place of its source."""
         track = self._tracks.by_id.get(track_id)
-        standbys = track.standbys if track is not None else ()
-        for standby in [s for s in standbys if (s.session, s.alias) == (session, alias)]:
+        if track is None:
+            return False
+        thrown = [s for s in track.standbys if s.binding == (session, alias)]
+        for standby in thrown:
             self.over(standby)
+        source = track.source
+        if source is None or source.binding != (session, alias) or not self._is_planned(source):
+            return bool(thrown)
+        self._refuse_for_now(track, source)
+        if not self._succeed(track):
+            return False
+        self._hub.counters["sources_malformed"] += 1
+        self._sourcing.cancel(source)
+        return True
 
     def answer_due(self, track_id: int) -> None:
         """A standby has not answered in time."""
@@ -250,6 +274,9 @@ class Standby:
 
     def _note_escape(self, track: Track) -> None:
         timing = self._hub.config.timing
+        if self._hub.now_us - track.escaped_us > timing.escapes_kept_ms * 1_000:
+            track.escapes = 0
+        track.escaped_us = self._hub.now_us
         wait_ms = min(timing.return_ms << min(track.escapes, 8), timing.return_ms_max)
         track.escapes += 1
         track.return_us = self._hub.now_us + wait_ms * 1_000
@@ -363,20 +390,31 @@ class Standby:
     def _back_up(
         self, track: Track, source: Source, links: list[UpstreamLink], choices: list[UpstreamLink]
     ) -> None:
-        if not track.is_taken():
+        if not (track.is_taken() or track.starved):
             self.stand_down(track)
             return
-        wanted = next((link for link in choices if source.key != ("upstream", link.index)), None)
-        standby = self._on(track, wanted) if wanted is not None else None
-        if wanted is not None and standby is None:
-            self._ask(track, wanted)
+        wanted, is_settled = self._wanted(track, source, choices)
         asking = self._candidates.nodes_asking(track)
         named = {("upstream", link.index) for link in links if link.node_id not in asking}
-        for other in list(track.standbys):
+        for other in [s for s in track.standbys if s.alias is not None and s not in wanted]:
             is_fit = other.key in named and not other.stale and not self._is_leaving(other)
-            is_replaced = standby is not None and standby.binding is not None and other is not standby
-            if other.alias is not None and (is_replaced or not is_fit):
+            if (wanted and is_settled) or not is_fit:
                 self._drop(track, other)
+
+    def _wanted(self, track: Track, source: Source, choices: list[UpstreamLink]) -> tuple[list[Source], bool]:
+        """The standbys that are to be, as far as they are there, and whether all are; the next is asked."""
+        wanted: list[Source] = []
+        for link in [link for link in choices if source.key != ("upstream", link.index)]:
+            standby = self._on(track, link)
+            if standby is None:
+                self._ask(track, link)
+                return wanted, False
+            wanted.append(standby)
+            if standby.binding is None:
+                return wanted, False
+            if not track.starved and _is_apart(standby, source):
+                break
+        return wanted, True
 
     def move_due(self, track_id: int) -> None:
         """A planned move has not delivered: because there is nothing to deliver, or because it cannot."""
@@ -490,3 +528,9 @@ class Standby:
     def _node_of(self, source: Source) -> str | None:
         peer = self._peers.get(source.session)
         return peer.node_id if peer is not None else None
+
+
+def _is_apart(standby: Source, source: Source) -> bool:
+    """Whether a standby has the track even when the edge that feeds the source is dead; if that is the
+    publisher's own edge, nobody has."""
+    return len(source.route) < 2 or source.route[-1] not in standby.route

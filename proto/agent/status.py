@@ -109,6 +109,7 @@ def _track(track: Track, peers: PeerTable) -> dict[str, Any]:
         "route": list(source.route) if source is not None else [],
         "standbys": [_standby(source, peers) for source in track.standbys],
         "moving": track.move is not None,
+        "starved": track.starved,
     }
 
 

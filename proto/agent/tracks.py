@@ -130,7 +130,8 @@ class Track:
     last source was an upstream, so that it may only be the way that is lost. ``local``: published by
     this edge. ``standbys``: asked or bound, beside the source. ``move``: the planned one under way.
     ``refused_until``: when those may be asked again, microseconds, that would not stand by. ``return_us``:
-    before then the plan's parent is not taken again after ``escapes`` from it. ``below``: those of
+    before then the plan's parent is not taken again after ``escapes`` from it, the last at ``escaped_us``.
+    ``starved``: no upstream edge can give it now, as the datapath says. ``below``: those of
     ``downstreams`` that are edges; there may be very many others.
     """
 
@@ -155,6 +156,8 @@ class Track:
     refused_until: dict[SourceKey, int] = field(default_factory=dict)
     return_us: int = 0
     escapes: int = 0
+    escaped_us: int = 0
+    starved: bool = False
     waiting: dict[tuple[int, int], Pending] = field(default_factory=dict)
     downstreams: dict[int, Downstream] = field(default_factory=dict)
     below: dict[int, Downstream] = field(default_factory=dict)

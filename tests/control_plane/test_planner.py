@@ -12,7 +12,7 @@ from networks import all_origins, at, first_plan, line, network_of, with_links, 
 
 from farcast.control_plane.costs import Costs, depths
 from farcast.control_plane.network import Network, Node
-from farcast.control_plane.plan import DEPTH_MAX
+from farcast.control_plane.plan import DEPTH_MAX, Tree
 from farcast.control_plane.planner import Demand, Plan, PlannerConfig, PlannerMemory, plan
 
 CONFIG = PlannerConfig()
@@ -111,6 +111,67 @@ def test_a_worse_link_never_makes_a_route_over_it_cheaper(seed: int, count: int,
     after = Costs(worse, CONFIG).branches(parents, origins).cost_ms
     reached = np.isfinite(before)
     assert (after[reached] >= before[reached] - 1e-6).all()
+
+
+def heir(
+    network: Network, tree: Tree, node: str, dead: str | None, cut: tuple[str, str] | None
+) -> str | None:
+    """Whom a node takes the track from when one relay is dead or one link is cut: its datapath's own rule."""
+    for upstream in tree.upstreams(node):
+        link = network.usable[network.index[upstream], network.index[node]]
+        if link and upstream != dead and cut not in ((upstream, node), (node, upstream)):
+            return upstream
+    return None
+
+
+def assert_no_circle(
+    network: Network, tree: Tree, dead: str | None = None, cut: tuple[str, str] | None = None
+) -> None:
+    """Every node gets to the origin by first live upstreams, or had nobody to turn to beside those below
+    the dead relay."""
+    for node in tree.parent:
+        way = [node]
+        while way[-1] not in (tree.origin, dead):
+            following = heir(network, tree, way[-1], dead, cut)
+            if following is None or following in way:
+                break
+            way.append(following)
+        if way[-1] != tree.origin and node != dead:
+            assert not any(_is_way_out(network, tree, orphan, dead, cut) for orphan in way)
+
+
+def _is_way_out(
+    network: Network, tree: Tree, node: str, dead: str | None, cut: tuple[str, str] | None
+) -> bool:
+    """Whether a node whose upstream is lost could take the track from somebody it does not fall with."""
+    parent = tree.parent[node]
+    if parent != dead and cut not in ((parent, node), (node, parent)):
+        return False
+    return any(
+        network.usable[network.index[other], network.index[node]]
+        and cut not in ((other, node), (node, other))
+        and (other == tree.origin or not network.node(other).draining)
+        and len(path := tree.path(other)) <= DEPTH_MAX
+        and dead not in path
+        and node not in path
+        for other in (tree.origin, *tree.parent)
+        if other not in (dead, node)
+    )
+
+
+@given(SEEDS, st.integers(3, 12), st.sampled_from([0.5, 0.8, 1.0]), st.sampled_from([60.0, 400.0]))
+def test_no_single_failure_leads_standbys_round_in_a_circle(
+    seed: int, count: int, density: float, delay_ms_max: float
+) -> None:
+    usable = np.random.default_rng(seed).random((count, count)) < density
+    network = network_of(seed, count, usable=usable | usable.T)
+    config = dataclasses.replace(CONFIG, delay_ms_max=delay_ms_max)
+    made, _ = first_plan(network, config=config)
+    for tree in made.trees.values():
+        for relay in set(tree.parent.values()) - {tree.origin}:
+            assert_no_circle(network, tree, dead=relay)
+        for node, parent in tree.parent.items():
+            assert_no_circle(network, tree, cut=(parent, node))
 
 
 @given(SEEDS, st.integers(3, 12))

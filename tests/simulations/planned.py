@@ -159,7 +159,7 @@ class Network:
     # --- clients ------------------------------------------------------------------------------------
 
     def publish(self, edge: str, *, at_us: int = 0) -> None:
-        publisher = Publisher(PublisherConfig(self._connection(edge), SPACE))
+        publisher = Publisher(PublisherConfig(ConnectionConfig(self._target(edge)), SPACE))
         publisher.add_track(b"video")
         self.publishers.append(publisher)
         self._add_client(publisher, edge, self._drop_events, at_us)
@@ -170,21 +170,26 @@ class Network:
             while publisher.poll_event() is not None:
                 pass
 
-    def watch(self, edge: str, *, at_us: int = 0) -> Watcher:
-        watcher = Watcher(self._connection(edge))
+    def watch(self, edge: str, *, at_us: int = 0, others: Sequence[str] = ()) -> Watcher:
+        """``others``: edges to move to."""
+        alternatives = tuple(self._target(other) for other in others)
+        watcher = Watcher(ConnectionConfig(self._target(edge), alternatives=alternatives))
         self.watchers.append(watcher)
-        self._add_client(watcher.engine, edge, watcher.look, at_us)
+        host = self._add_client(watcher.engine, edge, watcher.look, at_us)
+        for other in others:
+            self.twin.join(host, self.hosts[other], ACCESS)
         self.twin.at(at_us, lambda now_us: watcher.engine.subscribe(b"video", now_us))
         return watcher
 
-    def _connection(self, edge: str) -> ConnectionConfig:
-        return ConnectionConfig(Target("quic", self.address(edge), "localhost", ClientTls(insecure=True)))
+    def _target(self, edge: str) -> Target:
+        return Target("quic", self.address(edge), "localhost", ClientTls(insecure=True))
 
-    def _add_client(self, engine: Publisher | Viewer, edge: str, look: Any, at_us: int) -> None:
+    def _add_client(self, engine: Publisher | Viewer, edge: str, look: Any, at_us: int) -> int:
         number = len(self.publishers) + len(self.watchers)
         host = self.twin.add_host(f"10.0.2.{number}:1", engine, DatapathConfig(), look)
         self.twin.join(host, self.hosts[edge], ACCESS)
         self.twin.at(at_us, engine.start)
+        return host
 
     def _publish(self, now_us: int) -> None:
         group, number = divmod(self._frames, FRAMES_A_GROUP)

@@ -104,7 +104,7 @@ def _client(
         stack="stock" if number % 2 else "farcast",
         transport="webtransport" if number % 2 else "quic",
         market=region.upper(),
-        country="XX",
+        country="ID",
         region=region,
         lat=0.0,
         lon=0.0,

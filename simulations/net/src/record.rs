@@ -56,9 +56,6 @@ impl Recorder {
         let Event::Object(object) = event else {
             return Recorded::Yes;
         };
-        if object.status != 0 {
-            return Recorded::Yes;
-        }
         if self.records.len() >= RECORDS_MAX * RECORD_BYTES {
             return Recorded::Dropped;
         }

@@ -26,6 +26,7 @@ class Reroutes:
         self._failed: dict[int, tuple[Key, str]] = {}
         self.active: dict[int, Key] = {}
         self.silent: set[int] = set()
+        self._starved: set[int] = set()
         self.mute: set[int] = set()
         """Sessions that deliver nothing: planned moves to them do not complete."""
 
@@ -40,6 +41,7 @@ class Reroutes:
 
     def activated(self, track: int, key: Key) -> None:
         before = self._activate(track, key)
+        self._mend(track)
         if before is not None and before in self._host.bindings:
             self._stand_by_last(track, before)
 
@@ -81,7 +83,7 @@ class Reroutes:
                 self._escape(bound.track, key, "silent")
             elif not silent and bound.track in self._failed:
                 if self.active.get(bound.track) == key:
-                    del self._failed[bound.track]
+                    self._mend(bound.track)
                 else:
                     self._switch(bound.track, key, self._failed[bound.track][1])
 
@@ -95,10 +97,20 @@ class Reroutes:
         to = next((standby for standby in self.standbys(track) if self._is_heard(standby)), None)
         if to is not None:
             self._switch(track, to, cause)
+        elif key[0] not in self._host.wires or self._host.wires[key[0]].transport == "hop":
+            self._tell_starved(track, True)
+
+    def _mend(self, track: int) -> None:
+        if self._failed.pop(track, None) is not None:
+            self._tell_starved(track, False)
+
+    def _tell_starved(self, track: int, starved: bool) -> None:
+        if (track in self._starved) != starved:
+            (self._starved.add if starved else self._starved.discard)(track)
+            self._host.world.post(self._host, Event.TrackStarved(track=track, starved=starved))
 
     def _activate(self, track: int, key: Key) -> Key | None:
         self._standbys[track] = [item for item in self._standbys.get(track, ()) if item[1] != key]
-        self._failed.pop(track, None)
         before = self.active.get(track)
         self.active[track] = key
         return before if before != key else None
@@ -125,6 +137,7 @@ class Reroutes:
             silent_us=200_000 if cause == "silent" else 0,
         )
         self._host.world.post(self._host, event)
+        self._mend(track)
 
     def _forward(self, key: Key, on: bool) -> None:
         """The word on the hop: from now on the downstream at its other end is fed, or not."""

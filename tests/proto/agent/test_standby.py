@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from farcast.proto._core import Command, Event
 from farcast.proto.agent import TrackTiming
 from farcast.proto.client.events import TrackEnded, TrackReady, TrackRestarted
 
+from .net import Net
 from .plans import Plans, fed_by, session_to, source_of, standbys_of
-from .world import Host, World, events_of, track_status
+from .world import World, track_status
 
 TIMING = TrackTiming()
-
-
-class Net:
-    """Origin ``o``, relays ``r`` and ``s``, egress ``e``: e takes from r, then from s, then from o."""
-
-    def __init__(self, *more: str, viewer: bool = True) -> None:
-        self.world = World()
-        names = ("o", "r", "s", "e", *more)
-        self.edges = {name: self.world.planned_edge(name) for name in names}
-        self.o, self.r, self.s, self.e = (self.edges[name] for name in names[:4])
-        self.plans = Plans(self.world, *self.edges.values())
-        self.publisher = self.world.publisher(self.o, "live/a", "video")
-        self.push(e=("r", "s", "o"))
-        self.world.run(200)
-        self.viewer = self.world.viewer(self.e, "live/a", "video") if viewer else None
-        self.world.run(500)
-
-    def push(self, *, directory: str = "o", **upstreams: tuple[str, ...]) -> None:
-        """The plan: relays take from the origin unless said otherwise."""
-        routes: dict[str, Any] = {name: {"o": ["o"]} for name in self.edges if name != "o"}
-        routes.update({name: {"o": list(list_)} for name, list_ in upstreams.items()})
-        self.plans.push({"live/a": directory}, routes)
-
-    def counter(self, edge: Host, name: str) -> int:
-        return int(edge.engine.status(self.world.now_us)["counters"].get(name, 0))
-
-    def news(self) -> list[type]:
-        """What the viewer was told since the last time."""
-        assert self.viewer is not None
-        return [type(event) for event in events_of(self.viewer)]
 
 
 def test_the_next_upstream_of_the_list_stands_by_paused() -> None:

@@ -39,6 +39,8 @@ pub(crate) struct Ctx {
     pub(crate) reroutes: VecDeque<Reroute>,
     /// When objects came; only where that was asked for.
     pub(crate) object_trace: Option<ObjectTrace>,
+    /// By which edges know each other on the way of a track.
+    pub(crate) node: u64,
 }
 
 impl Ctx {

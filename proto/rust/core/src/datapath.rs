@@ -78,6 +78,7 @@ impl Datapath {
             control_held: false,
             reroutes: VecDeque::new(),
             object_trace: None,
+            node: crate::seed::node_number(config.seed),
         };
         Ok(Datapath {
             config,

@@ -101,6 +101,8 @@ pub enum SwitchCause {
     Loss,
     /// A round trip beyond the hop's bound.
     Delay,
+    /// It is heard, but has lost the track itself, or is fed from here.
+    Starved,
     /// A `SwitchUpstream` command.
     Command,
 }
@@ -174,7 +176,8 @@ pub enum Event {
     /// Nothing was heard on a hop for its silence limit, or something is heard again.
     HopSilent { session: SessionId, silent: bool },
     /// The datapath took another upstream for a track by itself, or carried out `SwitchUpstream`.
-    /// `silent_us`: how long nothing had been heard on, or nothing acknowledged by, the one before.
+    /// `silent_us`: how long nothing had been heard on, or nothing acknowledged by, the one before when
+    /// that was noticed; the switch is later where no other upstream was there yet.
     UpstreamSwitched {
         track: TrackId,
         from_session: SessionId,
@@ -191,6 +194,16 @@ pub enum Event {
         session: SessionId,
         alias: u64,
         gap_us: u64,
+    },
+    /// No upstream edge of the track can give it now, or one can again.
+    TrackStarved { track: TrackId, starved: bool },
+    /// On an outgoing public session a data stream of a bound alias brought its first object; told only
+    /// where `Limits::silence_ms` is set. So a client with several sessions knows which of them delivers.
+    UpstreamDelivers {
+        session: SessionId,
+        alias: u64,
+        group: u64,
+        object: u64,
     },
     /// Nothing was heard on an outgoing public session for `Limits::silence_ms`, or something is again.
     SessionSilent { session: SessionId, silent: bool },

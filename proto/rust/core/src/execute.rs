@@ -120,7 +120,12 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
         Command::Close { code, reason, .. } => {
             conn.close(ctx, now, ClosedBy::Local, code, &reason);
         }
-        Command::OpenStream { stream, bidi, .. } => control::open(conn, stream, bidi),
+        Command::OpenStream { stream, bidi, .. } => {
+            control::open(conn, stream, bidi);
+            if let Some(link) = conn.hop().filter(|_| bidi) {
+                link.hop.expect_answer(now);
+            }
+        }
         Command::Write {
             stream, data, fin, ..
         } => {
@@ -252,6 +257,8 @@ fn bind_standby(datapath: &mut Datapath, now: Instant, binding: Binding, rank: u
     }
     if reroute::stood_by(datapath, now, track, source, rank) {
         insert_binding(datapath, now, binding);
+        // What it said of its own supply came before its binding.
+        reroute::run(datapath, now);
         reroute::take_if_failed(datapath, now, track, source);
     }
 }
@@ -319,6 +326,7 @@ fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
         if let Some(link) = conn.hop() {
             link.aliases.insert(alias, id);
         }
+        crate::supply::introduce(datapath, now, id);
         datapath
             .relay
             .replay(&mut datapath.ctx, now, &mut datapath.conns, id);

@@ -135,6 +135,10 @@ pub(crate) fn on_timeout(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
 fn report(conn: &mut Conn, ctx: &mut Ctx) {
     let session = conn.session;
     let Some(link) = conn.hop() else { return };
+    if let Some(in_doubt) = link.hop.poll_doubt() {
+        ctx.reroutes
+            .push_back(Reroute::InDoubt { session, in_doubt });
+    }
     while let Some(event) = link.hop.poll_event() {
         match event {
             HopEvent::PeerSilent => {
@@ -170,7 +174,7 @@ fn deliver(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant) {
             note_forward(conn, alias, Forward { turn, on, start });
             continue;
         }
-        match conn.bindings.get(&frame.key().alias).copied() {
+        match conn.bindings.get(&frame.alias()).copied() {
             Some(binding) => apply(conn, relay, ctx, now, binding, frame),
             None => hold(conn, ctx, frame),
         }
@@ -195,7 +199,7 @@ fn note_forward(conn: &mut Conn, alias: u64, word: Forward) {
 /// A frame came before the message that says which track its alias is: a bounded wait.
 fn hold(conn: &mut Conn, ctx: &Ctx, frame: Frame) {
     let Some(link) = conn.hop() else { return };
-    if link.retired.contains(&frame.key().alias) {
+    if link.retired.contains(&frame.alias()) {
         return;
     }
     link.unbound_bytes += cost(&frame);
@@ -211,7 +215,7 @@ fn hold(conn: &mut Conn, ctx: &Ctx, frame: Frame) {
 /// An alias is not wanted any more: what still comes of it is dropped.
 pub(crate) fn retire(conn: &mut Conn, alias: u64) {
     let Some(link) = conn.hop() else { return };
-    link.unbound.retain(|frame| frame.key().alias != alias);
+    link.unbound.retain(|frame| frame.alias() != alias);
     link.unbound_bytes = link.unbound.iter().map(cost).sum();
     link.retired.insert(alias);
     if link.retired.len() > RETIRED_MAX {
@@ -233,7 +237,7 @@ pub(crate) fn deliver_unbound(
     let waiting = std::mem::take(&mut link.unbound);
     link.unbound_bytes = 0;
     for frame in waiting {
-        match conn.bindings.get(&frame.key().alias).copied() {
+        match conn.bindings.get(&frame.alias()).copied() {
             Some(binding) => apply(conn, relay, ctx, now, binding, frame),
             None => hold(conn, ctx, frame),
         }
@@ -280,6 +284,15 @@ fn apply(
         Frame::SubgroupReset { code, .. } => {
             relay.end_subgroup_early(now, binding, (group, subgroup), End::Reset { code }, false);
         }
+        Frame::Supply { turn, supply, .. } => {
+            let (track, source) = (binding.track, binding.source);
+            ctx.reroutes.push_back(Reroute::Supplied {
+                track,
+                source,
+                turn,
+                supply,
+            });
+        }
         Frame::Forward { .. } => {} // taken out before
     }
 }
@@ -315,9 +328,7 @@ fn cost(frame: &Frame) -> usize {
     const FRAME_BYTES: usize = 200;
     match frame {
         Frame::Chunk(chunk) => FRAME_BYTES + chunk.body.len(),
-        Frame::SubgroupEnd { .. } | Frame::SubgroupReset { .. } | Frame::Forward { .. } => {
-            FRAME_BYTES
-        }
+        _ => FRAME_BYTES,
     }
 }
 

@@ -11,6 +11,14 @@
 //! - *Make before break*, where the active one still runs: the standby is told to send, and when its
 //!   first byte is there the old one is told to stop. What both brought falls to the byte intervals.
 //!
+//! A hop that is heard brings nothing if its peer has lost the track itself, or is fed from here: peers
+//! tell (supply.rs), and count as silent for the track while they say so.
+//!
+//! Silence takes its time to be certain, and then the standby's first byte takes a round trip. So the
+//! standby is told to send as soon as the active one is in doubt, and to stop if it is heard again: a move
+//! that is *tentative* and is reported to nobody. A doubt that was wrong costs some bytes twice, and is
+//! followed by a time in which there is none.
+//!
 //! A place to start from and intervals of bytes, not counters of packets, join the two upstreams, so that
 //! it makes no difference how far ahead or behind one is of the other: one that is behind sends what is
 //! wanted when it gets there.
@@ -28,22 +36,36 @@
 use crate::command::{SessionId, TrackId};
 use crate::conn::{Bounds, HopLink};
 use crate::datapath::Datapath;
-use crate::event::{Event, SwitchCause};
-use crate::location::Location;
-use crate::upstreams::{Failed, Move, Source, Upstreams};
+use crate::event::SwitchCause;
+use crate::hop::Supply;
+use crate::moves::{
+    begin_move, can_feed, complete_move, end_move_to, forward, is_bound, is_heard, link,
+    resume_location, set_standby, silence, stand_by_last, switch, upstreams,
+};
+use crate::supply;
+use crate::upstreams::{Failed, Source};
 use std::time::{Duration, Instant};
 
 /// Something that may move tracks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Reroute {
     /// A hop's peer became silent.
     Silent { session: SessionId },
     /// It is heard again.
     Heard { session: SessionId },
+    /// It may be about to become silent, or there was nothing to it.
+    InDoubt { session: SessionId, in_doubt: bool },
     /// A hop is beyond its bounds.
     Beyond {
         session: SessionId,
         cause: SwitchCause,
+    },
+    /// An upstream told how it is supplied itself.
+    Supplied {
+        track: TrackId,
+        source: Source,
+        turn: u64,
+        supply: Supply,
     },
     /// A move has delivered.
     Delivered { track: TrackId },
@@ -58,11 +80,18 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
             Reroute::Silent { session } => {
                 for_each_bound(datapath, session, |d, track, source| {
                     on_silent(d, now, track, source);
+                    supply::tell(d, now, track);
                 });
             }
             Reroute::Heard { session } => {
                 for_each_bound(datapath, session, |d, track, source| {
                     on_heard(d, now, track, source);
+                    supply::tell(d, now, track);
+                });
+            }
+            Reroute::InDoubt { session, in_doubt } => {
+                for_each_bound(datapath, session, |d, track, source| {
+                    on_doubt(d, now, track, source, in_doubt);
                 });
             }
             Reroute::Beyond { session, cause } => {
@@ -70,6 +99,12 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
                     on_beyond(d, now, track, source, cause);
                 });
             }
+            Reroute::Supplied {
+                track,
+                source,
+                turn,
+                supply,
+            } => on_supplied(datapath, now, track, source, (turn, supply)),
             Reroute::Delivered { track } => complete_move(datapath, now, track),
             Reroute::Gone { track, source } => on_gone(datapath, now, track, source),
         }
@@ -78,12 +113,14 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
 
 /// An upstream was bound as the active one.
 pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    let is_hop = link(datapath, source.session).is_some();
     let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
     let moving = upstreams.moving.take();
     let was_paused = upstreams.has_standby(source) && moving.is_none_or(|m| m.to != source);
     let before = upstreams.activate(source);
+    upstreams.by_hop = is_hop;
     set_standby(datapath, now, source, false);
     if let Some(moving) = moving.filter(|moving| moving.to != source) {
         forward(datapath, now, moving.to, false, None);
@@ -98,6 +135,7 @@ pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, s
     if is_bound(datapath, track, source) && !is_heard(datapath, track, source) {
         escape(datapath, now, track, SwitchCause::Silent);
     }
+    supply::tell(datapath, now, track);
 }
 
 /// An upstream was bound as a standby; false if the track has too many.
@@ -121,7 +159,7 @@ pub(crate) fn stood_by(
     true
 }
 
-/// A standby was bound while the track had lost its upstream: it is taken at once if it is heard.
+/// A standby was bound while the track had lost its upstream: it is taken at once if it can feed.
 pub(crate) fn take_if_failed(
     datapath: &mut Datapath,
     now: Instant,
@@ -130,9 +168,10 @@ pub(crate) fn take_if_failed(
 ) {
     let failed = upstreams(datapath, track).and_then(|upstreams| upstreams.failed);
     if let Some(failed) = failed
-        && is_heard(datapath, track, source)
+        && can_feed(datapath, track, source)
     {
         switch(datapath, now, track, source, failed.cause);
+        supply::tell(datapath, now, track);
     }
 }
 
@@ -148,9 +187,10 @@ pub(crate) fn move_to(datapath: &mut Datapath, now: Instant, track: TrackId, to:
         .active
         .is_some_and(|active| is_heard(datapath, track, active));
     if runs {
-        begin_move(datapath, now, track, to, SwitchCause::Command);
+        begin_move(datapath, now, track, (to, false), SwitchCause::Command);
     } else {
         switch(datapath, now, track, to, SwitchCause::Command);
+        supply::tell(datapath, now, track);
     }
 }
 
@@ -160,13 +200,63 @@ fn on_silent(datapath: &mut Datapath, now: Instant, track: TrackId, source: Sour
     };
     if upstreams.active == Some(source) {
         escape(datapath, now, track, SwitchCause::Silent);
-    } else if upstreams.moving.is_some_and(|moving| moving.to == source) {
-        upstreams.moving = None;
-        forward(datapath, now, source, false, None);
+    } else {
+        end_move_to(datapath, now, track, source);
+    }
+}
+
+fn on_supplied(
+    datapath: &mut Datapath,
+    now: Instant,
+    track: TrackId,
+    source: Source,
+    (turn, supply): (u64, Supply),
+) {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    if !upstreams.hear(source, turn, supply) {
+        return;
+    }
+    let is_active = upstreams.active == Some(source);
+    match (can_feed(datapath, track, source), is_active) {
+        (true, _) => take_again(datapath, now, track, source),
+        (false, true) => escape(datapath, now, track, SwitchCause::Starved),
+        (false, false) => end_move_to(datapath, now, track, source),
+    }
+    supply::tell(datapath, now, track);
+}
+
+fn on_doubt(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source, in_doubt: bool) {
+    let hold = Duration::from_millis(datapath.ctx.hop.doubt_hold_ms);
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return;
+    };
+    if upstreams.active != Some(source) || upstreams.failed.is_some() {
+        return;
+    }
+    match upstreams.moving {
+        None if in_doubt && upstreams.trust_until.is_none_or(|until| until <= now) => {
+            if let Some(to) = way_out(datapath, track) {
+                begin_move(datapath, now, track, (to, true), SwitchCause::Silent);
+            }
+        }
+        Some(moving) if moving.tentative && !in_doubt => {
+            upstreams.trust_until = Some(now + hold);
+            end_move_to(datapath, now, track, moving.to);
+        }
+        _ => {}
     }
 }
 
 fn on_heard(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    if can_feed(datapath, track, source) {
+        take_again(datapath, now, track, source);
+    }
+}
+
+/// An upstream can feed the track: that is news if nobody could.
+fn take_again(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
     let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
@@ -175,8 +265,10 @@ fn on_heard(datapath: &mut Datapath, now: Instant, track: TrackId, source: Sourc
     };
     if upstreams.active == Some(source) {
         upstreams.failed = None;
-        if upstreams.standbys().next().is_none() {
-            return; // nothing was decided here: the hop repairs what was lost
+        if failed.cause == SwitchCause::Starved || upstreams.standbys().next().is_none() {
+            // Nothing was decided here: it goes on by itself, and the hop repairs what was lost.
+            upstreams.expect(source);
+            return;
         }
         // It has given up, or will, what it could not deliver: it is to begin again.
         upstreams.expect(source);
@@ -203,12 +295,13 @@ fn on_beyond(
         return;
     }
     // A move that is under way for as long has led nowhere.
-    let tried = upstreams.moving.map(|moving| moving.to);
+    let tried = upstreams.moving.filter(|moving| !moving.tentative);
+    let tried = tried.map(|moving| moving.to);
     let standbys: Vec<Source> = upstreams.standbys().collect();
     let fits = |standby: &Source| {
         let link = link(datapath, standby.session);
         let is_within = link.is_some_and(|link| exceeded(link, now).is_none());
-        is_within && Some(*standby) != tried && is_heard(datapath, track, *standby)
+        is_within && Some(*standby) != tried && can_feed(datapath, track, *standby)
     };
     let Some(to) = standbys.into_iter().find(fits) else {
         return;
@@ -216,7 +309,7 @@ fn on_beyond(
     if let Some(upstreams) = self::upstreams(datapath, track) {
         upstreams.hold_until = Some(now + hold);
     }
-    begin_move(datapath, now, track, to, cause);
+    begin_move(datapath, now, track, (to, false), cause);
 }
 
 fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
@@ -233,185 +326,50 @@ fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source
             from: source,
             cause: SwitchCause::Closed,
             since: now,
+            noticed: now,
         };
         upstreams.failed.get_or_insert(failed);
         escape(datapath, now, track, SwitchCause::Closed);
+        supply::tell(datapath, now, track);
     }
 }
 
-/// Away from an active upstream that is silent or gone: to where a move was under way, or to the first
-/// standby that is heard.
-fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCause) {
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
+/// Where to go from the active upstream, if it fails: where a move was under way to, or to the first standby
+/// that can feed; those last that have the track by the very one that fails.
+fn way_out(datapath: &mut Datapath, track: TrackId) -> Option<Source> {
+    let upstreams = upstreams(datapath, track)?;
+    let failed = upstreams.failed.map(|failed| failed.from);
+    let lost = upstreams.active.or(failed);
     let moving = upstreams.moving.map(|moving| moving.to);
-    let candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
-    if let Some(to) = candidates
-        .into_iter()
-        .find(|source| is_heard(datapath, track, *source))
-    {
+    let mut candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
+    if let Some(lost) = lost {
+        candidates.sort_by_key(|source| upstreams.leads_through(*source, lost));
+    }
+    let mut candidates = candidates.into_iter();
+    candidates.find(|source| can_feed(datapath, track, *source))
+}
+
+/// Away from an active upstream that is silent, gone or starved.
+fn escape(datapath: &mut Datapath, now: Instant, track: TrackId, cause: SwitchCause) {
+    if let Some(to) = way_out(datapath, track) {
         return switch(datapath, now, track, to, cause);
     }
-    let Some(from) = self::upstreams(datapath, track).and_then(|u| u.active) else {
+    let Some(from) = upstreams(datapath, track).and_then(|u| u.active) else {
         return;
     };
     let since = now - silence(datapath, now, from);
-    if let Some(upstreams) = self::upstreams(datapath, track) {
-        upstreams
-            .failed
-            .get_or_insert(Failed { from, cause, since });
-    }
-}
-
-/// At once to another upstream.
-fn switch(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source, cause: SwitchCause) {
-    let start = resume_location(datapath, now, track);
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
-    let (failed, moving) = (upstreams.failed, upstreams.moving.take());
-    let before = upstreams.activate(to);
-    upstreams.expect(to);
-    let from = before.or(failed.map(|failed| failed.from));
-    match moving {
-        Some(moving) if moving.to == to => {}
-        moving => {
-            if let Some(moving) = moving {
-                forward(datapath, now, moving.to, false, None);
-            }
-            forward(datapath, now, to, true, start);
+    if let Some(upstreams) = upstreams(datapath, track) {
+        let noticed = now;
+        let failed = upstreams.failed.get_or_insert(Failed {
+            from,
+            cause,
+            since,
+            noticed,
+        });
+        // Once it was silent, it has to be asked again.
+        if failed.cause == SwitchCause::Starved {
+            failed.cause = cause;
         }
-    }
-    let silent = match (before, failed) {
-        (Some(before), _) => silence(datapath, now, before),
-        (None, Some(failed)) => now.saturating_duration_since(failed.since),
-        (None, None) => Duration::ZERO,
-    };
-    if let Some(before) = before {
-        forward(datapath, now, before, false, None);
-    }
-    settle(datapath, now, track, before, to);
-    report(datapath, track, from, to, cause, silent);
-}
-
-/// Both send from now on, until the other one delivers.
-fn begin_move(
-    datapath: &mut Datapath,
-    now: Instant,
-    track: TrackId,
-    to: Source,
-    cause: SwitchCause,
-) {
-    let start = resume_location(datapath, now, track);
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
-    if upstreams.moving.is_some_and(|moving| moving.to == to) {
-        return;
-    }
-    let before = upstreams.moving.replace(Move {
-        to,
-        start,
-        cause,
-        delivered: false,
-    });
-    if let Some(before) = before {
-        forward(datapath, now, before.to, false, None);
-    }
-    forward(datapath, now, to, true, start);
-}
-
-fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackId) {
-    let Some(upstreams) = upstreams(datapath, track) else {
-        return;
-    };
-    let Some(moving) = upstreams.moving.filter(|moving| moving.delivered) else {
-        return;
-    };
-    upstreams.moving = None;
-    let before = upstreams.activate(moving.to);
-    if let Some(before) = before {
-        forward(datapath, now, before, false, None);
-    }
-    settle(datapath, now, track, before, moving.to);
-    let silent = Duration::ZERO;
-    report(datapath, track, before, moving.to, moving.cause, silent);
-}
-
-/// After a change: the bindings say who is active and who stands by.
-fn settle(
-    datapath: &mut Datapath,
-    now: Instant,
-    track: TrackId,
-    before: Option<Source>,
-    to: Source,
-) {
-    set_standby(datapath, now, to, false);
-    if let Some(before) = before {
-        stand_by_last(datapath, now, track, before);
-    }
-}
-
-fn report(
-    datapath: &mut Datapath,
-    track: TrackId,
-    from: Option<Source>,
-    to: Source,
-    cause: SwitchCause,
-    silent: Duration,
-) {
-    let from = from.unwrap_or(to);
-    datapath.ctx.emit(Event::UpstreamSwitched {
-        track,
-        from_session: from.session,
-        from_alias: from.alias,
-        session: to.session,
-        alias: to.alias,
-        cause,
-        silent_us: silent.as_micros() as u64,
-    });
-}
-
-/// An upstream that was the active one is the last standby from now on, if it is one of a hop.
-fn stand_by_last(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
-    if link(datapath, source.session).is_none() {
-        return;
-    }
-    if let Some(upstreams) = upstreams(datapath, track)
-        && upstreams.stand_by_last(source)
-    {
-        set_standby(datapath, now, source, true);
-    }
-}
-
-/// Note in a binding which part it has; hops with standbys keep short heartbeats.
-fn set_standby(datapath: &mut Datapath, now: Instant, source: Source, is_standby: bool) {
-    if let Some((index, conn)) = datapath.conns.of_session(source.session) {
-        conn.set_standby(now, source.alias, is_standby);
-        datapath.conns.wake(index);
-    }
-}
-
-/// Tell a hop's peer to send a track, or to stop.
-fn forward(
-    datapath: &mut Datapath,
-    now: Instant,
-    source: Source,
-    on: bool,
-    start: Option<Location>,
-) {
-    let Some((index, conn)) = datapath.conns.of_session(source.session) else {
-        return;
-    };
-    if !conn.is_open() {
-        return;
-    }
-    if let Some(link) = conn.hop() {
-        // Aliases and locations came over a hop or a stream, whose values fit a hop.
-        let _ = link.hop.forward(now, source.alias, on, start);
-        crate::hop_link::flush(conn, now);
-        datapath.conns.wake(index);
     }
 }
 
@@ -449,39 +407,4 @@ fn for_each_bound(
     for (alias, track) in bound {
         act(datapath, track, Source { session, alias });
     }
-}
-
-fn upstreams(datapath: &mut Datapath, track: TrackId) -> Option<&mut Upstreams> {
-    let entry = datapath.relay.tracks.get_mut(&track)?;
-    Some(&mut entry.upstreams)
-}
-
-fn resume_location(datapath: &Datapath, now: Instant, track: TrackId) -> Option<Location> {
-    let entry = datapath.relay.tracks.get(&track)?;
-    entry.track.resume_location(now)
-}
-
-fn link(datapath: &mut Datapath, session: SessionId) -> Option<&mut HopLink> {
-    let (_, conn) = datapath.conns.of_session(session)?;
-    if conn.is_open() { conn.hop() } else { None }
-}
-
-/// Whether an upstream of the track is bound and its session open.
-fn is_bound(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
-    let Some((_, conn)) = datapath.conns.of_session(source.session) else {
-        return false;
-    };
-    let binding = conn.bindings.get(&source.alias);
-    conn.is_open() && binding.is_some_and(|binding| binding.track == track)
-}
-
-/// Whether, besides, its hop, if it is one, is not silent.
-fn is_heard(datapath: &mut Datapath, track: TrackId, source: Source) -> bool {
-    let link = link(datapath, source.session);
-    link.is_none_or(|link| !link.hop.is_silent()) && is_bound(datapath, track, source)
-}
-
-fn silence(datapath: &mut Datapath, now: Instant, source: Source) -> Duration {
-    let link = link(datapath, source.session);
-    link.map_or(Duration::ZERO, |link| link.hop.silence(now))
 }

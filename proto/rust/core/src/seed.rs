@@ -4,7 +4,7 @@
 //! randoms. Never used with real sockets: connection ids become predictable.
 
 use noq_proto::crypto::{CryptoError, HandshakeTokenKey, HmacKey};
-use noq_proto::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
+use noq_proto::{ConnectionId, ConnectionIdGenerator, EndpointConfig, RandomConnectionIdGenerator};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +21,17 @@ impl SplitMix {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
+}
+
+/// The number by which other edges know this one; without a seed drawn like a connection id.
+pub(crate) fn node_number(seed: Option<u64>) -> u64 {
+    if let Some(seed) = seed {
+        return SplitMix(seed ^ 0x0ed6e).next_u64();
+    }
+    let drawn = RandomConnectionIdGenerator::new(8).generate_cid();
+    drawn
+        .iter()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// An endpoint configuration whose every random choice follows from `seed`.

@@ -8,8 +8,10 @@
 
 use crate::command::SessionId;
 use crate::event::SwitchCause;
+use crate::hop::Supply;
 use crate::location::Location;
 use crate::track::ObjectKey;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Standbys of one track at most; beyond it those of the last rank are not taken.
@@ -31,15 +33,19 @@ pub(crate) struct Move {
     pub(crate) cause: SwitchCause,
     /// That byte came.
     pub(crate) delivered: bool,
+    /// Only in case the active one turns out to be silent.
+    pub(crate) tentative: bool,
 }
 
-/// The active upstream failed and no standby was heard.
+/// The active upstream failed and no standby could step in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed {
     pub(crate) from: Source,
     pub(crate) cause: SwitchCause,
     /// When it was heard last.
     pub(crate) since: Instant,
+    /// When that was noticed.
+    pub(crate) noticed: Instant,
 }
 
 /// The upstreams of one track.
@@ -52,10 +58,20 @@ pub(crate) struct Upstreams {
     pub(crate) failed: Option<Failed>,
     /// No further move for loss or delay before.
     pub(crate) hold_until: Option<Instant>,
+    /// No standby is asked for a mere doubt before.
+    pub(crate) trust_until: Option<Instant>,
     /// Its first new byte is to be reported.
     resuming: Option<Source>,
     /// When the last new byte came.
     fresh_at: Option<Instant>,
+    /// The active one, or the last, is an edge's.
+    pub(crate) by_hop: bool,
+    /// What upstreams said of their own supply last, with the turn of that.
+    supplies: BTreeMap<Source, (u64, Supply)>,
+    /// What was told downstream.
+    pub(crate) told: Option<Supply>,
+    /// The agent was told that nothing can come.
+    pub(crate) was_starved: bool,
 }
 
 /// What a piece of an object means for the upstreams.
@@ -100,7 +116,44 @@ impl Upstreams {
         self.standbys.retain(|(_, standby)| *standby != source);
         self.failed = None;
         let before = self.active.replace(source);
+        let standbys = &self.standbys;
+        self.supplies.retain(|of, _| {
+            *of == source || Some(*of) == before || standbys.iter().any(|(_, s)| s == of)
+        });
         before.filter(|before| *before != source)
+    }
+
+    /// An upstream's word about its own supply; false if it is old, or not of an upstream of the track.
+    pub(crate) fn hear(&mut self, source: Source, turn: u64, supply: Supply) -> bool {
+        let is_ours = self.active == Some(source) || self.has_standby(source);
+        let before = self.supplies.get(&source);
+        if !is_ours || before.is_some_and(|(last, _)| *last >= turn) {
+            return false;
+        }
+        self.supplies.insert(source, (turn, supply));
+        true
+    }
+
+    pub(crate) fn supply_of(&self, source: Source) -> Option<&Supply> {
+        self.supplies.get(&source).map(|(_, supply)| supply)
+    }
+
+    /// Whether a source could feed this edge, for all that it said.
+    pub(crate) fn may_feed(&self, source: Source, node: u64) -> bool {
+        let said = self.supply_of(source);
+        said.is_none_or(|supply| supply.fed && !supply.way.contains(&node))
+    }
+
+    /// Whether a source has the track by the edge that another source is.
+    pub(crate) fn leads_through(&self, source: Source, other: Source) -> bool {
+        let edge = self.supply_of(other).and_then(|supply| supply.way.last());
+        let way = self.supply_of(source).map(|supply| &supply.way);
+        edge.zip(way).is_some_and(|(edge, way)| way.contains(edge))
+    }
+
+    /// No edge above can give the track now.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.failed.is_some() && self.by_hop
     }
 
     /// A source is gone. Whether it was the active one.
@@ -111,7 +164,10 @@ impl Upstreams {
         }
         let was_active = self.active == Some(source);
         if was_active {
+            // What it said shows which standbys fall with it, until another one is active.
             self.active = None;
+        } else {
+            self.supplies.remove(&source);
         }
         was_active
     }

@@ -94,6 +94,8 @@ struct Mesh {
     /// Hops of the child to A and to B: near is the child's end.
     a: Ends,
     b: Ends,
+    /// The origin's session with B.
+    of_b: u64,
     next: (u64, u64),
     objects: Vec<SinkObject>,
     at_child: Vec<SinkObject>,
@@ -124,8 +126,10 @@ impl Mesh {
         let publisher = net.connect(PUBLISHER, ORIGIN, Via::Quic(Draft::D18));
         net.execute(PUBLISHER, downstream(publisher.near, 5, true));
         net.execute(ORIGIN, bind(publisher.far, 5));
+        let mut of_b = 0;
         for parent in [A, B] {
             let hop = net.connect(parent, ORIGIN, Via::Hop);
+            of_b = hop.far;
             net.execute(ORIGIN, downstream(hop.far, 6, true));
             net.execute(parent, bind(hop.near, 6));
         }
@@ -149,6 +153,7 @@ impl Mesh {
             net,
             a,
             b,
+            of_b,
             next: (0, 0),
             objects: Vec::new(),
             at_child: Vec::new(),
@@ -228,7 +233,7 @@ impl Mesh {
                     );
                     continue;
                 }
-                Event::SessionClosed { .. } => continue,
+                Event::SessionClosed { .. } | Event::TrackStarved { .. } => continue,
                 other => panic!("{other:?}"),
             };
             self.log.push((at_us, happened));
@@ -348,6 +353,101 @@ fn when_the_hop_to_the_active_parent_is_cut_media_goes_on_by_the_other_with_noth
         mesh.finish();
         mesh.assert_nothing_lost_or_doubled();
     }
+}
+
+#[test]
+fn a_standby_is_asked_while_the_parent_is_only_in_doubt_so_that_its_bytes_are_there_sooner() {
+    let mut mesh = Mesh::new(10, 10, 21);
+    mesh.film(70);
+    mesh.net.run_for(ms(50));
+    mesh.collect();
+    let before = mesh.objects.len();
+    mesh.cut_both(A, CHILD);
+    // Doubt after 120 ms and a round trip of 20 ms are short of the silence time.
+    mesh.film(5);
+    mesh.net.run_for(ms(10));
+    mesh.collect();
+    assert_eq!(mesh.switches(), [], "not certain yet");
+    assert!(mesh.objects.len() > before, "but media goes on");
+    mesh.film(20);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    assert_eq!(mesh.switches(), [(a, b, SwitchCause::Silent)]);
+    assert!((200_000..=241_000).contains(&mesh.first_switch().1));
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_doubt_that_was_wrong_moves_nothing_and_the_standby_stops() {
+    let mut mesh = Mesh::new(20, 20, 22);
+    mesh.film(70);
+    for _ in 0..10 {
+        mesh.cut_both(A, CHILD);
+        mesh.net.run_for(ms(125));
+        mesh.mend(A, CHILD);
+        mesh.film(10);
+    }
+    let sent = mesh.sent_by(B, mesh.b.far);
+    assert!(sent > 0, "it was asked");
+    mesh.film(30);
+    assert_eq!(mesh.sent_by(B, mesh.b.far), sent, "it stands by again");
+    assert_eq!(mesh.switches(), []);
+    let far = mesh.b.far;
+    let words = mesh.hop(B, far).forwards_received;
+    assert!(words <= 10, "{words}: not at every doubt");
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn a_planned_move_to_the_standby_that_was_asked_in_doubt_is_completed() {
+    let mut mesh = Mesh::new(20, 60, 23);
+    mesh.film(70);
+    mesh.cut(A, CHILD);
+    mesh.net.run_for(ms(125));
+    let switch = Command::SwitchUpstream {
+        track: TRACK,
+        session: mesh.b.near,
+        alias: AT_B,
+    };
+    mesh.net.execute(CHILD, switch);
+    mesh.mend(A, CHILD);
+    mesh.film(20);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    assert_eq!(mesh.switches(), [(a, b, SwitchCause::Command)]);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn an_upstream_that_stood_by_and_is_bound_as_the_active_one_is_told_to_send() {
+    let mut mesh = Mesh::new(40, 60, 24);
+    mesh.film(70);
+    let (a, b) = (mesh.a, mesh.b);
+    mesh.net.execute(CHILD, bind(b.near, AT_B));
+    let unbind = Command::UnbindUpstream {
+        session: a.near,
+        alias: AT_A,
+    };
+    mesh.net.execute(CHILD, unbind);
+    mesh.film(60);
+    assert_eq!(mesh.switches(), [], "the agent did it");
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
+}
+
+#[test]
+fn an_upstream_that_is_silent_when_it_is_bound_as_the_active_one_is_left_at_once() {
+    let mut mesh = Mesh::new(40, 60, 25);
+    mesh.film(70);
+    let (a, b) = (mesh.a, mesh.b);
+    mesh.cut_both(B, CHILD);
+    mesh.film(15);
+    mesh.net.execute(CHILD, bind(b.near, AT_B));
+    mesh.film(30);
+    assert_eq!(mesh.switches(), [(b.near, a.near, SwitchCause::Silent)]);
+    mesh.finish();
+    mesh.assert_nothing_lost_or_doubled();
 }
 
 #[test]
@@ -558,12 +658,20 @@ fn a_bound_that_no_standby_keeps_moves_nothing_and_one_without_media_is_given_up
     mesh.film(200);
     assert_eq!(mesh.switches(), [], "both are too far");
     // B is near enough now but has nothing: A goes on sending.
-    mesh.cut_both(ORIGIN, B);
+    let at_origin = |forward| Command::UpdateDownstream {
+        downstream: 100 + mesh.of_b,
+        start: None,
+        end_group: None,
+        subscriber_priority: None,
+        forward: Some(forward),
+    };
+    let (pause, resume) = (at_origin(false), at_origin(true));
+    mesh.net.execute(ORIGIN, pause);
     mesh.film(10);
     mesh.net.execute(CHILD, bounds(b.near, 0));
     mesh.film(250);
     assert_eq!(mesh.switches(), []);
-    mesh.mend(ORIGIN, B);
+    mesh.net.execute(ORIGIN, resume);
     mesh.finish();
     mesh.assert_nothing_lost_or_doubled();
 }
@@ -588,19 +696,23 @@ fn when_the_session_of_the_active_parent_ends_the_standby_takes_over_at_once() {
 }
 
 #[test]
-fn a_parent_that_loses_its_own_parent_is_left_alone_and_media_comes_when_it_has_it() {
-    // The link behind both parents is cut: nobody the child could turn to has the track.
+fn while_both_parents_have_lost_their_own_the_child_waits_for_the_first_that_has_it_again() {
+    // The link behind both parents is cut: nobody the child could turn to has the track. B says so a
+    // moment after A, because its last sign of life was longer on its way.
     let mut mesh = Mesh::new(40, 60, 11);
     mesh.film(70);
     for parent in [A, B] {
         mesh.cut_both(ORIGIN, parent);
     }
     mesh.film(30);
+    let (a, b) = (mesh.a.near, mesh.b.near);
+    let there = (a, b, SwitchCause::Starved);
+    assert_eq!(mesh.switches(), [there]);
     for parent in [A, B] {
         mesh.mend(ORIGIN, parent);
     }
     mesh.film(60);
-    assert_eq!(mesh.switches(), []);
+    assert_eq!(mesh.switches(), [there, (b, a, SwitchCause::Starved)]);
     mesh.finish();
     mesh.assert_nothing_lost_or_doubled();
 }

@@ -54,6 +54,7 @@ impl Vocabulary for SwitchCause {
         ("closed", SwitchCause::Closed),
         ("loss", SwitchCause::Loss),
         ("delay", SwitchCause::Delay),
+        ("starved", SwitchCause::Starved),
         ("command", SwitchCause::Command),
     ];
 }

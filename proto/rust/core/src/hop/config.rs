@@ -50,6 +50,11 @@ pub struct HopConfig {
     pub heartbeat_linger_ms: u64,
     /// Silence after which the peer counts as gone while media flows.
     pub silent_ms: u64,
+    /// Silence after which it is in doubt while media flows: a standby is asked meanwhile, and told to stop
+    /// if there was nothing.
+    pub doubt_ms: u64,
+    /// How long nothing more is asked of a standby after a doubt that was wrong.
+    pub doubt_hold_ms: u64,
     /// Silence after which the peer counts as gone otherwise; at least three of its intervals.
     pub silent_idle_ms: u64,
     /// Closest that heartbeats come where loss in bursts asks for more of them.
@@ -91,6 +96,8 @@ impl Default for HopConfig {
             heartbeat_idle_ms: 1_000,
             heartbeat_linger_ms: 500,
             silent_ms: 200,
+            doubt_ms: 120,
+            doubt_hold_ms: 1_000,
             silent_idle_ms: 3_000,
             heartbeat_gap_ms: 3,
             heartbeat_start_gap_ms: 5,

@@ -1,5 +1,5 @@
-//! What crosses a hop: chunks of objects, the marks that end a subgroup, and, the other way, the word to
-//! forward a track or to stop it.
+//! What crosses a hop: chunks of objects, the marks that end a subgroup, the word how its sender is supplied
+//! with a track, and, the other way, the word to forward a track or to stop it.
 
 use super::error::FrameError;
 use crate::location::Location;
@@ -17,6 +17,9 @@ pub const CHUNK_BODY_BYTES: usize = 1080;
 
 /// Largest body (properties and payload) of an object on a hop.
 pub const BODY_BYTES_MAX: u64 = (1 << 30) - 1;
+
+/// Edges on the way of a track that a word about its supply can name.
+pub const WAY_NODES_MAX: usize = 16;
 
 /// Largest value of any other field: that of an RFC 9000 variable-length integer.
 pub const VALUE_MAX: u64 = (1 << 62) - 1;
@@ -52,6 +55,16 @@ pub struct Chunk {
     pub offset: u64,
     /// The bytes; empty only if the whole body is.
     pub body: Bytes,
+}
+
+/// How the sender of a track is supplied with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Supply {
+    /// It comes, as far as the sender knows.
+    pub fed: bool,
+    /// The edges that it comes through, the sender last, each by a number that it drew for itself; at most
+    /// [`WAY_NODES_MAX`].
+    pub way: Vec<u64>,
 }
 
 /// What a hop delivers reliably.
@@ -94,6 +107,15 @@ pub enum Frame {
         /// First object wanted; `None`: as the subscription says.
         start: Option<Location>,
     },
+    /// From the sender of a track to its receiver: whether it has the track itself, and from where.
+    Supply {
+        /// Track alias, given by the sender of this frame.
+        alias: u64,
+        /// As of `Forward`.
+        turn: u64,
+        /// What there is to say.
+        supply: Supply,
+    },
 }
 
 /// Which subgroup of which track.
@@ -111,15 +133,20 @@ pub struct SubgroupKey {
 /// the two directions are different spaces.
 const FORWARD_ALIAS: u64 = u64::MAX;
 
+/// The same for words about the supply of a track: only the latest of them counts.
+const SUPPLY_ALIAS: u64 = u64::MAX - 1;
+
 /// Fixed cost in every byte account of a frame, so that limits in bytes also bound the number of
 /// frames without a body.
 const FRAME_OVERHEAD_BYTES: u64 = 200;
 
 impl Frame {
-    /// The subgroup that the frame belongs to; for `Forward` a key of its own, that of no subgroup.
+    /// The subgroup that the frame belongs to; for `Forward` and `Supply` keys of their own, those of no
+    /// subgroup.
     pub fn key(&self) -> SubgroupKey {
         let (alias, group, subgroup) = match *self {
             Frame::Forward { alias, .. } => (FORWARD_ALIAS, alias, 0),
+            Frame::Supply { alias, .. } => (SUPPLY_ALIAS, alias, 0),
             Frame::Chunk(Chunk {
                 alias,
                 group,
@@ -146,6 +173,21 @@ impl Frame {
         }
     }
 
+    /// The alias of the track that the frame is about, in the space of its sender; of the receiver, for a
+    /// `Forward`.
+    pub fn alias(&self) -> u64 {
+        match *self {
+            Frame::Forward { alias, .. } | Frame::Supply { alias, .. } => alias,
+            _ => self.key().alias,
+        }
+    }
+
+    /// Whether it is about a whole track and replaces what was said of it before: such words are never
+    /// given up, however long they take.
+    pub(super) fn is_word(&self) -> bool {
+        matches!(self, Frame::Forward { .. } | Frame::Supply { .. })
+    }
+
     /// What the frame counts for in queue limits, bytes.
     pub(super) fn cost_bytes(&self) -> u64 {
         match self {
@@ -166,6 +208,16 @@ impl Frame {
             at_most(start.group, VALUE_MAX, "group id")?;
             return at_most(start.object, VALUE_MAX, "object id");
         }
+        if let Frame::Supply {
+            alias,
+            turn,
+            supply,
+        } = self
+        {
+            at_most(*alias, VALUE_MAX, "track alias")?;
+            at_most(*turn, VALUE_MAX, "turn")?;
+            return at_most(supply.way.len() as u64, WAY_NODES_MAX as u64, "way");
+        }
         let key = self.key();
         at_most(key.alias, VALUE_MAX, "track alias")?;
         at_most(key.group, VALUE_MAX, "group id")?;
@@ -173,7 +225,7 @@ impl Frame {
         match self {
             Frame::Chunk(chunk) => chunk.check(),
             Frame::SubgroupEnd { last, .. } => at_most(last.unwrap_or(0), VALUE_MAX, "object id"),
-            Frame::SubgroupReset { .. } | Frame::Forward { .. } => Ok(()),
+            Frame::SubgroupReset { .. } | Frame::Forward { .. } | Frame::Supply { .. } => Ok(()),
         }
     }
 }

@@ -18,6 +18,10 @@
 //!   the hop or by the echo of a heartbeat. A link that is cut in one direction only shows in this
 //!   way to the end that still hears: whoever cannot be asked for repairs is no upstream.
 //!
+//! Short of that it is *in doubt*, by the same two signs, after a time that three heartbeats have to be lost
+//! for. Doubt decides nothing. It is there so that what would be asked for after the silence time can be
+//! on its way already.
+//!
 //! Where losses come in runs, more heartbeats are sent than one every 40 ms: the peer asks for it
 //! (arrivals.rs). How a link loses is not known when a flow begins, so they are close together for its
 //! first second.
@@ -61,6 +65,9 @@ pub(super) struct Heartbeats {
     /// When the latest was sent of what is known to have arrived.
     acknowledged_at: Instant,
     deaf: bool,
+    in_doubt: bool,
+    /// Because it seems deaf.
+    deaf_in_doubt: bool,
     /// Time stamp of the peer's last heartbeat and when it came.
     peer_time: Option<(u64, Instant)>,
     /// The last own time stamp that came back.
@@ -105,6 +112,8 @@ impl Heartbeats {
             mute: false,
             acknowledged_at: now,
             deaf: false,
+            in_doubt: false,
+            deaf_in_doubt: false,
             peer_time: None,
             echoed_us: None,
             spacing_us16: 0,
@@ -113,6 +122,10 @@ impl Heartbeats {
 
     pub(super) fn is_silent(&self) -> bool {
         self.mute || self.deaf
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_doubt || self.is_silent()
     }
 
     /// How long nothing was heard.
@@ -135,6 +148,8 @@ impl Heartbeats {
         let was_silent = self.is_silent();
         self.heard_at = now;
         self.mute = false;
+        // Of a deaf peer something is heard all the time.
+        self.in_doubt &= self.deaf_in_doubt;
         self.change(was_silent)
     }
 
@@ -148,6 +163,9 @@ impl Heartbeats {
         let was_silent = self.is_silent();
         self.acknowledged_at = self.acknowledged_at.max(sent);
         self.deaf &= self.deaf_at(answer_within) <= now;
+        let doubt = ms(self.config.doubt_ms);
+        self.deaf_in_doubt &= self.deaf_after(doubt, answer_within) <= now;
+        self.in_doubt &= self.deaf_in_doubt || self.mute_after(doubt, answer_within) <= now;
         self.change(was_silent)
     }
 
@@ -167,6 +185,12 @@ impl Heartbeats {
             self.watched_at = Some(now);
         }
         self.watched = watched;
+    }
+
+    /// The peer was asked for something: the short interval is kept for as long as after a flow.
+    pub(super) fn expect_answer(&mut self, now: Instant) {
+        self.begin_flow(now);
+        self.watched_at = Some(now);
     }
 
     /// A heartbeat came.
@@ -240,6 +264,9 @@ impl Heartbeats {
         let was_silent = self.is_silent();
         self.note_own_pause(now);
         self.due |= self.due_at() <= now;
+        let doubt = ms(self.config.doubt_ms);
+        self.deaf_in_doubt |= self.deaf_after(doubt, answer_within) <= now;
+        self.in_doubt |= self.deaf_in_doubt || self.mute_after(doubt, answer_within) <= now;
         self.mute |= self.mute_at(answer_within) <= now;
         self.deaf |= self.deaf_at(answer_within) <= now;
         self.change(was_silent)
@@ -259,12 +286,16 @@ impl Heartbeats {
         let next = (!self.due).then(|| self.due_at());
         let mute = (!self.mute).then(|| self.mute_at(answer_within));
         let deaf = (!self.deaf).then(|| self.deaf_at(answer_within));
-        [next, mute, deaf].into_iter().flatten().min()
+        let doubt = ms(self.config.doubt_ms);
+        let in_doubt = self.mute_after(doubt, answer_within);
+        let in_doubt = in_doubt.min(self.deaf_after(doubt, answer_within));
+        let in_doubt = (!self.is_in_doubt()).then_some(in_doubt);
+        [next, mute, deaf, in_doubt].into_iter().flatten().min()
     }
 
-    /// Whether the peer will be taken for deaf now, unless an acknowledgement of QUIC's is known.
+    /// Whether it will be in doubt now that the peer hears us, unless an acknowledgement of QUIC's is known.
     pub(super) fn wants_acknowledged(&self, now: Instant, answer_within: Duration) -> bool {
-        self.deaf || self.deaf_at(answer_within) <= now
+        self.deaf || self.deaf_after(ms(self.config.doubt_ms), answer_within) <= now
     }
 
     /// A packet of any kind goes to the peer.
@@ -357,10 +388,15 @@ impl Heartbeats {
 
     /// When the peer counts as mute if nothing comes.
     fn mute_at(&self, answer_within: Duration) -> Instant {
+        self.mute_after(ms(self.config.silent_ms), answer_within)
+    }
+
+    /// When it is after so much silence, where it keeps the short interval.
+    fn mute_after(&self, silence: Duration, answer_within: Duration) -> Instant {
         let intervals = self.peer_interval * IDLE_INTERVALS;
         let idle = self.heard_at + intervals.max(ms(self.config.silent_idle_ms));
         let answered_at = self.heard_at.max(self.media_since + answer_within);
-        let fast = answered_at + ms(self.config.silent_ms);
+        let fast = answered_at + silence;
         if self.answers_fast(fast) {
             fast.min(idle)
         } else {
@@ -370,11 +406,15 @@ impl Heartbeats {
 
     /// When the peer counts as deaf if nothing is acknowledged.
     fn deaf_at(&self, answer_within: Duration) -> Instant {
+        self.deaf_after(ms(self.config.silent_ms), answer_within)
+    }
+
+    fn deaf_after(&self, silence: Duration, answer_within: Duration) -> Instant {
         let intervals = ms(self.config.heartbeat_idle_ms) * IDLE_INTERVALS;
         let patience = intervals.max(ms(self.config.silent_idle_ms)) + self.peer_interval;
         let idle = self.acknowledged_at + patience + answer_within;
         let sent_since = self.acknowledged_at.max(self.fast_since);
-        let fast = sent_since + ms(self.config.silent_ms) + answer_within;
+        let fast = sent_since + silence + answer_within;
         if self.answers_fast(fast) {
             fast.min(idle)
         } else {

@@ -25,7 +25,8 @@
 //! - What to send for a loss is a policy of its own (repair.rs).
 //! - What cannot be delivered is given up by subgroup with a reset that is itself reliable.
 //! - The receiver of a track tells its sender to send it, from where on, or to stop ([`Hop::forward`]),
-//!   so that a track moves to another upstream without a word of the agents.
+//!   so that a track moves to another upstream without a word of the agents. The other way, its sender
+//!   tells how it is supplied itself ([`Hop::supply`]).
 //! - Heartbeats are numbered in the same row as data. Each end counts what it did not get
 //!   (arrivals.rs), and each knows by acknowledgements whether the other hears it (heartbeat.rs).
 //!
@@ -61,7 +62,9 @@ mod tests;
 pub use config::HopConfig;
 pub use controller::{HoldConfig, HoldController};
 pub use error::{FrameError, HopError};
-pub use frame::{CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, cut};
+pub use frame::{
+    CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, Supply, WAY_NODES_MAX, cut,
+};
 pub use sender::{RESET_DELIVERY_TIMEOUT, RESET_TOO_FAR_BEHIND};
 
 use crate::location::Location;
@@ -102,7 +105,9 @@ pub struct Hop {
     rtt: Rtt,
     /// Whether the caller has yet to hear that the peer became silent or is heard again.
     liveness: Option<Liveness>,
-    /// Of the last word to forward a track.
+    /// The caller has heard that the peer is in doubt.
+    doubt_told: bool,
+    /// Of the last word about a track.
     turn: u64,
     stats: HopStats,
 }
@@ -116,6 +121,7 @@ impl Hop {
             heartbeats: Heartbeats::new(config, now),
             rtt: Rtt::new(config::ms(config.initial_rtt_ms)),
             liveness: None,
+            doubt_told: false,
             turn: 0,
             stats: HopStats::default(),
         }
@@ -298,10 +304,33 @@ impl Hop {
         )
     }
 
+    /// Tells the peer how a track that goes to it under this alias comes here. An earlier word is void.
+    ///
+    /// # Errors
+    /// A value is beyond what a hop can carry; nothing was queued.
+    pub fn supply(&mut self, now: Instant, alias: u64, supply: Supply) -> Result<(), FrameError> {
+        self.turn += 1;
+        let turn = self.turn;
+        self.send(
+            now,
+            Frame::Supply {
+                alias,
+                turn,
+                supply,
+            },
+        )
+    }
+
     /// A track may begin to flow at any time: keep the short heartbeats, and notice silence in their
     /// time, without media.
     pub fn set_watched(&mut self, now: Instant, watched: bool) {
         self.heartbeats.set_watched(now, watched);
+    }
+
+    /// The peer was asked for something: whether it is there at all is to show soon, as if media flowed
+    /// for a moment.
+    pub fn expect_answer(&mut self, now: Instant) {
+        self.heartbeats.expect_answer(now);
     }
 
     /// Forgets what is queued or unacknowledged of a track, of a group, or of a subgroup, without
@@ -338,6 +367,14 @@ impl Hop {
     /// it was forgotten.
     pub fn poll_frame(&mut self) -> Option<Frame> {
         self.receiver.poll_frame()
+    }
+
+    /// Whether the peer is in doubt, if that has changed since the last call: nothing was heard from it for
+    /// so long that it may be about to become silent, or there was nothing to it. To be called before [`Hop::poll_event`].
+    pub fn poll_doubt(&mut self) -> Option<bool> {
+        let in_doubt = self.heartbeats.is_in_doubt();
+        let before = std::mem::replace(&mut self.doubt_told, in_doubt);
+        (before != in_doubt).then_some(in_doubt)
     }
 
     /// The next event.

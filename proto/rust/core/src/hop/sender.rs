@@ -86,7 +86,7 @@ impl Sender {
             stats.chunks_refused += 1;
             return Ok(());
         }
-        if matches!(frame, Frame::SubgroupReset { .. } | Frame::Forward { .. }) {
+        if frame.is_word() || matches!(frame, Frame::SubgroupReset { .. }) {
             self.forget(key, key);
         }
         self.store.insert(now, frame);
@@ -258,7 +258,7 @@ impl Sender {
             if self.dies_at(owed) > now {
                 return;
             }
-            if matches!(owed.frame, Frame::Forward { .. }) {
+            if owed.frame.is_word() {
                 self.renew(now, no);
                 continue;
             }
@@ -266,7 +266,8 @@ impl Sender {
         }
     }
 
-    /// Who forwards a track must hear that it is to stop, however long that takes.
+    /// Who forwards a track must hear that it is to stop, and who gets one, that nothing comes any more, however
+    /// long that takes.
     fn renew(&mut self, now: Instant, no: FrameNo) {
         if let Some(owed) = self.store.remove(no) {
             self.store.insert(now, owed.frame);
@@ -293,8 +294,8 @@ impl Sender {
         }
     }
 
-    /// Gives up a frame and its subgroup; tells the receiver and the caller. A reset, and the word to
-    /// forward, is only dropped.
+    /// Gives up a frame and its subgroup; tells the receiver and the caller. A reset, and a word about a
+    /// whole track, is only dropped.
     fn give_up(&mut self, now: Instant, no: FrameNo, code: u32, stats: &mut HopStats) {
         let Some(owed) = self.store.remove(no) else {
             return;

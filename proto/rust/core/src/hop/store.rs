@@ -44,7 +44,7 @@ impl Owed {
         }
     }
 
-    /// Resets, and the word to forward, are never shed.
+    /// Resets, and words about a whole track, are never shed.
     pub(super) fn is_reset(&self) -> bool {
         self.rank == RANK_RESET
     }
@@ -142,7 +142,9 @@ impl FrameStore {
     fn rank(&self, frame: &Frame) -> u16 {
         match frame {
             Frame::Chunk(chunk) => u16::from(chunk.priority) + 1,
-            Frame::SubgroupReset { .. } | Frame::Forward { .. } => RANK_RESET,
+            Frame::SubgroupReset { .. } | Frame::Forward { .. } | Frame::Supply { .. } => {
+                RANK_RESET
+            }
             Frame::SubgroupEnd { .. } => {
                 let key = frame.key();
                 let mut before = self.by_subgroup.range((key, 0)..=(key, FrameNo::MAX));

@@ -5,12 +5,12 @@
 //!
 //! ```text
 //! data datagram {
-//!   type (8),                 0x01 chunk, 0x02 subgroup end, 0x03 subgroup reset, 0x04 forward;
-//!                             + 0x20 if repaired
+//!   type (8),                 0x01 chunk, 0x02 subgroup end, 0x03 subgroup reset, 0x04 forward,
+//!                             0x05 supply; + 0x20 if repaired
 //!   sequence number (i),      new for every datagram, repairs included; heartbeats count too
 //!   [distance (i)],           if repaired: sequence number - that of the frame's first datagram (>= 1)
 //!   track alias (i),
-//!   [group (i), subgroup (i)],   not in a forward
+//!   [group (i), subgroup (i)],   not in a forward or a supply
 //!   chunk:  object (i), flags (8), [object - previous - 1 (i)], priority (8), status (i),
 //!           budget ms (16), properties length (i), body length (i), offset (i), body (..)
 //!              flags: 0x01 previous object is given, 0x02 first object of the subgroup
@@ -19,6 +19,8 @@
 //!   reset:  code (i)
 //!   forward:  turn (i), flags (8), [group (i), object (i)]
 //!              flags: 0x01 send (else stop), 0x02 a first location is given
+//!   supply:   turn (i), flags (8), nodes (8), node (64) ...
+//!              flags: 0x01 the track comes
 //! }
 //!
 //! acknowledgement {
@@ -47,7 +49,7 @@
 //! has something to name its sources by.
 
 use super::error::{FrameError, HopError};
-use super::frame::{Chunk, DATAGRAM_BYTES_MAX, Frame};
+use super::frame::{Chunk, DATAGRAM_BYTES_MAX, Frame, Supply, WAY_NODES_MAX};
 use crate::location::Location;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -58,6 +60,7 @@ const TYPE_CHUNK: u8 = 0x01;
 const TYPE_END: u8 = 0x02;
 const TYPE_RESET: u8 = 0x03;
 const TYPE_FORWARD: u8 = 0x04;
+const TYPE_SUPPLY: u8 = 0x05;
 const TYPE_ACK: u8 = 0x10;
 const TYPE_HEARTBEAT: u8 = 0x11;
 const REPAIRED: u8 = 0x20;
@@ -68,6 +71,7 @@ const END_HAS_LAST: u8 = 0x01;
 const END_OF_GROUP: u8 = 0x02;
 const FORWARD_ON: u8 = 0x01;
 const FORWARD_HAS_START: u8 = 0x02;
+const SUPPLY_FED: u8 = 0x01;
 const HEARTBEAT_MEDIA: u8 = 0x01;
 const HEARTBEAT_ECHO: u8 = 0x02;
 
@@ -129,13 +133,14 @@ pub(super) fn encode_data(seq: u64, id: u64, frame: &Frame, budget_ms: u16) -> B
         Frame::SubgroupEnd { .. } => TYPE_END,
         Frame::SubgroupReset { .. } => TYPE_RESET,
         Frame::Forward { .. } => TYPE_FORWARD,
+        Frame::Supply { .. } => TYPE_SUPPLY,
     };
     buf.put_u8(if id == seq { kind } else { kind | REPAIRED });
     put_varint(&mut buf, seq);
     if id != seq {
         put_varint(&mut buf, seq - id);
     }
-    if !matches!(frame, Frame::Forward { .. }) {
+    if !frame.is_word() {
         let key = frame.key();
         put_varint(&mut buf, key.alias);
         put_varint(&mut buf, key.group);
@@ -156,6 +161,17 @@ pub(super) fn encode_data(seq: u64, id: u64, frame: &Frame, budget_ms: u16) -> B
                 put_varint(&mut buf, start.group);
                 put_varint(&mut buf, start.object);
             }
+        }
+        Frame::Supply {
+            alias,
+            turn,
+            supply,
+        } => {
+            put_varint(&mut buf, *alias);
+            put_varint(&mut buf, *turn);
+            buf.put_u8(flag(supply.fed, SUPPLY_FED));
+            buf.put_u8(supply.way.len() as u8);
+            supply.way.iter().for_each(|node| buf.put_u64(*node));
         }
         Frame::SubgroupEnd {
             last, end_of_group, ..
@@ -250,6 +266,7 @@ fn decode_data(kind: u8, reader: &mut Reader) -> Result<Data, HopError> {
         TYPE_END => decode_end,
         TYPE_RESET => decode_reset,
         TYPE_FORWARD => decode_forward,
+        TYPE_SUPPLY => decode_supply,
         _ => return Err(HopError::UnknownType(kind)),
     };
     let seq = reader.varint()?;
@@ -338,6 +355,22 @@ fn decode_forward(reader: &mut Reader) -> Result<Frame, HopError> {
     })
 }
 
+fn decode_supply(reader: &mut Reader) -> Result<Frame, HopError> {
+    let (alias, turn) = (reader.varint()?, reader.varint()?);
+    let fed = reader.flags(SUPPLY_FED)? != 0;
+    let nodes = usize::from(reader.u8()?);
+    if nodes > WAY_NODES_MAX {
+        return Err(HopError::Malformed("way"));
+    }
+    let way = (0..nodes).map(|_| reader.u64());
+    let way = way.collect::<Result<Vec<u64>, HopError>>()?;
+    Ok(Frame::Supply {
+        alias,
+        turn,
+        supply: Supply { fed, way },
+    })
+}
+
 fn decode_ack(reader: &mut Reader) -> Result<Ack, HopError> {
     let below_zero = HopError::Malformed("acknowledged range below zero");
     let mut last = reader.varint()?;
@@ -404,6 +437,10 @@ impl Reader {
 
     fn u16(&mut self) -> Result<u16, HopError> {
         self.0.try_get_u16().map_err(|_| HopError::Truncated)
+    }
+
+    fn u64(&mut self) -> Result<u64, HopError> {
+        self.0.try_get_u64().map_err(|_| HopError::Truncated)
     }
 
     fn varint(&mut self) -> Result<u64, HopError> {

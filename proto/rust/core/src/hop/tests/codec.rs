@@ -2,7 +2,9 @@
 
 use super::epoch;
 use crate::hop::error::HopError;
-use crate::hop::frame::{BODY_BYTES_MAX, CHUNK_BODY_BYTES, Chunk, Frame, VALUE_MAX, cut};
+use crate::hop::frame::{
+    BODY_BYTES_MAX, CHUNK_BODY_BYTES, Chunk, Frame, Supply, VALUE_MAX, WAY_NODES_MAX, cut,
+};
 use crate::hop::wire::{
     ACK_RANGES_MAX, Ack, Data, Datagram, Echo, Heartbeat, decode, encode_ack, encode_data,
     encode_heartbeat,
@@ -63,6 +65,16 @@ fn frame() -> impl Strategy<Value = Frame> {
                 start: start.map(|(group, object)| Location::new(group, object)),
             }
         ),
+        (
+            key(),
+            any::<bool>(),
+            prop::collection::vec(any::<u64>(), 0..=WAY_NODES_MAX)
+        )
+            .prop_map(|((alias, turn, _), fed, way)| Frame::Supply {
+                alias,
+                turn,
+                supply: Supply { fed, way },
+            }),
         (key(), any::<u32>()).prop_map(|((alias, group, subgroup), code)| {
             Frame::SubgroupReset {
                 alias,
@@ -239,6 +251,18 @@ fn the_bytes_are_those_that_are_drawn() {
     };
     let drawn = [0x24, 9, 2, 6, 3, 3, 0x40, 0x40, 5];
     assert_eq!(encode_data(9, 7, &forward, 0).as_ref(), drawn);
+    let supply = Frame::Supply {
+        alias: 6,
+        turn: 3,
+        supply: Supply {
+            fed: true,
+            way: vec![0x40, u64::MAX],
+        },
+    };
+    let mut drawn = vec![0x25, 9, 2, 6, 3, 1, 2];
+    drawn.extend(0x40u64.to_be_bytes());
+    drawn.extend([0xff; 8]);
+    assert_eq!(encode_data(9, 7, &supply, 0).as_ref(), drawn);
     let heartbeat = Heartbeat {
         seq: 9,
         media: true,

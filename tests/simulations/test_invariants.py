@@ -1,0 +1,84 @@
+"""Every invariant goes red when it is broken on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.simulations.small_world import small_scenario, small_spec
+
+from farcast.proto.agent import Agent
+from farcast.proto.moqt.names import FullTrackName, TrackNamespace
+from farcast.simulations import invariants
+from farcast.simulations.packet_run import PacketRun
+from farcast.simulations.records import RECORD_DTYPE
+
+TRACK = FullTrackName(TrackNamespace.parse("live/a"), b"video")
+
+
+def records(*rows: tuple[int, int, int]) -> np.ndarray:
+    made = np.zeros(len(rows), RECORD_DTYPE)
+    for k, (sink, group, number) in enumerate(rows):
+        made[k]["downstream"], made[k]["group"], made[k]["object"] = sink, group, number
+    return made
+
+
+def test_a_track_that_goes_round_is_found_and_one_that_does_not_is_not() -> None:
+    tree = {"a": {TRACK: "o"}, "b": {TRACK: "a"}, "c": {TRACK: "a"}, "o": {}}
+    assert invariants.cycles(tree) == []
+    (line,) = invariants.cycles({**tree, "a": {TRACK: "b"}})
+    assert line == "live/a/video goes round: a from b from a"
+    assert len(invariants.cycles({"a": {TRACK: "a"}})) == 1
+
+
+def test_two_tracks_against_one_another_are_no_circle() -> None:
+    other = FullTrackName(TrackNamespace.parse("live/b"), b"video")
+    assert invariants.cycles({"a": {TRACK: "b"}, "b": {other: "a"}}) == []
+
+
+def test_an_object_that_comes_twice_or_late_is_found() -> None:
+    order = invariants.Order()
+    assert order.disorder("v", records((1, 5, 0), (1, 5, 1), (1, 6, 0), (2, 5, 0))) == []
+    assert order.disorder("v", records((1, 5, 2), (1, 6, 0))) == ["v: sink 1 got object 6/0 after 6/0"]
+    assert len(order.disorder("v", records((1, 5, 1)))) == 1
+
+
+def test_a_queue_above_its_limit_is_found() -> None:
+    limit = 8 << 20
+    assert invariants.overflows("sin-1", [0, limit], 1 << 30) == []
+    found = invariants.overflows("sin-1", [limit + (2 << 20)], (1 << 30) + (2 << 20))
+    assert len(found) == 2
+    assert "sin-1" in found[0]
+
+
+def test_a_plan_that_is_older_or_the_same_again_is_found() -> None:
+    assert invariants.falling_plans("sin-1", [(0, 1, 1), (1, 1, 2), (2, 2, 1)]) == []
+    assert invariants.falling_plans("sin-1", [(0, 1, 2), (1, 1, 2)]) == ["sin-1 took plan 1.2 after 1.2"]
+    assert len(invariants.falling_plans("sin-1", [(0, 2, 1), (1, 1, 9)])) == 1
+
+
+def test_a_viewer_that_stays_behind_after_a_calm_phase_is_found() -> None:
+    assert invariants.behind("v", [0, 1], {0: 9, 1: 12}, {0: 10, 1: 12}) == []
+    assert invariants.behind("v", [0], {}, {0: 10}) == ["v: track 0 is at group -1, published is 10"]
+
+
+def test_runs_that_differ_are_found() -> None:
+    assert invariants.differing_hashes(["a", "a"]) == []
+    assert len(invariants.differing_hashes(["a", "b"])) == 1
+
+
+def test_an_exception_in_an_engine_is_a_violation_and_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Agent, now_us: int, plan: object) -> None:
+        raise RuntimeError("broken on purpose")
+
+    run = PacketRun(small_spec(viewers=("fra",)), small_scenario(2.0), 1)
+    monkeypatch.setattr(Agent, "apply_plan", fail)
+    (violation,) = run.run().violations
+    assert violation.invariant == "no-exception"
+    assert "broken on purpose" in violation.text
+
+
+def test_what_the_network_really_does_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that says it is fed by itself shows."""
+    monkeypatch.setattr(Agent, "feeds", lambda self: {TRACK: self.config.node_id})
+    result = PacketRun(small_spec(viewers=()), small_scenario(0.5), 1).run()
+    assert {violation.invariant for violation in result.violations} == {"no-cycle"}
