@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farcast.simulations.constants import CAPTURE_US, RENDER_US
-from farcast.simulations.raw import Array, RawResult
+from farcast.simulations.raw import Array, LinkUse, RawResult
 from farcast.simulations.views import FrameIndex, View, views_of
 
 What = Literal[
@@ -51,6 +51,13 @@ What = Literal[
 LEGS_MAX: Final = 8
 BEFORE: Final = 5
 """So many objects before one tell a queue from a repair."""
+UPSTREAM_BYTES_SHARE: Final = 0.1
+"""Of the bytes of the busiest path to an edge; paths that carried less brought it no media worth
+following."""
+
+SENDING_BYTES_MIN: Final = 4_000
+"""Objects of less, three packets, say nothing about a leg's rate."""
+
 RATE_QUANTILE: Final = 0.1
 SLOWEST_SHARE: Final = 0.01
 
@@ -123,6 +130,7 @@ class Explainer:
         self._bytes = dict(zip(places, raw.frames["bytes"].tolist(), strict=True))
         self._captured_us = dict(zip(places, raw.frames["capture_us"].tolist(), strict=True))
         self._hops = _hops(raw)
+        self._upstreams = _upstreams(raw)
         self._legs: dict[tuple[str, str], _Leg] = {}
         self._predecessors = _predecessors(raw)
 
@@ -199,9 +207,8 @@ class Explainer:
         arrived_us = hops[edge].first_us
         found = [
             (abs(arrived_us - hops[link.src].first_us - round(link.rtt_ms * 500)), link.src)
-            for link in self._raw.links
-            if link.dst == edge and link.kind == "hop" and link.bytes and link.src in hops
-            if hops[link.src].first_us < arrived_us
+            for link in self._upstreams.get(edge, ())
+            if link.src in hops and hops[link.src].first_us < arrived_us
         ]
         return min(found)[1] if found else None
 
@@ -254,7 +261,11 @@ class _Leg:
         self._crossings = crossings
         self._before = before
         self._propagation_us = min((each.first_us for each in crossings.values()), default=0)
-        slopes = [max(each.spread_us, 0) / each.size_bytes for each in crossings.values() if each.size_bytes]
+        slopes = [
+            max(each.spread_us, 0) / each.size_bytes
+            for each in crossings.values()
+            if each.size_bytes >= SENDING_BYTES_MIN
+        ]
         self._us_a_byte = float(np.quantile(slopes, RATE_QUANTILE)) if slopes else 0.0
 
     def parts(self, place: Place, source: _Hop, target: _Hop, took_us: int) -> Iterator[Part]:
@@ -308,6 +319,19 @@ def _hops(raw: RawResult) -> dict[Place, dict[str, _Hop]]:
     times = zip(rows["host"].tolist(), rows["first_us"].tolist(), rows["last_us"].tolist(), strict=True)
     for place, (host, first_us, last_us) in zip(_places(rows), times, strict=True):
         found[place].setdefault(raw.hosts[host], _Hop(first_us, last_us))
+    return dict(found)
+
+
+def _upstreams(raw: RawResult) -> dict[str, list[LinkUse]]:
+    """By edge, the paths over which it had media: those that carried more than heartbeats."""
+    found: dict[str, list[LinkUse]] = defaultdict(list)
+    most: dict[str, int] = defaultdict(int)
+    hops = [link for link in raw.links if link.kind == "hop"]
+    for link in hops:
+        most[link.dst] = max(most[link.dst], link.bytes)
+    for link in hops:
+        if link.bytes and link.bytes >= UPSTREAM_BYTES_SHARE * most[link.dst]:
+            found[link.dst].append(link)
     return dict(found)
 
 

@@ -107,7 +107,7 @@ _OUTPUTS: Final = (
         "resume",
         "ms",
         "samples",
-        "from a fault to the end of the gap that it tore, one sample for each viewer and fault",
+        "time without a new picture after a fault, one sample for each fault and viewer that it hit",
     ),
     OutputInfo("moves", "", "samples", "moves from edge to edge of each viewer, one sample a viewer"),
     OutputInfo("errors", "", "samples", "errors of each viewer, one sample a viewer"),

@@ -15,6 +15,7 @@ from farcast.simulations.constants import (
     LIVE_TAIL_US,
     PICTURE_GRACE_US,
     RENDER_US,
+    RESUME_BEGINS_US,
     RESUME_GAP_US,
     RESUME_WINDOW_US,
     SKEW_WINDOW_US,
@@ -206,35 +207,34 @@ def _resumes(raw: RawResult, views: Sequence[View]) -> Iterator[tuple[int, Float
     for number, fault in enumerate(faults):
         later = [other.at_us for other in faults[number + 1 :] if other.at_us > fault.at_us]
         until_us = min([fault.at_us + RESUME_WINDOW_US, raw.ended_us, *later[:1]])
-        gaps = [(place, *_gap(view, fault, until_us)) for place, view in enumerate(views)]
-        watching = [gap for gap in gaps if gap[1] is not None]
-        hit = [gap for gap in watching if gap[2] >= RESUME_GAP_US]
-        for place, resumed_us, _ in hit or watching:
-            if resumed_us is not None:
-                yield place, np.array([np.inf if resumed_us >= NEVER else resumed_us / 1e3])
+        gaps = [(place, _gap_us(view, fault, until_us)) for place, view in enumerate(views)]
+        watching = [(place, gap_us) for place, gap_us in gaps if gap_us is not None]
+        hit = [(place, gap_us) for place, gap_us in watching if gap_us >= RESUME_GAP_US]
+        for place, gap_us in hit or watching:
+            yield place, np.array([np.inf if gap_us >= NEVER else gap_us / 1e3])
 
 
-def _gap(view: View, fault: Fault, until_us: int) -> tuple[int | None, int]:
-    """Of the longest gap that reaches beyond a fault's beginning: from the fault to its end, and its length.
+def _gap_us(view: View, fault: Fault, until_us: int) -> int | None:
+    """The longest time without a new picture of those that a fault can have torn.
 
-    None for who was not watching, or not long enough after it to tell.
+    None for who was not watching, or not long enough after it to tell; `NEVER` if no picture came again.
     """
     arrivals = np.unique(view.video.arrival_us[view.video.arrival_us < NEVER])
     end_us = min(until_us, view.until_us)
     before = arrivals[arrivals <= fault.at_us]
     if before.size == 0 or end_us - fault.at_us < PICTURE_GRACE_US:
-        return None, 0
+        return None
     inside = arrivals[(arrivals > fault.at_us) & (arrivals <= end_us)]
-    edges = np.concatenate((before[-1:], inside, [end_us]))
-    gaps = np.diff(edges)
-    longest = int(np.argmax(gaps))
-    length_us = int(gaps[longest])
-    if longest == gaps.size - 1 and length_us >= PICTURE_GRACE_US:
-        return NEVER, length_us
+    begins = np.concatenate((before[-1:], inside))
+    ends = np.append(inside, end_us)
+    if ends[-1] - begins[-1] >= PICTURE_GRACE_US:
+        return NEVER
     judged_from_us = fault.at_us
     if fault.kind in RESUMES_FROM_ITS_END and fault.until_us is not None:
-        judged_from_us = min(fault.until_us, int(edges[longest + 1]))
-    return int(edges[longest + 1]) - judged_from_us, length_us
+        judged_from_us = fault.until_us
+        begins = np.maximum(begins, np.minimum(judged_from_us, ends))
+    torn = begins <= judged_from_us + RESUME_BEGINS_US
+    return int((ends - begins)[torn].max())
 
 
 def _bytes_over_direct(raw: RawResult, index: FrameIndex) -> Iterator[Share]:

@@ -47,6 +47,7 @@ from farcast.simulations.constants import (
     BUFFER_START_US,
     DECODE_AUDIO_US,
     DECODE_VIDEO_US,
+    LATE_MAX_US,
     RATE_CHANGE_MAX,
     REFRESH_US,
     RENDER_US,
@@ -129,7 +130,10 @@ def play(player: Player, video: Feed, audio: Feed, *, frame_us: int, until_us: i
         knots_us, delays_us = _adaptive_clock(feeds, began_us, until_us)
         dues = tuple(_due(capture_us, knots_us, delays_us) for capture_us, _ in feeds)
     due, audio_due = dues
+    _show_first_at_once(due, decoded)
     kept = _best_rendition(video, decoded, due)
+    if player == "farcast":
+        kept &= ~_overtaken(video.capture_us, decoded, due, kept)
     kept &= np.maximum(due, decoded) < until_us - RENDER_US
     shown, shown_us = _show(video.capture_us, np.maximum(due, decoded) - began_us, kept)
     return Playout(
@@ -142,6 +146,12 @@ def play(player: Player, video: Feed, audio: Feed, *, frame_us: int, until_us: i
         clock_us=knots_us,
         delay_us=delays_us,
     )
+
+
+def _show_first_at_once(due: Times, decoded: Times) -> None:
+    if decoded.size:
+        first = int(np.argmin(decoded))
+        due[first] = decoded[first]
 
 
 def freezes(shown_us: Times, until_us: int) -> Freezes:
@@ -194,49 +204,68 @@ def _decode(feed: Feed, decode_us: int) -> Times:
     arrival = np.where(feed.key[first], feed.arrival_us, NEVER)
     ready = np.minimum(arrival, NEVER) - place * decode_us + NEVER // 2
     in_order = np.maximum.accumulate(ready + segment * (2 * NEVER)) - segment * (2 * NEVER) - NEVER // 2
-    decoded = in_order + (place + 1) * decode_us
-    lost = np.maximum.accumulate((arrival >= NEVER) * segment) == segment
-    return np.where(lost, NEVER, decoded)
+    decoded: Times = np.minimum(in_order + (place + 1) * decode_us, NEVER)
+    return decoded
 
 
 def _adaptive_clock(
     feeds: tuple[tuple[Times, Times], ...], began_us: int, until_us: int
 ) -> tuple[Times, Times]:
-    """The delay D at the ends of half seconds, beginning with that of the first decoded frame."""
-    count = max(int(-((began_us - until_us) // BUFFER_SAMPLE_US)), 1) + 1
-    latest = [_latest(capture_us, decoded, began_us, count) for capture_us, decoded in feeds]
-    fastest_us = _fastest(feeds, began_us, count)
-    knots = began_us + BUFFER_SAMPLE_US * np.arange(count + 1, dtype=np.int64)
-    delays = np.empty(count + 1, np.int64)
-    delays[:2] = fastest_us[0]
+    """The delay D at some times, a line between them, beginning with the first decoded frame.
+
+    It is judged anew each half second. Where a frame came too late and D grows by it, it has grown while
+    playing stood still: from when the frame was due until it was there.
+    """
+    count = max(-((began_us - until_us) // BUFFER_SAMPLE_US), 1) + 1
+    kinds = [_sampled(capture_us, decoded, began_us, count) for capture_us, decoded in feeds]
+    delay_us = min(int(kind.fastest_us[0]) for kind in kinds) + BUFFER_START_US
+    knots = [(began_us, delay_us), (began_us + BUFFER_SAMPLE_US, delay_us)]
     step_us = int(BUFFER_SAMPLE_US * RATE_CHANGE_MAX)
     for number in range(1, count):
-        aim_us = _aim([kind[:number] for kind in latest], int(fastest_us[number - 1]))
-        late_us = max(int(kind[number - 1]) for kind in latest) - int(delays[number])
-        delays[number] += min(max(aim_us - int(delays[number]), 0), max(late_us, 0))
+        now_us = began_us + number * BUFFER_SAMPLE_US
+        aim_us = _aim(kinds, number)
+        latest_us, at_us = max((int(k.latest_us[number - 1]), int(k.latest_at_us[number - 1])) for k in kinds)
+        growth_us = min(aim_us, latest_us) - delay_us
+        if growth_us > 0:
+            due_us = at_us - (latest_us - delay_us)
+            knots = [knot for knot in knots if knot[0] < due_us] or knots[:1]
+            knots += [(due_us, delay_us), (at_us, delay_us + growth_us), (now_us, delay_us + growth_us)]
+            delay_us += growth_us
         slowest_us = NEVER if number <= BUFFER_START_SAMPLES else step_us
-        delays[number + 1] = delays[number] + np.clip(aim_us - int(delays[number]), -slowest_us, step_us)
-    return knots, delays
+        delay_us += min(max(aim_us - delay_us, -slowest_us), step_us)
+        knots.append((now_us + BUFFER_SAMPLE_US, delay_us))
+    return np.array([at for at, _ in knots], np.int64), np.array([delay for _, delay in knots], np.int64)
 
 
-def _latest(capture_us: Times, decoded: Times, began_us: int, count: int) -> Times:
-    """The largest delay of what was decoded in each half second, backlog aside; 0 where there was nothing."""
-    latest = np.zeros(count, np.int64)
-    live = (decoded < NEVER) & (capture_us >= _live_from(decoded))
-    sample = (decoded[live] - began_us) // BUFFER_SAMPLE_US
-    inside = sample < count
-    np.maximum.at(latest, sample[inside], (decoded - capture_us)[live][inside])
-    return latest
+@dataclass(frozen=True, slots=True)
+class _Sampled:
+    """One kind, by half second: the largest delay and when that frame was there, by how much a frame was
+    behind the fastest one before it, the smallest delay so far (`NEVER`: none yet)."""
+
+    latest_us: Times
+    latest_at_us: Times
+    behind_us: Times
+    fastest_us: Times
 
 
-def _fastest(feeds: tuple[tuple[Times, Times], ...], began_us: int, count: int) -> Times:
-    """The smallest delay up to the end of each half second."""
-    delay = np.concatenate([decoded - capture_us for capture_us, decoded in feeds])
-    decoded = np.concatenate([decoded for _, decoded in feeds])
-    there = decoded < began_us + count * BUFFER_SAMPLE_US
+def _sampled(capture_us: Times, decoded: Times, began_us: int, count: int) -> _Sampled:
+    """Samples of what was decoded, backlog aside. While a late joiner catches up, each frame is the fastest
+    so far: none is behind, though all take long."""
+    latest, latest_at, behind = (np.zeros(count, np.int64) for _ in range(3))
     fastest = np.full(count, NEVER, np.int64)
-    np.minimum.at(fastest, (decoded[there] - began_us) // BUFFER_SAMPLE_US, delay[there])
-    return np.minimum.accumulate(fastest)
+    order = np.argsort(decoded, kind="stable")
+    order = order[decoded[order] < began_us + count * BUFFER_SAMPLE_US]
+    delay = (decoded - capture_us)[order]
+    smallest = np.minimum.accumulate(delay)
+    sample = (decoded[order] - began_us) // BUFFER_SAMPLE_US
+    np.minimum.at(fastest, sample, smallest)
+    live = capture_us[order] >= _live_from(decoded)
+    np.maximum.at(latest, sample[live], delay[live])
+    jitter = live & (delay - smallest <= BUFFER_MAX_US)
+    np.maximum.at(behind, sample[jitter], (delay - smallest)[jitter])
+    is_latest = live & (delay == latest[sample])
+    latest_at[sample[is_latest][::-1]] = decoded[order][is_latest][::-1]
+    return _Sampled(latest, latest_at, behind, np.minimum.accumulate(fastest))
 
 
 def _live_from(decoded: Times) -> int:
@@ -244,22 +273,26 @@ def _live_from(decoded: Times) -> int:
     return int(decoded.min(initial=NEVER))
 
 
-def _aim(latest: list[Times], fastest_us: int) -> int:
-    """The delay to aim at, of the largest ones of all half seconds so far, by kind."""
-    known = [kind[kind > 0] for kind in latest]
-    if all(kind.size < BUFFER_START_SAMPLES for kind in known):
-        return fastest_us + BUFFER_START_US
-    needed_us = max(_needed(kind) for kind in latest)
-    return min(needed_us + BUFFER_MARGIN_US, fastest_us + BUFFER_MAX_US)
+def _aim(kinds: list[_Sampled], number: int) -> int:
+    """The delay to aim at after so many half seconds."""
+    fastest_us = [int(kind.fastest_us[number - 1]) for kind in kinds]
+    if number <= BUFFER_START_SAMPLES:
+        return min(fastest_us) + BUFFER_START_US
+    needed_us = max(
+        smallest_us + _needed(kind.behind_us[BUFFER_START_SAMPLES:number])
+        for kind, smallest_us in zip(kinds, fastest_us, strict=True)
+        if smallest_us < NEVER
+    )
+    return min(needed_us + BUFFER_MARGIN_US, min(fastest_us) + BUFFER_MAX_US)
 
 
-def _needed(latest: Times) -> int:
-    """The smallest delay that half seconds of little weight alone exceed; 0 if nothing is known."""
-    recent = latest[-BUFFER_SAMPLES_MAX:]
+def _needed(behind: Times) -> int:
+    """The smallest wait that half seconds of little weight alone exceed."""
+    recent = behind[-BUFFER_SAMPLES_MAX:]
     weights = (1 - BUFFER_FORGET) * BUFFER_FORGET ** np.arange(recent.size - 1, -1, -1)
     order = np.argsort(-recent, kind="stable")
     enough = int(np.searchsorted(np.cumsum(weights[order]), 1 - BUFFER_QUANTILE, side="right"))
-    return int(recent[order[min(enough, recent.size - 1)]]) if recent.size else 0
+    return int(recent[order[min(enough, recent.size - 1)]])
 
 
 def _due(capture_us: Times, knots_us: Times, delays_us: Times) -> Times:
@@ -295,6 +328,16 @@ def _best_rendition(video: Feed, decoded: Times, due: Times) -> NDArray[np.bool_
     best = np.zeros(there.shape, np.bool_)
     best[order[first]] = True
     return best & there
+
+
+def _overtaken(capture_us: Times, decoded: Times, due: Times, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pictures that came much too late, with the next one right behind: decoded, and never shown."""
+    overtaken = np.zeros(kept.shape, np.bool_)
+    order: NDArray[Any] = np.flatnonzero(kept)
+    order = order[np.argsort(capture_us[order], kind="stable")]
+    behind = np.diff(decoded[order]) * 2 < np.diff(capture_us[order])
+    overtaken[order[:-1]] = behind & ((decoded - due)[order[:-1]] > LATE_MAX_US)
+    return overtaken
 
 
 def _show(capture_us: Times, at_us: Times, kept: NDArray[np.bool_]) -> tuple[Times, Times]:
