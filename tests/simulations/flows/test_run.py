@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from flow_worlds import FILM, STEP_MS, scenario_of, world_of
 
-from farcast.simulations.constants import ENCODE_VIDEO_US
-from farcast.simulations.events import AnyEvent, BlackOut, ControlStop, Crash, Cut, Drain, LossFault
+from farcast.simulations.events import (
+    AnyEvent,
+    BlackOut,
+    Capacity,
+    ControlStop,
+    Crash,
+    Cut,
+    Drain,
+    LossFault,
+)
 from farcast.simulations.flows.error import ks_distance
 from farcast.simulations.flows.run import FlowRun
 from farcast.simulations.outputs import measure
@@ -43,7 +51,7 @@ def test_on_clean_links_a_frame_takes_the_ways_and_nothing_else() -> None:
         for client in viewers(raw, home):
             video = client.arrivals[client.arrivals["track"] == 0]
             late = (video["at_us"] - video["capture_us"])[video["capture_us"] > 5_000_000]
-            way_us = 2 * 5_000 + 500 * STEP_MS * steps + ENCODE_VIDEO_US
+            way_us = 2 * 5_000 + 500 * STEP_MS * steps
             assert late.tolist() == [way_us] * len(late)
             assert len(late) > 300
 
@@ -128,3 +136,20 @@ def test_the_distance_of_two_distributions() -> None:
     assert ks_distance([1, 2, 3, 4], [1, 2, 3, 4]) == 0
     assert ks_distance([1, 2], [3, 4]) == 1
     assert ks_distance([1, 2, 3, 4], [1, 2, 30, 40]) == 0.5
+
+
+def test_a_link_that_became_too_narrow_is_left_by_plan() -> None:
+    narrow = Capacity(at_us=6_000_000, links=(("r0", "r1"),), rate_bps=500_000)
+    raw = run_of(narrow, seconds=30)
+    assert any(c.edge == "r1-1" and c.before == "r0-1" and c.cause == "plan" for c in raw.route_changes)
+    for client in viewers(raw, "r1"):
+        video = client.arrivals[client.arrivals["track"] == 0]["capture_us"]
+        late = raw.frames[(raw.frames["track"] == 0) & (raw.frames["capture_us"] > 20_000_000)]
+        late = late[late["capture_us"] < 29_000_000]["capture_us"]
+        assert np.isin(late, video).all()
+
+
+def test_what_media_take_is_counted_once_on_each_hop_in_use() -> None:
+    raw = run_of(viewers=2_000, edges=3)
+    ratio = measure(raw).ratios["bytes_over_direct"]
+    assert 1.0 < ratio.part.sum() / ratio.whole.sum() < 1.2
