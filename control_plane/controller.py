@@ -20,8 +20,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import msgspec
-
 from farcast.control_plane.branches import reached_everywhere
 from farcast.control_plane.directory import Directory
 from farcast.control_plane.drains import is_relieved
@@ -32,6 +30,7 @@ from farcast.control_plane.members import Member, Members, MembersConfig
 from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.pushes import PushConfig, Pushes
+from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
 from farcast.proto.control.events import (
@@ -260,7 +259,8 @@ class Controller:
             case PlanAcked(version):
                 if self.pushes.rollout(node_id).handle_ack(version, now_us):
                     self.journal.count("plans_acked")
-                    self.cycle.handle_ack(node_id)
+                    if self.pushes.is_current(node_id):
+                        self.cycle.handle_ack(node_id)
                     self.pushes.look_at([node_id])
             case PlanNacked(version, reason, _):
                 if self.pushes.rollout(node_id).handle_nack(version, reason, now_us):
@@ -272,7 +272,7 @@ class Controller:
                         sequence=version.sequence,
                         reason=reason,
                     )
-                    if self.cycle.handle_nack(node_id, now_us):
+                    if self.cycle.handle_nack(node_id, self.members, now_us):
                         self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
                     self.pushes.look_at([node_id])
             case Broken(reason):
@@ -336,38 +336,20 @@ class Controller:
         member = self.members.get(state.channel.node_id)
         if member is None or member.session != session:
             return
-        report = self._judge(state, member, report)
+        report = judged(report, member, self.members, state.sent_us, self.journal)
+        state.sent_us = report.sent_us
         drained = member.draining
         newly_silent = self.members.handle_report(member, report, now_us)
         urgent = self.links.handle_report(member.node_id, report, now_us)
-        self.directory.handle_offers(
-            member.node_id, report.offered, report.withdrawn, now_us, full=report.full
-        )
+        take_offers(report, member, self.directory, self.journal, now_us)
         if member.draining != drained:
             self._set_draining(member)
         if newly_silent or urgent:
             self.cycle.want()
-        if not report.distrust and self.cycle.handle_report(member, now_us):
+        if not report.distrust and self.cycle.handle_report(member, self.members, now_us):
             self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
         self.journal.count("reports")
         state.channel.ack_report(report.sequence)
-
-    def _judge(self, state: _Session, member: Member, report: Report) -> Report:
-        """The report without what cannot be: links of strangers, a clock that went back."""
-        fields: dict[str, object] = {}
-        members, own = self.members.ids, member.node_id
-        if any(link.peer not in members or link.peer == own for link in report.links):
-            links = tuple(li for li in report.links if li.peer in members and li.peer != own)
-            fields["links"] = links
-            self.journal.count("links_to_strangers", len(report.links) - len(links))
-        if report.demand is not None and any(load.origin not in members for load in report.demand):
-            fields["demand"] = demand = tuple(lo for lo in report.demand if lo.origin in members)
-            self.journal.count("demand_for_strangers", len(report.demand) - len(demand))
-        if report.sent_us < state.sent_us:
-            fields["distrust"] = True
-            self.journal.count("reports_with_a_clock_that_went_back")
-        state.sent_us = report.sent_us
-        return msgspec.structs.replace(report, **fields) if fields else report
 
     # ---- Below ------------------------------------------------------------------------------------
 

@@ -7,13 +7,19 @@ its first time, because its age wanders by the report's time on its way; one tha
 was withdrawn in between and is new.
 
 Offers of an edge that lost its control session stay: media does not depend on the control plane. After a
-restart times on the disk are those of a wall clock that may have been set meanwhile, so whoever held a
-namespace keeps it until it has reported itself or is gone.
+restart times on the disk are those of a wall clock that may have been set meanwhile. They decide nothing:
+whoever held a namespace keeps it until it has reported itself or is gone, and after that only those count who
+have reported too, as long as there are any.
+
+An edge's word for the age of an offer is bounded by what the control plane saw itself (``since_min_us``).
+What an edge offers may fill several reports: the first one is full, and until the last one has come
+(``more``) nothing that it offered before is taken for withdrawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -53,8 +59,12 @@ class Directory:
         self._table_bytes = 0
         self._changes: dict[tuple[Fields, str], OfferChange] = {}
         self._unconfirmed: set[str] = set()
+        self._unsaid: dict[str, set[Fields]] = {}
+        """By edge whose full report goes on: what it offered before and has not said again yet."""
         self.refused = 0
         """Offers left out because a limit was reached."""
+        self.too_old = 0
+        """Offers said to be older than their edge can be."""
 
     @property
     def table(self) -> dict[Fields, str]:
@@ -91,14 +101,20 @@ class Directory:
         now_us: int,
         *,
         full: bool,
+        more: bool = False,
+        since_min_us: int | None = None,
     ) -> bool:
-        """Take over what an edge said, everything it holds where ``full``; whether `table` is another."""
+        """Take over what an edge said, everything it holds where ``full`` (the rest follows where ``more``);
+        whether `table` is another. ``since_min_us``: it cannot hold anything for longer."""
         said = {offer.namespace: now_us - offer.age_us for offer in offered}
+        if since_min_us is not None:
+            self.too_old += sum(since_us < since_min_us for since_us in said.values())
+            said = {namespace: max(since_us, since_min_us) for namespace, since_us in said.items()}
+        was_full = full or node_id in self._unsaid
         gone = set(withdrawn) - said.keys()
-        if full:
-            gone |= self._of_node.get(node_id, set()) - said.keys()
+        gone |= self._said_no_more(node_id, said.keys() | gone, full=full, more=more)
         touched = [namespace for namespace in gone if self._remove(namespace, node_id)]
-        if full and node_id in self._unconfirmed:
+        if was_full and not more and node_id in self._unconfirmed:
             self._unconfirmed.discard(node_id)
             touched += self._of_node.get(node_id, ())
         for namespace, since_us in said.items():
@@ -109,9 +125,23 @@ class Directory:
                 touched.append(namespace)
         return self._settle(touched)
 
+    def _said_no_more(
+        self, node_id: str, said: AbstractSet[Fields], *, full: bool, more: bool
+    ) -> set[Fields]:
+        """What a full report, in one or several pieces, has left out in the end."""
+        before = self._of_node.get(node_id, set()) if full else self._unsaid.pop(node_id, set())
+        unsaid = before - said
+        if more and (full or unsaid):
+            self._unsaid[node_id] = unsaid
+            return set()
+        if full:
+            self._unsaid.pop(node_id, None)
+        return unsaid
+
     def remove_node(self, node_id: str) -> bool:
         """The edge is no longer of the cluster; whether `table` is another."""
         self._unconfirmed.discard(node_id)
+        self._unsaid.pop(node_id, None)
         namespaces = list(self._of_node.get(node_id, ()))
         for namespace in namespaces:
             self._remove(namespace, node_id)
@@ -162,7 +192,8 @@ class Directory:
             return None
         if holder in offers and holder in self._unconfirmed:
             return holder
-        return min(offers, key=lambda node_id: (offers[node_id], node_id))
+        confirmed = offers.keys() - self._unconfirmed
+        return min(confirmed or offers, key=lambda node_id: (offers[node_id], node_id))
 
     def _settle(self, touched: list[Fields]) -> bool:
         """Apply the rule to the namespaces that changed; whether any has another holder."""

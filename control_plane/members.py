@@ -34,6 +34,9 @@ class MembersConfig:
     """After nodes of one region were withdrawn, those of another wait so long."""
     report_stale_ms: int = 5_000
     """What an edge said of others counts so long."""
+    before_join_ms_max: int = 60_000
+    """A new process of an edge serves publishers for so long before it joins; what it says to have held for
+    longer counts as that old. An edge that held a plan before anybody here knew it is believed."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Member:
     absent_us: int | None = None
     restored: bool = False
     """Of an earlier run of the control plane, and not heard in full in this one."""
+    holds_since_us: int | None = None
+    """Nothing that it offers is older, where that is known."""
     reported_us: int | None = None
     fully_reported: bool = False
     drains_itself: bool = False
@@ -142,12 +147,15 @@ class Members:
         """
         held = self._members.get(hello.node_id)
         member = Member(hello, session, now_us)
+        if held is not None or hello.holds is None:
+            member.holds_since_us = now_us - self._config.before_join_ms_max * 1_000
         if held is not None:
             member.load, member.demand, member.restored = held.load, held.demand, held.restored
             is_same_process = held.hello.boot_id == hello.boot_id
             if is_same_process or not held.drain_sent:
                 member.drain_us, member.drain_ms = held.drain_us, held.drain_ms
             if is_same_process:
+                member.holds_since_us = held.holds_since_us
                 member.hears, member.drains_itself = held.hears, held.drains_itself
                 member.drain_sent = held.drain_sent
         self._members[hello.node_id] = member

@@ -13,6 +13,7 @@ that refuses its plan, or reports a silent new parent, is taken back, and upgrad
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -135,15 +136,25 @@ class MoveGate:
             return False
         return any(parent in silent for _, parent in canary.moved.values())
 
-    def take_back(self, trees: Trees, now_us: int) -> Trees:
-        """The canary failed: its moves are undone where that makes no circle, and upgrades rest."""
+    def forget(self, node: str) -> None:
+        """A node is gone. As the canary it has tried out nothing: the next upgrade needs another one."""
+        if self._canary is not None and self._canary.node == node:
+            self._canary = None
+
+    def take_back(self, trees: Trees, now_us: int, avoid: AbstractSet[str] = frozenset()) -> Trees:
+        """The canary failed: its moves are undone where that makes no circle, and upgrades rest.
+
+        A route that has moved on since then (off a dead hop, say) stays where it is, and so does one whose
+        old parent is one to ``avoid`` now: silent to the canary, or draining.
+        """
         canary, self._canary = self._canary, None
         if canary is None:
             return trees
         self._rests_until_us = now_us + self.config.rest_ms * 1_000
         restored = dict(trees)
-        for origin, (old, _) in canary.moved.items():
-            if origin not in restored:
+        for origin, (old, new) in canary.moved.items():
+            now = restored.get(origin, {}).get(canary.node)
+            if now is None or now.parent != new or old.parent in avoid:
                 continue
             tree: Tree = {**restored[origin], canary.node: old}
             if path_to(tree, origin, canary.node) is not None:

@@ -149,37 +149,40 @@ class PlanCycle:
 
     def remove(self, node_id: str, members: Members) -> None:
         """An edge was withdrawn; a plan follows at once."""
+        self._gate.forget(node_id)
         self.trees = without(self.trees, node_id, {member.node_id for member in members})
         self.want()
 
     def handle_ack(self, node_id: str) -> None:
-        """An edge follows its newest plan."""
+        """An edge follows the plan that is in force now."""
         self._gate.handle_ack(node_id)
 
-    def handle_nack(self, node_id: str, now_us: int) -> bool:
+    def handle_nack(self, node_id: str, members: Members, now_us: int) -> bool:
         """An edge refused its plan; whether it was the canary, and the trees in force are others now."""
-        return node_id == self._gate.canary and self._take_back(
-            node_id, "the canary refused its plan", now_us
-        )
+        member = members.get(node_id)
+        if member is None or node_id != self._gate.canary:
+            return False
+        return self._take_back(member, members, "the canary refused its plan", now_us)
 
-    def handle_report(self, member: Member, now_us: int) -> bool:
+    def handle_report(self, member: Member, members: Members, now_us: int) -> bool:
         """A report that can be trusted; whether the trees in force are others now."""
         if member.node_id != self._gate.canary:
             return False
         if self._gate.is_spoilt(member.node_id, member.silent):
             why = "the canary hears nothing from its new upstream"
-            return self._take_back(member.node_id, why, now_us)
+            return self._take_back(member, members, why, now_us)
         if self._gate.handle_report(member.node_id, member.silent):
             self._journal.write("info", "canary passed", node_id=member.node_id)
             self.want()
         return False
 
-    def _take_back(self, node_id: str, why: str, now_us: int) -> bool:
-        self.trees = self._gate.take_back(self.trees, now_us)
+    def _take_back(self, canary: Member, members: Members, why: str, now_us: int) -> bool:
+        avoid = canary.silent | {member.node_id for member in members if member.draining}
+        self.trees = self._gate.take_back(self.trees, now_us, avoid)
         if self.planned is not None:
             self._memory = self.planned.memory_of(self.trees)
         self._journal.count("canaries_failed")
-        self._journal.write("warning", "upgrade taken back", node_id=node_id, reason=why)
+        self._journal.write("warning", "upgrade taken back", node_id=canary.node_id, reason=why)
         return True
 
     def _finish_run(self, now_us: int) -> None:

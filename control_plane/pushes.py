@@ -150,6 +150,9 @@ class Pushes:
                 self._waits[node_id] = (frozenset(above), due_us)
             else:
                 self._waits.pop(node_id, None)
+        if not ordered:
+            for node_id in first | parents.keys():
+                self.rollout(node_id).hurry()
 
     def _must_wait(self, node_id: str, now_us: int) -> bool:
         wait = self._waits.get(node_id)

@@ -56,6 +56,10 @@ class EdgeRollout:
             return False
         return self.acked is None or not same(self.acked[1], view)
 
+    def hurry(self) -> None:
+        """The edge has to move off what is dead or bad: no refusal of another plan holds that back."""
+        self.retry_us = 0
+
     def handle_sent(self, version: PlanVersion, view: Tables, now_us: int) -> None:
         """The view is on its way."""
         self.sent, self.sent_us = (version, view), now_us

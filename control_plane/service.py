@@ -213,8 +213,14 @@ class ControlService:
         log.info("serving", **{key: value for key, value in ready.items() if key != "event"})
 
 
-def open_service(config: ControlConfig) -> ControlService:
-    """Prepare a control plane and bind its sockets; `UserError` if that cannot be done."""
+def wall_clock_us() -> int:
+    """Unix time, microseconds."""
+    return time.time_ns() // 1_000
+
+
+def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_us) -> ControlService:
+    """Prepare a control plane and bind its sockets; `UserError` if that cannot be done. ``unix_us``: the wall
+    clock, which is read once."""
     identity = load_control_identity(config.hop_cert, config.hop_key, config.hop_ca)
     risk_groups = _load_groups(config)
     _make_state_dir(config.state_dir)
@@ -228,9 +234,9 @@ def open_service(config: ControlConfig) -> ControlService:
         store.close()
         listener.close()
         raise
-    now_us, unix_us = runtime.now_us(), time.time_ns() // 1_000
+    now_us = runtime.now_us()
     sign = make_signer(identity.chain, identity.key)
-    controller = Controller(controller_config(config, risk_groups), restored, now_us, unix_us, sign)
+    controller = Controller(controller_config(config, risk_groups), restored, now_us, unix_us(), sign)
     service: ControlService
     engine = ControlSessions(controller, edge_identity, lambda save: service.save(save))
     service = ControlService(config, engine, store, runtime, listener, token)

@@ -994,6 +994,22 @@ class Event:
         def starved(self) -> bool: ...
 
     @final
+    class UpstreamDelivers(Event):
+        """A data stream of a bound alias brought its first object; only of public sessions of ours, and only
+        where ``silence_ms`` is set."""
+
+        __match_args__ = ("session", "alias", "group", "object")
+        def __new__(cls, session: int, alias: int, group: int, object: int) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def group(self) -> int: ...
+        @property
+        def object(self) -> int: ...
+
+    @final
     class SessionSilent(Event):
         """Nothing was heard on a public session of ours for ``silence_ms``, or (``silent=False``) something
         is again. The session lives on until its idle timeout."""

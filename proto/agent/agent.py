@@ -293,6 +293,8 @@ class Agent:
             peer.silent = event.silent
             if peer.upstream is not None:
                 self._standby.link_changed(peer.upstream)
+            if event.silent:
+                self._sourcing.hop_silent(peer)
 
     # --- events of MoQT sessions ------------------------------------------------------------------
 

@@ -444,6 +444,18 @@ class Sourcing:
             elif isinstance(role, Source) and role is role.track.source:
                 self._lost(role.track)
 
+    def hop_silent(self, peer: Peer) -> None:
+        """An edge is not heard any more: what it was asked for and has not answered goes to the next one, if
+        there is any."""
+        for role in list(peer.roles.values()):
+            if not isinstance(role, Source) or role is not role.track.candidate:
+                continue
+            tried = {*role.track.tried, role.key}
+            if any(key not in tried for key in self._candidates.keys(role.track)):
+                self.cancel(role)
+                reason = f"nothing is heard of {peer.node_id or peer.remote}"
+                self._refused(role.track, role, RequestCode.TIMEOUT, reason, None)
+
     def _candidate_lost(self, track: Track, candidate: Source) -> None:
         if candidate.key[0] != "upstream":
             self._refused(track, candidate, RequestCode.DOES_NOT_EXIST, "the publisher went away", None)

@@ -20,6 +20,7 @@ from farcast.proto.agent.downstream import (
     update_downstream,
 )
 from farcast.proto.agent.filters import is_ours, is_over, start_location
+from farcast.proto.agent.idle_tracks import IdleTracks
 from farcast.proto.agent.routes import Route, attach_route, obstacle_in_path, obstacle_in_route
 from farcast.proto.agent.tracks import Downstream, Pending, Track
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
@@ -44,21 +45,6 @@ WAITABLE = frozenset({RequestCode.DOES_NOT_EXIST, RequestCode.TIMEOUT, RequestCo
 Refusal: TypeAlias = tuple[RequestCode, str, int | None]
 """Code, reason for people, and when to ask again, milliseconds."""
 
-_TIMERS = (
-    "linger",
-    "grace",
-    "retry",
-    "answer",
-    "finish",
-    "standby",
-    "refused",
-    "move",
-    "return",
-    "reroute",
-    "whole",
-)
-"""Kinds of timers that a track may have running."""
-
 
 class Subscriptions:
     """All subscriptions of viewers (and of edges below). Calls ``taken(track)`` where somebody begins or
@@ -72,6 +58,7 @@ class Subscriptions:
         self._tracks = tracks
         self._candidates = candidates
         self._sourcing = sourcing
+        self._idle = IdleTracks(hub, tracks, sourcing)
         self.taken: Callable[[Track], None]
         self.pending: dict[tuple[int, int], Pending] = {}
         sourcing.live = self._answer_waiting
@@ -175,7 +162,7 @@ class Subscriptions:
         if track.is_watched():
             self._sourcing.retry_later(track)
         else:
-            self._remove_if_idle(track)
+            self._idle.remove(track)
 
     def _refuse(self, pending: Pending, code: RequestCode, reason: str, retry_ms: int | None) -> None:
         self._stop_waiting(pending)
@@ -420,7 +407,7 @@ class Subscriptions:
         reset = STREAM_MALFORMED_TRACK if status is PublishDoneCode.MALFORMED_TRACK else None
         for downstream in track.active_downstreams():
             self._end(downstream, status, reason, reset=reset)
-        self._remove_if_idle(track)
+        self._idle.remove(track)
 
     def _move_to_new_track(self, pending: Pending) -> None:
         pending.track.waiting.pop((pending.session, pending.request), None)
@@ -482,37 +469,8 @@ class Subscriptions:
 
     def _linger_if_unwatched(self, track: Track) -> None:
         self.taken(track)
-        if track.local:
-            return
-        if track.retired:
-            self._remove_if_idle(track)
-        elif not track.is_watched():
-            self._hub.cancel_timer("grace", track.id)
-            if track.source is None and track.candidate is None:
-                self._remove_if_idle(track)
-            else:
-                key = ("linger", track.id, 0)
-                after_us = self._hub.config.timing.track_linger_ms * 1_000
-                self._hub.timers.set_if_unset(key, self._hub.now_us + after_us)
+        self._idle.look(track)
 
     def linger_due(self, track_id: int) -> None:
         """Nobody came back for a track: its upstream subscription ends."""
-        track = self._tracks.by_id.get(track_id)
-        if track is not None and not track.is_watched():
-            self._sourcing.release(track)
-            self._remove_if_idle(track)
-
-    def _remove_if_idle(self, track: Track) -> None:
-        """Forget a track that has no viewer, not even one that is about to end, and no source."""
-        if track.id not in self._tracks.by_id or track.waiting or track.downstreams or track.ending:
-            return
-        if track.local:
-            return
-        if track.source is not None or track.candidate is not None:
-            return
-        self._sourcing.release(track)
-        for kind in _TIMERS:
-            self._hub.cancel_timer(kind, track.id)
-        self._tracks.remove(track)
-        if track.held:
-            self._hub.command(Command.RemoveTrack(track=track.id))
+        self._idle.linger_due(track_id)

@@ -1,14 +1,19 @@
 """A client's session with its edge: set-up, the way to another edge when this one goes or dies, reconnect.
 
-The engines above see one session at a time, through `moqt`, and what happens as notices: `Opened`, `Lost`,
-`GaveUp`, and the events of the MoQT session in between.
+The engines above see what happens as notices (`notices`), and the events of the current MoQT session in
+between. A session is left for three reasons. It ended: the next one begins without it. It fell silent
+(nothing heard for a while, though keep-alives ask): another edge is raced for at once, but the old session
+stays until another one stands, because a path that was interrupted may be back first; then the race is
+called off. Or the edge sent GOAWAY: the same, with time to spare. So there are several sessions for a while;
+events of those that are not the current one come as `FromOld`. The engine above says by `settle` when they
+have done their duty; `move_ms_max` (or the time that GOAWAY gave) bounds it.
 
-A session is left for three reasons. It ended: the next one begins without it. It fell silent (nothing heard
-for a while, though keep-alives ask): another edge is raced for at once, but the old session stays until
-another one stands, because a path that was interrupted may be back first; then the race is called off. Or
-the edge sent GOAWAY: the same, with time to spare. So in the last two cases there are two sessions for a
-while, and the engine above decides by `settle` when the old one has done its duty; its events come as
-`FromOld`. `move_ms_max` (or the time that GOAWAY gave) bounds it.
+A handshake proves that an edge lives, not that it has the film: it may have been fed by the very edge that
+died. So where media was broken off, the session that stands first is *on trial* until the engine says that
+it `delivers`. The race goes on meanwhile. When the trial is over (a moment, and no less than the handshake
+took), or its session fails, the next session that stands becomes the current one, and is asked beside the
+one before; whichever delivers first is kept, even if it is not the latest. Rejected: a connection kept warm
+to the second best edge, which would double the sessions of every edge all day for a moment of need.
 
 Whatever leads away from an edge goes to the other ones that are known first; back to the same edge where
 there is no other, and as the last resort.
@@ -18,29 +23,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from farcast.proto._core import Command, Event
-from farcast.proto.agent.backoff import Backoff, BackoffConfig
+from farcast.proto.agent.backoff import Backoff
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.link import ControlLink
 from farcast.proto.agent.timers import Timers
+from farcast.proto.client.config import ConnectionConfig
 from farcast.proto.client.edges import EdgeBook, edge_name
-from farcast.proto.client.race import Failure, Race
+from farcast.proto.client.notices import Cause, FromOld, GaveUp, Lost, Opened, SentTo
+from farcast.proto.client.race import STAGGER_US, Race, explain, explain_all
+from farcast.proto.client.standing import Standing, StandingSessions
+from farcast.proto.client.trial import Trial
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.moqt.events import GoawayReceived
 from farcast.proto.moqt.session import Session
 from farcast.proto.moqt.values import SetupOptions
-from farcast.proto.urls import parse_url
 
 IMPLEMENTATION = "farcast/0.1"
 
 State: TypeAlias = Literal["new", "connecting", "established", "waiting", "refused", "closed"]
-Cause: TypeAlias = Literal["ended", "silent", "goaway"]
-"""Why a session is left."""
-
 REFUSALS = frozenset({"tls", "peer"})
 """Ends of a first attempt that another attempt does not change: certificate, ALPN, or the peer's word."""
 
@@ -51,87 +56,21 @@ RESOLVE_MS_MAX = 1_000
 """So long the address behind the URI of a GOAWAY is waited for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionConfig:
-    """How a client connects. ``seed`` spreads reconnects; ``first_id`` is its first session id, odd."""
-
-    target: Target
-    seed: int = 0
-    first_id: int = 1
-    connect_ms_max: int = 10_000
-    """The first connection must stand by then; later ones are tried without end."""
-    overlap_ms: int = 1_000
-    """Once everything runs over a new session, the old one is kept this long beside it."""
-    move_ms_max: int = 10_000
-    """An old session is kept at most this long, whatever still hangs on it."""
-    patience_ms: int = 1_500
-    """A silent session that carries no media is given so much more time: nobody misses anything, and where
-    few packets go, a short burst of loss is a long silence."""
-    backoff: BackoffConfig = field(default_factory=BackoffConfig)
-    alternatives: tuple[Target, ...] = ()
-    """Other edges that serve the same, best first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A session stands. ``previous`` is the edge of the one before, if there was any, ``cause`` why that was
-    left."""
-
-    session: int
-    transport: str
-    draft: int
-    implementation: str | None = None
-    edge: str = ""
-    previous: str | None = None
-    cause: Cause = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The session ended, or an attempt failed; the next attempt follows by itself."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class GaveUp:
-    """There will be no session."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SentTo:
-    """GOAWAY names a URI that is none of the edges we know: `Connection.answer_uri` with its target."""
-
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class OldOver:
-    """The session that was left is closed."""
-
-    session: int
-
-
-@dataclass(frozen=True, slots=True)
-class FromOld:
-    """An event of the session that is being left."""
-
-    session: int
-    moqt: Session
-    event: Any
-
-
 class Connection:
     """One client's connection. Commands go to the queue it is given; ``has_media`` says whether objects flow
-    over the current session, or would if there were any."""
+    over the current session, or would if there were any, ``awaits_media`` whether some were broken off that
+    another session is to deliver."""
 
     def __init__(
-        self, config: ConnectionConfig, commands: deque[Command], has_media: Callable[[], bool]
+        self,
+        config: ConnectionConfig,
+        commands: deque[Command],
+        has_media: Callable[[], bool],
+        awaits_media: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
         self._has_media = has_media
+        self._awaits_media = awaits_media
         self._commands = commands
         self._backoff = Backoff(config.backoff, config.seed)
         self._timers: Timers[str] = Timers()
@@ -139,16 +78,16 @@ class Connection:
         self._next_session = config.first_id
         self._race: Race | None = None
         self._failures: dict[str, str] = {}
-        self._current: ControlLink | None = None
+        self._notices: deque[Any] = deque()
+        self._sessions = StandingSessions(commands, self._notices)
+        self._trial = Trial()
         self._edge: Target | None = None
         self._established_us = 0
         self._was_established = False
         self._leaving: Cause | None = None
         self._sent_to: Target | None = None
         self._uri: str | None = None
-        self._old: ControlLink | None = None
         self._old_until_us: int | None = None
-        self._notices: deque[Any] = deque()
         self._now_us = 0
         self.state: State = "new"
 
@@ -157,22 +96,24 @@ class Connection:
     @property
     def moqt(self) -> Session | None:
         """The MoQT session to send requests on, if one stands."""
-        return self._current.engine if self._current is not None else None
+        current = self._sessions.current
+        return current.link.engine if current is not None else None
 
     @property
     def session_id(self) -> int | None:
         """The datapath's id of that session."""
-        return self._current.session_id if self._current is not None else None
+        current = self._sessions.current
+        return current.id if current is not None else None
 
     @property
-    def old_session_id(self) -> int | None:
-        """The datapath's id of the session that is being left."""
-        return self._old.session_id if self._old is not None else None
+    def old_session_ids(self) -> tuple[int, ...]:
+        """The datapath's ids of the sessions beside it."""
+        return tuple(standing.id for standing in self._sessions.old)
 
     def moqt_of(self, session: int) -> Session | None:
-        """The MoQT session with this id, the current or the old one."""
-        links = (self._current, self._old)
-        return next((link.engine for link in links if link and link.session_id == session), None)
+        """The MoQT session with this id, the current or an old one."""
+        standing = self._sessions.get(session)
+        return standing.link.engine if standing is not None else None
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -197,8 +138,23 @@ class Connection:
         self._go(target)
         self.flush()
 
+    def delivers(self, session: int, now_us: int) -> None:
+        """A session brings what was broken off: if it was on trial, it is the one that is kept."""
+        self._now_us = now_us
+        standing = self._sessions.get(session)
+        if session not in self._trial or standing is None:
+            return
+        for other in map(self._sessions.get, self._trial.sessions):
+            if other is not None and other is not standing:
+                self._edges.distrust(other.target, now_us)
+        self._edges.trust(standing.target)
+        self._end_trial()
+        if standing is not self._sessions.current:
+            self._make_current(standing, "silent")
+        self.flush()
+
     def settle(self, now_us: int) -> None:
-        """Nothing depends on the old session any more: it ends after the overlap."""
+        """Nothing depends on the old sessions any more: they end after the overlap."""
         due_us = now_us + self._config.overlap_ms * 1_000
         if self._old_until_us is not None and due_us < self._old_until_us:
             self._old_until_us = due_us
@@ -207,12 +163,11 @@ class Connection:
     def close(self, now_us: int, reason: str = "") -> None:
         """End the session and try no more."""
         self._now_us = now_us
-        for link in (self._current, self._old):
-            if link is not None:
-                link.engine.close(SessionCode.NO_ERROR, reason)
+        for link in self._sessions.links:
+            link.engine.close(SessionCode.NO_ERROR, reason)
         self.flush()
         self._end("closed")
-        self._current = self._old = None
+        self._sessions = StandingSessions(self._commands, self._notices)
 
     def flush(self) -> None:
         """Turn what the sessions want written into commands."""
@@ -243,7 +198,7 @@ class Connection:
         self._now_us = now_us
         while (due := self._timers.pop_due(now_us)) is not None:
             self._due(due)
-        race_us = self._race.poll_timeout() if self._race is not None else None
+        race_us = self._race_timeout()
         if self._race is not None and race_us is not None and race_us <= now_us:
             self._race.step(now_us)
             self._after_race_step()
@@ -253,28 +208,31 @@ class Connection:
 
     def poll_notice(self) -> Any:
         """`Opened`, `Lost`, `GaveUp`, `SentTo`, `OldOver`, `FromOld`, or an event of the MoQT session."""
-        for link in (self._old, self._current):
-            if link is not None:
-                self._collect(link)
+        for link in self._sessions.links:
+            self._collect(link)
         return self._notices.popleft() if self._notices else None
 
     def poll_timeout(self) -> int | None:
         """When `handle_timeout` is to be called."""
-        race_us = self._race.poll_timeout() if self._race is not None else None
-        return min((t for t in (self._timers.next_at(), race_us) if t is not None), default=None)
+        return min((t for t in (self._timers.next_at(), self._race_timeout()) if t is not None), default=None)
 
     # --- finding an edge --------------------------------------------------------------------------
+
+    def _race_timeout(self) -> int | None:
+        return None if self._race is None or self._trial.rests else self._race.poll_timeout()
 
     def _connect(self) -> None:
         """Begin a race, unless one is under way or the session is as it should be."""
         if self.state in ("closed", "refused") or self._race is not None:
             return
-        if self._current is not None and self._leaving is None:
+        if self._sessions.current is not None and self._leaving is None:
             return
-        if self._current is None:
+        if self._sessions.current is None:
             self.state = "connecting"
         self._timers.cancel("reconnect")
-        self._race = Race(self._candidates(), self._commands, self._next_session)
+        is_free = self._leaving == "goaway" and self._sent_to is None
+        stagger_us = 0 if is_free else STAGGER_US
+        self._race = Race(self._candidates(), self._commands, self._next_session, stagger_us)
         self._race.step(self._now_us)
         self._after_race_step()
 
@@ -283,7 +241,7 @@ class Connection:
         if self._edge is None:
             return self._edges.order(self._now_us)
         others = self._edges.others(self._edge, self._now_us, self._sent_to)
-        return others if others and self._current is not None else [*others, self._edge]
+        return others if others and self._sessions.current is not None else [*others, self._edge]
 
     def _after_race_step(self) -> None:
         """Take over what a race has come to; if it is lost, begin another one later."""
@@ -297,17 +255,19 @@ class Connection:
         if not race.is_lost:
             return
         self._race = None
-        if not self._was_established and all(failure.by in REFUSALS for failure in race.failures):
-            self._give_up(_reasons(race.failures))
+        if self._trial:
             return
-        if self._current is None:
-            self._notices.append(Lost(_reasons(race.failures)))
+        if not self._was_established and all(failure.by in REFUSALS for failure in race.failures):
+            self._give_up(explain(race.failures))
+            return
+        if self._sessions.current is None:
+            self._notices.append(Lost(explain(race.failures)))
         self._reconnect_later(0)
 
     def _reconnect_later(self, lasted_us: int) -> None:
         if self.state in ("closed", "refused"):
             return
-        if self._current is None:
+        if self._sessions.current is None:
             self.state = "waiting"
         if self._race is None and not self._timers.is_set("reconnect"):
             self._timers.set("reconnect", self._now_us + self._backoff.next_wait_us(lasted_us))
@@ -320,7 +280,9 @@ class Connection:
         if timer == "reconnect":
             self._connect()
         elif timer == "give up" and not self._was_established:
-            self._give_up(self._why_nobody_answers())
+            self._give_up(explain_all(self._edges.targets, self._failures))
+        elif timer == "trial":
+            self._try_next()
         elif timer == "patience":
             self._leave_silent()
         elif timer == "old":
@@ -328,24 +290,15 @@ class Connection:
         elif timer == "resolve" and self._uri is not None:
             self.answer_uri(self._uri, None, self._now_us)
 
-    def _why_nobody_answers(self) -> str:
-        targets = self._edges.targets
-        if len(targets) == 1:
-            return f"no answer from {targets[0].remote}"
-        failures = [(edge_name(t), self._failures.get(edge_name(t), "no answer")) for t in targets]
-        return _sentence(failures)
-
     def _give_up(self, reason: str) -> None:
         self._end("refused")
         self._notices.append(GaveUp(reason))
 
     def _end(self, state: State) -> None:
         self.state = state
-        for timer in ("reconnect", "give up", "old", "resolve", "patience"):
+        for timer in ("reconnect", "give up", "old", "resolve", "patience", "trial"):
             self._timers.cancel(timer)
-        if self._race is not None:
-            self._race.cancel()
-        self._race = None
+        self._call_race_off()
 
     # --- the course of a session ------------------------------------------------------------------
 
@@ -371,22 +324,53 @@ class Connection:
                 self._session_over(link.session_id, "local", event.reason)
             elif isinstance(event, GoawayReceived):
                 self._goaway(link, event)
-            elif link is self._current:
+            elif link.session_id == self.session_id:
                 self._notices.append(event)
-            elif link is self._old:
+            elif self._sessions.get(link.session_id) is not None:
                 self._notices.append(FromOld(link.session_id, link.engine, event))
 
     def _established(self, link: ControlLink, implementation: str | None) -> None:
-        if self._race is None or self._race.attempt(link.session_id) is None:
+        attempt = self._race.attempt(link.session_id) if self._race is not None else None
+        if self._race is None or attempt is None:
             return
-        won = self._race.win(link.session_id)
-        self._race = None
+        attempt.implementation = implementation
+        self._race.stand_by(attempt.session)
+        if self._trial.wants_next:
+            self._try_next()
+
+    def _try_next(self) -> None:
+        """Take the next session that stands; on trial, where media waits for it."""
+        self._timers.cancel("trial")
+        self._trial.is_over = True
+        attempt = self._race.take_spare() if self._race is not None else None
+        if attempt is None or attempt.link is None:
+            self._after_race_step()
+            return
+        is_trial = bool(self._trial) or self._awaits_media()
+        self._trial.has_time = self._leaving == "goaway"
+        if not is_trial:
+            self._sessions.close_old()
+        cause = "silent" if self._trial else self._leaving or "ended"
+        self._make_current(Standing(attempt.link, attempt.target, attempt), cause)
+        if is_trial:
+            due_us = self._trial.begin(attempt.session, attempt.started_us, self._now_us)
+            self._timers.set("trial", due_us)
+        else:
+            self._edges.trust(attempt.target)
+            self._call_race_off()
+
+    def _make_current(self, standing: Standing, cause: Cause) -> None:
+        attempt = standing.attempt
         previous = edge_name(self._edge) if self._edge is not None else None
-        opened = Opened(won.session, won.transport, won.draft, implementation, edge_name(won.target))
-        self._notices.append(replace(opened, previous=previous, cause=self._leaving or "ended"))
-        self._replace_current(link)
-        self._edge = won.target
-        self._edges.trust(won.target)
+        edge = edge_name(standing.target)
+        self._notices.append(
+            Opened(
+                standing.id, attempt.transport, attempt.draft, attempt.implementation, edge, previous, cause
+            )
+        )
+        self._sessions.replace(standing)
+        self._bound_old()
+        self._edge = standing.target
         self._leaving = self._sent_to = self._uri = None
         self._was_established = True
         self._established_us = self._now_us
@@ -394,10 +378,18 @@ class Connection:
             self._timers.cancel(timer)
         self.state = "established"
 
-    def _replace_current(self, link: ControlLink) -> None:
-        self._close_old()
-        self._old, self._current = self._current, link
-        if self._old is None:
+    def _end_trial(self) -> None:
+        self._timers.cancel("trial")
+        self._trial.end()
+        self._call_race_off()
+
+    def _call_race_off(self) -> None:
+        if self._race is not None:
+            self._race.cancel()
+        self._race = None
+
+    def _bound_old(self) -> None:
+        if not self._sessions.old:
             self._old_until_us = None
             return
         bound_us = self._now_us + self._config.move_ms_max * 1_000
@@ -405,44 +397,53 @@ class Connection:
         self._timers.set("old", self._old_until_us)
 
     def _close_old(self) -> None:
-        old, self._old = self._old, None
         self._timers.cancel("old")
-        if old is not None:
-            old.engine.close(SessionCode.NO_ERROR, "moved")
-            self._commands.extend(old.commands())
-            self._notices.append(OldOver(old.session_id))
-            self._old_until_us = None
+        self._old_until_us = None
+        self._sessions.close_old()
+        self._trial.keep(self.session_id)
 
     def _session_silent(self, event: Event.SessionSilent) -> None:
         """The current session has gone silent, or is heard again before another one stands."""
-        if self._current is None or event.session != self._current.session_id:
+        if event.session != self.session_id:
             return
         self._timers.cancel("patience")
-        if event.silent and self._has_media():
+        if event.silent and self._trial:
+            self._fail_trial()
+        elif event.silent and self._has_media():
             self._leave_silent()
         elif event.silent:
             self._timers.set("patience", self._now_us + self._config.patience_ms * 1_000)
         elif self._leaving == "silent":
             self._leaving = None
             self._timers.cancel("reconnect")
-            if self._race is not None:
-                self._race.cancel()
-            self._race = None
+            self._call_race_off()
+
+    def _fail_trial(self) -> None:
+        """The session on trial is none: the next one has its turn; if there is none, a race for all."""
+        self._try_next()
+        if self._race is None:
+            self._end_trial()
+            self._leave_silent()
 
     def _leave_silent(self) -> None:
-        if self._current is not None and self._leaving is None:
+        if self._sessions.current is not None and self._leaving is None:
             self._leaving = "silent"
             self._connect()
 
     def _goaway(self, link: ControlLink, event: GoawayReceived) -> None:
-        if link is not self._current or self._leaving == "goaway":
+        if link.session_id != self.session_id or self._leaving == "goaway":
             return
+        if self._trial and self._race is not None:
+            self._try_next()
+            return
+        if self._trial:
+            self._end_trial()
         self._leaving = "goaway"
         if event.timeout_ms:
             kept_ms = max(event.timeout_ms - GOAWAY_MARGIN_MS, event.timeout_ms // 2)
             self._old_until_us = self._now_us + kept_ms * 1_000
         self._uri = event.uri or None
-        known = self._target_of(event.uri)
+        known = self._edges.find(event.uri)
         if self._uri is None or known is not None:
             self._go(known)
         else:
@@ -457,53 +458,51 @@ class Connection:
             self._edges.add(target)
         self._reconnect_later(self._lasted_us())
 
-    def _target_of(self, uri: str) -> Target | None:
-        """The edge that a URI means, where we know it already."""
-        try:
-            url = parse_url(uri)
-        except ValueError:
-            return None
-        wanted = (url.target, url.authority, url.path or "/")
-        known = self._edges.targets
-        return next((t for t in known if (t.kind, t.authority, t.path or "/") == wanted), None)
-
     def _session_over(self, session: int, by: str, reason: str) -> None:
-        if session == self.old_session_id:
-            self._old = self._old_until_us = None
-            self._timers.cancel("old")
-            self._notices.append(OldOver(session))
-        elif session == self.session_id:
+        if session == self.session_id:
             self._current_over(reason)
+        elif self._sessions.get(session) is not None:
+            self._sessions.over(session)
+            self._trial.drop(session)
+            if not self._sessions.old:
+                self._timers.cancel("old")
+                self._old_until_us = None
         elif self._race is not None and self._race.attempt(session) is not None:
             self._race.failed(session, by, reason, self._now_us)
             self._after_race_step()
 
     def _current_over(self, reason: str) -> None:
-        self._current = self._old_until_us = None
+        if self._trial and self._fall_back():
+            return
+        self._sessions.current = None
         self._timers.cancel("patience")
         self._notices.append(Lost(reason))
         if self._edge is not None and self._leaving != "goaway":
             self._edges.distrust(self._edge, self._now_us)
         if self._race is not None:
             self.state = "connecting"
+            self._trial.end()
+            self._try_next()
             return
+        self._end_trial()
         self._reconnect_later(self._lasted_us())
         has_others = self._edge is not None and bool(self._edges.others(self._edge, self._now_us))
         if has_others and self._backoff.failures == 1:
             self._connect()
 
+    def _fall_back(self) -> bool:
+        """The session on trial ended: another one that was tried is the current one again, if any stands."""
+        ended = self._sessions.current
+        others = [s for s in self._sessions.old if s.id in self._trial]
+        if ended is None or not others:
+            return False
+        self._edges.distrust(ended.target, self._now_us)
+        self._trial.drop(ended.id)
+        self._make_current(others[-1], "ended")
+        self._sessions.over(ended.id)
+        self._try_next()
+        return True
+
     def _links(self) -> list[ControlLink]:
         attempts = self._race.attempts if self._race is not None else []
-        links = (self._old, self._current, *(attempt.link for attempt in attempts))
-        return [link for link in links if link is not None]
-
-
-def _reasons(failures: Sequence[Failure]) -> str:
-    """Why no edge was to be had: the reason itself where there was one edge only."""
-    if len(failures) == 1:
-        return failures[0].reason
-    return _sentence([(edge_name(failure.target), failure.reason) for failure in failures])
-
-
-def _sentence(reasons: Sequence[tuple[str, str]]) -> str:
-    return "no edge can be used: " + "; ".join(f"{name}: {reason}" for name, reason in reasons)
+        return [*self._sessions.links, *(a.link for a in attempts if a.link is not None)]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from farcast.proto.agent.config import Target
+from farcast.proto.urls import parse_url
 
 EDGES_MAX = 16
 """Edges that a client keeps; of a longer list it takes the first."""
@@ -48,6 +49,15 @@ class EdgeBook:
         for target in (*self._named, *self._listed):
             found.setdefault(edge_key(target), target)
         return list(found.values())[:EDGES_MAX]
+
+    def find(self, uri: str) -> Target | None:
+        """The edge that a URI means, if it is one of these."""
+        try:
+            url = parse_url(uri)
+        except ValueError:
+            return None
+        wanted = (url.target, url.authority, url.path or "/")
+        return next((t for t in self.targets if (t.kind, t.authority, t.path or "/") == wanted), None)
 
     def learn(self, targets: Sequence[Target], draining: Sequence[Target] = ()) -> None:
         """Take over an edge list in place of the one before; what the user named stays."""

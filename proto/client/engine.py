@@ -9,9 +9,11 @@ from typing import Any, Generic, TypeVar
 from farcast.proto._core import Command, Event
 from farcast.proto.agent.config import Target
 from farcast.proto.agent.filters import is_ours
-from farcast.proto.client.connection import Connection, ConnectionConfig, Opened
+from farcast.proto.client.config import ConnectionConfig
+from farcast.proto.client.connection import Connection
 from farcast.proto.client.edge_list import BadEdgeList, EdgeListFollower
 from farcast.proto.client.events import Connected, EdgeEvent, EdgeListRefused, EdgesListed, Moved
+from farcast.proto.client.notices import Opened
 
 E = TypeVar("E")
 
@@ -26,7 +28,7 @@ class ClientEngine(Generic[E]):
     def __init__(self, connection: ConnectionConfig, first_id: int, *, follow_edge_list: bool) -> None:
         self._commands: deque[Command] = deque()
         self._events: deque[E | Connected | EdgeEvent] = deque()
-        self._connection = Connection(connection, self._commands, self._has_media)
+        self._connection = Connection(connection, self._commands, self._has_media, self._awaits_media)
         self._list = EdgeListFollower(self._commands, self._new_id) if follow_edge_list else None
         self._next_id = first_id
         self._now_us = 0
@@ -68,6 +70,10 @@ class ClientEngine(Generic[E]):
     def _has_media(self) -> bool:
         """Whether objects flow over the current session, or would if there were any."""
         raise NotImplementedError
+
+    def _awaits_media(self) -> bool:
+        """Whether something was broken off that another session is to deliver."""
+        return False
 
     def _poll_notice(self) -> Any:
         """The next notice of the connection that is not about the edge list."""

@@ -26,15 +26,7 @@ from farcast.proto.agent.downstream import (
 )
 from farcast.proto.agent.filters import is_moq_net, is_ours, is_over, start_location
 from farcast.proto.agent.timers import Timers
-from farcast.proto.client.connection import (
-    ConnectionConfig,
-    FromOld,
-    GaveUp,
-    Lost,
-    OldOver,
-    Opened,
-)
-from farcast.proto.client.connection import SentTo as SentToUri
+from farcast.proto.client.config import ConnectionConfig
 from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
     Disconnected,
@@ -45,6 +37,8 @@ from farcast.proto.client.events import (
     Subscribed,
     Unsubscribed,
 )
+from farcast.proto.client.notices import FromOld, GaveUp, Lost, OldOver, Opened
+from farcast.proto.client.notices import SentTo as SentToUri
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
@@ -295,17 +289,18 @@ class Publisher(ClientEngine[PublisherEvent]):
         if not self._is_announcement(event.request):
             return
         self._events.append(NamespaceAccepted(self._config.namespace))
-        old = self._connection.old_session_id
-        if old is not None and self._asking is not None and self._asking[0] != old:
-            self._withdraw(old)
+        old = self._connection.old_session_ids
+        if old and self._asking is not None and self._asking[0] not in old:
+            for session_id in old:
+                self._withdraw(session_id)
             self._settle()
 
     def _settle(self) -> None:
         """Let the old session go once the new edge has the namespace and nobody is left at the old one."""
-        old, new = self._connection.old_session_id, self._connection.session_id
-        if old is None or new not in self._announcements or old in self._announcements:
+        old, new = self._connection.old_session_ids, self._connection.session_id
+        if not old or new not in self._announcements or any(o in self._announcements for o in old):
             return
-        if all(downstream.session != old for downstream in self._downstreams.values()):
+        if all(downstream.session not in old for downstream in self._downstreams.values()):
             self._connection.settle(self._now_us)
 
     def _request_rejected(self, event: moqt.RequestRejected) -> None:

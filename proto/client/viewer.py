@@ -6,32 +6,22 @@ away), the track is subscribed again; duplicates are the datapath's to remove.
 
 At another edge (or the same one anew) a track goes on where it was broken off, if the edge is one of
 ours: those send what they have cached from there on, older groups included, where other relays begin
-with the running group. While the old session lives, both feed the track; it ends once every track is
-bound to the new one. An edge that is not as far as we are has either fallen behind or has a publisher
-that started over: there the subscription is made again without a start, and the datapath tells by the
-objects which it was.
+with the running group. While there are several sessions, all feed the track; those that are left end once
+the new one delivers every track, at the place where it was asked to go on. An edge that is not as far as
+we are is behind by the longer way to it, and will be there in a moment; or it has fallen behind, or has a
+publisher that started over: there the subscription is made again without a start, and the datapath tells by
+the objects which it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from farcast.proto._core import Command, Event, LargestCell
-from farcast.proto.agent.config import MediaLimits
-from farcast.proto.agent.downstream import STREAM_CANCELLED, cache_limits
+from farcast.proto._core import Event
 from farcast.proto.agent.filters import is_ours
 from farcast.proto.agent.timers import Timers
-from farcast.proto.client.connection import (
-    ConnectionConfig,
-    FromOld,
-    GaveUp,
-    Lost,
-    OldOver,
-    Opened,
-)
-from farcast.proto.client.connection import SentTo as SentToUri
+from farcast.proto.client.config import ViewerConfig
 from farcast.proto.client.engine import ClientEngine
 from farcast.proto.client.events import (
     Disconnected,
@@ -45,17 +35,23 @@ from farcast.proto.client.events import (
     ViewerEvent,
     Waiting,
 )
-from farcast.proto.client.progress import Progress
+from farcast.proto.client.feed import Feed
+from farcast.proto.client.notices import FromOld, GaveUp, Lost, OldOver, Opened
+from farcast.proto.client.notices import SentTo as SentToUri
+from farcast.proto.client.watched import PRIORITY_DEFAULT, Subscription, WatchedTrack
 from farcast.proto.moqt import events as moqt
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
-from farcast.proto.moqt.names import FullTrackName, TrackNamespace
-from farcast.proto.moqt.values import Filter, FilterKind, Location
-from farcast.proto.properties import DEFAULT_PUBLISHER_PRIORITY, find_integer
+from farcast.proto.moqt.names import FullTrackName
+from farcast.proto.moqt.session import Session
+from farcast.proto.moqt.values import Filter, FilterKind
 
-PRIORITY_DEFAULT = 128
 RETRY_MS_FIRST = 250
 RETRY_MS_MAX = 2_000
+WHOLE_RETRY_MS = 100
 LATE_STREAM_MS = 1_500
+BEHIND_MS_MAX = 1_000
+"""An edge that is behind by less than a group is given so long to come to where the track goes on."""
+
 TRACKS_MAX = 1_024
 
 FINAL = frozenset(
@@ -77,37 +73,6 @@ WORTH_WAITING = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ViewerConfig:
-    """What to watch. ``wait_ms_max``: how long a track may be missing before the viewer gives up.
-    ``follow_edge_list``: ask each edge of ours for its edge list (`EdgesListed`)."""
-
-    connection: ConnectionConfig
-    namespace: TrackNamespace
-    wait_ms_max: int = 30_000
-    media: MediaLimits = field(default_factory=MediaLimits)
-    first_id: int = 1
-    follow_edge_list: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Track:
-    name: bytes
-    id: int
-    priority: int
-    largest: LargestCell
-    progress: Progress = field(default_factory=Progress)
-    asked_from: Location | None = None
-    old_request: int | None = None
-    sink: int | None = None
-    request: int | None = None
-    bound: tuple[int, int] | None = None
-    old_bound: tuple[int, int] | None = None
-    restarts: bool = False
-    retries: int = 0
-    ending: str | None = None
-
-
 class Viewer(ClientEngine[ViewerEvent]):
     """Sans-IO engine of a watching client. ``now_us`` is any monotonic clock in microseconds."""
 
@@ -116,8 +81,10 @@ class Viewer(ClientEngine[ViewerEvent]):
         self._config = config
         self._timers: Timers[tuple[str, bytes]] = Timers()
         self._resumes = False
-        self._tracks: dict[bytes, _Track] = {}
-        self._by_sink: dict[int, _Track] = {}
+        self._session: int | None = None
+        self._asked_for_namespace: set[int] = set()
+        self._tracks: dict[bytes, WatchedTrack] = {}
+        self._feed = Feed(self._commands, self._new_id, config.media)
         self._handlers = self._make_handlers()
         self._event_handlers = self._make_event_handlers()
         self._timer_handlers = self._make_timer_handlers()
@@ -131,7 +98,7 @@ class Viewer(ClientEngine[ViewerEvent]):
             return
         if len(self._tracks) >= TRACKS_MAX:
             raise ValueError(f"a viewer watches at most {TRACKS_MAX} tracks")
-        self._tracks[track] = _Track(track, self._new_id(), priority, LargestCell())
+        self._tracks[track] = WatchedTrack(track, self._new_id(), priority)
         self._timers.set(("give up", track), now_us + self._config.wait_ms_max * 1_000)
         self._request(self._tracks[track])
         self._connection.flush()
@@ -140,7 +107,7 @@ class Viewer(ClientEngine[ViewerEvent]):
         """Watch a track no longer."""
         known = self._tracks.get(track)
         if known is not None:
-            self._cancel(known)
+            self._cancel_all(known)
             self._forget(known)
             self._connection.flush()
 
@@ -150,13 +117,13 @@ class Viewer(ClientEngine[ViewerEvent]):
 
     def track_of(self, sink: int) -> bytes | None:
         """The track that a sink of the datapath belongs to."""
-        track = self._by_sink.get(sink)
+        track = self._feed.track_of(sink)
         return None if track is None else track.name
 
     def note_arrival(self, sink: int, group: int, subgroup: int, object: int, *, ended: bool) -> None:
         """An object that a shell took from the datapath by a way of its own, and whether it was the last of
         its subgroup: for going on at another edge."""
-        track = self._by_sink.get(sink)
+        track = self._feed.track_of(sink)
         if track is not None:
             track.progress.object(group, subgroup, object)
             if ended:
@@ -208,11 +175,12 @@ class Viewer(ClientEngine[ViewerEvent]):
             Event.SinkSubgroupEnded: self._subgroup_ended,
             Event.TrackRestarted: self._restarted,
             Event.TrackMalformed: self._malformed,
+            Event.UpstreamDelivers: self._delivers,
             Event.DownstreamEnded: lambda _: None,
         }
 
     def _object(self, event: Event.Object) -> None:
-        track = self._by_sink.get(event.downstream)
+        track = self._feed.track_of(event.downstream)
         if track is None:
             self._note_object(event)
         else:
@@ -233,7 +201,7 @@ class Viewer(ClientEngine[ViewerEvent]):
             )
 
     def _subgroup_ended(self, event: Event.SinkSubgroupEnded) -> None:
-        track = self._by_sink.get(event.downstream)
+        track = self._feed.track_of(event.downstream)
         if track is not None:
             track.progress.ended(event.group, event.subgroup)
             ended = SubgroupEnded(track.name, event.group, event.subgroup, event.end_of_group, event.reset)
@@ -241,21 +209,26 @@ class Viewer(ClientEngine[ViewerEvent]):
 
     def _restarted(self, event: Event.TrackRestarted) -> None:
         for sink in event.downstreams:
-            track = self._by_sink.pop(sink, None)
+            track = self._feed.restart(sink, self._connection.session_id)
             if track is not None:
-                self._commands.append(Command.RemoveDownstream(downstream=sink, code=STREAM_CANCELLED))
                 self._events.append(TrackRestarted(track.name))
-                track.progress.restart()
-                self._unbind_old(track)
-                self._add_sink(track)
 
     def _malformed(self, event: Event.TrackMalformed) -> None:
         track = next((t for t in self._tracks.values() if t.id == event.track), None)
         if track is not None:
-            self._cancel(track)
+            self._cancel_all(track)
             self._end(track, f"malformed track: {event.reason}")
 
-    # --- the session ------------------------------------------------------------------------------
+    def _delivers(self, event: Event.UpstreamDelivers) -> None:
+        for track in self._tracks.values():
+            found = track.at(event.session)
+            if found is None or found.alias != event.alias:
+                continue
+            if track.note_delivery(found, event.group):
+                self._connection.delivers(event.session, self._now_us)
+                self._settle()
+
+    # --- the sessions -----------------------------------------------------------------------------
 
     def _make_handlers(self) -> dict[type, Callable[[Any], None]]:
         return {
@@ -264,7 +237,6 @@ class Viewer(ClientEngine[ViewerEvent]):
             GaveUp: lambda notice: self._events.append(Failed(notice.reason)),
             SentToUri: lambda notice: self._events.append(SentTo(notice.uri)),
             OldOver: self._old_over,
-            FromOld: self._from_old,
             moqt.NamespaceAnnounced: self._announced,
             moqt.NamespacePublished: self._published,
             moqt.SubscribeAccepted: self._accepted,
@@ -279,57 +251,63 @@ class Viewer(ClientEngine[ViewerEvent]):
         }
 
     def _has_media(self) -> bool:
-        session = self._connection.session_id
-        return any(track.bound is not None and track.bound[0] == session for track in self._tracks.values())
+        found = (track.at(self._connection.session_id) for track in self._tracks.values())
+        return any(subscription is not None and subscription.is_bound for subscription in found)
+
+    def _awaits_media(self) -> bool:
+        tracks = self._tracks.values()
+        return any(track.ending is None and track.progress.resume() is not None for track in tracks)
 
     def _process(self) -> None:
         while (notice := self._poll_notice()) is not None:
+            self._session = self._connection.session_id
+            if isinstance(notice, FromOld):
+                self._session, notice = notice.session, notice.event
             handler = self._handlers.get(type(notice))
             if handler is not None:
                 handler(notice)
         self._connection.flush()
 
+    def _moqt(self) -> Session | None:
+        """The MoQT session whose event is being handled."""
+        return None if self._session is None else self._connection.moqt_of(self._session)
+
     def _opened(self, notice: Opened) -> None:
         self._note_opened(notice)
         self._resumes = is_ours(notice.implementation)
         session = self._connection.moqt
-        if session is not None:
+        if session is not None and notice.session not in self._asked_for_namespace:
+            self._asked_for_namespace.add(notice.session)
             session.subscribe_namespace(self._config.namespace)
         for track in self._tracks.values():
-            track.old_request, track.request = track.request, None
             self._request(track)
         self._settle()
 
     def _settle(self) -> None:
-        """Let the old session go once no track depends on it."""
-        old = self._connection.old_session_id
-        if old is not None and all(t.bound is None or t.bound[0] != old for t in self._tracks.values()):
+        """Let the other sessions go once no track depends on them."""
+        session = self._connection.session_id
+        if self._connection.old_session_ids and all(t.is_settled_at(session) for t in self._tracks.values()):
             self._connection.settle(self._now_us)
 
     def _old_over(self, notice: OldOver) -> None:
-        for track in self._tracks.values():
-            track.old_request = None
-            if track.old_bound is not None and track.old_bound[0] == notice.session:
-                track.old_bound = None
-
-    def _from_old(self, notice: FromOld) -> None:
-        """Of the session that is left only one thing matters: that a track has ended."""
-        event = notice.event
-        if not isinstance(event, moqt.PublishEnded) or event.status not in FINAL:
-            return
-        track = next((t for t in self._tracks.values() if t.old_request == event.request), None)
-        if track is not None and (track.bound is None or track.bound[0] == notice.session):
-            self._cancel(track)
-            self._ending(track, event)
+        self._forget_gone_sessions()
 
     def _lost(self, notice: Lost) -> None:
         self._events.append(Disconnected(notice.reason))
+        self._forget_gone_sessions()
         for track in self._tracks.values():
-            track.request = None
             self._timers.cancel(("retry", track.name))
             if track.ending is None:
                 give_up_at = self._now_us + self._config.wait_ms_max * 1_000
                 self._timers.set_if_unset(("give up", track.name), give_up_at)
+
+    def _forget_gone_sessions(self) -> None:
+        for track in self._tracks.values():
+            for session in list(track.subscriptions):
+                if self._connection.moqt_of(session) is None:
+                    del track.subscriptions[session]
+        stands = self._connection.moqt_of
+        self._asked_for_namespace = {s for s in self._asked_for_namespace if stands(s) is not None}
 
     def _announced(self, event: moqt.NamespaceAnnounced) -> None:
         if event.namespace == self._config.namespace:
@@ -337,7 +315,7 @@ class Viewer(ClientEngine[ViewerEvent]):
 
     def _published(self, event: moqt.NamespacePublished) -> None:
         """Some servers announce without being asked."""
-        session = self._connection.moqt
+        session = self._moqt()
         if session is not None:
             session.accept(event.request)
         if event.namespace == self._config.namespace:
@@ -345,112 +323,87 @@ class Viewer(ClientEngine[ViewerEvent]):
 
     def _ask_again(self) -> None:
         for track in self._tracks.values():
-            if track.request is None and track.ending is None:
+            here = track.at(self._connection.session_id)
+            if (here is None or here.request is None) and track.ending is None:
                 track.retries = 0
                 self._request(track)
 
     def _asked(self, event: moqt.NamespaceSubscribed) -> None:
         """A viewer has no namespaces, and says so."""
-        session = self._connection.moqt
+        session = self._moqt()
         if session is not None:
             session.accept(event.request)
 
     def _updated(self, event: moqt.UpdateRequested) -> None:
-        session = self._connection.moqt
+        session = self._moqt()
         if session is not None:
             session.accept_update(event.request)
 
     def _reject(self, request: int, code: RequestCode) -> None:
-        session = self._connection.moqt
+        session = self._moqt()
         if session is not None:
             session.reject(request, code, "a viewer")
 
     # --- subscriptions ----------------------------------------------------------------------------
 
-    def _request(self, track: _Track, *, whole: bool = False) -> None:
-        session = self._connection.moqt
+    def _request(self, track: WatchedTrack) -> None:
+        """Subscribe a track at the current session, unless it is."""
+        session = self._connection.session_id
         self._timers.cancel(("retry", track.name))
-        if session is None or track.request is not None or track.ending is not None:
+        if session is None or track.ending is not None:
+            return
+        here = track.begin(session)
+        if here.request is None:
+            here.whole |= not self._resumes or track.restarts
+            self._subscribe(track, here)
+
+    def _subscribe(self, track: WatchedTrack, here: Subscription) -> None:
+        session = self._connection.moqt_of(here.session)
+        if session is None:
             return
         name = FullTrackName(self._config.namespace, track.name)
-        resumes = self._resumes and not track.restarts and not whole
-        track.asked_from = track.progress.resume() if resumes else None
-        start = None if track.asked_from is None else Filter(FilterKind.ABSOLUTE_START, track.asked_from)
-        track.request = session.subscribe(name, filter=start, priority=track.priority)
+        here.asked_from = None if here.whole else track.progress.resume()
+        start = None if here.asked_from is None else Filter(FilterKind.ABSOLUTE_START, here.asked_from)
+        here.request = session.subscribe(name, filter=start, priority=track.priority)
 
     def _accepted(self, event: moqt.SubscribeAccepted) -> None:
-        track = self._by_request(event.request)
-        session_id = self._connection.session_id
-        if track is None or session_id is None:
+        track, here = self._by_request(event.request)
+        if track is None or here is None:
             return
-        asked_from = track.asked_from
+        asked_from = here.asked_from
         if asked_from is not None and (event.largest is None or event.largest < asked_from):
-            self._cancel(track)
-            self._request(track, whole=True)
-            return
+            if event.largest is None or event.largest.group + 1 < asked_from.group:
+                self._ask_whole(track, here)
+                return
+            self._timers.set(("behind", track.name), self._now_us + BEHIND_MS_MAX * 1_000)
         self._timers.cancel(("give up", track.name))
         track.retries = 0
-        if track.sink is None:
-            self._hold(track)
-        self._bind(track, session_id, event)
+        self._feed.bind(track, here, event)
+        if here.asked_from is None:
+            # It goes on where it is, and when that will be nobody knows.
+            here.delivers = True
+            self._connection.delivers(here.session, self._now_us)
         self._events.append(TrackReady(track.name, event.largest, event.track_properties))
         self._settle()
 
-    def _hold(self, track: _Track) -> None:
-        cache = cache_limits(self._config.media)
-        self._commands.append(Command.AddTrack(track=track.id, cache=cache, largest=track.largest))
-        self._add_sink(track)
-
-    def _add_sink(self, track: _Track) -> None:
-        track.sink = self._new_id()
-        self._by_sink[track.sink] = track
-        self._commands.append(Command.AddSink(downstream=track.sink, track=track.id, start=(0, 0)))
-
-    def _bind(self, track: _Track, session_id: int, event: moqt.SubscribeAccepted) -> None:
-        before, track.bound = track.bound, (session_id, event.alias)
-        if before == track.bound:
-            self._unbind(before)
-        priority = find_integer(event.track_properties, DEFAULT_PUBLISHER_PRIORITY)
-        self._commands.append(
-            Command.BindUpstream(
-                session=session_id,
-                alias=event.alias,
-                track=track.id,
-                default_priority=PRIORITY_DEFAULT if priority is None else min(priority, 255),
-                restart_allowed=self._may_restart(track, event.largest),
-            )
-        )
-        track.restarts = False
-        if before is None or before == track.bound:
-            return
-        self._unbind_old(track)
-        if before[0] == self._connection.old_session_id:
-            track.old_bound = before
-        else:
-            self._unbind(before)
-
-    @staticmethod
-    def _may_restart(track: _Track, largest: Location | None) -> bool:
-        """After the server said so, or where the track is now behind what has arrived of it."""
-        arrived = track.largest.get()
-        return track.restarts or (arrived is not None and (largest is None or largest < arrived))
-
-    def _unbind_old(self, track: _Track) -> None:
-        """What still comes over the session that is left is not wanted any more."""
-        if track.old_bound is not None:
-            self._unbind(track.old_bound)
-        track.old_bound = None
-
-    def _unbind(self, binding: tuple[int, int]) -> None:
-        self._commands.append(Command.UnbindUpstream(session=binding[0], alias=binding[1]))
+    def _ask_whole(self, track: WatchedTrack, here: Subscription) -> None:
+        """Subscribe again, without a start."""
+        self._cancel(here)
+        here.whole = True
+        self._subscribe(track, here)
 
     def _rejected(self, event: moqt.RequestRejected) -> None:
-        track = self._by_request(event.request)
-        if track is None:
+        track, here = self._by_request(event.request)
+        if track is None or here is None:
             return
-        track.request = None
-        if event.code is RequestCode.INVALID_RANGE and track.asked_from is not None:
-            self._request(track, whole=True)
+        here.request = None
+        if event.code is RequestCode.INVALID_RANGE and here.asked_from is not None:
+            self._ask_whole(track, here)
+        elif here.session != self._connection.session_id:
+            return
+        elif event.code is RequestCode.DUPLICATE_SUBSCRIPTION and here.whole:
+            # The one that was cancelled for it is still there: the two overtook each other.
+            self._timers.set(("retry", track.name), self._now_us + WHOLE_RETRY_MS * 1_000)
         elif event.code in WORTH_WAITING:
             self._retry_later(track, event.retry_ms or 0)
             self._events.append(Waiting(self._config.namespace, track.name))
@@ -459,7 +412,7 @@ class Viewer(ClientEngine[ViewerEvent]):
             self._forget(track)
             self._events.append(Failed(f"track {_text(track.name)} refused: {reason}", track.name))
 
-    def _retry_later(self, track: _Track, at_least_ms: int = 0) -> None:
+    def _retry_later(self, track: WatchedTrack, at_least_ms: int = 0) -> None:
         wait_ms = max(min(RETRY_MS_FIRST << min(track.retries, 8), RETRY_MS_MAX), at_least_ms)
         track.retries += 1
         self._timers.set(("retry", track.name), self._now_us + wait_ms * 1_000)
@@ -467,23 +420,29 @@ class Viewer(ClientEngine[ViewerEvent]):
         self._timers.set_if_unset(("give up", track.name), give_up_at)
 
     def _ended(self, event: moqt.PublishEnded) -> None:
-        track = self._by_request(event.request)
-        if track is None:
+        """At a session beside the current one only the end of the track matters, and only where no other
+        session has told of it."""
+        track, here = self._by_request(event.request)
+        if track is None or here is None:
             return
-        track.request = None
+        here.request = None
+        current = track.at(self._connection.session_id)
+        is_current = here is current
         if event.status in FINAL:
-            self._ending(track, event)
-        else:
+            if is_current or current is None or not current.is_bound:
+                self._cancel_all(track)
+                self._ending(track, event)
+        elif is_current:
             self._subscribe_again(track, event.status)
 
-    def _ending(self, track: _Track, event: moqt.PublishEnded) -> None:
+    def _ending(self, track: WatchedTrack, event: moqt.PublishEnded) -> None:
         """The track is over but for streams that are still on their way."""
         track.ending = event.reason or event.status.name
         self._timers.cancel(("retry", track.name))
         self._timers.cancel(("give up", track.name))
         self._timers.set(("end", track.name), self._now_us + LATE_STREAM_MS * 1_000)
 
-    def _subscribe_again(self, track: _Track, status: PublishDoneCode) -> None:
+    def _subscribe_again(self, track: WatchedTrack, status: PublishDoneCode) -> None:
         """EXPIRED is how an edge says that the publisher started over."""
         track.restarts = status is PublishDoneCode.EXPIRED
         if track.restarts:
@@ -492,51 +451,64 @@ class Viewer(ClientEngine[ViewerEvent]):
             self._retry_later(track)
 
     def _cancelled(self, event: moqt.RequestCancelled) -> None:
-        track = self._by_request(event.request)
-        if track is not None:
-            track.request = None
-            self._retry_later(track)
+        track, here = self._by_request(event.request)
+        if track is not None and here is not None:
+            here.request = None
+            if here.session == self._connection.session_id:
+                self._retry_later(track)
 
-    def _by_request(self, request: int) -> _Track | None:
-        return next((t for t in self._tracks.values() if t.request == request), None)
+    def _by_request(self, request: int) -> tuple[WatchedTrack | None, Subscription | None]:
+        """The track and its subscription that a request on the session of now stands for."""
+        for track in self._tracks.values():
+            here = track.at(self._session)
+            if here is not None and here.request == request:
+                return track, here
+        return None, None
 
     # --- timers and ends --------------------------------------------------------------------------
 
-    def _make_timer_handlers(self) -> dict[str, Callable[[_Track], None]]:
+    def _make_timer_handlers(self) -> dict[str, Callable[[WatchedTrack], None]]:
         return {
             "retry": self._request,
             "give up": self._give_up,
+            "behind": self._behind,
             "end": lambda track: self._end(track, track.ending or ""),
         }
 
-    def _give_up(self, track: _Track) -> None:
-        self._cancel(track)
+    def _behind(self, track: WatchedTrack) -> None:
+        """An edge was behind, and has not come to where we are."""
+        here = track.at(self._connection.session_id)
+        if here is not None and here.is_bound and not (here.delivers or here.skips or here.whole):
+            self._feed.unbind(here)
+            self._ask_whole(track, here)
+
+    def _give_up(self, track: WatchedTrack) -> None:
+        self._cancel_all(track)
         self._forget(track)
         namespace = self._config.namespace.path()
         seconds = self._config.wait_ms_max / 1_000
         reason = f"nobody publishes track {_text(track.name)} of {namespace} (waited {seconds:g} s)"
         self._events.append(Failed(reason, track.name))
 
-    def _end(self, track: _Track, reason: str) -> None:
+    def _end(self, track: WatchedTrack, reason: str) -> None:
         self._forget(track)
         self._events.append(TrackEnded(track.name, reason))
 
-    def _cancel(self, track: _Track) -> None:
-        session = self._connection.moqt
-        if session is not None and track.request is not None:
-            session.cancel(track.request)
-        track.request = None
+    def _cancel(self, subscription: Subscription) -> None:
+        session = self._connection.moqt_of(subscription.session)
+        if session is not None and subscription.request is not None:
+            session.cancel(subscription.request)
+        subscription.request = None
 
-    def _forget(self, track: _Track) -> None:
+    def _cancel_all(self, track: WatchedTrack) -> None:
+        for subscription in track.subscriptions.values():
+            self._cancel(subscription)
+
+    def _forget(self, track: WatchedTrack) -> None:
         self._tracks.pop(track.name, None)
-        for kind in ("retry", "give up", "end"):
+        for kind in ("retry", "give up", "behind", "end"):
             self._timers.cancel((kind, track.name))
-        self._unbind_old(track)
-        if track.bound is not None:
-            self._unbind(track.bound)
-        if track.sink is not None:
-            self._by_sink.pop(track.sink, None)
-            self._commands.append(Command.RemoveTrack(track=track.id))
+        self._feed.remove(track)
         self._settle()
 
 

@@ -141,7 +141,8 @@ class TrackLoad(Record, frozen=True, kw_only=True, tag=False):
 class Report(Record, frozen=True, kw_only=True, tag="report"):
     """Every second. ``sent_us`` is the edge's monotonic clock since its boot. ``links`` holds those that
     changed. ``offered`` and ``withdrawn`` are changes against the report before; all is said again where
-    ``full``. ``distrust``: the process was paused or the clock jumped; do not judge links by this."""
+    ``full``; ``offers_follow`` says how many did not fit and come in the reports that follow.
+    ``distrust``: the process was paused or the clock jumped; do not judge links by this."""
 
     boot_id: Token
     sequence: Count
@@ -156,6 +157,7 @@ class Report(Record, frozen=True, kw_only=True, tag="report"):
     demand: Annotated[tuple[TrackLoad, ...], Meta(max_length=NODES_MAX)] | None = None
     offered: Annotated[tuple[Offer, ...], Meta(max_length=NAMESPACES_MAX)] = ()
     withdrawn: Annotated[tuple[NamespaceFields, ...], Meta(max_length=NAMESPACES_MAX)] = ()
+    offers_follow: Count = 0
 
 
 class PlanAck(Record, frozen=True, kw_only=True, tag="ack"):

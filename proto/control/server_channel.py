@@ -66,10 +66,19 @@ class ServerChannelConfig:
     message_ms_max: int = 30_000
     """A message that has begun is complete by then."""
     reports_unacked_max: int = 16
+    reports_per_second_max: int = 20
+    """Sustained; an edge sends one a second, and a few more where it has news. Those above it are answered
+    and not looked at, and a full one is asked for later."""
+    reports_burst_max: int = 40
+    reports_dropped_max: int = 400
+    """So many in a row above the rate end the session."""
     plans_unanswered_max: int = 4
     queue_bytes_max: int = 32 << 20
     """Bytes that wait for the edge to read."""
     report_interval_us: int = 1_000_000
+
+
+_SECOND_US = 1_000_000
 
 
 class _State(Enum):
@@ -101,6 +110,10 @@ class ServerChannel:
         self._opened_us = now_us
         self._heard_us = now_us
         self._sequence_received = -1
+        self._now_us = now_us
+        self._report_tokens_us = config.reports_burst_max * _SECOND_US
+        self._tokens_at_us = now_us
+        self._dropped_in_a_row = 0
         self._resync_wanted = True
         self._reports_unacked: dict[int, None] = {}
         self._plans_unanswered: dict[PlanVersion, None] = {}
@@ -147,7 +160,7 @@ class ServerChannel:
         """Bytes from the stream."""
         if self._state is _State.ENDED:
             return
-        self._heard_us = now_us
+        self._heard_us = self._now_us = now_us
         try:
             for message in self._end.receive(data, now_us):
                 _HANDLERS[type(message)](self, message)
@@ -249,11 +262,38 @@ class ServerChannel:
             return
         if len(self._reports_unacked) >= self._config.reports_unacked_max:
             raise BadMessage(f"more than {self._config.reports_unacked_max} reports without an answer")
+        if not self._may_report():
+            self._drop_report(report)
+            return
         missed = report.sequence != self._sequence_received + 1
         self._resync_wanted = not report.full and (self._resync_wanted or missed)
         self._sequence_received = report.sequence
         self._reports_unacked[report.sequence] = None
         self._end.emit(ReportReceived(report))
+
+    def _may_report(self) -> bool:
+        """A token bucket; a report costs a second divided by the rate."""
+        config = self._config
+        elapsed_us = max(self._now_us - self._tokens_at_us, 0)
+        self._tokens_at_us = max(self._now_us, self._tokens_at_us)
+        full_us = config.reports_burst_max * _SECOND_US
+        gained_us = elapsed_us * config.reports_per_second_max
+        self._report_tokens_us = min(self._report_tokens_us + gained_us, full_us)
+        if self._report_tokens_us < _SECOND_US:
+            return False
+        self._report_tokens_us -= _SECOND_US
+        self._dropped_in_a_row = 0
+        return True
+
+    def _drop_report(self, report: Report) -> None:
+        self._end.counters["reports_too_frequent"] += 1
+        self._dropped_in_a_row += 1
+        if self._dropped_in_a_row > self._config.reports_dropped_max:
+            rate = self._config.reports_per_second_max
+            raise BadMessage(f"reports come too often, at most {rate} a second are looked at")
+        self._sequence_received = report.sequence
+        self._resync_wanted = True
+        self._send_small(ReportAck(sequence=report.sequence))
 
     def _handle_plan_ack(self, ack: PlanAck) -> None:
         if self._is_answer(ack):

@@ -159,9 +159,12 @@ class Reporter:
         room = (self._config.report_bytes_max - encoded_bytes(report)) // 2
         withdrawn, room = _fit(gone, _namespace_bytes, room)
         offered, _ = _fit(new, encoded_bytes, room)
-        self._counters["offers_deferred"] += len(new) - len(offered) + len(gone) - len(withdrawn)
+        follow = len(new) - len(offered)
+        self._counters["offers_deferred"] += follow + len(gone) - len(withdrawn)
         self._offers.mark_said(offered, withdrawn, now_us)
-        return msgspec.structs.replace(report, offered=tuple(offered), withdrawn=tuple(withdrawn))
+        return msgspec.structs.replace(
+            report, offered=tuple(offered), withdrawn=tuple(withdrawn), offers_follow=follow
+        )
 
     def _with_links(self, report: Report, full: bool, now_us: int) -> Report:
         report = msgspec.structs.replace(report, unlinked=tuple(self._unlinked))

@@ -8,7 +8,8 @@ without a control plane is tried: an edge starts again, a viewer joins it, a lin
 
 What is measured, on one clock: ``noticed`` is how long the upstream had been silent when the edge moved (so
 the way of the last packet before the fault, a one-way delay, is not in it); ``resumed`` is from the fault to
-the first new picture at the viewer. Prints a table and, last, one JSON line.
+the first new picture at the viewer. Beside the gap of a drain stands the longest gap of as long a time after
+it, over the same ways: what lost packets cost there in any case. Prints a table and, last, one JSON line.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from farcast.cli.cluster import Cluster, ClusterOptions, open_cluster
 from farcast.cli.dev_world import ORIGIN, PLACES, Conditions, dev_links
 
 from .faults import KINDS
-from .judge import Judge, Outcome
+from .judge import Drain, Judge, Outcome
 from .show import Show
 from .switches import SwitchLog
 from .tree import Branches
@@ -104,17 +105,20 @@ async def one_run(
     return Outcome(fault, before, gaps, breaks, stranded, moved, false_alarms=quiet)
 
 
-async def drain(cluster: Cluster, show: Show, node_id: str) -> float:
-    """Drain an edge under load and start it again; the longest gap any viewer saw, seconds."""
+async def drain(cluster: Cluster, show: Show, node_id: str) -> Drain:
+    """Drain an edge under load and start it again; the longest gap any viewer saw, and the longest in as
+    long a time after it, before the edge is back."""
     before = time.monotonic()
     cluster.edges[node_id].signal(signal.SIGTERM)
     await cluster.edges[node_id].wait()
     await trio.sleep(1.0)
     after = time.monotonic()
-    longest = max(seat.longest_gap(before, after).seconds for seat in show.seats)
+    gap = max(seat.longest_gap(before, after).seconds for seat in show.seats)
+    await trio.sleep(after - before)
+    calm = max(seat.longest_gap(after, time.monotonic()).seconds for seat in show.seats)
     await cluster.start_edge(node_id)
     await trio.sleep(MEND_SECONDS)
-    return longest
+    return Drain(gap, calm)
 
 
 async def without_control(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,12 +70,21 @@ class Outcome:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The longest gap of any viewer in a drain, and in as long a time after it, over the ways that were left;
+    seconds."""
+
+    gap: float
+    calm: float
+
+
 @dataclass
 class Judge:
     """All runs."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    drains: dict[str, float] = field(default_factory=dict)
+    drains: dict[str, Drain] = field(default_factory=dict)
     control_gone: dict[str, float | None] = field(default_factory=dict)
     lost: int = 0
     doubled: int = 0
@@ -124,7 +133,8 @@ class Judge:
             "edge_dead_resumed_ms_p99": _rounded(percentile(edge, 0.99)),
             "objects_lost": self.lost,
             "objects_doubled": self.doubled,
-            "drain_gap_ms_max": _rounded(1000 * max(self.drains.values())) if self.drains else None,
+            "drain_gap_ms_max": _max_ms(drain.gap for drain in self.drains.values()),
+            "drain_gap_ms_max_after": _max_ms(drain.calm for drain in self.drains.values()),
             "false_alarms": len({switch.node_id for switch in alarms}),
             "control_gone": self.control_gone,
         }
@@ -138,13 +148,18 @@ class Judge:
             noticed = [ms for outcome in outcomes for ms in outcome.noticed_ms]
             resumed = [ms for outcome in outcomes for ms in outcome.resumed_ms]
             yield kind, str(len(outcomes)), _pair(noticed), _pair(resumed)
-        for node_id, seconds in self.drains.items():
-            yield f"drain of {node_id}", "1", "-", f"longest gap {1000 * seconds:.0f}"
+        for node_id, drain in self.drains.items():
+            gaps = f"longest gap {1000 * drain.gap:.0f}, after it {1000 * drain.calm:.0f}"
+            yield f"drain of {node_id}", "1", "-", gaps
 
 
 def _pair(values: list[float]) -> str:
     p50, p99 = percentile(values, 0.50), percentile(values, 0.99)
     return "-" if p50 is None or p99 is None else f"{p50:.0f} / {p99:.0f}"
+
+
+def _max_ms(seconds: Iterable[float]) -> float | None:
+    return _rounded(max((1000 * each for each in seconds), default=None))
 
 
 def _rounded(value: float | None) -> float | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from control_world import SECOND, World
 
 from farcast.control_plane.controller import ControllerConfig
+from farcast.control_plane.move_gate import MoveGate
+from farcast.control_plane.plan_cycle import PlanCycle
 from farcast.proto.control.messages import Epoch, PlanVersion
 
 SIX = ("dxb-1", "fra-1", "iad-1", "jkt-1", "lon-1", "sin-1")
@@ -280,3 +283,45 @@ def test_a_canary_that_refuses_its_plan_is_taken_back_and_nobody_else_is_moved()
     (line,) = world.logged("upgrade taken back")
     assert line["reason"] == "the canary refused its plan"
     assert {origin: world.parents(origin) for origin in SIX} == before
+
+
+def test_an_edge_that_refused_plans_is_told_of_an_escape_at_once() -> None:
+    """Its refusals have made the control plane ask it ever more rarely."""
+    world = settled()
+    origin, child, parent = next((o, n, p) for o in SIX for n, p in world.parents(o).items() if p != o)
+    edge = world.edges[child]
+    edge.refuse = lambda _: "never"
+    world.offer(child, "live/film")
+    world.run(12)
+    assert world.controller.pushes.rollout(child).retry_us > world.now_us + SECOND
+    edge.refuse = lambda _: None
+    world.cut_link(parent, child)
+    world.run(1.3)
+    assert world.parents(origin)[child] != parent
+
+
+def test_the_answer_to_an_earlier_plan_says_nothing_of_what_the_canary_tries_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = settled()
+    acked: list[str] = []
+    before = world.counters["plans_acked"]
+    monkeypatch.setattr(PlanCycle, "handle_ack", lambda _, node_id: acked.append(node_id))
+    world.offer("sin-1", "live/film")
+    world.run(0.06)
+    world.offer("fra-1", "live/other")
+    world.run(0.1)
+    assert world.counters["plans_acked"] > before
+    assert acked == [], "another plan is in force by now"
+    world.run(1)
+    assert set(acked) == set(SIX)
+
+
+def test_an_edge_that_is_withdrawn_is_no_canary_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = settled()
+    forgotten: list[str] = []
+    monkeypatch.setattr(MoveGate, "forget", lambda _, node_id: forgotten.append(node_id))
+    world.isolate("sin-1")
+    world.disconnect("sin-1")
+    world.run(3)
+    assert forgotten == ["sin-1"]

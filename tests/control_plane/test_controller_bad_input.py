@@ -247,3 +247,51 @@ def test_no_bytes_raise(data: bytes) -> None:
     world.controller.handle_data(1, data, world.now_us)
     world.flush()
     assert len(world.controller.members) == 0
+
+
+def test_an_edge_that_claims_to_have_held_a_namespace_for_ever_takes_it_from_nobody() -> None:
+    world = settled()
+    world.run(100)
+    world.offer("sin-1", "live/film")
+    world.run(100)
+    edge = world.edges["fra-1"]
+    edge.restart("b2")
+    world.connect(edge)
+    world.run(2)
+    world.send(edge, world.report(edge, offered=(Offer(namespace=(b"live", b"film"), age_us=1 << 50),)))
+    world.run(0.2)
+    assert world.controller.directory.table[b"live", b"film"] == "sin-1"
+    assert world.counters["offers_older_than_their_edge"] == 1
+    nothing_else_disturbed(world)
+
+
+def test_reports_that_come_too_often_are_counted_and_a_full_one_makes_up_for_them() -> None:
+    world = settled()
+    edge = world.edges["fra-1"]
+    before = world.counters["reports"]
+    for k in range(100):
+        edge.channel._reports_unacked.clear()
+        fields = (b"live", str(k).encode())
+        edge.offers[fields] = world.now_us
+        world.send(edge, world.report(edge, offered=(Offer(namespace=fields),)))
+    world.run(0.06)
+    channel = world.controller.channel_of("fra-1")
+    assert channel is not None
+    assert channel.counters["reports_too_frequent"] == 60
+    assert world.counters["reports"] - before <= 45
+    world.run(3)
+    assert world.controller.directory.offers_of("fra-1") == 100
+    nothing_else_disturbed(world)
+
+
+def test_an_edge_that_does_not_stop_flooding_loses_its_session() -> None:
+    world = settled()
+    edge = world.edges["fra-1"]
+    for _ in range(500):
+        edge.channel._reports_unacked.clear()
+        world.send(edge, world.report(edge))
+    world.run(0.06)
+    assert world.controller.channel_of("fra-1") is None
+    (line,) = world.logged("edge lost its control session")
+    assert "reports come too often" in line["reason"]
+    nothing_else_disturbed(world)

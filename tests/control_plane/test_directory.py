@@ -131,3 +131,61 @@ def test_the_table_is_always_the_rule_applied_to_the_offers(
         for namespace in (FILM, SHOW):
             offered = [(since, holder) for (name, holder), since in standing.items() if name == namespace]
             assert directory.table.get(namespace) == (min(offered)[1] if offered else None)
+
+
+HOUR = 3_600
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("first", ["sin-1", "fra-1"])
+def test_after_a_restart_with_the_clock_set_nobody_takes_a_namespace_by_a_time_from_the_disk(
+    hours: int, first: str
+) -> None:
+    """sin-1 has held it for longer; on the disk stand times of another clock."""
+    directory = Directory()
+    shift = hours * HOUR * SECOND
+    directory.restore([(FILM, "sin-1", -50 * SECOND + shift), (FILM, "fra-1", -20 * SECOND + shift)])
+    ages = {"sin-1": 51, "fra-1": 21}
+    second = "fra-1" if first == "sin-1" else "sin-1"
+    for node_id in (first, second):
+        assert not offer(directory, node_id, 1, film(ages[node_id]), full=True)
+        assert directory.table == {FILM: "sin-1"}
+
+
+def test_a_holder_of_before_that_is_gone_leaves_it_to_one_that_has_reported() -> None:
+    directory = Directory()
+    times = [(FILM, "sin-1", 0), (FILM, "fra-1", 10 * SECOND), (FILM, "iad-1", 20 * SECOND)]
+    directory.restore(times)
+    offer(directory, "iad-1", 100, film(5), full=True)
+    assert directory.remove_node("sin-1")
+    assert directory.table == {FILM: "iad-1"}, "of fra-1 only the disk knows"
+    assert directory.remove_node("iad-1")
+    assert directory.table == {FILM: "fra-1"}
+
+
+def test_nobody_holds_a_namespace_for_longer_than_the_control_plane_can_know() -> None:
+    directory = Directory()
+    offer(directory, "sin-1", 100, film(90))
+    claimed = (Offer(namespace=FILM, age_us=1 << 50),)
+    assert not directory.handle_offers(
+        "fra-1", claimed, (), 200 * SECOND, full=False, since_min_us=140 * SECOND
+    )
+    assert directory.table == {FILM: "sin-1"}
+    assert directory.too_old == 1
+
+
+def test_what_follows_a_full_report_is_not_taken_for_withdrawn_until_all_of_it_has_come() -> None:
+    directory = Directory()
+    names = [(b"live", bytes([n])) for n in range(1, 7)]
+    offer(directory, "sin-1", 1, *(Offer(namespace=name) for name in names))
+    said = [Offer(namespace=name, age_us=9 * SECOND) for name in names[:5]]
+
+    def report(offers: list[Offer], *, full: bool, more: bool) -> None:
+        directory.handle_offers("sin-1", offers, (), 10 * SECOND, full=full, more=more)
+
+    report(said[:2], full=True, more=True)
+    assert set(directory.table) == set(names)
+    report(said[2:4], full=False, more=True)
+    assert set(directory.table) == set(names)
+    report(said[4:], full=False, more=False)
+    assert set(directory.table) == set(names[:5]), "the one that was not said again has gone"

@@ -158,3 +158,33 @@ def test_a_node_waits_for_what_is_above_it_where_that_may_not_move_yet() -> None
     second = gate.step(first.trees, turned, upgrade, {}, 4 * SECOND)
     assert all(path_to(second.trees["o"], "o", node) for node in "abcd")
     assert second.trees["o"]["c"].parent == "o"
+
+
+def canary_of(gate: MoveGate) -> Trees:
+    """n1 moves from n0 to the origin, as the canary."""
+    step = gate.step(OLD, NEW, upgrade, {}, 0)
+    assert step.canary == "n1"
+    return step.trees
+
+
+def test_a_failed_canary_that_has_moved_on_meanwhile_stays_where_it_is() -> None:
+    gate = MoveGate(GateConfig(share_max=1.0))
+    trees = canary_of(gate)
+    escaped: Trees = {"o": {**trees["o"], "n1": Upstreams("n5")}}
+    assert gate.take_back(escaped, SECOND) == escaped
+
+
+def test_a_failed_canary_is_not_sent_back_to_a_parent_that_is_dead_or_drains() -> None:
+    gate = MoveGate(GateConfig(share_max=1.0))
+    trees = canary_of(gate)
+    assert gate.take_back(trees, SECOND, avoid={"n0"}) == trees
+
+
+def test_a_canary_that_is_gone_has_tried_out_nothing() -> None:
+    gate = MoveGate(GateConfig(share_max=1.0))
+    trees = canary_of(gate)
+    gate.forget("n1")
+    assert gate.canary is None
+    without = {"o": {node: up for node, up in trees["o"].items() if node != "n1"}}
+    want = {"o": {**{node: Upstreams("n2") for node in without["o"]}, "n2": Upstreams("o")}}
+    assert gate.step(without, want, upgrade, {}, 4 * SECOND).canary is not None

@@ -70,3 +70,13 @@ def test_an_answer_is_owed_within_a_time() -> None:
     rollout.handle_sent(version(2), ONE, SECOND)
     assert not rollout.is_overdue(11 * SECOND - 1)
     assert rollout.is_overdue(11 * SECOND)
+
+
+def test_a_refusal_does_not_hold_back_an_escape() -> None:
+    rollout = EdgeRollout(acked=(version(1), ONE))
+    for sequence in (2, 3, 4):
+        rollout.handle_sent(version(sequence), TWO, 0)
+        rollout.handle_nack(version(sequence), "no", 0)
+    assert not rollout.wants(TWO, SECOND)
+    rollout.hurry()
+    assert rollout.wants(TWO, SECOND)

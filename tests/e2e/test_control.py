@@ -96,6 +96,8 @@ class Edge:
         self.store = PlanStore(node_id)
         self.events: list[e.EdgeEvent] = []
         self.sequence = 0
+        self.offers: tuple[m.Offer, ...] = ()
+        """Said in every full report."""
         self._changed = trio.Event()
         hello = m.Hello(
             versions=(1,),
@@ -117,15 +119,17 @@ class Edge:
             for peer in self.peers
             if peer != self.node_id
         )
-        report = m.Report(
-            boot_id="b1",
-            sequence=self.sequence,
-            sent_us=int(trio.current_time() * 1e6) % (1 << 50),
-            interval_us=1_000_000,
-            full=full,
-            links=links,
-            **fields,
-        )
+        if full:
+            fields.setdefault("offered", self.offers)
+        said: dict[str, Any] = {
+            "boot_id": "b1",
+            "sequence": self.sequence,
+            "sent_us": int(trio.current_time() * 1e6) % (1 << 50),
+            "interval_us": 1_000_000,
+            "full": full,
+            "links": links,
+        }
+        report = m.Report(**{**said, **fields})
         assert self.link.send_report(report) is None
         self.sequence += 1
 
@@ -276,3 +280,65 @@ def test_whatever_is_wrong_at_the_start_is_one_line(cluster: Cluster) -> None:
 def _replaced(arguments: list[str], more: list[str]) -> list[str]:
     flags = {flag.partition("=")[0] for flag in more}
     return [a for a in arguments if a.partition("=")[0] not in flags] + more
+
+
+STRANGER = m.LinkReport(peer="nobody-1", rx_packets=1)
+TOO_LATE = {"interval_us": 1 << 60}
+TOO_MANY = {"links": (STRANGER,) * 2_000}
+WRONG_TYPE: dict[str, Any] = {"draining": "perhaps"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        (WRONG_TYPE, "draining"),
+        (TOO_MANY, "links"),
+        (TOO_LATE, "interval_us"),
+        ({"boot_id": "another"}, "boot"),
+    ],
+    ids=["type", "size", "time", "foreign boot id"],
+)
+def test_a_report_that_cannot_be_is_refused_by_name_and_nobody_else_notices(
+    cluster: Cluster, fields: dict[str, Any], word: str
+) -> None:
+    cluster.start()
+    edges = [Edge(cluster, node_id, THREE) for node_id in THREE]
+    bad, jkt, sin = edges
+
+    async def scenario() -> None:
+        for edge in edges:
+            await edge.until(lambda edge: edge.store.plan is not None and len(edge.store.plan.nodes) == 3)
+        bad.report(full=False, **fields)
+        await bad.until(lambda edge: bool(edge.heard(e.Broken)))
+        jkt.report(full=False, offered=(m.Offer(namespace=(b"live", b"film")),))
+        await sin.until(lambda edge: edge.directory == {(b"live", b"film"): "jkt-1"})
+        await bad.until(lambda edge: edge.directory == {(b"live", b"film"): "jkt-1"})
+        assert not jkt.heard(e.Broken)
+        assert not sin.heard(e.Broken)
+
+    play(edges, scenario)
+    status = json.loads(cluster.ask("status", "--json").stdout)
+    assert status["counters"]["sessions_lost"] >= 1
+    outcome = cluster.stop()
+    logged = [json.loads(line) for line in outcome.err.splitlines() if "must not" in line]
+    assert len(logged) == 1, outcome.err
+    assert (logged[0]["node_id"], logged[0]["level"]) == ("fra-1", "warning")
+    assert word in logged[0]["reason"]
+
+
+def test_a_report_of_links_to_strangers_is_taken_without_them_and_they_are_counted(cluster: Cluster) -> None:
+    cluster.start()
+    fra = Edge(cluster, "fra-1", ("sin-1", "nobody-1"))
+    edges = [fra, Edge(cluster, "sin-1", ("fra-1",))]
+
+    async def scenario() -> None:
+        for edge in edges:
+            await edge.until(lambda edge: edge.store.plan is not None and len(edge.store.plan.nodes) == 2)
+        fra.report(full=False, offered=(m.Offer(namespace=(b"live", b"film")),))
+        await edges[1].until(lambda edge: edge.directory == {(b"live", b"film"): "fra-1"})
+        assert not fra.heard(e.Broken)
+
+    play(edges, scenario)
+    status = json.loads(cluster.ask("status", "--json").stdout)
+    assert status["counters"]["links_to_strangers"] >= 1
+    cluster.stop()

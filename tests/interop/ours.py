@@ -9,7 +9,7 @@ import trio
 
 from farcast.clients.server import open_runtime, server_from_options
 from farcast.edge.driver import Driver
-from farcast.proto.client.connection import ConnectionConfig
+from farcast.proto.client.config import ConnectionConfig, ViewerConfig
 from farcast.proto.client.events import (
     Connected,
     Failed,
@@ -19,7 +19,7 @@ from farcast.proto.client.events import (
     TrackEnded,
 )
 from farcast.proto.client.publisher import Publisher, PublisherConfig
-from farcast.proto.client.viewer import Viewer, ViewerConfig
+from farcast.proto.client.viewer import Viewer
 from farcast.proto.moqt.names import TrackNamespace
 
 from .network import Server, Transport

@@ -121,7 +121,9 @@ class Aggregation(RuleBasedStateMachine):
             if not isinstance(engine, Viewer) or engine.state != "established":
                 continue
             if engine._config.namespace in published:
-                assert all(track.request is not None for track in engine._tracks.values())
+                session = engine._connection.session_id
+                here = [track.at(session) for track in engine._tracks.values()]
+                assert all(found is not None and found.request is not None for found in here)
 
 
 Aggregation.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

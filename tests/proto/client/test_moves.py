@@ -19,7 +19,8 @@ from farcast.proto.client.events import (
     TrackRestarted,
 )
 from farcast.proto.client.race import ATTEMPTS_MAX, STAGGER_US
-from farcast.proto.client.viewer import LATE_STREAM_MS
+from farcast.proto.client.trial import US_MIN as TRIAL_US_MIN
+from farcast.proto.client.viewer import BEHIND_MS_MAX, LATE_STREAM_MS
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.events import (
     NamespacePublished,
@@ -47,6 +48,12 @@ class Edge:
 
     def accept(self, alias: int, largest: Location | None) -> None:
         self.raw.session.accept_subscribe(self.asked().request, alias, largest=largest)
+        self.world.run(20)
+
+    def deliver(self, viewer: Host, alias: int, group: int = 7, object: int = 4) -> None:
+        """The first object comes over what was accepted under an alias."""
+        (wire,) = self.host.wires.values()
+        self.world.post(viewer, Event.UpstreamDelivers(wire.ends[viewer], alias, group, object))
         self.world.run(20)
 
 
@@ -158,8 +165,12 @@ def test_both_sessions_feed_the_track_until_the_old_one_has_had_its_time() -> No
     silent(world, viewer)
     wait_for(world, two)
     two.accept(9, Location(7, 20))
-    assert sorted(bound.alias for bound in viewer.bindings.values()) == [5, 9]
     world.run(1_100)
+    assert sorted(bound.alias for bound in viewer.bindings.values()) == [5, 9], "it has not delivered yet"
+    two.deliver(viewer, 9)
+    world.run(900)
+    assert sorted(bound.alias for bound in viewer.bindings.values()) == [5, 9]
+    world.run(200)
     assert [bound.alias for bound in viewer.bindings.values()] == [9]
     assert len(viewer.wires) == 1
 
@@ -207,10 +218,151 @@ def test_a_session_that_ends_moves_on_at_once() -> None:
     assert [type(event) for event in found] == [Disconnected, Connected, Moved]
 
 
+# --- on trial ------------------------------------------------------------------------------------
+
+
+def three_edges() -> tuple[World, Host, Edge, Edge, Edge]:
+    """As `two_edges`, with a third one to go to."""
+    world = World()
+    one, two, three = (Edge(world, name) for name in ("one", "two", "three"))
+    viewer = world.viewer(one.host, "live/a", "video", others=(two.host, three.host))
+    world.run(20)
+    one.accept(5, Location(7, 0))
+    (sink,) = viewer.sinks
+    world.post(viewer, Event.Object(sink, 7, 0, 4, b"x"))
+    viewer.media(viewer.only_track(), 7, 4)
+    world.run(20)
+    events_of(viewer)
+    return world, viewer, one, two, three
+
+
+def edges_of(events: list[Any]) -> list[str]:
+    return [event.edge for event in events if isinstance(event, Moved)]
+
+
+def test_an_edge_that_accepts_but_delivers_nothing_is_not_waited_for() -> None:
+    world, viewer, _, two, three = three_edges()
+    silent(world, viewer)
+    two.accept(9, Location(7, 20))
+    assert not three.raw.found(SubscribeRequested)
+    world.run(TRIAL_US_MIN // 1_000 + 50)
+    assert resumed_from(three) == RESUME
+    assert sorted(bound.alias for bound in viewer.bindings.values()) == [5, 9], "the first is still awaited"
+    three.accept(11, Location(7, 21))
+    three.deliver(viewer, 11)
+    assert edges_of(events_of(viewer)) == [two.host.address, three.host.address]
+    world.run(1_100)
+    assert [bound.alias for bound in viewer.bindings.values()] == [11]
+    assert len(viewer.wires) == 1
+
+
+def test_of_two_edges_that_were_asked_the_one_that_delivers_first_is_kept() -> None:
+    world, viewer, _, two, three = three_edges()
+    silent(world, viewer)
+    world.run(TRIAL_US_MIN // 1_000 + 50)
+    assert three.raw.found(SubscribeRequested)
+    two.accept(9, Location(7, 20))
+    two.deliver(viewer, 9)
+    assert edges_of(events_of(viewer)) == [two.host.address, three.host.address, two.host.address]
+    world.run(1_100)
+    assert [bound.alias for bound in viewer.bindings.values()] == [9]
+    assert len(viewer.wires) == 1
+
+
+def test_an_edge_that_delivers_in_time_is_the_only_one_that_is_asked() -> None:
+    world, viewer, _, two, three = three_edges()
+    silent(world, viewer)
+    two.accept(9, Location(7, 20))
+    two.deliver(viewer, 9)
+    world.run(3_000)
+    assert not three.raw.found(SubscribeRequested)
+    assert edges_of(events_of(viewer)) == [two.host.address]
+
+
+def test_what_comes_later_than_what_was_asked_for_is_looked_for_at_one_more_edge() -> None:
+    world, viewer, _, two, three = three_edges()
+    silent(world, viewer)
+    two.accept(9, Location(8, 20))
+    two.deliver(viewer, 9, 8, 0)
+    world.run(TRIAL_US_MIN // 1_000 + 50)
+    assert resumed_from(three) == RESUME
+    three.accept(11, Location(8, 21))
+    three.deliver(viewer, 11, 8, 0)
+    world.run(1_100)
+    assert len(viewer.wires) == 1, "two lack it: it is gone"
+
+
+def test_an_edge_on_trial_that_ends_the_session_leaves_the_other_one() -> None:
+    world, viewer, _, two, three = three_edges()
+    silent(world, viewer)
+    two.accept(9, Location(7, 20))
+    world.run(TRIAL_US_MIN // 1_000 + 50)
+    (wire,) = three.host.wires.values()
+    viewer.crash(wire.ends[viewer])
+    world.run(20)
+    two.deliver(viewer, 9)
+    world.run(1_100)
+    assert [bound.alias for bound in viewer.bindings.values()] == [9]
+    assert edges_of(events_of(viewer))[-1] == two.host.address
+
+
+def test_an_edge_on_trial_that_goes_away_is_left_for_the_next() -> None:
+    world, viewer, _, two, three = three_edges()
+    silent(world, viewer)
+    go_away(two)
+    world.run(300)
+    assert resumed_from(three) == RESUME
+
+
+def test_where_nobody_delivers_the_last_one_stays_and_the_sessions_are_bounded() -> None:
+    world, viewer, _, two, three = three_edges()
+    silent(world, viewer)
+    world.run(30_000)
+    assert len(viewer.wires) <= 2
+    assert two.raw.found(SubscribeRequested)
+    assert three.raw.found(SubscribeRequested)
+
+
 # --- where to go on ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("largest", [None, Location(7, 3), Location(0, 9)])
+def test_an_edge_that_is_behind_by_the_longer_way_to_it_is_given_a_moment() -> None:
+    world, viewer, _, two = two_edges()
+    silent(world, viewer)
+    wait_for(world, two)
+    two.accept(9, Location(7, 3))
+    assert sorted(bound.alias for bound in viewer.bindings.values()) == [5, 9]
+    two.deliver(viewer, 9)
+    world.run(3_000)
+    assert len(two.raw.found(SubscribeRequested)) == 1
+    assert [bound.alias for bound in viewer.bindings.values()] == [9]
+
+
+def test_an_edge_that_stays_behind_is_asked_for_the_track_as_it_runs() -> None:
+    world, viewer, _, two = two_edges()
+    silent(world, viewer)
+    wait_for(world, two)
+    two.accept(9, Location(6, 30))
+    world.run(BEHIND_MS_MAX + 50)
+    assert two.asked().filter is None
+    two.accept(10, Location(6, 30))
+    assert sorted(bound.alias for bound in viewer.bindings.values()) == [5, 10]
+    assert viewer.bindings[max(viewer.bindings)].restart_allowed
+
+
+def test_a_second_request_that_overtakes_the_end_of_the_first_is_made_again() -> None:
+    world, viewer, _, two = two_edges()
+    silent(world, viewer)
+    wait_for(world, two)
+    two.accept(9, Location(0, 1))
+    two.raw.session.reject(two.asked().request, RequestCode.DUPLICATE_SUBSCRIPTION)
+    world.run(200)
+    assert [event for event in events_of(viewer) if isinstance(event, Failed)] == []
+    assert len(two.raw.found(SubscribeRequested)) == 3
+    assert two.asked().filter is None
+
+
+@pytest.mark.parametrize("largest", [None, Location(5, 3), Location(0, 9)])
 def test_at_an_edge_that_is_not_as_far_the_track_is_asked_for_as_it_runs(largest: Location | None) -> None:
     world, viewer, _, two = two_edges()
     silent(world, viewer)
@@ -276,6 +428,9 @@ def test_goaway_makes_the_new_session_before_it_breaks_the_old_one() -> None:
     assert len(viewer.bindings) == 2
     assert Moved(one.host.address, two.host.address, "goaway") in events_of(viewer)
     world.run(1_100)
+    assert len(viewer.bindings) == 2, "the new edge has not delivered yet"
+    two.deliver(viewer, 9)
+    world.run(1_100)
     assert [bound.alias for bound in viewer.bindings.values()] == [9]
 
 
@@ -288,6 +443,14 @@ def test_the_old_session_is_closed_before_the_edge_does_it_whatever_is_missing()
     world.run(500)
     assert len(viewer.wires) == 1
     assert one.raw.closed.by == "peer"
+
+
+def test_goaway_without_a_uri_leads_to_whichever_edge_answers_first() -> None:
+    world, _, one, two, three = three_edges()
+    two.raw._mute = True
+    go_away(one)
+    wait_for(world, three, ms=210)
+    assert not two.raw.found(SubscribeRequested)
 
 
 def test_goaway_with_a_known_uri_leads_there() -> None:

@@ -319,6 +319,19 @@ def test_namespaces_that_do_not_fit_wait_for_the_next_report_and_are_counted() -
     assert sorted(gone) == sorted(o.namespace for o in offers)
 
 
+def test_a_report_says_how_many_namespaces_are_still_to_come() -> None:
+    edge = Edge(report_bytes_max=REPORT_BYTES_LEAST)
+    offers = [m.Offer(namespace=(b"%03d" % n, b"x" * 4_000)) for n in range(100)]
+    said, follow = 0, []
+    for _ in range(4):
+        report = edge.report(offers=offers, after_us=1)
+        said += len(report.offered)
+        follow.append(report.offers_follow)
+        assert said + report.offers_follow == 100
+    assert follow[0] > 0
+    assert follow[-1] == 0
+
+
 def test_more_namespaces_than_a_report_may_name_are_dropped_and_counted() -> None:
     edge = Edge()
     offers = [m.Offer(namespace=(b"%d" % n,)) for n in range(NAMESPACES_MAX + 5)]

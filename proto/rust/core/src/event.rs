@@ -197,6 +197,14 @@ pub enum Event {
     },
     /// No upstream edge of the track can give it now, or one can again.
     TrackStarved { track: TrackId, starved: bool },
+    /// On an outgoing public session a data stream of a bound alias brought its first object; told only
+    /// where `Limits::silence_ms` is set. So a client with several sessions knows which of them delivers.
+    UpstreamDelivers {
+        session: SessionId,
+        alias: u64,
+        group: u64,
+        object: u64,
+    },
     /// Nothing was heard on an outgoing public session for `Limits::silence_ms`, or something is again.
     SessionSilent { session: SessionId, silent: bool },
     /// The answer to a `Snapshot` command.

@@ -120,7 +120,12 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
         Command::Close { code, reason, .. } => {
             conn.close(ctx, now, ClosedBy::Local, code, &reason);
         }
-        Command::OpenStream { stream, bidi, .. } => control::open(conn, stream, bidi),
+        Command::OpenStream { stream, bidi, .. } => {
+            control::open(conn, stream, bidi);
+            if let Some(link) = conn.hop().filter(|_| bidi) {
+                link.hop.expect_answer(now);
+            }
+        }
         Command::Write {
             stream, data, fin, ..
         } => {

@@ -13,6 +13,7 @@ use crate::moqt::{
 };
 use crate::relay::Relay;
 use crate::reroute::Reroute;
+use crate::silence;
 use crate::track::{Conflict, End, ObjectKey, ObjectMeta};
 use bytes::Bytes;
 use noq_proto::{Dir, StreamId};
@@ -134,7 +135,10 @@ impl Ingest {
                         return Ok(Progress::Unbound);
                     }
                 }
-                SubgroupItem::Object(object) => self.begin(relay, ctx, now, object)?,
+                SubgroupItem::Object(object) => {
+                    self.report_delivery(conn, ctx, object.id);
+                    self.begin(relay, ctx, now, object)?;
+                }
                 SubgroupItem::Payload(bytes) => self.payload(relay, ctx, now, bytes)?,
             }
         }
@@ -145,6 +149,20 @@ impl Ingest {
         let alias = self.header.map(|header| header.alias);
         self.binding = alias.and_then(|alias| conn.bindings.get(&alias).copied());
         self.binding.is_some()
+    }
+
+    /// A client with several sessions wants to know which of them delivers.
+    fn report_delivery(&self, conn: &Conn, ctx: &mut Ctx, object: u64) {
+        if let (None, Some(header)) = (self.last, self.header)
+            && silence::is_watched(conn, ctx.limits.silence_ms)
+        {
+            ctx.emit(Event::UpstreamDelivers {
+                session: conn.session,
+                alias: header.alias,
+                group: header.group,
+                object,
+            });
+        }
     }
 
     fn begin(

@@ -99,6 +99,7 @@ fn silent_at(conn: &Conn, limits: &Limits) -> Instant {
     conn.silence.heard_at + Duration::from_millis(u64::from(limits.silence_ms)).max(answer)
 }
 
-fn is_watched(conn: &Conn, silence_ms: u32) -> bool {
+/// Whether this is a client's session whose engine wants to know how it fares.
+pub(crate) fn is_watched(conn: &Conn, silence_ms: u32) -> bool {
     silence_ms > 0 && !conn.incoming && conn.is_open() && !matches!(conn.mode, Mode::Hop(_))
 }

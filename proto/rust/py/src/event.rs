@@ -113,6 +113,12 @@ pub enum Event {
         track: u64,
         starved: bool,
     },
+    UpstreamDelivers {
+        session: u64,
+        alias: u64,
+        group: u64,
+        object: u64,
+    },
     SessionSilent {
         session: u64,
         silent: bool,
@@ -169,6 +175,8 @@ impl Event {
                 Event::UpstreamResumed { track, session, alias, gap_us },
             Core::TrackStarved { track, starved } =>
                 Event::TrackStarved { track, starved },
+            Core::UpstreamDelivers { session, alias, group, object } =>
+                Event::UpstreamDelivers { session, alias, group, object },
             Core::SessionSilent { session, silent } =>
                 Event::SessionSilent { session, silent },
             Core::Snapshot { token, snapshot } =>

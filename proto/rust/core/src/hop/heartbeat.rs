@@ -187,6 +187,12 @@ impl Heartbeats {
         self.watched = watched;
     }
 
+    /// The peer was asked for something: the short interval is kept for as long as after a flow.
+    pub(super) fn expect_answer(&mut self, now: Instant) {
+        self.begin_flow(now);
+        self.watched_at = Some(now);
+    }
+
     /// A heartbeat came.
     pub(super) fn handle_heartbeat(
         &mut self,

@@ -327,6 +327,12 @@ impl Hop {
         self.heartbeats.set_watched(now, watched);
     }
 
+    /// The peer was asked for something: whether it is there at all is to show soon, as if media flowed
+    /// for a moment.
+    pub fn expect_answer(&mut self, now: Instant) {
+        self.heartbeats.expect_answer(now);
+    }
+
     /// Forgets what is queued or unacknowledged of a track, of a group, or of a subgroup, without
     /// telling the receiver.
     pub fn cancel(&mut self, alias: u64, group: Option<u64>, subgroup: Option<u64>) {

@@ -227,6 +227,37 @@ fn a_watched_hop_keeps_the_short_interval_at_both_ends_and_notices_silence_witho
 }
 
 #[test]
+fn an_idle_peer_that_was_asked_for_something_and_is_gone_shows_within_a_moment() {
+    let mut world = World::new(17, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.run_ms(5_010);
+    world.weather[1] = down(&world, 1);
+    world.run_ms(100);
+    let asked_at = world.now;
+    world.hops[0].expect_answer(world.now);
+    world.run_ms(1_000);
+    let (at, event) = world.events[0][0];
+    assert_eq!(event, HopEvent::PeerSilent);
+    assert!(
+        at - asked_at <= Duration::from_millis(450),
+        "{:?}",
+        at - asked_at
+    );
+}
+
+#[test]
+fn asking_an_idle_peer_at_any_time_over_a_long_way_raises_no_false_alarm() {
+    let mut world = World::new(18, HopConfig::default(), Weather::bursty(150, 0.0));
+    world.run_ms(2_700);
+    for pause_ms in (20..4_000).step_by(97) {
+        world.hops[0].expect_answer(world.now);
+        world.run_ms(pause_ms);
+    }
+    world.run_ms(4_000);
+    assert!(events(&world, 0).is_empty(), "{:?}", world.events[0]);
+    assert!(events(&world, 1).is_empty(), "{:?}", world.events[1]);
+}
+
+#[test]
 fn watching_may_begin_and_end_at_any_time_over_a_long_way_without_a_false_alarm() {
     let mut world = World::new(12, HopConfig::default(), Weather::bursty(150, 0.0));
     world.run_ms(2_700);
