@@ -91,6 +91,10 @@ sim-error: $(VENV)/.core ## How wrong the simulator is: against real time, and a
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
 	$(BIN)/python bench/control.py $(BENCH_ARGS)
 
+.PHONY: bench-joins
+bench-joins: $(VENV)/.core ## How many viewers one edge takes in a second, beside bare QUIC handshakes
+	$(BIN)/python bench/joins.py $(BENCH_ARGS)
+
 .PHONY: bench-planner
 bench-planner: $(VENV)/.runtime $(VENV)/.tools ## How long plans take, beside graph libraries; distance to the optimum
 	PYTHONPATH=src:tests/support $(BIN)/python bench/planner.py $(BENCH_ARGS)

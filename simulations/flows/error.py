@@ -2,7 +2,8 @@
 
 The world is a scenario's own, thinned out to a few edges and viewers. Both levels leave the same traces,
 read by the same `measure`; compared are the quantiles of what viewers see. Connecting and first pictures are
-by far the harder part, because the closed forms know nothing of a handshake's lost packets but their timeouts.
+by far the harder part: the closed forms know nothing of a handshake's lost packets but their timeouts. What
+was fitted was fitted to seed 1; state the error of another one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 SHARES: Final = ("stall_ratio", "missing_frames", "hd_share")
 
 
-def flow_error(seed: int = 1, edges: int = EDGES, viewers: int = VIEWERS) -> dict[str, float]:
+def flow_error(seed: int = 2, edges: int = EDGES, viewers: int = VIEWERS) -> dict[str, float]:
     """By ``OUTPUT_QUANTILE``: flow level over packet level, minus one; by ``OUTPUT_ks``: the largest distance
     of both distribution functions; ratios as differences in per cent points."""
     scenario = small(load_scenario(SCENARIO), edges)

@@ -52,6 +52,9 @@ INITIAL_PTO_US: Final = 360_000
 STRETCH_US: Final = 10_000
 """Work that comes within so much time stands in line by kind, not by time."""
 
+PACKETS_AN_EXCHANGE: Final = 2.5
+"""Of which the loss of one holds up a join: the server's flight is two to three, the client's one to two."""
+
 ROUNDS_QUIC: Final = 2.1
 ROUNDS_WEBTRANSPORT: Final = 3.05
 """Round trips from the first packet to the server's SETUP: the handshake, and SETUP after Finished; over
@@ -291,6 +294,7 @@ class Joins:
 
     def _lost_us(self, kind: Positions, each_us: Times) -> Times:
         """What losses of one exchange cost: so many times a timeout."""
-        lost = self._draw.geometric(np.clip(1 - self._crowd.loss[kind], 0.01, 1.0)) - 1
+        whole = (1 - self._crowd.loss[kind]) ** PACKETS_AN_EXCHANGE
+        lost = self._draw.geometric(np.clip(whole, 0.01, 1.0)) - 1
         times: Times = np.minimum(lost, 8) * each_us
         return times

@@ -32,7 +32,7 @@ Times = NDArray[np.int64]
 Positions = NDArray[np.int64]
 
 ACCESS_PACKETS_PER_S: Final = 300.0
-SEATED_RECORDS_MAX: Final = 4_000_000
+SEATED_RECORDS_MAX: Final = 10_000_000
 """Frames of all seats together that a run keeps."""
 
 SEATS_MAX: Final = 1_000
