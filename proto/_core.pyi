@@ -982,18 +982,6 @@ class Event:
         def gap_us(self) -> int: ...
 
     @final
-    class TrackStarved(Event):
-        """No upstream edge of the track can give it now: each is silent, gone, has lost the track itself or
-        is fed from here. Or (``starved=False``) one can again."""
-
-        __match_args__ = ("track", "starved")
-        def __new__(cls, track: int, starved: bool) -> Self: ...
-        @property
-        def track(self) -> int: ...
-        @property
-        def starved(self) -> bool: ...
-
-    @final
     class UpstreamDelivers(Event):
         """A data stream of a bound alias brought its first object; only of public sessions of ours, and only
         where ``silence_ms`` is set."""
@@ -1008,6 +996,18 @@ class Event:
         def group(self) -> int: ...
         @property
         def object(self) -> int: ...
+
+    @final
+    class TrackStarved(Event):
+        """No upstream edge of the track can give it now: each is silent, gone, has lost the track itself or
+        is fed from here. Or (``starved=False``) one can again."""
+
+        __match_args__ = ("track", "starved")
+        def __new__(cls, track: int, starved: bool) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def starved(self) -> bool: ...
 
     @final
     class SessionSilent(Event):

@@ -185,6 +185,8 @@ class ViewerHost:
         self._chunks: list[Array] = []
         self._checked = 0
         self.order = Order()
+        self.ended: dict[int, int] = {}
+        """Tracks that it was told are over, by index, and when."""
         self.newest: dict[int, tuple[int, int]] = {}
         """The newest group and object that came, by track index."""
 
@@ -249,6 +251,8 @@ class ViewerHost:
             case client.Failed(reason, track):
                 if track is None or track.decode() not in CATALOG_TRACKS or show.catalog is None:
                     self.log.fail(reason)
+            case client.TrackEnded(track) if track.decode() in show.watched:
+                self.ended[show.indices[track.decode()]] = now_us
             case client.TrackRestarted(track):
                 self.log.fail(f"track {track.decode()} starts over")
             case _:

@@ -3,7 +3,7 @@
 `Invariants.look` is called after every return to Python, `check_all` ten times a second and at the end:
 
 ====================  ==============================================================================
-no-cycle              no track goes round in a circle of edges
+no-cycle              no track goes round in a circle of edges, but while they cannot know it (`Rounds`)
 once-in-order         each object at most once per subscription, and in order inside its subgroup
 queues-bounded        what edges hold for others, and what waits on links, stays within its named limits
 plans-rise            an edge never takes an older plan, nor one twice
@@ -18,9 +18,9 @@ can show it a violation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from farcast.proto.agent.config import MediaLimits
 from farcast.proto.moqt.names import FullTrackName
@@ -35,6 +35,9 @@ GROUPS_BEHIND_MAX: Final = 3
 
 CACHE_BYTES_MAX: Final = 1 << 30
 """`DatapathConfig.cache_total_bytes_max` of an edge as configured here."""
+
+CIRCLE_MARGIN_US: Final = 50_000
+"""A heartbeat, by which an edge may learn what its peer is fed by."""
 
 QUEUE_SLACK_BYTES: Final = 1 << 20
 """A limit is looked at when an object comes: one object may stand above it."""
@@ -51,6 +54,7 @@ class Invariants:
         self._seen: set[tuple[str, str]] = set()
         self._feeds: dict[str, tuple[int, dict[FullTrackName, str]]] = {}
         self._plans_seen: dict[str, int] = {}
+        self._rounds = Rounds(self._way_us)
 
     def report(self, at_us: int, invariant: str, texts: Iterable[str]) -> None:
         """Keep what did not hold."""
@@ -78,7 +82,14 @@ class Invariants:
                 changed = True
             feeds[node_id] = before[1]
         if changed:
-            self.report(now_us, "no-cycle", cycles(feeds))
+            self._rounds.note(cycles(feeds), now_us)
+        self.report(now_us, "no-cycle", self._rounds.lasting(now_us))
+
+    def _way_us(self, src: str, dst: str) -> int:
+        """One way between two edges, as it is now."""
+        edges, paths = self._network.edges, self._network.paths
+        ends = edges[src].host, edges[dst].host
+        return paths.model(*ends).median_delay_us if ends in paths else 0
 
     def check_all(self, now_us: int) -> None:
         """The dearer checks."""
@@ -106,7 +117,9 @@ class Invariants:
                 self.report(now_us, "queues-bounded", [text])
 
     def check_newest(self, now_us: int) -> None:
-        """Whether every connected viewer has the newest group of all that it watches."""
+        """Whether every connected viewer has the newest group of all that it watches. Who was told that a
+        track is over (its publisher was away longer than an edge waits) watches no more; its trace says so.
+        """
         network = self._network
         newest = {
             network.first_track[name] + k: publisher.newest(now_us).get(track.info.name, 0)
@@ -116,7 +129,7 @@ class Invariants:
         }
         for name, viewer in network.viewers.items():
             if viewer.log.left_us is None and viewer.log.catalog_us is not None:
-                wanted = [w.track for w in viewer.watched()]
+                wanted = [w.track for w in viewer.watched() if w.track not in viewer.ended]
                 got = {track: group for track, (group, _) in viewer.newest.items()}
                 self.report(now_us, "newest-group", behind(name, wanted, got, newest))
 
@@ -124,9 +137,13 @@ class Invariants:
 # ---- Checks ----------------------------------------------------------------------------------------
 
 
-def cycles(feeds: Mapping[str, Mapping[FullTrackName, str]]) -> list[str]:
-    """``feeds``: by edge and track, which edge it comes from. One line for each track that goes round."""
-    found: list[str] = []
+Circle: TypeAlias = tuple[FullTrackName, tuple[str, ...]]
+"""A track, and the edges it goes round over, each fed by the next one and the last by the first."""
+
+
+def cycles(feeds: Mapping[str, Mapping[FullTrackName, str]]) -> list[Circle]:
+    """``feeds``: by edge and track, which edge it comes from."""
+    found: list[Circle] = []
     tracks: dict[FullTrackName, dict[str, str]] = {}
     for node_id, sources in feeds.items():
         for track, source in sources.items():
@@ -137,9 +154,36 @@ def cycles(feeds: Mapping[str, Mapping[FullTrackName, str]]) -> list[str]:
             while (above := parents.get(path[-1])) is not None and above not in path:
                 path.append(above)
             if above == start and start == min(path):
-                name = f"{track.namespace.path()}/{track.name.decode('utf-8', 'backslashreplace')}"
-                found.append(f"{name} goes round: {' from '.join([*path, start])}")
+                found.append((track, tuple(path)))
     return found
+
+
+class Rounds:
+    """Circles, and since when. Two edges that lose their upstreams in one moment may each ask the other: no
+    message can have told them. As soon as one has crossed, one of them has to give way. So a circle counts
+    when it lasts longer than a message takes once round, and `CIRCLE_MARGIN_US`.
+
+    ``way_us(a, b)``: from one edge to another.
+    """
+
+    def __init__(self, way_us: Callable[[str, str], int]) -> None:
+        self._way_us = way_us
+        self._since: dict[Circle, int] = {}
+
+    def note(self, circles: Sequence[Circle], now_us: int) -> None:
+        """These are there now, and no others."""
+        self._since = {circle: self._since.get(circle, now_us) for circle in circles}
+
+    def lasting(self, now_us: int) -> list[str]:
+        """One line for each circle that lasts too long."""
+        found: list[str] = []
+        for (track, path), since_us in self._since.items():
+            ring = (*path, path[0])
+            round_us = sum(self._way_us(src, dst) for src, dst in pairwise(ring))
+            if now_us - since_us > round_us + CIRCLE_MARGIN_US:
+                name = f"{track.namespace.path()}/{track.name.decode('utf-8', 'backslashreplace')}"
+                found.append(f"{name} goes round: {' from '.join(ring)}")
+        return found
 
 
 def falling_plans(node_id: str, plans: Sequence[tuple[int, int, int]]) -> list[str]:

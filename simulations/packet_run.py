@@ -247,11 +247,28 @@ class PacketRun:
         if isinstance(host, ViewerHost):
             arrivals = host.arrivals(began)
             first_us = int(arrivals["at_us"][0]) if len(arrivals) else None
-            return replace(trace, arrivals=arrivals, first_object_us=first_us, watched=host.watched())
+            errors = (*trace.errors, *self._ended_early(host))
+            return replace(
+                trace, arrivals=arrivals, first_object_us=first_us, watched=host.watched(), errors=errors
+            )
         if isinstance(host, PublisherHost):
             first = self.network.first_track[client.name]
             return replace(trace, published=tuple(range(first, first + len(host.film.tracks))))
         return trace
+
+    def _ended_early(self, viewer: ViewerHost) -> list[str]:
+        """Tracks that a viewer was told are over, while they went on."""
+        going_on = {
+            self.network.first_track[name] + k: track.info.name
+            for name, publisher in self.network.publishers.items()
+            if not publisher.ended
+            for k, track in enumerate(publisher.film.tracks)
+        }
+        return [
+            f"track {going_on[track]} was said to be over, and went on"
+            for track in viewer.ended
+            if track in going_on
+        ]
 
     def _route_changes(self) -> tuple[RouteChange, ...]:
         found = [change for edge in self.network.edges.values() for change in edge.route_changes]

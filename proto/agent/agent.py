@@ -158,13 +158,13 @@ class Agent:
         return {track.id: track.name for track in self._tracks.by_id.values()}
 
     def feeds(self) -> dict[FullTrackName, str]:
-        """The edges that tracks come from now; those that come from elsewhere are left out."""
+        """The edges that tracks come from now; left out are tracks from elsewhere, and over silent hops."""
         found: dict[FullTrackName, str] = {}
         for track in self._tracks.by_name.values():
             if track.source is None or track.source.binding is None or track.source.session is None:
                 continue
             peer = self._peers.get(track.source.session)
-            if peer is not None and peer.node_id is not None:
+            if peer is not None and peer.node_id is not None and not peer.silent:
                 found[track.name] = peer.node_id
         return found
 

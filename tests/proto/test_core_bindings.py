@@ -169,6 +169,7 @@ SAMPLES: dict[str, Any] = {
     "end_of_group": True,
     "reset": True,
     "silent": True,
+    "starved": True,
     "downstreams": [43, 47],
     "snapshot": {"now_us": 53},
     "largest": LargestCell(),
@@ -282,7 +283,7 @@ def test_shared_values_keep_their_identity_inside_a_command() -> None:
         (lambda: DatapathConfig(drafts=[18, 17]), "16, 18"),
         (
             lambda: Event.UpstreamSwitched(1, 2, 3, 4, 5, "moon", 6),  # type: ignore[arg-type]
-            "'silent', 'closed', 'loss', 'delay', 'command'",
+            "'silent', 'closed', 'loss', 'delay', 'starved', 'command'",
         ),
     ],
     ids=["transport", "kind", "by", "group_order", "drafts", "cause"],

@@ -25,14 +25,24 @@ def records(*rows: tuple[int, int, int]) -> np.ndarray:
 def test_a_track_that_goes_round_is_found_and_one_that_does_not_is_not() -> None:
     tree = {"a": {TRACK: "o"}, "b": {TRACK: "a"}, "c": {TRACK: "a"}, "o": {}}
     assert invariants.cycles(tree) == []
-    (line,) = invariants.cycles({**tree, "a": {TRACK: "b"}})
-    assert line == "live/a/video goes round: a from b from a"
-    assert len(invariants.cycles({"a": {TRACK: "a"}})) == 1
+    assert invariants.cycles({**tree, "a": {TRACK: "b"}}) == [(TRACK, ("a", "b"))]
+    assert invariants.cycles({"a": {TRACK: "a"}}) == [(TRACK, ("a",))]
 
 
 def test_two_tracks_against_one_another_are_no_circle() -> None:
     other = FullTrackName(TrackNamespace.parse("live/b"), b"video")
     assert invariants.cycles({"a": {TRACK: "b"}, "b": {other: "a"}}) == []
+
+
+def test_a_circle_counts_when_a_message_has_been_once_round() -> None:
+    rounds = invariants.Rounds(lambda src, dst: 40_000)
+    circle = (TRACK, ("a", "b"))
+    rounds.note([circle], 1_000_000)
+    assert rounds.lasting(1_130_000) == []
+    assert rounds.lasting(1_130_001) == ["live/a/video goes round: a from b from a"]
+    rounds.note([], 1_140_000)
+    rounds.note([circle], 1_150_000)
+    assert rounds.lasting(1_200_000) == []
 
 
 def test_an_object_that_comes_twice_or_late_is_found() -> None:
@@ -80,5 +90,5 @@ def test_an_exception_in_an_engine_is_a_violation_and_ends_the_run(monkeypatch: 
 def test_what_the_network_really_does_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent that says it is fed by itself shows."""
     monkeypatch.setattr(Agent, "feeds", lambda self: {TRACK: self.config.node_id})
-    result = PacketRun(small_spec(viewers=()), small_scenario(0.5), 1).run()
+    result = PacketRun(small_spec(viewers=()), small_scenario(1.0), 1).run()
     assert {violation.invariant for violation in result.violations} == {"no-cycle"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from farcast.proto._core import Event
 
+from .net import Net
 from .plans import session_to, source_of
-from .test_standby import Net
 
 
 def silence(net: Net) -> None:

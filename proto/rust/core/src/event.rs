@@ -195,8 +195,6 @@ pub enum Event {
         alias: u64,
         gap_us: u64,
     },
-    /// No upstream edge of the track can give it now, or one can again.
-    TrackStarved { track: TrackId, starved: bool },
     /// On an outgoing public session a data stream of a bound alias brought its first object; told only
     /// where `Limits::silence_ms` is set. So a client with several sessions knows which of them delivers.
     UpstreamDelivers {
@@ -205,6 +203,8 @@ pub enum Event {
         group: u64,
         object: u64,
     },
+    /// No upstream edge of the track can give it now, or one can again.
+    TrackStarved { track: TrackId, starved: bool },
     /// Nothing was heard on an outgoing public session for `Limits::silence_ms`, or something is again.
     SessionSilent { session: SessionId, silent: bool },
     /// The answer to a `Snapshot` command.

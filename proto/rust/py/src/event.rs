@@ -109,15 +109,15 @@ pub enum Event {
         alias: u64,
         gap_us: u64,
     },
-    TrackStarved {
-        track: u64,
-        starved: bool,
-    },
     UpstreamDelivers {
         session: u64,
         alias: u64,
         group: u64,
         object: u64,
+    },
+    TrackStarved {
+        track: u64,
+        starved: bool,
     },
     SessionSilent {
         session: u64,
@@ -173,10 +173,10 @@ impl Event {
                                           cause: Word(cause), silent_us },
             Core::UpstreamResumed { track, session, alias, gap_us } =>
                 Event::UpstreamResumed { track, session, alias, gap_us },
-            Core::TrackStarved { track, starved } =>
-                Event::TrackStarved { track, starved },
             Core::UpstreamDelivers { session, alias, group, object } =>
                 Event::UpstreamDelivers { session, alias, group, object },
+            Core::TrackStarved { track, starved } =>
+                Event::TrackStarved { track, starved },
             Core::SessionSilent { session, silent } =>
                 Event::SessionSilent { session, silent },
             Core::Snapshot { token, snapshot } =>
