@@ -98,7 +98,7 @@ class FluidControl:
             self._members.handle_report(member, report, now_us)
             if full:
                 self._directory.handle_offers(hello.node_id, offered, (), now_us, full=True)
-            self.cycle.handle_report(member, now_us)
+            self.cycle.handle_report(member, self._members, now_us)
 
     def is_due(self, now_us: int, *, urgent: bool = False) -> bool:
         """Whether the planner would run now; ``urgent``: something happened."""

@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farcast.simulations.constants import ENCODE_AUDIO_US, ENCODE_VIDEO_US
 from farcast.simulations.flows.network import FlowNetwork
 from farcast.simulations.media import FilmModel
 from farcast.simulations.raw import Array, TrackInfo
@@ -135,5 +134,5 @@ class Tracks:
         return [self.frames[self.frames["track"] == k] for k in range(len(self.infos))]
 
     def encode_us(self, track: int) -> int:
-        """From capture to the hand-over to the network."""
-        return ENCODE_AUDIO_US if self.infos[track].kind == "audio" else ENCODE_VIDEO_US
+        """From capture to the hand-over to the network, so far as the run lets it take time."""
+        return self.infos[track].encode_us

@@ -4,7 +4,7 @@
 //! system call a datagram. The client keeps so many handshakes under way, and closes each connection as
 //! soon as it is connected. The last line is JSON, with the processor time of either thread.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use bytes::BytesMut;
 use noq_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
