@@ -8,10 +8,11 @@
   machine's own noise (schedulers, other processes) is part of the difference.
 - *AWS against Azure*: round trips between the same cities, of the matrix that worlds are made of and of
   another one.
+- *Flows against packets*: the same small crowd at both levels (`simulations/flows/error.py`).
 - *Akamai good and median against poor*: what two conditions let one expect of the third.
 
-The last line is JSON; ``virtual_vs_real_*`` are ratios minus one. Most frames are within a few milliseconds of
-each other, so a machine that needs two of them to wake a process makes a large ``ks_distance`` of a small
+The last line is JSON; ``virtual_vs_real_*`` are ratios minus one. Most frames are within a few milliseconds
+of each other, so a machine that needs two of them to wake a process makes a large ``ks_distance`` of a small
 ``shift_ms``; ``ks_distance_medians_equal`` is what is left without it.
 """
 
@@ -40,6 +41,7 @@ from farcast.proto._core import UdpShaper
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl, split_host_port
 from farcast.remote import Trust
+from farcast.simulations.flows.error import flow_error
 from farcast.simulations.media import AUDIO_FRAME_US, PACKAGING_BYTES
 from farcast.simulations.scenario import Transport
 from farcast.simulations.small_world import (
@@ -79,12 +81,12 @@ class _Clock:
     """When each object was handed over by the publisher, and when it came to each viewer, microseconds."""
 
     published: dict[tuple[str, int, int], int] = field(default_factory=dict)
-    bytes: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    sizes: dict[tuple[str, int, int], int] = field(default_factory=dict)
     received: dict[str, dict[tuple[str, int, int], int]] = field(default_factory=dict)
 
     def note_published(self, track: str, group: int, object: int, payload: bytes) -> None:
         self.published[track, group, object] = _now_us()
-        self.bytes[track, group, object] = len(payload)
+        self.sizes[track, group, object] = len(payload)
 
     def noting(self, viewer: str) -> OnFrame:
         received = self.received.setdefault(viewer, {})
@@ -96,9 +98,9 @@ class _Clock:
 
     def rates(self) -> FilmRates:
         """How large the film's frames were."""
-        keys = [size for key, size in self.bytes.items() if key[0] == "video" and key[2] == 0]
-        others = [size for key, size in self.bytes.items() if key[0] == "video" and key[2] != 0]
-        sounds = [size for key, size in self.bytes.items() if key[0] == "audio"]
+        keys = [size for key, size in self.sizes.items() if key[0] == "video" and key[2] == 0]
+        others = [size for key, size in self.sizes.items() if key[0] == "video" and key[2] != 0]
+        sounds = [size for key, size in self.sizes.items() if key[0] == "audio"]
         video_bps = 8 * (mean(keys) + (FRAMERATE - 1) * mean(others))
         audio_bps = 8 * (mean(sounds) - PACKAGING_BYTES) * 1_000_000 / AUDIO_FRAME_US
         return FilmRates(round(video_bps), round(audio_bps), mean(keys) / mean(others))
@@ -242,6 +244,8 @@ def main() -> None:
         f"Akamai, poor as expected from good and median: loss in a window {mobile.window_loss_error:+.0%}, "
         f"gap between windows {mobile.gap_error:+.0%}, KS distance {mobile.ks_distance:.2f}"
     )
+    flows = flow_error(options.seed)
+    print("flows against packets: " + ", ".join(f"{name} {error:+.1%}" for name, error in shown(flows)))
     shift_ms = virtual.quantile(0.5) - real.quantile(0.5)
     figures = {
         "virtual_vs_real_p50": round(virtual.quantile(0.5) / real.quantile(0.5) - 1, 4),
@@ -255,8 +259,14 @@ def main() -> None:
         "matrix_error_ms_p90": round(matrix.error_ms_p90, 2),
         "akamai_window_loss": round(mobile.window_loss_error, 4),
         "akamai_gap": round(mobile.gap_error, 4),
+        **{f"flows_vs_packets_{name}": error for name, error in shown(flows)},
     }
     print(json.dumps(figures))
+
+
+def shown(flows: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Of the flow level's errors those that are ratios minus one."""
+    return [(name, error) for name, error in flows.items() if name.endswith(("_p50", "_p95", "_p99"))]
 
 
 def _print_runs(real: Seen, virtual: Seen) -> None:

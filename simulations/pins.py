@@ -17,15 +17,19 @@ it is about, the short one unless set.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.simulations.report.findings import Pins, PinState
 from farcast.simulations.results import Result, Verdict
+
+ALLOWANCE_SHARE: Final = 0.1
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +88,42 @@ def _state(pin: Pin, result: Result) -> PinState:
         found = f"{verdict.value:.4g}, pinned at {pin.value:g} ± {pin.allowance:g}"
         return PinState(f"worse than pinned: {found}", pin.reason, is_worse=True)
     return PinState(f"no worse than pinned at {pin.value:g} ± {pin.allowance:g}", pin.reason)
+
+
+def propose(results: Sequence[Result], known: Sequence[Pin]) -> str:
+    """A file of pins for everything that is broken now: TOML. Reasons of pins that were known stay; to each
+    new one somebody has to give one.
+
+    The allowance is half of the interval, and a tenth of the value at least: another build draws other
+    losses.
+    """
+    reasons = {(pin.scenario, pin.promise, pin.short): pin.reason for pin in known}
+    parts = [
+        "# Promises that do not hold yet: see farcast.simulations.pins. They stay red in every report.\n"
+    ]
+    for result in results:
+        for verdict in result.verdicts:
+            if verdict.status == "held":
+                continue
+            info = result.scenario
+            reason = reasons.get((info.name, verdict.promise, info.short), "not yet known")
+            parts.append(_proposed(info.name, info.short, verdict, reason))
+    return "\n".join(parts)
+
+
+def _proposed(scenario: str, short: bool, verdict: Verdict, reason: str) -> str:
+    lines = ["[[pin]]", f"scenario = {_quoted(scenario)}", f"promise = {_quoted(verdict.promise)}"]
+    if verdict.value is not None:
+        half = 0.0 if verdict.low is None or verdict.high is None else (verdict.high - verdict.low) / 2
+        allowance = max(half, ALLOWANCE_SHARE * abs(verdict.value))
+        lines += [f"value = {verdict.value:.6g}", f"allowance = {allowance:.3g}"]
+    lines += [] if short else ["short = false"]
+    return "\n".join([*lines, f"reason = {_quoted(reason)}", ""])
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string; JSON's escapes are among TOML's."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _distance(verdict: Verdict, value: float) -> float:

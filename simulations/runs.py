@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from farcast.errors import UserError
 from farcast.simulations.explain import Explainer, Explanation
+from farcast.simulations.flows.run import FlowRun
 from farcast.simulations.measured import Measured
 from farcast.simulations.outputs import measure
 from farcast.simulations.packet_run import PacketRun
@@ -52,6 +54,8 @@ def run_once(run: Run, progress: Progress) -> Ran:
 def run_raw(run: Run, progress: Progress) -> tuple[WorldSpec, RawResult]:
     """The world and all that happened in it, unjudged."""
     spec, scenario = VARIANTS[run.variant].derive(build_world(run.scenario, run.seed), run.scenario)
+    if scenario.scale == "flows":
+        return spec, FlowRun(spec, scenario, run.seed).run(progress)
     return spec, PacketRun(spec, scenario, run.seed).run(progress)
 
 
@@ -77,7 +81,12 @@ def map_nodes(spec: WorldSpec) -> tuple[MapNode, ...]:
 
 
 def explain_once(run: Run, progress: Progress) -> list[Explanation]:
-    """Where the time of every viewer's pictures went. Everything is traced, so this run takes more memory."""
+    """Where the time of every viewer's pictures went. Everything is traced, so this run takes more memory.
+
+    `UserError` for a scenario of flows, which have no objects to follow.
+    """
+    if run.scenario.scale == "flows":
+        raise UserError(f"{run.scenario.name}: at the level of flows nothing can be followed; try --short")
     spec = build_world(run.scenario, run.seed)
     names = (*(edge.node_id for edge in spec.edges), *(client.name for client in spec.clients))
     raw = PacketRun(spec, run.scenario, run.seed, traced=names).run(progress)

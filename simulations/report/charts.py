@@ -21,9 +21,12 @@ SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v5.json"
 LANES_MAX: Final = 18
 """Rows of a timeline: the viewers that stalled longest."""
 
-ENTRIES_MAX: Final = 600
+ENTRIES_MAX: Final = 300
 LABELS_MAX: Final = 12
 """Faults whose names are written into a timeline."""
+
+DOTS: Final = (0.5, 0.9, 0.95, 0.99)
+"""Where a line has a dot with its values."""
 
 NINES_MAX: Final = 3.0
 """The upper end of the latency chart: 99.9 %."""
@@ -31,6 +34,7 @@ NINES_MAX: Final = 3.0
 Spec = dict[str, Any]
 
 _CONFIG: Final[Spec] = {
+    "aria": False,  # a label on each of hundreds of marks makes nothing easier to read
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {
@@ -102,9 +106,9 @@ def latency_chart(result: Result, limits_ms: Sequence[float]) -> Spec | None:
         },
     }
     points = {
-        "data": {"values": rows},
-        "mark": {"type": "point", "opacity": 0, "size": 80, "clip": True},
-        "encoding": {"x": x, "y": y, "tooltip": tooltip},
+        "data": {"values": [row for row in rows if row["share"] in DOTS]},
+        "mark": {"type": "point", "filled": True, "size": 36, "opacity": 1, "clip": True},
+        "encoding": {"x": x, "y": y, "color": {"field": "market"}, "tooltip": tooltip},
     }
     return _chart([lines, points, *_limit_layers(limits_ms)], height=260)
 

@@ -64,7 +64,7 @@ def replays(results: Sequence[Result], pins: Pins) -> list[str]:
         if any(fails_gate(result, verdict, pins) for verdict in result.verdicts):
             worst = next(verdict for verdict in broken(result) if fails_gate(result, verdict, pins))
             seed_of_worst = worst_seed(result, worst)
-            said += [f"{name}: {worst.promise}: {value_text(worst)}"]
+            said += [f"{name}: {worst.promise}: {value_text(worst)}{f': {worst.note}' if worst.note else ''}"]
             said += [f"  {seed_of_worst.replay}"] if seed_of_worst else []
     return said
 

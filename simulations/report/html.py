@@ -29,7 +29,9 @@ def link(name: str) -> str:
 
 
 def replay(command: str) -> str:
-    """A command to be copied."""
+    """A command to be copied; nothing without one."""
+    if not command:
+        return ""
     text = escape(command)
     return f'<div class="replay"><code>{text}</code><button data-copy="{text}">copy</button></div>'
 

@@ -8,6 +8,7 @@ latency by market, what happened when, where the bytes went, and what the world 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -29,10 +30,13 @@ from farcast.simulations.report.findings import (
 )
 from farcast.simulations.report.html import cell, counted, left_out, link, number, replay, table
 from farcast.simulations.report.scenario_section import scenario_section, status
+from farcast.simulations.report.world_map import land_symbol
 from farcast.simulations.results import InvariantFailure, Result, Verdict
 
-CARDS_MAX: Final = 40
-"""Findings on the first screen; what is left out is said."""
+CARDS_MAX: Final = 6
+"""With more findings than this each is a line instead of a card, so that all are seen at once."""
+
+LINES_MAX: Final = 300
 
 _COPY: Final = """
 for (const button of document.querySelectorAll("[data-copy]"))
@@ -63,8 +67,7 @@ def page(results: Sequence[Result], pins: Pins | None = None) -> str:
     pins = pins or {}
     drawn = _Charts()
     body = [
-        _findings(results, pins),
-        _overview(results, pins) if len(results) > 1 else "",
+        *_first_screen(results, pins),
         *(scenario_section(result, pins, drawn.add) for result in results),
     ]
     specs = msgspec.json.encode(drawn.specs).decode().replace("</", "<\\/")
@@ -75,11 +78,20 @@ def page(results: Sequence[Result], pins: Pins | None = None) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(_title(results, pins))}</title><style>{css}</style></head><body>",
             _header(results, pins),
+            land_symbol(),
             f"<main>{''.join(body)}</main>",
             f"<script>{charts.script() if drawn.specs else ''}</script>",
             f"<script>const CHARTS = {specs};{_COPY}</script></body></html>",
         ]
     )
+
+
+def _first_screen(results: Sequence[Result], pins: Pins) -> list[str]:
+    """What is broken, then the scenarios; of many scenarios an overview comes before what is broken."""
+    if len(results) == 1:
+        return [_findings(results, pins)]
+    parts = [_findings(results, pins), _overview(results, pins)]
+    return parts if len(results) <= CARDS_MAX else parts[::-1]
 
 
 # ---- The first screen ------------------------------------------------------------------------------
@@ -121,23 +133,54 @@ def _header(results: Sequence[Result], pins: Pins) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """Something that is broken. ``what`` and ``where`` are HTML, the rest is text."""
+
+    scenario: str
+    what: str
+    figure: str
+    more: str
+    where: str
+    command: str
+    is_pinned: bool = False
+
+
 def _findings(results: Sequence[Result], pins: Pins) -> str:
-    """A card for everything that is broken, what fails the gate first."""
-    cards: list[tuple[bool, str]] = []
-    for result in results:
-        cards += [(False, card) for card in (*_error_cards(result), *_invariant_cards(result))]
-        for verdict in broken(result):
-            cards.append((not fails_gate(result, verdict, pins), _promise_card(result, verdict, pins)))
-    cards.sort(key=lambda card: card[0])
-    shown = "".join(card for _, card in cards[:CARDS_MAX])
-    return shown + left_out(len(cards) - CARDS_MAX, "findings")
+    """Everything that is broken, what fails the gate first: a card each, or a line each."""
+    found = [each for result in results for each in _findings_of(result, pins)]
+    found.sort(key=lambda each: each.is_pinned)
+    if len(found) <= CARDS_MAX:
+        return "".join(map(_card, found))
+    rows = [
+        [
+            cell(link(each.scenario)),
+            cell(f'{each.what}<div class="soft">{each.where}</div>{replay(each.command)}'),
+            cell(
+                f'<b class="{"pinned" if each.is_pinned else "broken"}">{escape(each.figure)}</b>', "number"
+            ),
+            cell(escape(each.more), "soft"),
+        ]
+        for each in found[:LINES_MAX]
+    ]
+    shown = table(("scenario", "what is broken", "measured", ""), rows)
+    left = left_out(len(found) - LINES_MAX, "findings")
+    return f'<section class="findings"><h2>{len(found)} findings</h2>{shown}{left}</section>'
 
 
-def _promise_card(result: Result, verdict: Verdict, pins: Pins) -> str:
+def _findings_of(result: Result, pins: Pins) -> list[_Finding]:
+    return [
+        *_errors(result),
+        *_invariants(result),
+        *(_broken_promise(result, verdict, pins) for verdict in broken(result)),
+    ]
+
+
+def _broken_promise(result: Result, verdict: Verdict, pins: Pins) -> _Finding:
     seed = worst_seed(result, verdict)
     limit = "" if verdict.limit is None else f"limit {amount(verdict.limit, verdict.unit)}"
-    return _card(
-        result,
+    return _Finding(
+        result.scenario.name,
         f'<span class="promise">{escape(verdict.promise)}</span>',
         value_text(verdict),
         " · ".join(part for part in (limit, margin_text(verdict)) if part),
@@ -161,14 +204,14 @@ def _circumstances(result: Result, verdict: Verdict, pins: Pins) -> list[str]:
     return found
 
 
-def _invariant_cards(result: Result) -> list[str]:
+def _invariants(result: Result) -> list[_Finding]:
     by_name: dict[str, list[InvariantFailure]] = {}
     for failure in result.invariant_failures:
         by_name.setdefault(failure.invariant, []).append(failure)
     commands = {seed.seed: seed.replay for seed in result.seeds}
     return [
-        _card(
-            result,
+        _Finding(
+            result.scenario.name,
             f'invariant <span class="promise">{escape(name)}</span>',
             counted(len(failures), "failure"),
             f"first at {failures[0].at_us / 1e6:.3f} s of seed {failures[0].seed}",
@@ -179,10 +222,10 @@ def _invariant_cards(result: Result) -> list[str]:
     ]
 
 
-def _error_cards(result: Result) -> list[str]:
+def _errors(result: Result) -> list[_Finding]:
     return [
-        _card(
-            result,
+        _Finding(
+            result.scenario.name,
             "",
             "the run ended with an error",
             f"seed {seed.seed}",
@@ -194,14 +237,11 @@ def _error_cards(result: Result) -> list[str]:
     ]
 
 
-def _card(
-    result: Result, what: str, figure: str, more: str, where: str, command: str, *, is_pinned: bool = False
-) -> str:
-    """``what`` and ``where`` are HTML, the rest is text."""
+def _card(finding: _Finding) -> str:
     return (
-        f'<div class="card{" pinned" if is_pinned else ""}">{link(result.scenario.name)} {what}'
-        f'<div class="figure"><b>{escape(figure)}</b> <small>{escape(more)}</small></div>'
-        f'<div class="soft">{where}</div>{replay(command) if command else ""}</div>'
+        f'<div class="card{" pinned" if finding.is_pinned else ""}">{link(finding.scenario)} {finding.what}'
+        f'<div class="figure"><b>{escape(finding.figure)}</b> <small>{escape(finding.more)}</small></div>'
+        f'<div class="soft">{finding.where}</div>{replay(finding.command)}</div>'
     )
 
 

@@ -24,6 +24,7 @@ LINK_LOSS_BAD: Final = 0.01
 MEDIA_SHARE_MIN: Final = 0.05
 """Of the bytes of the busiest path: below are heartbeats and probes, which go between all edges."""
 
+LAND: Final = "land"
 CLIENTS_MAX: Final = 400
 
 
@@ -43,7 +44,7 @@ def world_map(result: Result) -> str | None:
         f'<svg class="map" viewBox="{west:.1f} {north:.1f} {width:.1f} {height:.1f}" role="img" '
         'aria-label="Map of edges, clients and the paths that carried media">',
         f'<rect class="sea" x="{west:.1f}" y="{north:.1f}" width="{width:.1f}" height="{height:.1f}"/>',
-        f'<path class="land" d="{_land()}"/>',
+        f'<use href="#{LAND}" class="land"/>',
         *links,
         *(_client(node, number, unit) for number, node in enumerate(clients)),
         *(_edge(node, unit) for node in edges),
@@ -66,6 +67,12 @@ def _widen(low: float, high: float, span_min: float) -> tuple[float, float]:
     low, high = low - MARGIN_DEGREES, high + MARGIN_DEGREES
     more = max(0.0, span_min - (high - low)) / 2
     return low - more, high + more
+
+
+def land_symbol() -> str:
+    """The land, once for all maps of a page."""
+    land = f'<path id="{LAND}" d="{_land()}"/>'
+    return f'<svg width="0" height="0" style="position:absolute"><defs>{land}</defs></svg>'
 
 
 def _land() -> str:

@@ -62,7 +62,7 @@ def test_a_lone_hyphen_is_standard_input() -> None:
     assert b"standard input" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["edge", "dev", "publish", "watch", "ca", "doctor", "version"])
+@pytest.mark.parametrize("command", ["edge", "dev", "publish", "watch", "ca", "sim", "doctor", "version"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, "--help") == 0
     assert "Usage: farcast " + command in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 from sim_results import LATENCY, broken_result, held_result
 
 from farcast.errors import EXIT_USAGE, UserError
-from farcast.simulations.pins import Pin, load_pins, pin_states
+from farcast.simulations.pins import Pin, load_pins, pin_states, propose
 from farcast.simulations.report.findings import is_bad
 from farcast.simulations.results import Result
 
@@ -84,3 +84,13 @@ def test_what_is_wrong_with_a_file_of_pins_is_named(text: str, said: str, tmp_pa
 def test_a_missing_file_of_pins_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.toml: cannot be read"):
         load_pins(tmp_path / "none.toml")
+
+
+def test_proposed_pins_hold_what_is_broken_where_it_is_and_keep_known_reasons(tmp_path: Path) -> None:
+    file = tmp_path / "pins.toml"
+    file.write_text(propose([only_latency(), held_result()], [pin()]))
+    (made,) = load_pins(file)
+    assert (made.scenario, made.promise, made.reason, made.short) == ("sea-to-eu", LATENCY, "why", True)
+    assert made.value == pytest.approx(742.4)
+    assert not is_bad(only_latency(), pin_states([made], [only_latency()]))
+    assert is_bad(only_latency(900.0), pin_states([made], [only_latency(900.0)]))

@@ -85,7 +85,8 @@ def held_result() -> Result:
     verdicts = tuple(
         Verdict(
             promise=promise, status="held", unit=unit, value=value, limit=limit, sure=True,
-            margin=limit - value, margin_ratio=(limit - value) / limit, samples=100, viewers=40, seeds_held=2, seeds_total=2,
+            margin=limit - value, margin_ratio=(limit - value) / limit, samples=100, viewers=40,
+            seeds_held=2, seeds_total=2,
         )
         for promise, unit, value, limit in ((LATENCY, "ms", 512.0, 600.0), (STALLS, "%", 0.1, 0.5))
     )  # fmt: skip

@@ -17,7 +17,7 @@ from farcast.cli.sim_options import Jobs, ScenarioName, Seed, Seeds, Short, jobs
 from farcast.cli.sim_replay import replay
 from farcast.errors import EXIT_OK, EXIT_PROMISE_BROKEN, EXIT_USAGE, UserError
 from farcast.simulations.gate import Ask, run_gate, seeds_from
-from farcast.simulations.pins import load_pins, pin_states
+from farcast.simulations.pins import load_pins, pin_states, propose
 from farcast.simulations.report import charts, store
 from farcast.simulations.report.console import (
     PROMISE_COLUMNS,
@@ -77,6 +77,7 @@ def run(
     twice: Flag = False,
     jobs: Jobs = None,
     pins: Path | None = None,
+    write_pins: Path | None = None,
     save: Path | None = None,
     junit: Path | None = None,
     html: Path | None = None,
@@ -94,6 +95,8 @@ def run(
         Run the first seed a second time: both must leave the same trace.
     pins
         A file of promises that are known not to hold yet, and must not get worse.
+    write_pins
+        Write a file of pins for what is broken now; reasons are for you to give.
     save
         Write the results there: for compare --base, explain and replay.
     junit
@@ -115,6 +118,8 @@ def run(
             results.append(result)
             shown.complete(result, pin_states(known, [result]))
     states = pin_states(known, results)
+    if write_pins is not None:
+        store.write(write_pins, propose(results, known).encode())
     if save is not None:
         store.save(results, save)
     if junit is not None:

@@ -1,0 +1,204 @@
+"""``farcast sim``: exit codes, reports, replay, and one clear error for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from tiny_scenario import BROKEN, HELD, write_tiny
+
+from farcast.cli import main
+from farcast.errors import EXIT_INTERRUPTED, EXIT_PROMISE_BROKEN, EXIT_USAGE
+from farcast.simulations.report import store
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def run(*tokens: object) -> int:
+    return main.run(["sim", *map(str, tokens)])
+
+
+def test_a_scenario_of_a_users_own_that_holds_is_exit_code_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", write_tiny(tmp_path), "--short", "--twice", "--json") == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (
+        figures["scenarios"] == figures["seeds"] == figures["promises_held"] == figures["promises_total"] == 1
+    )
+    assert figures["invariant_failures"] == 0
+
+
+def test_a_broken_promise_is_exit_code_99_and_prints_the_command_that_replays_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_tiny(tmp_path, [HELD, BROKEN])
+    reports = [tmp_path / name for name in ("r.json", "r.xml", "r.html")]
+    options = [part for pair in zip(("--save", "--junit", "--html"), reports, strict=True) for part in pair]
+    assert run("run", file, "--short", *options) == EXIT_PROMISE_BROKEN
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].startswith(f"tiny\tbroken\t{BROKEN}")
+    command = f"farcast sim replay {file} --seed 5 --short"
+    assert command in err
+    assert command in reports[2].read_text()
+    assert ElementTree.parse(reports[1]).find(f".//testcase[@name='{BROKEN}']/failure") is not None
+    (result,) = store.load(reports[0])
+    assert result.seeds[0].broken == (BROKEN,)
+
+    assert run(*command.split()[2:], "--json") == EXIT_PROMISE_BROKEN
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert again["trace"] == "same"
+    assert again["trace_hash"] == result.seeds[0].trace_hash
+
+
+def test_seeds_differ_and_their_order_does_not_depend_on_which_ends_first(tmp_path: Path) -> None:
+    saved = tmp_path / "r.json"
+    assert run("run", write_tiny(tmp_path), "--short", "--seeds", 3, "--jobs", 3, "--save", saved) == 0
+    (result,) = store.load(saved)
+    assert [seed.seed for seed in result.seeds] == [5, 6, 7]
+    assert len({seed.trace_hash for seed in result.seeds}) == 3
+
+
+def test_another_build_is_compared_promise_by_promise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, saved = write_tiny(tmp_path), tmp_path / "base.json"
+    assert run("run", file, "--short", "--save", saved) == 0
+    capsys.readouterr()
+    assert run("compare", file, "--short", "--base", saved, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["traces_equal"] == 1
+    assert [change["promise"] for change in found["promises"]] == [HELD]
+    assert run("compare", file, "--base", saved) == EXIT_USAGE
+    assert "has no result of tiny" in capsys.readouterr().err
+
+
+def test_variants_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("compare", write_tiny(tmp_path), "--short", "--seeds", 2, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["variants"]) == ["one-relay", "direct", "farcast"]
+    by_figure = {(line["viewers"], line["figure"]): line for line in found["lines"]}
+    p50 = by_figure["stock", "glass to glass p50"]["values"]
+    assert all(value is not None and value > 0 for value in p50.values()), p50
+    assert found["bytes"]["one-relay"]["between_edges"] == 0
+    assert found["bytes"]["direct"]["between_edges"] > 0
+
+
+def test_where_the_time_went_adds_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", write_tiny(tmp_path), "--short", "--json") == 0
+    (explained,) = json.loads(capsys.readouterr().out)["explanations"]
+    total = sum(share["mean_us"] for share in explained["shares"])
+    assert total == pytest.approx(explained["mean_us"], rel=1e-6)
+
+
+def test_links_that_edges_measured_become_a_scenario_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends = (("sin-1", "fra-1"), ("fra-1", "sin-1"))
+    export = {
+        "format": "farcast-links",
+        "version": 1,
+        "source": "links of a test",
+        "edges": [
+            {"node_id": "sin-1", "region": "sin", "country": "SG", "lat": 1.35, "lon": 103.8},
+            {"node_id": "fra-1", "region": "fra", "country": "DE", "lat": 50.1, "lon": 8.7},
+        ],
+        "links": [{"src": a, "dst": b, "rtt_us": {"p50": 161_000, "p90": 165_000}} for a, b in ends],
+    }
+    file = tmp_path / "links.json"
+    file.write_text(json.dumps(export))
+    assert run("import", file) == 0
+    assert run("import", file) == EXIT_USAGE
+    assert "is there already" in capsys.readouterr().err
+    code = run("run", tmp_path / "links.toml", "--short", "--json")
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert code in (0, EXIT_PROMISE_BROKEN)
+    assert figures["runs_failed"] == figures["invariant_failures"] == 0
+
+
+def test_all_scenarios_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", "--json") == 0
+    names = [scenario["name"] for scenario in json.loads(capsys.readouterr().out)["scenarios"]]
+    assert "sea-to-eu" in names
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        (("run",), "name scenarios, or give --all"),
+        (("run", "sea-to-eu", "--all"), "not both"),
+        (("run", "weak-mobil"), "did you mean 'weak-mobile'?"),
+        (("run", "sea-to-eu", "--seeds", "0"), "--seeds 0"),
+        (("run", "sea-to-eu", "--seed", "-1"), "--seed -1"),
+        (("run", "sea-to-eu", "--jobs", "0"), "--jobs 0"),
+        (("run", "sea-to-eu", "--pins", "none.toml"), "none.toml: cannot be read"),
+        (("replay", "sea-to-eu", "--seed", "1", "--result", "none.json"), "none.json: cannot be read"),
+        (("explain", "none.json"), "none.json: cannot be read"),
+        (("import", "none.json"), "none.json: cannot be read"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_one_line_and_exit_code_2(
+    tokens: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*tokens) == EXIT_USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_promise_over_an_output_that_does_not_exist_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_tiny(tmp_path, ["glas_to_glass p99 < 600 ms"])
+    assert run("run", file) == EXIT_USAGE
+    err = capsys.readouterr().err
+    assert str(file) in err
+    assert "did you mean 'glass_to_glass'?" in err
+
+
+def test_an_interruption_is_exit_code_130_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    file = write_tiny(tmp_path)
+    command = [sys.executable, "-P", "-c", "from farcast.cli.main import main; main()"]
+    parent = subprocess.Popen(
+        [*command, "sim", "run", str(file), "--seeds", "50"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(_children(parent.pid)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.2)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, err = parent.communicate(timeout=30)
+    assert parent.returncode == EXIT_INTERRUPTED
+    assert "Traceback" not in err
+    deadline = time.monotonic() + 10
+    while _is_group_there(parent.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_group_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -1,0 +1,119 @@
+"""Comparisons: what counts as better, and what a variant leaves of a world."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from sim_results import broken_result, held_result
+from tiny_scenario import write_tiny
+
+from farcast.simulations.compare import FIGURES, Figure, Line, compare_results, interval, summary_text
+from farcast.simulations.events import kind_of
+from farcast.simulations.scenario import Scenario
+from farcast.simulations.scenario_file import load_scenario
+from farcast.simulations.variants import VARIANTS, left_out
+from farcast.simulations.worlds import build_world
+
+LATENCY = next(figure for figure in FIGURES if figure.name == "glass to glass p99")
+HD = next(figure for figure in FIGURES if figure.more_is_better)
+
+
+def line(before: list[float], after: list[float], figure: Figure = LATENCY) -> Line:
+    pooled = {"direct": sum(before) / len(before), "farcast": sum(after) / len(after)}
+    return Line(figure, "stock", pooled, {"direct": before, "farcast": after})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ([400, 410, 405], [300, 311, 302], "better"),
+        ([300, 311, 302], [400, 410, 405], "worse"),
+        ([300, 311, 302], [301, 310, 303], "as good"),
+        ([300, 500, 400], [500, 300, 310], "unclear"),
+        ([400], [300], "unclear"),
+    ],
+)
+def test_a_difference_counts_if_it_is_sure_and_worth_naming(
+    before: list[float], after: list[float], verdict: str
+) -> None:
+    assert line(before, after).verdict("direct", "farcast") == verdict
+
+
+def test_more_hd_is_better() -> None:
+    assert line([80, 81, 80], [99, 99, 98], HD).verdict("direct", "farcast") == "better"
+
+
+def test_without_figures_nothing_is_said() -> None:
+    bare = Line(LATENCY, "stock", {"direct": None, "farcast": 1.0}, {"direct": [None], "farcast": [1.0]})
+    assert bare.verdict("direct", "farcast") == "no data"
+
+
+def test_the_interval_is_students() -> None:
+    mean, low, high = interval([1.0, 2.0, 3.0]) or (0, 0, 0)
+    half = 4.303 * 1.0 / math.sqrt(3)
+    assert (mean, low, high) == pytest.approx((2.0, 2.0 - half, 2.0 + half))
+    assert interval([]) is None
+
+
+def test_where_nothing_is_gained_that_is_what_is_said() -> None:
+    (said,) = summary_text(
+        [line([300, 311, 302], [301, 310, 303])], "direct", "farcast", {"direct": "(b)", "farcast": "(c)"}
+    )
+    assert said == "stock viewers: (c) against (b): as good in everything: nothing here needs it"
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Scenario:
+    events = """
+[[event]]
+at_s = 1
+kind = "cut"
+links = [["sin", "fra"]]
+
+[[event]]
+at_s = 2
+kind = "control-stop"
+
+[[event]]
+at_s = 3
+kind = "slow-viewer"
+clients = ["watching-1"]
+rate_mbps = 1
+"""
+    return load_scenario(write_tiny(tmp_path, more=events))
+
+
+def test_one_relay_is_the_publishers_and_everybody_else_comes_over_the_internet(scenario: Scenario) -> None:
+    spec = build_world(scenario, 5)
+    world, kept = VARIANTS["one-relay"].derive(spec, scenario)
+    assert [edge.node_id for edge in world.edges] == ["sin-1"]
+    assert world.paths == ()
+    assert all(client.edges == ("sin-1",) for client in world.clients)
+    assert min(client.access_rtt_ms for client in world.viewers) > 100, "from Germany to Singapore"
+    assert [client.access_down for client in world.clients] == [client.access_down for client in spec.clients]
+    assert [kind_of(event) for event in kept.events] == ["slow-viewer"]
+    assert [kind_of(event) for event in left_out(scenario, spec, "one-relay")] == ["cut", "control-stop"]
+
+
+def test_direct_is_the_same_world_without_a_control_plane(scenario: Scenario) -> None:
+    spec = build_world(scenario, 5)
+    world, kept = VARIANTS["direct"].derive(spec, scenario)
+    assert (world.edges, world.paths, world.clients) == (spec.edges, spec.paths, spec.clients)
+    assert world.routing == "origin-streams"
+    assert [kind_of(event) for event in kept.events] == ["cut", "slow-viewer"]
+
+
+def test_farcast_is_the_world_as_it_is(scenario: Scenario) -> None:
+    spec = build_world(scenario, 5)
+    assert VARIANTS["farcast"].derive(spec, scenario) == (spec, scenario)
+
+
+def test_a_promise_is_shown_as_it_was_and_as_it_is() -> None:
+    held, broken = held_result(), broken_result()
+    changes = {change.promise: change for change in compare_results(held, broken)}
+    assert len(changes) == len(held.verdicts)
+    latency = changes[broken.verdicts[0].promise]
+    assert (latency.status_before, latency.status_after) == ("held", "broken")
+    assert (latency.before, latency.after) == (512.0, 742.4)
