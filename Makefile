@@ -103,6 +103,11 @@ bench-planner: $(VENV)/.runtime $(VENV)/.tools ## How long plans take, beside gr
 bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direct ones, on measured and synthesised networks
 	PYTHONPATH=src $(BIN)/python bench/routes.py
 
+.PHONY: bench-sim
+bench-sim: $(VENV)/.core ## The simulator beside QUIC alone on the same kernel: speed, memory; anchors without protocols
+	$(CARGO) build --locked --release --package farcast-net --example bare_loop
+	$(BIN)/python bench/simulator.py $(BENCH_ARGS)
+
 .PHONY: package
 package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment
 	PYTHON=$(abspath $(BIN)/python) .ci/package

@@ -297,10 +297,10 @@ impl Engine for Node {
             buf.extend_from_slice(&bytes);
             return Some(transmit(response));
         }
-        let max = NonZeroUsize::new(max_datagrams).expect("more than none");
+        let max = NonZeroUsize::new(max_datagrams)?;
         while let Some(&index) = self.dirty.front() {
             self.drive(now, index);
-            let conn = self.conns[index].as_mut().expect("it exists");
+            let conn = self.conns[index].as_mut()?;
             if let Some(sent) = conn.quic.poll_transmit(now, max, buf) {
                 return Some(transmit(sent));
             }
