@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ LATENCY = next(figure for figure in FIGURES if figure.name == "glass to glass p9
 HD = next(figure for figure in FIGURES if figure.more_is_better)
 
 
-def line(before: list[float], after: list[float], figure: Figure = LATENCY) -> Line:
+def line(before: Sequence[float], after: Sequence[float], figure: Figure = LATENCY) -> Line:
     pooled = {"direct": sum(before) / len(before), "farcast": sum(after) / len(after)}
     return Line(figure, "stock", pooled, {"direct": before, "farcast": after})
 
