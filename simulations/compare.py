@@ -1,9 +1,9 @@
 """What a network is worth: figures of several variants, or of several builds, side by side, and a verdict.
 
 Differences are paired: the same seed is the same world in all variants, so what counts is the difference seed
-by seed, with its 95 % interval. *Better* and *worse* are said where the interval leaves out zero and the
-difference is worth naming, *as good* where the whole interval is too small to be worth naming, whoever gains
-by that. Everything else is *unclear*, and says that more seeds are needed.
+by seed, with its 95 % interval; of times it is the ratio. *Better* and *worse* are said where the interval
+leaves out zero and the difference is worth naming, *as good* where the whole interval is too small to be
+worth naming, whoever gains by that. Everything else is *unclear*, and says that more seeds are needed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ WORTH_SHARE: Final = 0.05
 WORTH_LEAST: Final = {"ms": 5.0, "%": 0.1}
 """Nor is one below this, in the figure's unit."""
 
+LEAST_MS: Final = 0.1
+EXPONENT_MAX: Final = 50.0
 STACKS: Final = ("stock", "farcast")
 T_95: Final = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
@@ -74,10 +76,27 @@ class Line:
     pooled: Mapping[str, float | None]
     by_seed: Mapping[str, Values]
 
+    @property
+    def is_relative(self) -> bool:
+        """Times are compared as ratios: tails are seconds in one seed and a fraction of one in the next, and
+        the mean of such differences would be that of the worst seed."""
+        return self.figure.unit == "ms"
+
     def difference(self, base: str, other: str) -> tuple[float, float, float] | None:
-        """``other`` less ``base``, over seeds: mean and its 95 % interval; None without two figures."""
-        pairs = zip(self.by_seed[base], self.by_seed[other], strict=True)
-        return interval([b - a for a, b in pairs if a is not None and b is not None])
+        """``other`` against ``base``, over seeds: mean and its 95 % interval; None without two figures. Of
+        times: ratio minus one (of the geometric mean). Of shares: the difference in per cent points."""
+        pairs = [
+            (a, b)
+            for a, b in zip(self.by_seed[base], self.by_seed[other], strict=True)
+            if a is not None and b is not None
+        ]
+        if not self.is_relative:
+            return interval([b - a for a, b in pairs])
+        found = interval([math.log(max(b, LEAST_MS) / max(a, LEAST_MS)) for a, b in pairs])
+        if found is None:
+            return None
+        mean, low, high = map(_expm1, found)
+        return mean, low, high
 
     def verdict(self, base: str, other: str) -> str:
         """``better``, ``worse``, ``as good``, ``unclear`` or ``no data``: ``other`` against ``base``."""
@@ -86,12 +105,22 @@ class Line:
         if before is None or after is None or found is None:
             return "no data"
         mean, low, high = found
-        worth = max(WORTH_SHARE * max(abs(before), abs(after)), WORTH_LEAST.get(self.figure.unit, 0.0))
+        worth = self._worth(max(abs(before), abs(after)))
         if -worth < low and high < worth:
             return "as good"
         if abs(mean) < worth or low <= 0 <= high:
             return "unclear"
         return "better" if (mean > 0) == self.figure.more_is_better else "worse"
+
+    def _worth(self, value: float) -> float:
+        """The smallest difference that is worth naming."""
+        if self.is_relative:
+            return max(WORTH_SHARE, WORTH_LEAST["ms"] / max(value, LEAST_MS))
+        return max(WORTH_SHARE * value, WORTH_LEAST["%"])
+
+
+def _expm1(value: float) -> float:
+    return math.expm1(min(value, EXPONENT_MAX))
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float, float] | None:

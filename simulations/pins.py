@@ -106,7 +106,7 @@ def propose(results: Sequence[Result], known: Sequence[Pin]) -> str:
             if verdict.status == "held":
                 continue
             info = result.scenario
-            reason = reasons.get((info.name, verdict.promise, info.short), "not yet known")
+            reason = reasons.get((info.name, verdict.promise, info.short), "not examined yet")
             parts.append(_proposed(info.name, info.short, verdict, reason))
     return "\n".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ LATENCY = next(figure for figure in FIGURES if figure.name == "glass to glass p9
 HD = next(figure for figure in FIGURES if figure.more_is_better)
 
 
-def line(before: list[float], after: list[float], figure: Figure = LATENCY) -> Line:
+def line(before: Sequence[float], after: Sequence[float], figure: Figure = LATENCY) -> Line:
     pooled = {"direct": sum(before) / len(before), "farcast": sum(after) / len(after)}
     return Line(figure, "stock", pooled, {"direct": before, "farcast": after})
 
@@ -39,6 +40,18 @@ def test_a_difference_counts_if_it_is_sure_and_worth_naming(
     before: list[float], after: list[float], verdict: str
 ) -> None:
     assert line(before, after).verdict("direct", "farcast") == verdict
+
+
+def test_a_tail_that_is_always_shorter_is_better_however_much_it_varies() -> None:
+    tails = [20_000, 900, 4_000, 1_100, 7_000, 1_500]
+    assert line(tails, [400, 410, 390, 405, 398, 411]).verdict("direct", "farcast") == "better"
+
+
+def test_times_are_compared_as_ratios_and_shares_as_differences() -> None:
+    halved = line([400, 800, 1_600], [200, 400, 800]).difference("direct", "farcast")
+    assert halved == pytest.approx((-0.5, -0.5, -0.5))
+    more = line([80, 80, 80], [90, 90, 90], HD).difference("direct", "farcast")
+    assert more == pytest.approx((10.0, 10.0, 10.0))
 
 
 def test_more_hd_is_better() -> None:

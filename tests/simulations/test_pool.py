@@ -47,6 +47,10 @@ def test_a_failure_says_how_it_came_and_leaves_other_jobs_alone(way: str, kind: 
     assert found[1] == ("well", "well")
 
 
+def test_ctrl_c_is_for_the_parent_alone() -> None:
+    assert list(Pool(pool_work.interrupt_itself, jobs_max=1).run([1])) == [(1, 1)]
+
+
 def test_an_interruption_ends_all_processes_without_a_word_from_them(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, pool_work.__file__, str(tmp_path)],

@@ -32,6 +32,12 @@ def fail_in_some_way(way: str, progress: Progress) -> str:
     return way
 
 
+def interrupt_itself(number: int, progress: Progress) -> int:
+    """Gets SIGINT, as every process of the group does at Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return number
+
+
 def wait_for_ever(folder: str, progress: Progress) -> None:
     """Leaves its process id in a file, and stays."""
     Path(folder, f"{os.getpid()}.pid").touch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -117,10 +116,14 @@ def _verdict(line: Line, base: str) -> str:
     found = line.difference(base, "farcast")
     if found is None or word == "no data":
         return word
-    mean, low, high = found
-    unit = line.figure.unit
-    spread = f" ({_signed(low, '')} … {_signed(high, unit)})" if math.isfinite(low) else ""
-    return f"{word}: {_signed(mean, unit)}{spread}"
+    mean, low, high = (100 * each if line.is_relative else each for each in found)
+    if len(line.by_seed[base]) < 2:
+        return f"{word}: {_points(mean)} %"
+    return f"{word}: {_points(mean)} % ({_points(low)} … {_points(high)})"
+
+
+def _points(value: float) -> str:
+    return _signed(value, "") if abs(value) < 1_000 else ("more than +1,000" if value > 0 else "-1,000")
 
 
 def _signed(value: float, unit: str) -> str:

@@ -79,6 +79,7 @@ def _chosen(found: Sequence[Explanation], viewer: str | None) -> list[Explanatio
 
 
 def _show(explanation: Explanation) -> None:
+    places = list(dict.fromkeys(share.where for share in explanation.shares))
     rows: list[tuple[str, ...]] = [
         (
             share.where,
@@ -87,7 +88,7 @@ def _show(explanation: Explanation) -> None:
             f"{share.mean_us / max(explanation.mean_us, 1):.0%}",
             _ms(share.slowest_us),
         )
-        for share in explanation.shares
+        for share in sorted(explanation.shares, key=lambda share: places.index(share.where))
     ]
     rows.append(("all", "", _ms(explanation.mean_us), "100%", _ms(explanation.slowest_us)))
     print_table(("where", "what", "mean", "", "slowest 1 %"), rows)
