@@ -16,7 +16,7 @@ session and nothing more. An edge never loses media for it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -25,7 +25,7 @@ from farcast.control_plane.branches import reached_everywhere
 from farcast.control_plane.directory import Directory
 from farcast.control_plane.drains import is_relieved
 from farcast.control_plane.edge_list import EdgeListing, EdgeLists, Sign
-from farcast.control_plane.journal import Entry, Journal
+from farcast.control_plane.journal import Entry, Journal, Level
 from farcast.control_plane.link_state import LinkState, LinkStateConfig
 from farcast.control_plane.members import Member, Members, MembersConfig
 from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
@@ -34,9 +34,11 @@ from farcast.control_plane.pushes import PushConfig, Pushes
 from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
+from farcast.control_plane.trust_book import Admission, Invitation, TrustBook
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.control.events import (
     Broken,
+    CertificateAsked,
     HelloReceived,
     PlanAcked,
     PlanNacked,
@@ -46,6 +48,15 @@ from farcast.proto.control.events import (
 from farcast.proto.control.messages import Hello, Report
 from farcast.proto.control.ranges import DRAIN_MS_MAX, is_node_id
 from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
+from farcast.proto.joining.revocations import Certified
+
+NO_AUTHORITY = (
+    "this control plane has no authority to issue certificates with; start it with --ca-dir DIR "
+    "(ca.pem and ca.key of farcast ca init)"
+)
+
+CLOCK_SKEW_SECONDS = 3_600
+"""Validity begins so long before a certificate is issued (`farcast.certificates.CLOCK_SKEW`)."""
 
 TICK_US = 1_000_000
 """Deadlines of sessions and members are looked at so often."""
@@ -69,16 +80,41 @@ class ControllerConfig:
     """Children of a draining edge have so long to follow their new plan before the edge itself is told."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Joining:
+    """What an edge shows that wants to join; ``key_sha256``: of the key in its signing request."""
+
+    token_id: str
+    secret: bytes
+    key_sha256: bytes
+    request: bytes
+    node_id: str | None
+
+
 @dataclass(slots=True)
 class _Session:
     channel: ServerChannel
+    certified: Certified
     hello: Hello | None = None
     sent_us: int = -1
     """Of the newest report, by the edge's clock."""
 
 
-Identity: TypeAlias = tuple[str, str]
-"""Region and node id of a certificate."""
+Identity: TypeAlias = Certified | tuple[str, str]
+"""What a certificate says, or region and node id alone."""
+
+Certify: TypeAlias = Callable[[bytes, Admission, int | None], "Certificate | str"]
+"""A signing request (DER), the names to certify, after which moment validity must begin (Unix seconds); a
+certificate that begins now, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """As issued: DER, what it says, its end."""
+
+    der: bytes
+    certified: Certified
+    expires_unix_us: int
 
 
 class Controller:
@@ -91,6 +127,7 @@ class Controller:
         now_us: int,
         unix_us: int,
         sign: Sign | None = None,
+        certify: Certify | None = None,
     ) -> None:
         self.config = config
         self.epoch = restored.epoch
@@ -103,6 +140,8 @@ class Controller:
         self.pushes = Pushes(config.push, restored.epoch, self.journal)
         self._unix_minus_clock_us = unix_us - now_us
         self.access = AccessBook(restored.access)
+        self.trust_book = TrustBook(restored.trust)
+        self._certify = certify
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
         self._dirty: dict[int, None] = {}
@@ -114,6 +153,10 @@ class Controller:
         self._planned_for: set[str] = set()
         self._nodes_stale, self._drains_pending = True, bool(restored.drains)
         self._restore(restored, now_us)
+
+    def unix_us(self, now_us: int) -> int:
+        """The wall clock at ``now_us``, as this control plane has it."""
+        return self._unix(now_us)
 
     @property
     def sessions(self) -> int:
@@ -129,15 +172,17 @@ class Controller:
     # ---- Input ------------------------------------------------------------------------------------
 
     def handle_connected(self, session: int, identity: Identity | None, now_us: int) -> None:
-        """A session is open; ``identity`` is that of the edge certificate, ``None`` for any other one."""
-        if identity is None or not all(map(is_node_id, identity)):
+        """A session is open; ``identity`` is what the edge's certificate says, ``None`` for any other one."""
+        certified = None if identity is None else Certified(*identity)
+        if certified is None or not all(map(is_node_id, (certified.region, certified.node_id))):
             self._turn_away(session, "certificate names no edge: spiffe://farcast/edge/REGION/NODE_ID")
+        elif certified in self.trust_book.revoked:
+            self._turn_away(session, revoked_reason(certified.node_id))
         elif len(self._sessions) >= self.config.sessions_max:
             self._turn_away(session, f"{len(self._sessions)} control sessions are open already")
         else:
-            region, node_id = identity
-            channel = ServerChannel(self.config.channel, node_id, region, now_us)
-            self._sessions[session] = _Session(channel)
+            channel = ServerChannel(self.config.channel, certified.node_id, certified.region, now_us)
+            self._sessions[session] = _Session(channel, certified)
 
     def handle_data(self, session: int, data: bytes, now_us: int) -> None:
         """Bytes of the one stream of a session."""
@@ -220,12 +265,63 @@ class Controller:
         why_not = self.access.revoke_token(token_id, self._unix(now_us))
         return self._change_access("token revoked", token_id, why_not, now_us)
 
+    def invite(self, invitation: Invitation, now_us: int) -> str | None:
+        """Let an edge in that shows a join token; ``None``, or why not."""
+        if self._certify is None:
+            return NO_AUTHORITY
+        if self.config.regions and invitation.region not in self.config.regions:
+            known = ", ".join(sorted(self.config.regions))
+            return f"region {invitation.region!r} is not of this cluster; its regions are {known}"
+        why_not = self.trust_book.invite(invitation, self._unix(now_us))
+        about = {"region": invitation.region, "node_id": invitation.node_id}
+        return self._change_trust("join token made", why_not, now_us, token_id=invitation.token_id, **about)
+
+    def admit(self, joining: Joining, now_us: int) -> Certificate | str:
+        """Certify an edge that shows a join token, or say why not. The token is used from the next `Save` on:
+        nothing must be answered before that."""
+        unix_us, book = self._unix(now_us), self.trust_book
+        if self._certify is None:
+            return NO_AUTHORITY
+        admitted = book.admit(
+            joining.token_id, joining.secret, joining.key_sha256, joining.node_id, self.members.ids, unix_us
+        )
+        issued = admitted if isinstance(admitted, str) else self._issue(joining.request, admitted)
+        if isinstance(issued, str):
+            self.journal.count("join_tokens_refused")
+            self._change_trust("join token refused", None, now_us, token_id=joining.token_id, reason=issued)
+        else:
+            self.journal.count("join_tokens_used")
+            about = {"node_id": issued.certified.node_id, "serial": issued.certified.serial}
+            self._change_trust("join token used", None, now_us, token_id=joining.token_id, **about)
+        return issued
+
+    def revoke_node(self, node_id: str, now_us: int) -> str | None:
+        """Take no certificate of a node any more that was issued until now; ``None``, or why not."""
+        until_unix_s = self._unix(now_us) // 1_000_000 - CLOCK_SKEW_SECONDS
+        why_not = None if is_node_id(node_id) else f"{node_id[:80]!r} cannot be the name of an edge"
+        why_not = why_not or self.trust_book.revoke_node(node_id, until_unix_s)
+        return self._change_trust("certificates of an edge revoked", why_not, now_us, node_id=node_id)
+
+    def revoke_serial(self, serial: str, now_us: int) -> str | None:
+        """Take one certificate no more; ``None``, or why not."""
+        serial = serial.lower().replace(":", "").lstrip("0")
+        if not 0 < len(serial) <= 40 or not set(serial) <= set("0123456789abcdef"):
+            return "a serial number has 1 to 40 hexadecimal digits (farcast ca show prints it)"
+        why_not = self.trust_book.revoke_serial(serial, self._unix(now_us))
+        return self._change_trust("certificate revoked", why_not, now_us, serial=serial)
+
+    def remove(self, node_id: str, now_us: int) -> str | None:
+        """Take an edge out of the cluster for good: its certificates count no more; ``None``, or why not."""
+        if node_id not in self.members and node_id not in self.trust_book.issued:
+            return f"no edge {node_id!r}; known are {_names(self.members)}"
+        return self.revoke_node(node_id, now_us)
+
     # ---- Output -----------------------------------------------------------------------------------
 
     def poll_save(self) -> Save | None:
         """What must be durable before anything of `poll_data` is sent."""
         trees, sequence = self.cycle.trees, self.pushes.sequence
-        return self._saver.poll(self.members, self.directory, trees, sequence, self.access)
+        return self._saver.poll(self.members, self.directory, trees, sequence, self.access, self.trust_book)
 
     def poll_data(self) -> tuple[int, bytes] | None:
         """A session, and bytes for its stream."""
@@ -295,6 +391,8 @@ class Controller:
                     if self.cycle.handle_nack(node_id, self.members, now_us):
                         self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
                     self.pushes.look_at([node_id])
+            case CertificateAsked(request):
+                self._renew(state, request, now_us)
             case Broken(reason):
                 self._leave(session, state, reason, now_us)
 
@@ -318,7 +416,7 @@ class Controller:
         rollout.handle_join(hello.holds)
         if rollout.acked is None and hello.holds is not None:
             self.pushes.overtake(hello.holds)
-        state.channel.welcome(self.epoch)
+        state.channel.welcome(self.epoch, issues=self._certify is not None)
         self.pushes.look_at([hello.node_id])
         if is_newcomer:
             self._take_newcomer(hello, now_us)
@@ -409,6 +507,7 @@ class Controller:
             self._give_up(node_id, "a plan was not answered in time", now_us)
         self._withdraw(now_us)
         self.access.forget_ended(self._unix(now_us))
+        self.trust_book.forget_ended(self._unix(now_us))
         if self._renew_edge_list(now_us):
             self.pushes.commit()
         self._release([node_id for node_id, due_us in self._unplanned.items() if due_us <= now_us])
@@ -437,6 +536,10 @@ class Controller:
                 "edges of a second region seem gone; kept for now",
                 node_ids=[member.node_id for member in kept],
             )
+        self._take_out(gone, now_us)
+
+    def _take_out(self, gone: Collection[Member], now_us: int) -> None:
+        """These are members no more."""
         for member in gone:
             self.members.withdraw(member.node_id)
             self.directory.remove_node(member.node_id)
@@ -450,6 +553,58 @@ class Controller:
         if gone:
             self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
 
+    # ---- Certificates -----------------------------------------------------------------------------
+
+    def _issue(self, request: bytes, admitted: Admission) -> Certificate | str:
+        if self._certify is None:
+            return NO_AUTHORITY
+        after = self.trust_book.revoked_until(admitted.node_id)
+        issued = self._certify(request, admitted, after)
+        if isinstance(issued, Certificate):
+            self.trust_book.note_issued(issued.certified, issued.expires_unix_us)
+        return issued
+
+    def _renew(self, state: _Session, request: bytes, now_us: int) -> None:
+        """The next certificate of an edge: for the names that its session has proved, and no others."""
+        names = Admission(state.certified.region, state.certified.node_id)
+        issued = self._issue(request, names)
+        if isinstance(issued, str):
+            state.channel.answer_certificate(b"", issued)
+            self.journal.write("warning", "certificate refused", node_id=names.node_id, reason=issued)
+        else:
+            state.channel.answer_certificate(issued.der)
+            self.journal.count("certificates_renewed")
+            self._saver.trust_changed = True
+            serial = issued.certified.serial
+            self.journal.write("info", "certificate renewed", node_id=names.node_id, serial=serial)
+
+    def _change_trust(self, what: str, why_not: str | None, now_us: int, **about: object) -> str | None:
+        if why_not is None:
+            level: Level = "warning" if "reason" in about else "info"
+            self.journal.write(level, what, **about)
+            self._send_away_revoked(now_us)
+            self._advance(now_us)
+        return why_not
+
+    def _send_away_revoked(self, now_us: int) -> None:
+        """End the sessions of certificates that count no more, and take out who has no other one."""
+        revoked = self.trust_book.revoked
+        gone: dict[str, Member] = {}
+        for session, state in list(self._sessions.items()):
+            if state.certified not in revoked:
+                continue
+            node_id = state.channel.node_id
+            member = self.members.get(node_id)
+            if member is not None and member.session == session:
+                gone[node_id] = member
+            state.channel.refuse(revoked_reason(node_id))
+            self._leave(session, state, "its certificate was revoked", now_us)
+            self._dirty[session] = None
+        for member in self.members:
+            if member.session is None and self.trust_book.is_out(member.node_id):
+                gone[member.node_id] = member
+        self._take_out(gone.values(), now_us)
+
     def _advance(self, now_us: int) -> None:
         """Bring the plan up to what is known, and send it."""
         views = self.pushes.views
@@ -457,6 +612,9 @@ class Controller:
         if self.access.changed:
             self.access.changed, self._saver.access_changed = False, True
             changed |= views.set_access(self.access.rules())
+        if self.trust_book.changed:
+            self.trust_book.changed, self._saver.trust_changed = False, True
+            changed |= views.set_revoked(self.trust_book.revocations())
         if self._nodes_stale:
             self._nodes_stale = False
             changed |= views.set_nodes({member.node_id: member.info for member in self.members})
@@ -521,6 +679,7 @@ class Controller:
         self.pushes.views.set_nodes({member.node_id: member.info for member in self.members})
         self.pushes.views.set_directory(self.directory.table)
         self.pushes.views.set_access(self.access.rules())
+        self.pushes.views.set_revoked(self.trust_book.revocations())
         self.pushes.commit_trees(restored.trees, now_us, ordered=False)
         self.journal.write(
             "info",
@@ -532,6 +691,11 @@ class Controller:
 
     def _unix(self, now_us: int) -> int:
         return max(now_us + self._unix_minus_clock_us, 0)
+
+
+def revoked_reason(node_id: str) -> str:
+    """What an edge hears whose certificate counts no more."""
+    return f"edge {node_id} was removed, or its certificate revoked; it comes back with a new join token"
 
 
 def _names(members: Collection[Member] | Members) -> str:

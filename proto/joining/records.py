@@ -23,20 +23,16 @@ from msgspec import Meta
 
 from farcast.proto.control.codec import BadMessage, Framer, decode_record
 from farcast.proto.control.messages import Record
-from farcast.proto.control.ranges import NodeId, Text
+from farcast.proto.control.ranges import CERTIFICATE_BYTES_MAX, SIGNING_REQUEST_BYTES_MAX, NodeId, Text
 
 ALPN: Final = "farcast-join/1"
 
 MESSAGE_BYTES_MAX: Final = 16_384
 """Longest message of either end."""
 
-REQUEST_BYTES_MAX: Final = 4_096
-"""Longest signing request; one for P-256 has some 250 bytes."""
-
-CERTIFICATE_BYTES_MAX: Final = 8_192
 LENGTH_BYTES: Final = 4
 
-SigningRequest = Annotated[bytes, Meta(min_length=1, max_length=REQUEST_BYTES_MAX)]
+SigningRequest = Annotated[bytes, Meta(min_length=1, max_length=SIGNING_REQUEST_BYTES_MAX)]
 """PKCS#10 (RFC 2986), DER: the key, and a proof of having it. The names in it are not looked at."""
 
 Certificate = Annotated[bytes, Meta(max_length=CERTIFICATE_BYTES_MAX)]

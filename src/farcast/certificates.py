@@ -190,7 +190,13 @@ class Authority:
         return self._issue(_name("Farcast control", name), f"control/{self.cluster}/{name}", dns, names)
 
     def certify(
-        self, key: PublicKey, region: str, node_id: str, now: datetime, life: timedelta, after: datetime | None
+        self,
+        key: PublicKey,
+        region: str,
+        node_id: str,
+        now: datetime,
+        life: timedelta,
+        after: datetime | None,
     ) -> bytes:
         """The certificate (DER) of an edge for a key that it made itself; valid from later than ``after``."""
         begins = now - CLOCK_SKEW
