@@ -1,4 +1,4 @@
-"""Where edges join: TLS over TCP, on the port number of the control channel. Shell of `proto.joining.records`.
+"""Where edges join: TLS over TCP, on the control channel's port number. Shell of `proto.joining.records`.
 
 Whoever connects is unknown, so everything is bounded: connections, bytes, time. What the engine decides is on
 disk before it is answered: a token that is not durably used up is no answer.

@@ -179,8 +179,8 @@ class PlanNack(Record, frozen=True, kw_only=True, tag="nack"):
 
 
 class CertificateWanted(Record, frozen=True, kw_only=True, tag="certificate_wanted"):
-    """The edge has made its next key and asks for a certificate (PKCS#10, DER); it gets one for the names that
-    its session has proved."""
+    """The edge has made its next key and asks for a certificate (PKCS#10, DER); it gets one for the names
+    that its session has proved."""
 
     request: Annotated[bytes, Meta(min_length=1, max_length=SIGNING_REQUEST_BYTES_MAX)]
 
@@ -241,9 +241,8 @@ class DirectoryEntry(Record, frozen=True, kw_only=True, tag=False):
 
 class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     """What changed since ``base``; everything, where ``base`` is ``None``. ``edge_list`` is the signed list
-    for viewers (compact JWS), ``access`` who may publish and watch, ``revoked`` the certificates that count no more,
-    each where it changed.
-    ``issued_unix_us`` is for people."""
+    for viewers (compact JWS), ``access`` who may publish and watch, ``revoked`` the certificates that count
+    no more, each where it changed. ``issued_unix_us`` is for people."""
 
     version: PlanVersion
     base: PlanVersion | None = None

@@ -190,8 +190,8 @@ class ServerChannel:
     # ---- Commands ---------------------------------------------------------------------------------
 
     def welcome(self, epoch: Epoch, *, issues: bool = False) -> None:
-        """Answer `HelloReceived`: the edge is in. Ignored where the edge is gone meanwhile. ``issues``: it may
-        ask for certificates."""
+        """Answer `HelloReceived`: the edge is in. Ignored where the edge is gone meanwhile.
+        ``issues``: it may ask for certificates."""
         if self._state is not _State.GREETED or self._version is None:
             return
         self._state = _State.JOINED
