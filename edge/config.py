@@ -143,6 +143,8 @@ def load_config(
             _take(setting, values, errors)
     if of_file is None:
         raise ConfigError(errors)  # What seems to be missing may stand in the file.
+    if "join" in values and values["join"] is None:
+        raise ConfigError(errors)  # Likewise: it would bring certificate and control planes.
     _take_from_state(values, environ or {}, errors)
     config = _build(values, errors)
     if errors:
@@ -218,8 +220,6 @@ def _take_from_state(values: dict[str, Any], environ: Mapping[str, str], errors:
     only."""
     token: JoinToken | None = values.get("join")
     folder: Path | None = values.get("control.state_dir") or state_directory(environ)
-    if "join" in values and token is None:
-        return
     if any(path in values for path in HOP_FILES):
         if token is not None:
             errors.append("join and [hop] are both given: joining brings the certificate; choose one")

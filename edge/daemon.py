@@ -109,6 +109,7 @@ class _Steering:
         try:
             new = self._load()
             self._node.reload_keys(new)
+            self._node.reload_certificate(new)
         except UserError as error:
             log.error("new configuration refused, the old one stays", errors=error.message.splitlines())
             return

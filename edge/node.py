@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from farcast import __version__
+from farcast.certificates import Identity, edge_name, load_identity
 from farcast.edge.access import access_policy
 from farcast.edge.assembly import (
     advertised,
@@ -38,7 +39,6 @@ from farcast.errors import UserError
 from farcast.proto.urls import split_host_port
 
 if TYPE_CHECKING:
-    from farcast.certificates import Identity
     from farcast.proto._core import DatapathConfig, Runtime, ServerTls
     from farcast.proto.agent import Agent
 
@@ -132,6 +132,18 @@ class EdgeNode:
         policy = access_policy(config, self.credentials)
         if policy is not None and config.auth_keys is not None:
             self.driver.call(lambda agent, now_us: agent.apply_access(now_us, local=policy))
+
+    def reload_certificate(self, config: EdgeConfig) -> None:
+        """Read the hop certificate again: `farcast ca renew` may have replaced it. Raises `UserError`, and
+        changes nothing then."""
+        if config.hop is None or self.credentials.hop is None:
+            return
+        identity = load_identity(config.hop.cert, config.hop.key)
+        if edge_name(identity.chain[0]) != edge_name(self.hop_identity.chain[0]):
+            raise UserError(f"{config.hop.cert}: is for another edge than this one")
+        if identity != self.hop_identity:
+            self.renew_hop(identity)
+            log.info("certificate read anew", file=str(config.hop.cert))
 
     @property
     def hop_identity(self) -> Identity:

@@ -29,6 +29,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -125,6 +126,17 @@ def control_name(leaf: bytes) -> tuple[str, str] | None:
     return _named(leaf, "control")
 
 
+def certificate_hosts(leaf: bytes) -> list[str]:
+    """The host names and addresses in a certificate (DER) that do not stand for a member."""
+    try:
+        parsed = x509.load_der_x509_certificate(leaf)
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return []
+    hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    return [host for host in hosts if not f".{host}".endswith(f".{_DOMAIN}")]
+
+
 def cluster_name(certificate: bytes) -> str | None:
     """The cluster whose authority a certificate (DER) is, ``None`` if it is none."""
     paths = [path for path in _paths(certificate) if path[0] == "cluster" and len(path) == 2 and path[1]]
@@ -212,6 +224,14 @@ class Authority:
         )
         names = (edge_server_name(node_id), *LOCAL_NAMES)
         return self._sign(builder, key, f"edge/{region}/{node_id}", names)
+
+    def has_issued(self, leaf: bytes) -> bool:
+        """Whether a certificate (DER) is of this authority."""
+        try:
+            x509.load_der_x509_certificate(leaf).verify_directly_issued_by(self._parsed)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
 
     def certificate_pem(self) -> bytes:
         """The authority's certificate as a PEM file's content."""
