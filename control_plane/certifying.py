@@ -17,7 +17,7 @@ from typing import Final
 from cryptography import x509
 
 from farcast.certificates import Authority, edge_certificate, load_authority
-from farcast.control_plane.controller import Certificate, Certify
+from farcast.control_plane.issuing import Certificate, Certify
 from farcast.control_plane.trust_book import Admission
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.signing import BadRequest, read_request

@@ -16,7 +16,7 @@ session and nothing more. An edge never loses media for it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -25,7 +25,16 @@ from farcast.control_plane.branches import reached_everywhere
 from farcast.control_plane.directory import Directory
 from farcast.control_plane.drains import is_relieved
 from farcast.control_plane.edge_list import EdgeListing, EdgeLists, Sign
-from farcast.control_plane.journal import Entry, Journal, Level
+from farcast.control_plane.issuing import (
+    CLOCK_SKEW_SECONDS,
+    Certificate,
+    Certify,
+    Issuer,
+    Joining,
+    revoked_reason,
+    why_not_serial,
+)
+from farcast.control_plane.journal import Entry, Journal
 from farcast.control_plane.link_state import LinkState, LinkStateConfig
 from farcast.control_plane.members import Member, Members, MembersConfig
 from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
@@ -34,7 +43,7 @@ from farcast.control_plane.pushes import PushConfig, Pushes
 from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
-from farcast.control_plane.trust_book import Admission, Invitation, TrustBook
+from farcast.control_plane.trust_book import Invitation, TrustBook
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.control.events import (
     Broken,
@@ -49,14 +58,6 @@ from farcast.proto.control.messages import Hello, Report
 from farcast.proto.control.ranges import DRAIN_MS_MAX, is_node_id
 from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
 from farcast.proto.joining.revocations import Certified
-
-NO_AUTHORITY = (
-    "this control plane has no authority to issue certificates with; start it with --ca-dir DIR "
-    "(ca.pem and ca.key of farcast ca init)"
-)
-
-CLOCK_SKEW_SECONDS = 3_600
-"""Validity begins so long before a certificate is issued (`farcast.certificates.CLOCK_SKEW`)."""
 
 TICK_US = 1_000_000
 """Deadlines of sessions and members are looked at so often."""
@@ -80,17 +81,6 @@ class ControllerConfig:
     """Children of a draining edge have so long to follow their new plan before the edge itself is told."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Joining:
-    """What an edge shows that wants to join; ``key_sha256``: of the key in its signing request."""
-
-    token_id: str
-    secret: bytes
-    key_sha256: bytes
-    request: bytes
-    node_id: str | None
-
-
 @dataclass(slots=True)
 class _Session:
     channel: ServerChannel
@@ -102,19 +92,6 @@ class _Session:
 
 Identity: TypeAlias = Certified | tuple[str, str]
 """What a certificate says, or region and node id alone."""
-
-Certify: TypeAlias = Callable[[bytes, Admission, int | None], "Certificate | str"]
-"""A signing request (DER), the names to certify, after which moment validity must begin (Unix seconds); a
-certificate that begins now, or why there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """As issued: DER, what it says, its end."""
-
-    der: bytes
-    certified: Certified
-    expires_unix_us: int
 
 
 class Controller:
@@ -141,7 +118,7 @@ class Controller:
         self._unix_minus_clock_us = unix_us - now_us
         self.access = AccessBook(restored.access)
         self.trust_book = TrustBook(restored.trust)
-        self._certify = certify
+        self._issuer = Issuer(self.trust_book, certify, self.journal)
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
         self._dirty: dict[int, None] = {}
@@ -267,32 +244,15 @@ class Controller:
 
     def invite(self, invitation: Invitation, now_us: int) -> str | None:
         """Let an edge in that shows a join token; ``None``, or why not."""
-        if self._certify is None:
-            return NO_AUTHORITY
-        if self.config.regions and invitation.region not in self.config.regions:
-            known = ", ".join(sorted(self.config.regions))
-            return f"region {invitation.region!r} is not of this cluster; its regions are {known}"
-        why_not = self.trust_book.invite(invitation, self._unix(now_us))
-        about = {"region": invitation.region, "node_id": invitation.node_id}
-        return self._change_trust("join token made", why_not, now_us, token_id=invitation.token_id, **about)
+        why_not = self._issuer.invite(invitation, self.config.regions, self._unix(now_us))
+        self._advance(now_us)
+        return why_not
 
     def admit(self, joining: Joining, now_us: int) -> Certificate | str:
         """Certify an edge that shows a join token, or say why not. The token is used from the next `Save` on:
         nothing must be answered before that."""
-        unix_us, book = self._unix(now_us), self.trust_book
-        if self._certify is None:
-            return NO_AUTHORITY
-        admitted = book.admit(
-            joining.token_id, joining.secret, joining.key_sha256, joining.node_id, self.members.ids, unix_us
-        )
-        issued = admitted if isinstance(admitted, str) else self._issue(joining.request, admitted)
-        if isinstance(issued, str):
-            self.journal.count("join_tokens_refused")
-            self._change_trust("join token refused", None, now_us, token_id=joining.token_id, reason=issued)
-        else:
-            self.journal.count("join_tokens_used")
-            about = {"node_id": issued.certified.node_id, "serial": issued.certified.serial}
-            self._change_trust("join token used", None, now_us, token_id=joining.token_id, **about)
+        issued = self._issuer.admit(joining, self.members.ids, self._unix(now_us))
+        self._advance(now_us)
         return issued
 
     def revoke_node(self, node_id: str, now_us: int) -> str | None:
@@ -305,9 +265,7 @@ class Controller:
     def revoke_serial(self, serial: str, now_us: int) -> str | None:
         """Take one certificate no more; ``None``, or why not."""
         serial = serial.lower().replace(":", "").lstrip("0")
-        if not 0 < len(serial) <= 40 or not set(serial) <= set("0123456789abcdef"):
-            return "a serial number has 1 to 40 hexadecimal digits (farcast ca show prints it)"
-        why_not = self.trust_book.revoke_serial(serial, self._unix(now_us))
+        why_not = why_not_serial(serial) or self.trust_book.revoke_serial(serial, self._unix(now_us))
         return self._change_trust("certificate revoked", why_not, now_us, serial=serial)
 
     def remove(self, node_id: str, now_us: int) -> str | None:
@@ -392,7 +350,7 @@ class Controller:
                         self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
                     self.pushes.look_at([node_id])
             case CertificateAsked(request):
-                self._renew(state, request, now_us)
+                self._renew(state, request)
             case Broken(reason):
                 self._leave(session, state, reason, now_us)
 
@@ -416,7 +374,7 @@ class Controller:
         rollout.handle_join(hello.holds)
         if rollout.acked is None and hello.holds is not None:
             self.pushes.overtake(hello.holds)
-        state.channel.welcome(self.epoch, issues=self._certify is not None)
+        state.channel.welcome(self.epoch, issues=self._issuer.can_issue)
         self.pushes.look_at([hello.node_id])
         if is_newcomer:
             self._take_newcomer(hello, now_us)
@@ -555,33 +513,16 @@ class Controller:
 
     # ---- Certificates -----------------------------------------------------------------------------
 
-    def _issue(self, request: bytes, admitted: Admission) -> Certificate | str:
-        if self._certify is None:
-            return NO_AUTHORITY
-        after = self.trust_book.revoked_until(admitted.node_id)
-        issued = self._certify(request, admitted, after)
-        if isinstance(issued, Certificate):
-            self.trust_book.note_issued(issued.certified, issued.expires_unix_us)
-        return issued
-
-    def _renew(self, state: _Session, request: bytes, now_us: int) -> None:
-        """The next certificate of an edge: for the names that its session has proved, and no others."""
-        names = Admission(state.certified.region, state.certified.node_id)
-        issued = self._issue(request, names)
+    def _renew(self, state: _Session, request: bytes) -> None:
+        issued = self._issuer.renew(state.certified, request)
         if isinstance(issued, str):
             state.channel.answer_certificate(b"", issued)
-            self.journal.write("warning", "certificate refused", node_id=names.node_id, reason=issued)
         else:
             state.channel.answer_certificate(issued.der)
-            self.journal.count("certificates_renewed")
-            self._saver.trust_changed = True
-            serial = issued.certified.serial
-            self.journal.write("info", "certificate renewed", node_id=names.node_id, serial=serial)
 
     def _change_trust(self, what: str, why_not: str | None, now_us: int, **about: object) -> str | None:
         if why_not is None:
-            level: Level = "warning" if "reason" in about else "info"
-            self.journal.write(level, what, **about)
+            self.journal.write("info", what, **about)
             self._send_away_revoked(now_us)
             self._advance(now_us)
         return why_not
@@ -691,11 +632,6 @@ class Controller:
 
     def _unix(self, now_us: int) -> int:
         return max(now_us + self._unix_minus_clock_us, 0)
-
-
-def revoked_reason(node_id: str) -> str:
-    """What an edge hears whose certificate counts no more."""
-    return f"edge {node_id} was removed, or its certificate revoked; it comes back with a new join token"
 
 
 def _names(members: Collection[Member] | Members) -> str:

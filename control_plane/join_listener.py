@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from farcast.control_plane.controller import Certificate, Joining
+from farcast.control_plane.issuing import Certificate, Joining
 from farcast.errors import UserError
 from farcast.proto.control.codec import BadMessage
 from farcast.proto.control.ranges import as_text

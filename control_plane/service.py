@@ -36,17 +36,12 @@ from farcast.control_plane.api import (
 from farcast.control_plane.certifying import certifier, open_authority
 from farcast.control_plane.config import Address, ControlConfig
 from farcast.control_plane.control_sessions import ControlSessions
-from farcast.control_plane.controller import (
-    NO_AUTHORITY,
-    Certificate,
-    Controller,
-    ControllerConfig,
-    Joining,
-)
+from farcast.control_plane.controller import Controller, ControllerConfig
 from farcast.control_plane.driver import Driver
 from farcast.control_plane.edge_list import make_signer
 from farcast.control_plane.identity import ControlIdentity, edge_identity, load_control_identity
 from farcast.control_plane.invitations import Invitee, is_wildcard, make_invitation
+from farcast.control_plane.issuing import NO_AUTHORITY, Certificate, Joining
 from farcast.control_plane.join_listener import JoinListener, server_context
 from farcast.control_plane.link_state import LinkStateConfig
 from farcast.control_plane.members import MembersConfig

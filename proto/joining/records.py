@@ -48,7 +48,7 @@ class Greeting(Record, frozen=True, kw_only=True, tag="greeting"):
 class JoinRequest(Record, frozen=True, kw_only=True, tag="join"):
     """The edge shows its token. ``node_id``: the name that it would like."""
 
-    token_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    token_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
     secret: Annotated[bytes, Meta(max_length=64)]
     request: SigningRequest
     node_id: NodeId | None = None

@@ -240,6 +240,7 @@ def test_certificates_are_renewed_under_a_running_film_and_no_frame_is_lost(netw
     egress.stop()
     back = network.edge("fra")
     until(lambda: back.control()["connected"])
+    until(lambda: len(back.hops()) >= 2)
 
 
 def test_a_removed_edge_leaves_the_plan_and_comes_back_only_with_a_new_token(network: Network) -> None:

@@ -18,7 +18,7 @@ from farcast.proto.joining.records import (
     joining_framer,
 )
 
-REQUEST = JoinRequest(token_id="01", secret=b"hush hush", request=b"csr", node_id="sin-1")
+REQUEST = JoinRequest(token_id="0123456789abcdef", secret=b"hush hush", request=b"csr", node_id="sin-1")
 
 
 def body(data: bytes) -> bytes:
