@@ -1,4 +1,4 @@
-"""Certificates as the control plane's authority makes them: names from the admission, whatever is asked for."""
+"""Certificates as the control plane's authority makes them: names from the admission, no others."""
 
 from __future__ import annotations
 

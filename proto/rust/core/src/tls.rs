@@ -64,7 +64,12 @@ struct Renewable(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Renewable {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+        Some(
+            self.0
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
     }
 }
 
