@@ -266,3 +266,7 @@ def test_a_removed_edge_leaves_the_plan_and_comes_back_only_with_a_new_token(net
     until(lambda: back.control()["connected"])
     until(lambda: network.nodes() == ["fra-1", "sin-1"])
     until(first.hops)
+
+    network.done("ca", "revoke", "sin-1")
+    until(lambda: network.nodes() == ["fra-1"])
+    until(lambda: not first.control()["connected"])
