@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -148,6 +149,8 @@ def _end(running: Sequence[_Running[Any]]) -> None:
 def _without_sigint() -> Iterator[None]:
     """What is started in the block has SIGINT blocked for ever: Ctrl-C reaches the whole process group, and
     the parent alone decides what it means."""
+    # It is started with the first process, and unblocks SIGINT as it does so (Python 3.11 to 3.13).
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
