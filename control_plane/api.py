@@ -27,6 +27,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from farcast.control_plane import reading
+from farcast.control_plane.api_trust import TrustService, trust_routes
+from farcast.control_plane.config import Address
 from farcast.control_plane.reading import NotKnown
 from farcast.errors import UserError
 from farcast.issuers import read_public_key
@@ -47,7 +49,7 @@ METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Service(Protocol):
+class Service(TrustService, Protocol):
     """What the API asks of the service."""
 
     @property
@@ -89,7 +91,13 @@ def write_private(file: Path, text: str) -> None:
 
 
 def bind_api(host: str, port: int) -> socket.socket:
-    """Take the address, or say in one line (`UserError`) why it is not to be had."""
+    """Take the API's address; as `bind_tcp`."""
+    return bind_tcp(Address(host, port), "--api")
+
+
+def bind_tcp(address: Address, option: str) -> socket.socket:
+    """Take an address, or say in one line (`UserError`) why it is not to be had."""
+    host, port = address.host, address.port
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,7 +106,7 @@ def bind_api(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
-        raise UserError(f"cannot listen on TCP {host}:{port}: {why}; choose another with --api") from error
+        raise UserError(f"cannot listen on TCP {host}:{port}: {why}; choose another with {option}") from error
     return listener
 
 
@@ -168,6 +176,7 @@ def api_app(service: Service, token: str) -> Starlette:
             Route("/metrics", guarded(metrics)),
             Route("/drain", guarded(drain), methods=["POST"]),
             Route("/access", guarded(change_access), methods=["POST"]),
+            *trust_routes(service, guarded),
         ]
     )
 

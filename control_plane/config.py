@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from farcast.control_plane.trust_book import CERTIFICATE_DAYS_MAX
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.control.ranges import is_node_id
+from farcast.proto.joining.tokens import ADDRESSES_MAX
 from farcast.proto.urls import join_host_port, split_host_port
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -45,6 +47,9 @@ class ControlConfig:
     risk_groups: Path | None = None
     regions: frozenset[str] = frozenset()
     epoch_min: int = 1
+    ca_dir: Path | None = None
+    cert_life_s: int = 7 * 86_400
+    advertise: tuple[str, ...] = ()
     log_level: str = "info"
     guard: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, int] = field(default_factory=dict)
@@ -113,7 +118,35 @@ def _number(minimum: float, maximum: float) -> Callable[[object], float]:
     return read
 
 
-_FILES: Final = ("state_dir", "risk_groups", "hop.cert", "hop.key", "hop.ca")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+CERT_LIFE_S_MIN: Final = 10
+
+
+def _life(value: object) -> int:
+    match = re.fullmatch(r"([1-9]\d{0,8})([smhd])", value) if isinstance(value, str) else None
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not CERT_LIFE_S_MIN <= seconds <= CERTIFICATE_DAYS_MAX * 86_400:
+        raise _BadValue(
+            f"must be a time from {CERT_LIFE_S_MIN}s to {CERTIFICATE_DAYS_MAX}d, such as 7d, not {value!r}"
+        )
+    return seconds
+
+
+def _endpoints(value: object) -> tuple[str, ...]:
+    items = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(items, list) or not 1 <= len(items) <= ADDRESSES_MAX:
+        raise _BadValue(f"must be 1 to {ADDRESSES_MAX} addresses HOST:PORT, not {value!r}")
+    for item in items:
+        try:
+            port = split_host_port(_text(item))[1]
+        except ValueError as error:
+            raise _BadValue(f"{item!r} is not HOST:PORT: {error}") from error
+        if port == 0:
+            raise _BadValue(f"{item!r}: the port must be a number from 1 to 65535")
+    return tuple(items)
+
+
+_FILES: Final = ("state_dir", "ca_dir", "risk_groups", "hop.cert", "hop.key", "hop.ca")
 SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "listen": _address,
     "api": _address,
@@ -121,6 +154,9 @@ SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "risk_groups": _file,
     "regions": _regions,
     "epoch_min": _count(1),
+    "ca_dir": _file,
+    "cert_life": _life,
+    "advertise": _endpoints,
     "log_level": _level,
     "hop.cert": _file,
     "hop.key": _file,
@@ -178,7 +214,8 @@ _NEEDED: Final = {
 
 
 def _build(values: Mapping[str, Any]) -> ControlConfig:
-    top = {path: value for path, value in values.items() if "." not in path}
+    names = {"cert_life": "cert_life_s"}
+    top = {names.get(path, path): value for path, value in values.items() if "." not in path}
     hop = {f"hop_{path[4:]}": value for path, value in values.items() if path.startswith("hop.")}
     sections: dict[str, Any] = {
         section: {

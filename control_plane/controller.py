@@ -25,6 +25,15 @@ from farcast.control_plane.branches import reached_everywhere
 from farcast.control_plane.directory import Directory
 from farcast.control_plane.drains import is_relieved
 from farcast.control_plane.edge_list import EdgeListing, EdgeLists, Sign
+from farcast.control_plane.issuing import (
+    CLOCK_SKEW_SECONDS,
+    Certificate,
+    Certify,
+    Issuer,
+    Joining,
+    revoked_reason,
+    why_not_serial,
+)
 from farcast.control_plane.journal import Entry, Journal
 from farcast.control_plane.link_state import LinkState, LinkStateConfig
 from farcast.control_plane.members import Member, Members, MembersConfig
@@ -34,9 +43,11 @@ from farcast.control_plane.pushes import PushConfig, Pushes
 from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
+from farcast.control_plane.trust_book import Invitation, TrustBook
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.control.events import (
     Broken,
+    CertificateAsked,
     HelloReceived,
     PlanAcked,
     PlanNacked,
@@ -46,6 +57,7 @@ from farcast.proto.control.events import (
 from farcast.proto.control.messages import Hello, Report
 from farcast.proto.control.ranges import DRAIN_MS_MAX, is_node_id
 from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
+from farcast.proto.joining.revocations import Certified
 
 TICK_US = 1_000_000
 """Deadlines of sessions and members are looked at so often."""
@@ -72,13 +84,14 @@ class ControllerConfig:
 @dataclass(slots=True)
 class _Session:
     channel: ServerChannel
+    certified: Certified
     hello: Hello | None = None
     sent_us: int = -1
     """Of the newest report, by the edge's clock."""
 
 
-Identity: TypeAlias = tuple[str, str]
-"""Region and node id of a certificate."""
+Identity: TypeAlias = Certified | tuple[str, str]
+"""What a certificate says, or region and node id alone."""
 
 
 class Controller:
@@ -91,6 +104,7 @@ class Controller:
         now_us: int,
         unix_us: int,
         sign: Sign | None = None,
+        certify: Certify | None = None,
     ) -> None:
         self.config = config
         self.epoch = restored.epoch
@@ -103,6 +117,8 @@ class Controller:
         self.pushes = Pushes(config.push, restored.epoch, self.journal)
         self._unix_minus_clock_us = unix_us - now_us
         self.access = AccessBook(restored.access)
+        self.trust_book = TrustBook(restored.trust)
+        self._issuer = Issuer(self.trust_book, certify, self.journal)
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
         self._dirty: dict[int, None] = {}
@@ -114,6 +130,10 @@ class Controller:
         self._planned_for: set[str] = set()
         self._nodes_stale, self._drains_pending = True, bool(restored.drains)
         self._restore(restored, now_us)
+
+    def unix_us(self, now_us: int) -> int:
+        """The wall clock at ``now_us``, as this control plane has it."""
+        return self._unix(now_us)
 
     @property
     def sessions(self) -> int:
@@ -129,15 +149,17 @@ class Controller:
     # ---- Input ------------------------------------------------------------------------------------
 
     def handle_connected(self, session: int, identity: Identity | None, now_us: int) -> None:
-        """A session is open; ``identity`` is that of the edge certificate, ``None`` for any other one."""
-        if identity is None or not all(map(is_node_id, identity)):
+        """A session is open; ``identity`` is what the edge's certificate says, ``None`` for any other one."""
+        certified = None if identity is None else Certified(*identity)
+        if certified is None or not all(map(is_node_id, (certified.region, certified.node_id))):
             self._turn_away(session, "certificate names no edge: spiffe://farcast/edge/REGION/NODE_ID")
+        elif certified in self.trust_book.revoked:
+            self._turn_away(session, revoked_reason(certified.node_id))
         elif len(self._sessions) >= self.config.sessions_max:
             self._turn_away(session, f"{len(self._sessions)} control sessions are open already")
         else:
-            region, node_id = identity
-            channel = ServerChannel(self.config.channel, node_id, region, now_us)
-            self._sessions[session] = _Session(channel)
+            channel = ServerChannel(self.config.channel, certified.node_id, certified.region, now_us)
+            self._sessions[session] = _Session(channel, certified)
 
     def handle_data(self, session: int, data: bytes, now_us: int) -> None:
         """Bytes of the one stream of a session."""
@@ -220,12 +242,44 @@ class Controller:
         why_not = self.access.revoke_token(token_id, self._unix(now_us))
         return self._change_access("token revoked", token_id, why_not, now_us)
 
+    def invite(self, invitation: Invitation, now_us: int) -> str | None:
+        """Let an edge in that shows a join token; ``None``, or why not."""
+        why_not = self._issuer.invite(invitation, self.config.regions, self._unix(now_us))
+        self._advance(now_us)
+        return why_not
+
+    def admit(self, joining: Joining, now_us: int) -> Certificate | str:
+        """Certify an edge that shows a join token, or say why not. The token is used from the next `Save` on:
+        nothing must be answered before that."""
+        issued = self._issuer.admit(joining, self.members.ids, self._unix(now_us))
+        self._advance(now_us)
+        return issued
+
+    def revoke_node(self, node_id: str, now_us: int) -> str | None:
+        """Take no certificate of a node any more that was issued until now; ``None``, or why not."""
+        until_unix_s = self._unix(now_us) // 1_000_000 - CLOCK_SKEW_SECONDS
+        why_not = None if is_node_id(node_id) else f"{node_id[:80]!r} cannot be the name of an edge"
+        why_not = why_not or self.trust_book.revoke_node(node_id, until_unix_s)
+        return self._change_trust("certificates of an edge revoked", why_not, now_us, node_id=node_id)
+
+    def revoke_serial(self, serial: str, now_us: int) -> str | None:
+        """Take one certificate no more; ``None``, or why not."""
+        serial = serial.lower().replace(":", "").lstrip("0")
+        why_not = why_not_serial(serial) or self.trust_book.revoke_serial(serial, self._unix(now_us))
+        return self._change_trust("certificate revoked", why_not, now_us, serial=serial)
+
+    def remove(self, node_id: str, now_us: int) -> str | None:
+        """Take an edge out of the cluster for good: its certificates count no more; ``None``, or why not."""
+        if node_id not in self.members and node_id not in self.trust_book.issued:
+            return f"no edge {node_id!r}; known are {_names(self.members)}"
+        return self.revoke_node(node_id, now_us)
+
     # ---- Output -----------------------------------------------------------------------------------
 
     def poll_save(self) -> Save | None:
         """What must be durable before anything of `poll_data` is sent."""
         trees, sequence = self.cycle.trees, self.pushes.sequence
-        return self._saver.poll(self.members, self.directory, trees, sequence, self.access)
+        return self._saver.poll(self.members, self.directory, trees, sequence, self.access, self.trust_book)
 
     def poll_data(self) -> tuple[int, bytes] | None:
         """A session, and bytes for its stream."""
@@ -295,6 +349,8 @@ class Controller:
                     if self.cycle.handle_nack(node_id, self.members, now_us):
                         self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
                     self.pushes.look_at([node_id])
+            case CertificateAsked(request):
+                self._renew(state, request)
             case Broken(reason):
                 self._leave(session, state, reason, now_us)
 
@@ -318,7 +374,7 @@ class Controller:
         rollout.handle_join(hello.holds)
         if rollout.acked is None and hello.holds is not None:
             self.pushes.overtake(hello.holds)
-        state.channel.welcome(self.epoch)
+        state.channel.welcome(self.epoch, issues=self._issuer.can_issue)
         self.pushes.look_at([hello.node_id])
         if is_newcomer:
             self._take_newcomer(hello, now_us)
@@ -409,6 +465,7 @@ class Controller:
             self._give_up(node_id, "a plan was not answered in time", now_us)
         self._withdraw(now_us)
         self.access.forget_ended(self._unix(now_us))
+        self.trust_book.forget_ended(self._unix(now_us))
         if self._renew_edge_list(now_us):
             self.pushes.commit()
         self._release([node_id for node_id, due_us in self._unplanned.items() if due_us <= now_us])
@@ -437,6 +494,10 @@ class Controller:
                 "edges of a second region seem gone; kept for now",
                 node_ids=[member.node_id for member in kept],
             )
+        self._take_out(gone, now_us)
+
+    def _take_out(self, gone: Collection[Member], now_us: int) -> None:
+        """These are members no more."""
         for member in gone:
             self.members.withdraw(member.node_id)
             self.directory.remove_node(member.node_id)
@@ -450,6 +511,41 @@ class Controller:
         if gone:
             self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
 
+    # ---- Certificates -----------------------------------------------------------------------------
+
+    def _renew(self, state: _Session, request: bytes) -> None:
+        issued = self._issuer.renew(state.certified, request)
+        if isinstance(issued, str):
+            state.channel.answer_certificate(b"", issued)
+        else:
+            state.channel.answer_certificate(issued.der)
+
+    def _change_trust(self, what: str, why_not: str | None, now_us: int, **about: object) -> str | None:
+        if why_not is None:
+            self.journal.write("info", what, **about)
+            self._send_away_revoked(now_us)
+            self._advance(now_us)
+        return why_not
+
+    def _send_away_revoked(self, now_us: int) -> None:
+        """End the sessions of certificates that count no more, and take out who has no other one."""
+        revoked = self.trust_book.revoked
+        gone: dict[str, Member] = {}
+        for session, state in list(self._sessions.items()):
+            if state.certified not in revoked:
+                continue
+            node_id = state.channel.node_id
+            member = self.members.get(node_id)
+            if member is not None and member.session == session:
+                gone[node_id] = member
+            state.channel.refuse(revoked_reason(node_id))
+            self._leave(session, state, "its certificate was revoked", now_us)
+            self._dirty[session] = None
+        for member in self.members:
+            if member.session is None and self.trust_book.is_out(member.node_id):
+                gone[member.node_id] = member
+        self._take_out(gone.values(), now_us)
+
     def _advance(self, now_us: int) -> None:
         """Bring the plan up to what is known, and send it."""
         views = self.pushes.views
@@ -457,6 +553,9 @@ class Controller:
         if self.access.changed:
             self.access.changed, self._saver.access_changed = False, True
             changed |= views.set_access(self.access.rules())
+        if self.trust_book.changed:
+            self.trust_book.changed, self._saver.trust_changed = False, True
+            changed |= views.set_revoked(self.trust_book.revocations())
         if self._nodes_stale:
             self._nodes_stale = False
             changed |= views.set_nodes({member.node_id: member.info for member in self.members})
@@ -521,6 +620,7 @@ class Controller:
         self.pushes.views.set_nodes({member.node_id: member.info for member in self.members})
         self.pushes.views.set_directory(self.directory.table)
         self.pushes.views.set_access(self.access.rules())
+        self.pushes.views.set_revoked(self.trust_book.revocations())
         self.pushes.commit_trees(restored.trees, now_us, ordered=False)
         self.journal.write(
             "info",

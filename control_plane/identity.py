@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from farcast.certificates import control_name, edge_name, load_identity
+from farcast.certificates import control_name, edge_certificate, edge_name, load_identity
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto.joining.revocations import Certified
 from farcast.remote import load_certificates
 
 
@@ -38,6 +39,6 @@ def load_control_identity(cert: Path, key: Path, ca: Path) -> ControlIdentity:
     return ControlIdentity(identity.chain, identity.key, *named, tuple(load_certificates(ca)))
 
 
-def edge_identity(chain: Sequence[bytes]) -> tuple[str, str] | None:
-    """Region and node id that a chain (DER, leaf first) vouches for; ``None`` for any other role."""
-    return edge_name(chain[0]) if chain else None
+def edge_identity(chain: Sequence[bytes]) -> Certified | None:
+    """What a chain (DER, leaf first) says of the edge that it vouches for; ``None`` for any other role."""
+    return edge_certificate(chain[0]) if chain else None

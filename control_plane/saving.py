@@ -7,6 +7,7 @@ from farcast.control_plane.branches import Tree, Trees
 from farcast.control_plane.directory import Directory, OfferChange
 from farcast.control_plane.members import Members
 from farcast.control_plane.store import Save
+from farcast.control_plane.trust_book import TrustBook
 
 
 class Saver:
@@ -15,23 +16,30 @@ class Saver:
     def __init__(self, trees: Trees, unix_minus_clock_us: int) -> None:
         self.members_changed = False
         self.drains_changed = False
-        self.access_changed = False
+        self.access_changed = self.trust_changed = False
         self._unix_minus_clock_us = unix_minus_clock_us
         self._trees = trees
         self._sequence = -1
 
     def poll(
-        self, members: Members, directory: Directory, trees: Trees, sequence: int, access: AccessBook
+        self,
+        members: Members,
+        directory: Directory,
+        trees: Trees,
+        sequence: int,
+        access: AccessBook,
+        trust: TrustBook,
     ) -> Save | None:
         """What has changed since the last call, ``None`` where nothing has."""
         offers = directory.poll_changes()
         changed = self._changed_trees(trees)
         with_members, with_drains = self.members_changed, self.drains_changed
-        with_access = self.access_changed
-        some = with_members or with_drains or with_access
+        with_access, with_trust = self.access_changed, self.trust_changed
+        some = with_members or with_drains or with_access or with_trust
         if not (offers or changed or some or sequence != self._sequence):
             return None
-        self.members_changed = self.drains_changed = self.access_changed = False
+        self.members_changed = self.drains_changed = False
+        self.access_changed = self.trust_changed = False
         self._sequence = sequence
         return Save(
             sequence,
@@ -40,6 +48,7 @@ class Saver:
             changed,
             tuple(self._on_wall_clock(offer) for offer in offers),
             access.kept() if with_access else None,
+            trust.kept() if with_trust else None,
         )
 
     def _changed_trees(self, trees: Trees) -> dict[str, Tree | None]:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,17 +28,21 @@ import structlog
 from farcast.control_plane.api import (
     ADDRESS_FILE,
     api_app,
-    bind_api,
+    bind_tcp,
     load_token,
     serve_api,
     write_private,
 )
+from farcast.control_plane.certifying import certifier, open_authority
 from farcast.control_plane.config import Address, ControlConfig
 from farcast.control_plane.control_sessions import ControlSessions
 from farcast.control_plane.controller import Controller, ControllerConfig
 from farcast.control_plane.driver import Driver
 from farcast.control_plane.edge_list import make_signer
 from farcast.control_plane.identity import ControlIdentity, edge_identity, load_control_identity
+from farcast.control_plane.invitations import Invitee, is_wildcard, make_invitation
+from farcast.control_plane.issuing import NO_AUTHORITY, Certificate, Joining
+from farcast.control_plane.join_listener import JoinListener, server_context
 from farcast.control_plane.link_state import LinkStateConfig
 from farcast.control_plane.members import MembersConfig
 from farcast.control_plane.metrics import render
@@ -49,14 +55,19 @@ from farcast.control_plane.store import Save, Store
 from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
 from farcast.logs import configure_logs
 from farcast.proto.access.keys import TrustedKey
+from farcast.proto.joining.tokens import JoinToken
 from farcast.proto.urls import split_host_port
 
 if TYPE_CHECKING:
     import socket
 
+    from farcast.certificates import Authority
     from farcast.proto._core import Runtime
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+FREE_PORT_ATTEMPTS_MAX = 20
+"""Tries to find a port that is free for both UDP and TCP, where the operator takes any."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -94,6 +105,8 @@ class ControlService:
         runtime: Runtime,
         listener: socket.socket,
         token: str,
+        authority: Authority | None = None,
+        join_socket: socket.socket | None = None,
     ) -> None:
         self.driver = Driver(runtime, engine)
         self.listen = Address(*split_host_port(runtime.local_addr))
@@ -102,6 +115,8 @@ class ControlService:
         self._store = store
         self._listener = listener
         self._token = token
+        self._authority = authority
+        self._join_socket = join_socket
         self._planner = ThreadPoolExecutor(1, "planner")
         self._planning: set[asyncio.Task[None]] = set()
         self._ready = False
@@ -153,13 +168,53 @@ class ControlService:
         """Take a token no more; ``None``, or why not."""
         return self._call(lambda controller, now_us: controller.revoke_token(token_id, now_us))
 
+    def revoke_node(self, node_id: str) -> str | None:
+        """Take an edge's certificates no more; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.revoke_node(node_id, now_us))
+
+    def revoke_serial(self, serial: str) -> str | None:
+        """Take one certificate no more; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.revoke_serial(serial, now_us))
+
+    def remove(self, node_id: str) -> str | None:
+        """Take an edge out for good; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.remove(node_id, now_us))
+
+    def invite(self, wanted: Invitee) -> JoinToken | str:
+        """A new join token, or why there is none."""
+        addresses = wanted.addresses or self._config.advertise or (str(self.listen),)
+        if self._authority is None:
+            return NO_AUTHORITY
+        if any(is_wildcard(address) for address in addresses):
+            return (
+                f"{addresses[0]} is no address that an edge could connect to; say where it reaches this "
+                "control plane (farcast join-token --control HOST:PORT, or farcast control --advertise)"
+            )
+        fingerprint = hashlib.sha256(self._authority.certificate).digest()
+        unix_us = self.controller.unix_us(self.now_us())
+        token, invitation = make_invitation(wanted, addresses, fingerprint, unix_us)
+        why_not = self._call(lambda controller, now_us: controller.invite(invitation, now_us))
+        return why_not or self._save_failure or token
+
+    def admit(self, joining: Joining) -> Certificate | str:
+        """Certify an edge; durable when it returns."""
+        issued = self.driver.call(lambda engine, now_us: engine.controller.admit(joining, now_us))
+        self._progress()
+        if self._save_failure is not None and not isinstance(issued, str):
+            return "the control plane cannot write down that the token is used; see its log"
+        return issued
+
     def metrics(self) -> bytes:
         """The Prometheus text."""
         return render(self.controller, self.now_us(), self._store.failures)
 
     async def run(self, *, ready_json: bool) -> None:
         """Serve until `stop`; then the state is closed."""
-        api = asyncio.create_task(serve_api(api_app(self, self._token), self._listener, self._stopped))
+        tasks = [asyncio.create_task(serve_api(api_app(self, self._token), self._listener, self._stopped))]
+        if self._authority is not None and self._join_socket is not None:
+            context = server_context(self._config.hop_cert, self._config.hop_key)
+            joins = JoinListener(self._join_socket, context, self._authority.certificate, self.admit)
+            tasks.append(asyncio.create_task(joins.serve(self._stopped)))
         try:
             self._announce(ready_json=ready_json)
             self._ready = True
@@ -167,7 +222,7 @@ class ControlService:
         finally:
             self._ready = False
             self._stopped.set()
-            await asyncio.gather(api, *self._planning, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._planning, return_exceptions=True)
             self._planner.shutdown(wait=True, cancel_futures=True)
             self._store.close()
             with contextlib.suppress(OSError):
@@ -239,24 +294,35 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     """Prepare a control plane and bind its sockets; `UserError` if that cannot be done. ``unix_us``: the wall
     clock, which is read once."""
     identity = load_control_identity(config.hop_cert, config.hop_key, config.hop_ca)
+    authority = None
+    if config.ca_dir is not None:
+        now = datetime.fromtimestamp(unix_us() / 1e6, UTC)
+        authority = open_authority(config.ca_dir, identity.cluster, identity.roots, now)
     risk_groups = _load_groups(config)
     _make_state_dir(config.state_dir)
     token = load_token(config.state_dir)
-    listener = bind_api(config.api.host, config.api.port)
+    listener = bind_tcp(config.api, "--api")
     store = Store(config.state_dir)
     try:
         restored = store.open_reign(identity.cluster, config.epoch_min)
-        runtime = _bind(config, identity)
+        runtime, join_socket = _bind(config, identity, joins=authority is not None)
     except BaseException:
         store.close()
         listener.close()
         raise
     now_us = runtime.now_us()
     sign = make_signer(identity.chain, identity.key)
-    controller = Controller(controller_config(config, risk_groups), restored, now_us, unix_us(), sign)
+    certify = (
+        None
+        if authority is None
+        else certifier(authority, timedelta(seconds=config.cert_life_s), lambda: datetime.now(UTC))
+    )
+    controller = Controller(
+        controller_config(config, risk_groups), restored, now_us, unix_us(), sign, certify
+    )
     service: ControlService
     engine = ControlSessions(controller, edge_identity, lambda save: service.save(save))
-    service = ControlService(config, engine, store, runtime, listener, token)
+    service = ControlService(config, engine, store, runtime, listener, token, authority, join_socket)
     return service
 
 
@@ -294,7 +360,25 @@ def _make_state_dir(directory: Path) -> None:
         ) from error
 
 
-def _bind(config: ControlConfig, identity: ControlIdentity) -> Runtime:
+def _bind(
+    config: ControlConfig, identity: ControlIdentity, *, joins: bool
+) -> tuple[Runtime, socket.socket | None]:
+    """UDP for control channels, and TCP for joins on the same port number."""
+    for attempts_left in reversed(range(FREE_PORT_ATTEMPTS_MAX)):
+        join_socket = bind_tcp(config.listen, "--listen") if joins else None
+        port = join_socket.getsockname()[1] if join_socket else config.listen.port
+        try:
+            return _bind_udp(config, Address(config.listen.host, port), identity), join_socket
+        except BaseException as error:
+            if join_socket is not None:
+                join_socket.close()
+            again = isinstance(error, UserError) and joins and config.listen.port == 0
+            if not again or attempts_left == 0:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _bind_udp(config: ControlConfig, listen: Address, identity: ControlIdentity) -> Runtime:
     from farcast.proto._core import CoreError, DatapathConfig, Runtime, ServerTls
 
     try:
@@ -303,8 +387,8 @@ def _bind(config: ControlConfig, identity: ControlIdentity) -> Runtime:
         raise UserError(f"{config.hop_cert}: cannot be used: {error}") from error
     try:
         datapath = DatapathConfig(tls, (18,), control=True)
-        return Runtime(str(config.listen), datapath)
+        return Runtime(str(listen), datapath)
     except OSError as error:
         raise UserError(
-            f"cannot listen on UDP {config.listen}: {error.strerror}; choose another with --listen"
+            f"cannot listen on UDP {listen}: {error.strerror}; choose another with --listen"
         ) from error

@@ -25,6 +25,7 @@ import msgspec
 from farcast.control_plane.access_book import NOTHING_KEPT, KeptAccess
 from farcast.control_plane.branches import Tree, Upstreams
 from farcast.control_plane.directory import Fields, OfferChange
+from farcast.control_plane.trust_book import NO_TRUST_KEPT, KeptTrust
 from farcast.errors import UserError
 from farcast.proto.control.messages import Epoch, Hello
 
@@ -58,6 +59,7 @@ class Save:
     trees: Mapping[str, Tree | None] = field(default_factory=dict)
     offers: tuple[OfferChange, ...] = ()
     access: KeptAccess | None = None
+    trust: KeptTrust | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Restored:
     offers: tuple[tuple[Fields, str, int], ...] = ()
     """Namespace, node id, since when by the wall clock, microseconds."""
     access: KeptAccess = NOTHING_KEPT
+    trust: KeptTrust = NO_TRUST_KEPT
 
 
 class StoreError(UserError):
@@ -189,6 +192,9 @@ class Store:
             access=msgspec.msgpack.decode(facts["access"], type=KeptAccess)
             if "access" in facts
             else NOTHING_KEPT,
+            trust=msgspec.msgpack.decode(facts["trust"], type=KeptTrust)
+            if "trust" in facts
+            else NO_TRUST_KEPT,
         )
 
     def _read_offers(self, connection: sqlite3.Connection) -> Iterator[tuple[Fields, str, int]]:
@@ -229,6 +235,8 @@ class Store:
             facts["drains"] = dict(save.drains)
         if save.access is not None:
             facts["access"] = save.access
+        if save.trust is not None:
+            facts["trust"] = save.trust
         self._write_facts(connection, facts)
         for origin, tree in save.trees.items():
             if tree is None:
@@ -267,6 +275,7 @@ def _merge(saves: Iterable[Save]) -> Save:
             trees={**merged.trees, **save.trees},
             offers=tuple(offers.values()),
             access=merged.access if save.access is None else save.access,
+            trust=merged.trust if save.trust is None else save.trust,
         )
     return merged
 

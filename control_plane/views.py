@@ -15,6 +15,7 @@ from farcast.control_plane.directory import Fields
 from farcast.proto.access.records import AccessRules
 from farcast.proto.control.messages import DirectoryEntry, NodeInfo, PlanDelta, PlanVersion, RouteEntry
 from farcast.proto.control.plan_rules import EMPTY, Tables
+from farcast.proto.joining.revocations import Revocations
 
 Routes = dict[str, RouteEntry]
 """Origin to route, of one edge."""
@@ -34,6 +35,7 @@ class Views:
         self.directory: dict[Fields, str] = {}
         self.edge_list: str | None = None
         self.access: AccessRules | None = None
+        self.revoked: Revocations | None = None
         self.trees: Trees = {}
         self._entries: dict[str, Routes] = {}
         self._planned: dict[str, Routes] = {}
@@ -66,6 +68,12 @@ class Views:
         self.access = access if changed else self.access
         return changed
 
+    def set_revoked(self, revoked: Revocations) -> bool:
+        """Replace what is revoked; whether that is something else."""
+        changed = revoked != self.revoked
+        self.revoked = revoked if changed else self.revoked
+        return changed
+
     def set_trees(self, trees: Trees) -> bool:
         """Replace all trees; whether any edge has another route."""
         fresh: dict[str, dict[str, RouteEntry | None]] = {}
@@ -94,7 +102,8 @@ class Views:
 
     def of(self, node_id: str) -> Tables:
         """The plan of one edge."""
-        return Tables(self.nodes, self._routes.get(node_id, {}), self.directory, self.edge_list, self.access)
+        routes = self._routes.get(node_id, {})
+        return Tables(self.nodes, routes, self.directory, self.edge_list, self.access, self.revoked)
 
     def _usable(self, node_id: str) -> Routes:
         """The planned routes that name nobody unknown. An edge refuses a plan that takes its last route while
@@ -133,6 +142,7 @@ class Differ:
             directory_removed=tuple(directory_removed),
             edge_list=new.edge_list if new.edge_list != old.edge_list else None,
             access=new.access if new.access != old.access else None,
+            revoked=new.revoked if new.revoked != old.revoked else None,
             issued_unix_us=issued_unix_us,
         )
 
@@ -154,6 +164,7 @@ def same(one: Tables, other: Tables) -> bool:
     return (
         one.edge_list == other.edge_list
         and (one.access is other.access or one.access == other.access)
+        and (one.revoked is other.revoked or one.revoked == other.revoked)
         and (one.nodes is other.nodes or one.nodes == other.nodes)
         and (one.routes is other.routes or one.routes == other.routes)
         and (one.directory is other.directory or one.directory == other.directory)

@@ -14,7 +14,7 @@ from farcast.certificates import cluster_name
 from farcast.edge.access import access_policy
 from farcast.edge.config import EdgeConfig, Upstream
 from farcast.edge.control_connection import ControlTls
-from farcast.edge.credentials import Credentials, peer_node_id
+from farcast.edge.credentials import Credentials, peer_certificate, peer_node_id
 from farcast.edge.membership import MembershipOptions
 from farcast.edge.plan_file import usual_folder
 from farcast.errors import EXIT_USAGE, UserError
@@ -80,6 +80,7 @@ async def agent_config(config: EdgeConfig, credentials: Credentials) -> AgentCon
         timing=TrackTiming(drain_ms=config.drain_ms_max),
         media=MediaLimits(**config.limits_track),
         peer_identity=peer_node_id,
+        peer_certificate=peer_certificate,
         plan_hops=plan_hops(config, credentials),
         access=access_policy(config, credentials),
     )

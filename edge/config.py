@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from farcast.edge.config_sources import Setting, from_environment, from_file, from_flags
+from farcast.edge.enrolment import AUTHORITY, IDENTITY, read_joined
+from farcast.edge.plan_file import state_directory
 from farcast.edge.settings import (
     LIMITS_DATAPATH,
     LIMITS_TRACK,
@@ -24,6 +26,7 @@ from farcast.edge.settings import (
     kind_of,
 )
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto.joining.tokens import JoinToken
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl
 
@@ -97,6 +100,8 @@ class EdgeConfig:
     region: str = ""
     log_level: str = "info"
     drain_ms_max: int = 10_000
+    join: JoinToken | None = None
+    """To be joined with before all this can be used: the certificate files are not there yet."""
     hop: HopFiles | None = None
     hop_loss_max_permille: int = 150
     hop_rtt_max_ms: int = 0
@@ -110,6 +115,8 @@ class EdgeConfig:
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
     limits_track: Mapping[str, int] = field(default_factory=dict)
 
+
+HOP_FILES = ("hop.cert", "hop.key", "hop.ca")
 
 RELOADABLE = frozenset({"log_level", "drain_ms_max", "auth_keys"})
 """Fields that a running edge takes over on SIGHUP; for the others it has to be started again. The keys are
@@ -136,6 +143,9 @@ def load_config(
             _take(setting, values, errors)
     if of_file is None:
         raise ConfigError(errors)  # What seems to be missing may stand in the file.
+    if "join" in values and values["join"] is None:
+        raise ConfigError(errors)  # Likewise: it would bring certificate and control planes.
+    _take_from_state(values, environ or {}, errors)
     config = _build(values, errors)
     if errors:
         raise ConfigError(errors)
@@ -204,6 +214,36 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
     )
 
 
+def _take_from_state(values: dict[str, Any], environ: Mapping[str, str], errors: list[str]) -> None:
+    """Who the edge is and where its control planes are, from its state directory, if it joined by token; or,
+    with a token that it has not used yet, where all this will be. The setting ``join`` is left for the latter
+    only."""
+    token: JoinToken | None = values.get("join")
+    folder: Path | None = values.get("control.state_dir") or state_directory(environ)
+    if any(path in values for path in HOP_FILES):
+        if token is not None:
+            errors.append("join and [hop] are both given: joining brings the certificate; choose one")
+        return
+    if folder is None:
+        if token is not None:
+            errors.append("--join needs --state-dir DIR: where the edge keeps its key and certificate")
+        return
+    joined = read_joined(folder)
+    if joined is not None and (token is None or token.token_id == joined.token_id):
+        values.pop("join", None)
+        addresses = joined.control
+    elif token is not None:
+        addresses = token.addresses
+        if values.get("region") not in (None, token.region):
+            errors.append(f"region is set to {values['region']!r}, the join token is for {token.region!r}")
+    else:
+        return
+    identity = folder / IDENTITY
+    values.update({"hop.cert": identity, "hop.key": identity, "hop.ca": folder / AUTHORITY})
+    values["control.state_dir"] = folder
+    values.setdefault("control.addresses", addresses)
+
+
 def _check_certificate(values: dict[str, Any], errors: list[str]) -> None:
     cert, key, dev_cert = ("cert" in values, "key" in values, values.get("dev_cert") is True)
     if cert != key:
@@ -257,7 +297,10 @@ def _build_control(values: dict[str, Any], top: dict[str, Any], errors: list[str
     if "addresses" not in given:
         errors.append("[control]: addresses is missing: where the control planes are (--control HOST:PORT)")
     if "hop.cert" not in values:
-        errors.append("[control] needs a [hop] section with cert, key and ca: they say who this edge is")
+        errors.append(
+            "[control] needs a [hop] section with cert, key and ca: they say who this edge is "
+            "(or join with a token: --join TOKEN)"
+        )
     listen = top.get("listen", LISTEN_DEFAULT)
     if "advertise" not in given and listen.host in ("0.0.0.0", "::"):
         errors.append(

@@ -16,12 +16,13 @@ import contextlib
 import random
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import structlog
 import trio
 
+from farcast.certificates import Identity
 from farcast.edge.control_connection import ConnectionLimits, ControlConnection, ControlTls, SocketAddress
 from farcast.proto.control.edge_channel import EdgeChannel
 from farcast.proto.control.events import Broken, EdgeEvent, Joined, Refused
@@ -133,6 +134,10 @@ class ControlLink:
         """The channel was called from elsewhere: send what it has now."""
         if self._waiting is not None:
             self._waiting.cancel()
+
+    def renew(self, identity: Identity) -> None:
+        """Show another certificate from the next connection on."""
+        self._options = replace(self._options, tls=replace(self._options.tls, identity=identity))
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from farcast.certificates import Identity, edge_name, load_identity, make_dev_identity
+from farcast.certificates import Identity, edge_certificate, edge_name, load_identity, make_dev_identity
 from farcast.edge.config import ConfigError, EdgeConfig, Upstream
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto.joining.revocations import Certified
 from farcast.remote import Trust, load_certificates
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ def peer_node_id(chain: Sequence[bytes]) -> str | None:
     """The node id that the certificate chain (DER, leaf first) of a hop's peer vouches for."""
     named = edge_name(chain[0]) if chain else None
     return named and named[1]
+
+
+def peer_certificate(chain: Sequence[bytes]) -> Certified | None:
+    """What the certificate chain (DER, leaf first) of a hop's peer says."""
+    return edge_certificate(chain[0]) if chain else None
 
 
 def _public_identity(config: EdgeConfig, now: datetime) -> Identity:

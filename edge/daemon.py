@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from farcast.edge.config import RELOADABLE, EdgeConfig, changed_fields
+from farcast.edge.joining import Wanted, join
 from farcast.edge.logs import configure_logs
 from farcast.edge.node import EdgeNode, open_edge
 from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, UserError
@@ -36,6 +37,9 @@ async def run_edge(
     """
     config = load()
     configure_logs(config.log_level)
+    if config.join is not None and config.control is not None and config.control.state_dir is not None:
+        await join(Wanted(config.join, config.node_id), config.control.state_dir)
+        config = load()
     with trio.open_signal_receiver(*SIGNALS) as signals:
         node = await open_edge(config)
         steering = _Steering(node, load)
@@ -105,6 +109,7 @@ class _Steering:
         try:
             new = self._load()
             self._node.reload_keys(new)
+            self._node.reload_certificate(new)
         except UserError as error:
             log.error("new configuration refused, the old one stays", errors=error.message.splitlines())
             return

@@ -23,8 +23,9 @@ from farcast.edge.control_connection import ControlTls
 from farcast.edge.control_link import ControlLink, ControlLinkOptions
 from farcast.edge.load import LoadMeter
 from farcast.edge.plan_file import PlanFile
+from farcast.edge.renewal import Renewable, Renewal
 from farcast.proto.control.edge_plan import BadPlanFile, EdgePlan
-from farcast.proto.control.events import EdgeEvent
+from farcast.proto.control.events import CertificateReceived, EdgeEvent
 from farcast.proto.control.messages import VERSION, Hello
 from farcast.proto.membership import (
     DrainWanted,
@@ -39,6 +40,8 @@ from farcast.proto.membership import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from farcast.edge.driver import Driver
     from farcast.proto._core import SnapshotDict
     from farcast.proto.agent import Agent
@@ -82,6 +85,7 @@ class Membership:
 
     def __init__(self, node: Node, options: MembershipOptions, file: PlanFile) -> None:
         self._node = node
+        self.renewal: Renewal | None = None
         self._options = options
         self._file = file
         self._load = LoadMeter()
@@ -133,6 +137,8 @@ class Membership:
             "cluster": control[0] if control else self._options.tls.cluster or None,
             "name": control[1] if control else None,
             "last_failure": self.link.last_failure,
+            "certificate_ends_unix_s": round(self.renewal.ends_unix_s) if self.renewal else None,
+            "certificates_renewed": self.renewal.renewals if self.renewal else 0,
             "plan_version": str(plan.version) if plan is not None else None,
             "plan_age_seconds": round(age, 3) if age is not None else None,
             "plan_from_disk": self.engine.from_disk,
@@ -142,6 +148,15 @@ class Membership:
             "channel": self.link.channel.counters,
             "telemetry": self.engine.reporter.counters,
         }
+
+    def keep_renewed(self, node: Renewable, folder: Path) -> None:
+        """Ask for certificates in time: those of an edge that joined by token."""
+        self.renewal = Renewal(node, folder, self._ask_certificate)
+
+    def _ask_certificate(self, request: bytes) -> str | None:
+        why_not = self.engine.channel.want_certificate(request)
+        self.link.wake()
+        return why_not
 
     # ---- Life -------------------------------------------------------------------------------------
 
@@ -190,6 +205,8 @@ class Membership:
             nursery.start_soon(self.link.run)
             nursery.start_soon(self._report_for_ever)
             nursery.start_soon(self._write_for_ever)
+            if self.renewal is not None:
+                nursery.start_soon(self.renewal.run)
 
     async def say_draining(self) -> None:
         """Tell the control plane, if there is one, and wait a moment until it knows: so that it sends nobody
@@ -204,6 +221,10 @@ class Membership:
     # ---- The channel ------------------------------------------------------------------------------
 
     def _handle(self, event: EdgeEvent) -> None:
+        if isinstance(event, CertificateReceived):
+            if self.renewal is not None:
+                self.renewal.handle(event)
+            return
         self._node.driver.call(lambda _, now_us: self.engine.handle_event(event, now_us))
         self.link.wake()
         self._take_events()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from farcast import __version__
+from farcast.certificates import Identity, edge_name, load_identity
 from farcast.edge.access import access_policy
 from farcast.edge.assembly import (
     advertised,
@@ -25,8 +26,9 @@ from farcast.edge.assembly import (
     state_folder,
 )
 from farcast.edge.config import EdgeConfig
-from farcast.edge.credentials import Credentials, load_credentials
+from farcast.edge.credentials import Credentials, HopIdentity, load_credentials
 from farcast.edge.driver import Driver
+from farcast.edge.enrolment import IDENTITY
 from farcast.edge.event_log import EventLog
 from farcast.edge.membership import Membership, MembershipOptions
 from farcast.edge.metrics import render
@@ -37,7 +39,7 @@ from farcast.errors import UserError
 from farcast.proto.urls import split_host_port
 
 if TYPE_CHECKING:
-    from farcast.proto._core import DatapathConfig, Runtime
+    from farcast.proto._core import DatapathConfig, Runtime, ServerTls
     from farcast.proto.agent import Agent
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -69,7 +71,14 @@ class Sockets:
 class EdgeNode:
     """An edge; `open_edge` makes it, `run` serves until `drain` or `stop` has ended it."""
 
-    def __init__(self, config: EdgeConfig, credentials: Credentials, sockets: Sockets, agent: Agent) -> None:
+    def __init__(
+        self,
+        config: EdgeConfig,
+        credentials: Credentials,
+        sockets: Sockets,
+        agent: Agent,
+        server_tls: ServerTls | None = None,
+    ) -> None:
         self.config = config
         self.credentials = credentials
         self.listen = sockets.listen
@@ -77,6 +86,7 @@ class EdgeNode:
         self.driver = Driver(sockets.runtime, agent)
         self.membership: Membership | None = None
         self._sockets = sockets
+        self._server_tls = server_tls
         self.driver.on_event(EventLog())
         self._ready = False
         self._draining = False
@@ -122,6 +132,41 @@ class EdgeNode:
         policy = access_policy(config, self.credentials)
         if policy is not None and config.auth_keys is not None:
             self.driver.call(lambda agent, now_us: agent.apply_access(now_us, local=policy))
+
+    def reload_certificate(self, config: EdgeConfig) -> None:
+        """Read the hop certificate again: `farcast ca renew` may have replaced it. Raises `UserError`, and
+        changes nothing then."""
+        if config.hop is None or self.credentials.hop is None:
+            return
+        identity = load_identity(config.hop.cert, config.hop.key)
+        if edge_name(identity.chain[0]) != edge_name(self.hop_identity.chain[0]):
+            raise UserError(f"{config.hop.cert}: is for another edge than this one")
+        if identity != self.hop_identity:
+            self.renew_hop(identity)
+            log.info("certificate read anew", file=str(config.hop.cert))
+
+    @property
+    def hop_identity(self) -> Identity:
+        """Who we are to other edges, now. Raises ``ValueError`` for an edge without hops."""
+        if self.credentials.hop is None:
+            raise ValueError("this edge has no hop certificate")
+        return self.credentials.hop.identity
+
+    @property
+    def hop_roots(self) -> tuple[bytes, ...]:
+        """The authorities (DER) of hop certificates."""
+        return self.credentials.hop.roots if self.credentials.hop is not None else ()
+
+    def renew_hop(self, identity: Identity) -> None:
+        """Show another certificate to edges and control planes from the next connection on."""
+        hop = HopIdentity(identity, self.hop_roots)
+        self.credentials = replace(self.credentials, hop=hop)
+        if self._server_tls is not None:
+            self._server_tls.renew_hop(identity.chain, identity.key)
+        tls = self.credentials.hop_tls()
+        self.driver.call(lambda agent, now_us: agent.renew_hops(now_us, tls))
+        if self.membership is not None:
+            self.membership.link.renew(identity)
 
     async def drain(self, drain_ms: int | None = None) -> None:
         """Not ready at once, edges below and then clients are sent away, then `stop` when they have gone or
@@ -210,10 +255,12 @@ async def open_edge(config: EdgeConfig, credentials: Credentials | None = None) 
     if folder is not None:
         prepare_folder(folder)
     advertise = await advertised(config)
-    node = EdgeNode(config, credentials, _bind(config, datapath), agent)
+    node = EdgeNode(config, credentials, _bind(config, datapath), agent, datapath.server)
     if folder is not None:
         options = membership_options(config, credentials, advertise or str(node.listen))
         node.join(options, PlanFile(folder))
+        if node.membership is not None and config.hop is not None and config.hop.cert == folder / IDENTITY:
+            node.membership.keep_renewed(node, folder)
     return node
 
 

@@ -67,11 +67,17 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
+def state_directory(environ: Mapping[str, str]) -> Path | None:
+    """What systemd gives a service (``StateDirectory=``)."""
+    given = environ.get("STATE_DIRECTORY")
+    return Path(given.split(":")[0]) if given else None
+
+
 def usual_folder(node_id: str, environ: Mapping[str, str]) -> Path:
     """Where state is kept if nobody says so: systemd's ``$STATE_DIRECTORY``, else below the home folder,
     for each edge its own."""
-    if given := environ.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])
+    if (given := state_directory(environ)) is not None:
+        return given
     base = environ.get("XDG_STATE_HOME") or str(
         Path(environ.get("HOME") or "~").expanduser() / ".local/state"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from farcast.certificates import is_cluster
+from farcast.proto.joining.tokens import BadJoinToken, JoinToken, decode_join_token
 from farcast.proto.moqt.names import InvalidName, TrackNamespace
 from farcast.proto.urls import ServerUrl, join_host_port, parse_url, split_host_port
 
@@ -21,6 +22,7 @@ DRAFTS_SPOKEN = (18, 16)
 AUTH_MODES = ("token", "open")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 UPSTREAM = "upstream"
+JOIN_FILE_BYTES_MAX = 8_192
 
 
 class SettingError(ValueError):
@@ -213,6 +215,28 @@ def _read_boolean(text: str) -> bool:
     return values[text.lower()]
 
 
+def _read_join(text: str) -> JoinToken:
+    """A token, or @FILE that holds one. What is wrong is told without the text: it is a secret."""
+    if text.startswith("@"):
+        file = Path(text[1:]).expanduser()
+        try:
+            with file.open("rb") as stream:
+                text = stream.read(JOIN_FILE_BYTES_MAX).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise SettingError(f"@{file} cannot be read: {why}") from error
+    try:
+        return decode_join_token(text)
+    except BadJoinToken as error:
+        raise SettingError(str(error)) from error
+
+
+def _check_join(value: object) -> JoinToken:
+    if type(value) is not str:
+        raise SettingError("must be a join token, or @FILE that holds one")
+    return _read_join(value)
+
+
 AUTH_MODE = _string_kind(_read_auth_mode)
 ADDRESS = _string_kind(_read_address)
 BOOLEAN = Kind(_typed(bool, "true or false"), _read_boolean)
@@ -228,6 +252,7 @@ ENDPOINTS = Kind(_check_endpoints, lambda text: _check_endpoints(text.replace(",
 FILE = _string_kind(Path)
 FOLDER = _string_kind(lambda text: Folder(Path(text)))
 FINGERPRINT = _string_kind(_read_fingerprint)
+JOIN = Kind(_check_join, _read_join)
 LEVEL = _string_kind(_read_level)
 NAME = _string_kind(_read_name)
 NAMESPACE = _string_kind(_read_namespace)
@@ -272,6 +297,7 @@ SCHEMA: dict[str, Kind] = {
     "drafts": DRAFTS,
     "node_id": NAME,
     "region": NAME,
+    "join": JOIN,
     "log_level": LEVEL,
     "drain_ms_max": COUNT,
     "hop.cert": FILE,

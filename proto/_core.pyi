@@ -55,6 +55,9 @@ class ServerTls:
         hop_key: bytes | None = None,
         hop_roots: Sequence[bytes] | None = None,
     ) -> Self: ...
+    def renew_hop(self, chain: Sequence[bytes], key: bytes) -> None:
+        """Show this identity to edges from the next handshake on, in the running listener too; connections
+        that stand go on. Raises ``CoreError``, and then nothing changes."""
 
 @final
 class ClientTls:

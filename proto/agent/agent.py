@@ -21,6 +21,7 @@ events are handed to them:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from farcast.proto.agent.candidates import Candidates
 from farcast.proto.agent.config import AgentConfig
 from farcast.proto.agent.discovery import Announcing, Discovery, PrefixQuery, Telling
 from farcast.proto.agent.draining import Draining
+from farcast.proto.agent.hop_trust import HopTrust
 from farcast.proto.agent.hub import Hub
 from farcast.proto.agent.local_tracks import EDGE_LIST, LocalTracks
 from farcast.proto.agent.namespaces import NamespaceTable, PrefixSubscriber
@@ -51,6 +53,7 @@ from farcast.proto.moqt.errors import PublishDoneCode, RequestCode, SessionCode
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 
 if TYPE_CHECKING:
+    from farcast.proto._core import ClientTls
     from farcast.proto.access.gate import AccessPolicy
     from farcast.proto.control.edge_plan import EdgePlan
     from farcast.proto.control.messages import Offer, TrackLoad
@@ -66,6 +69,7 @@ class Agent:
         self._hub = Hub(config)
         self._peers = PeerTable(self._hub)
         self._access = Access(self._hub, self._peers, self._close)
+        self._hop_trust = HopTrust(self._hub, self._peers, self._close)
         self._tracks = TrackTable()
         self._namespaces = NamespaceTable()
         self._upstreams = Upstreams(self._hub, self._upstream_is_needed)
@@ -216,6 +220,7 @@ class Agent:
         wait for what its directory knows now, and publish its edge list."""
         self._hub.now_us = now_us
         before = self._plan.plan
+        self._hop_trust.apply(plan)
         self._plan.apply(plan)
         self._hub.counters["plans_applied"] += 1
         self._discovery.listed(plan.directory)
@@ -242,6 +247,14 @@ class Agent:
         self._hub.now_us = now_us
         self._access.policy_changed(local=local, planned=planned)
         self._pump()
+
+    def renew_hops(self, now_us: int, tls: ClientTls) -> None:
+        """Show another certificate on hops from the next connection on; those that stand go on."""
+        self._hub.now_us = now_us
+        hops = self._hub.config.plan_hops
+        if hops is not None:
+            self._hub.config = replace(self._hub.config, plan_hops=replace(hops, tls=tls))
+        self._upstreams.renew_hops(tls)
 
     def publish_edge_list(self, now_us: int, edge_list: bytes) -> None:
         """Serve this list of edges (a compact JWS) from now on; a plan brings its own."""
@@ -390,7 +403,7 @@ class Agent:
         if planned is not None and planned != node.node_id:
             return SessionCode.UNAUTHORIZED, f"the plan says {planned} is here, but it is {node.node_id}"
         peer.node_id = node.node_id
-        return None
+        return self._hop_trust.refusal(peer)
 
     def _failed(self, peer: Peer, event: moqt.SessionFailed) -> None:
         self._hub.counters["protocol_errors"] += 1

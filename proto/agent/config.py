@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from farcast.proto.access.gate import AccessPolicy
 from farcast.proto.agent.backoff import BackoffConfig
+from farcast.proto.joining.revocations import Certified
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.moqt.parameters import HOP_PATH_NODES_MAX, NODE_TEXT_BYTES_MAX
 
@@ -139,6 +140,10 @@ PeerIdentity: TypeAlias = Callable[[Sequence[bytes]], str | None]
 """Node id that a certificate chain (DER, leaf first) vouches for, or ``None``."""
 
 
+PeerCertificate: TypeAlias = Callable[[Sequence[bytes]], Certified | None]
+"""What such a chain says of its edge, for revocations; ``None`` if it names none."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
     """Everything the agent is told at its start.
@@ -159,6 +164,7 @@ class AgentConfig:
     media: MediaLimits = field(default_factory=MediaLimits)
     backoff: BackoffConfig = field(default_factory=BackoffConfig)
     peer_identity: PeerIdentity | None = None
+    peer_certificate: PeerCertificate | None = None
     plan_hops: PlanHops | None = None
     access: AccessPolicy | None = None
 

@@ -9,6 +9,7 @@ upstream is needed, else to ``idle``. After a GOAWAY another connection is made 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from farcast.proto.agent.backoff import Backoff
@@ -17,6 +18,7 @@ from farcast.proto.agent.link import connect_command
 from farcast.proto.moqt.names import TrackNamespace
 
 if TYPE_CHECKING:
+    from farcast.proto._core import ClientTls
     from farcast.proto.agent.config import Target
     from farcast.proto.agent.hub import Hub
     from farcast.proto.agent.sessions import Peer
@@ -76,6 +78,13 @@ class Upstreams:
         if link.state == "waiting":
             self._hub.cancel_timer("reconnect", link.index)
             link.state = "idle"
+
+    def renew_hops(self, tls: ClientTls) -> None:
+        """Connections to edges show another certificate from the next one on."""
+        for link in self.links.values():
+            target = link.config.target
+            if target.kind == "hop":
+                link.config = Upstream(link.config.prefix, replace(target, tls=tls))
 
     def remove(self, link: UpstreamLink) -> None:
         """Forget an edge of the plan to which there is no connection."""

@@ -30,6 +30,7 @@ from farcast.proto.control.codec import (
 )
 from farcast.proto.control.events import (
     Broken,
+    CertificateReceived,
     DrainOrdered,
     EdgeEvent,
     Joined,
@@ -38,6 +39,8 @@ from farcast.proto.control.events import (
     ReportAcked,
 )
 from farcast.proto.control.messages import (
+    CertificateIssued,
+    CertificateWanted,
     DrainOrder,
     Epoch,
     FromControl,
@@ -102,6 +105,8 @@ class EdgeChannel:
         self._sequence_sent = -1
         self._reports_unacked: deque[tuple[int, int]] = deque()
         self._plans_unanswered: deque[PlanVersion] = deque()
+        self._certificate_asked = False
+        self._issues = False
 
     @property
     def holds(self) -> PlanVersion | None:
@@ -112,6 +117,11 @@ class EdgeChannel:
     def joined(self) -> bool:
         """Whether reports can be sent now."""
         return self._state is _State.JOINED
+
+    @property
+    def can_issue(self) -> bool:
+        """Whether this control plane issues certificates."""
+        return self.joined and self._issues
 
     @property
     def version(self) -> int | None:
@@ -199,6 +209,18 @@ class EdgeChannel:
             self._end.counters["plans_refused"] += 1
             self._end.send(PlanNack(version=version, reason=as_text(refusal), holds=self._holds))
 
+    def want_certificate(self, request: bytes) -> str | None:
+        """Ask for a certificate (`CertificateWanted`); ``None``, or why that was not asked."""
+        if self._state is not _State.JOINED:
+            return "not joined"
+        if not self._issues:
+            return "this control plane issues no certificates (it has no --ca-dir)"
+        if self._certificate_asked:
+            return "a certificate is on its way"
+        self._certificate_asked = True
+        self._end.send(CertificateWanted(request=request))
+        return None
+
     # ---- Output -----------------------------------------------------------------------------------
 
     def poll_data(self) -> bytes | None:
@@ -226,6 +248,7 @@ class EdgeChannel:
             return
         self._fence = welcome.epoch
         self._version = welcome.version
+        self._issues = welcome.issues
         self._state = _State.JOINED
         self._end.emit(Joined(welcome))
 
@@ -253,6 +276,14 @@ class EdgeChannel:
     def _handle_drain(self, order: DrainOrder) -> None:
         self._only_joined(order)
         self._end.emit(DrainOrdered(order.drain_ms))
+
+    def _handle_certificate(self, issued: CertificateIssued) -> None:
+        self._only_joined(issued)
+        if not self._certificate_asked:
+            raise BadMessage("a certificate that nobody asked for")
+        self._certificate_asked = False
+        refusal = issued.refusal or ("" if issued.certificate else "no reason given")
+        self._end.emit(CertificateReceived(issued.certificate, refusal))
 
     # ---- Below ------------------------------------------------------------------------------------
 
@@ -300,6 +331,7 @@ class EdgeChannel:
         self._state = _State.ENDED
         self._version = None
         self._sequence_sent = -1
+        self._certificate_asked = self._issues = False
         self._reports_unacked.clear()
         self._plans_unanswered.clear()
         self._end.stop_receiving()
@@ -317,6 +349,7 @@ _HANDLERS: Mapping[type, Callable[[EdgeChannel, Any], None]] = {
     ReportAck: EdgeChannel._handle_report_ack,
     PlanDelta: EdgeChannel._handle_plan,
     DrainOrder: EdgeChannel._handle_drain,
+    CertificateIssued: EdgeChannel._handle_certificate,
 }
 
 

@@ -36,6 +36,7 @@ from farcast.proto.control.plan_rules import (
     why_not_version,
 )
 from farcast.proto.control.ranges import NodeId
+from farcast.proto.joining.revocations import Revocations
 from farcast.proto.moqt.names import TrackNamespace
 
 PLAN_FILE_VERSION: Final = 1
@@ -67,6 +68,8 @@ class EdgePlan:
     issued_unix_us: int = 0
     access: AccessRules | None = None
     """``None``: the control plane has said nothing of it yet."""
+    revoked: Revocations | None = None
+    """Likewise."""
     _lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -192,6 +195,7 @@ class PlanStore:
             directory=tuple(DirectoryEntry(namespace=n, origin=o) for n, o in tables.directory.items()),
             edge_list=tables.edge_list,
             access=tables.access,
+            revoked=tables.revoked,
             issued_unix_us=self._plan.issued_unix_us,
         )
         body = msgspec.msgpack.encode(_PlanFile(node_id=self._node_id, plan=plan))
@@ -222,6 +226,7 @@ class PlanStore:
             tables.edge_list,
             delta.issued_unix_us,
             tables.access,
+            tables.revoked,
         )
 
 

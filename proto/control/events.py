@@ -42,6 +42,14 @@ class ReportAcked:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateReceived:
+    """The answer to `EdgeChannel.want_certificate`: DER, or why there is none."""
+
+    certificate: bytes
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The edge may not join, or must not join this control plane (deposed, or of another cluster)."""
 
@@ -85,8 +93,17 @@ class PlanNacked:
     holds: PlanVersion | None
 
 
-EdgeEvent: TypeAlias = Joined | PlanReceived | DrainOrdered | ReportAcked | Refused | Broken
+@dataclass(frozen=True, slots=True)
+class CertificateAsked:
+    """The edge asks for its next certificate; answer with `ServerChannel.answer_certificate`."""
+
+    request: bytes
+
+
+EdgeEvent: TypeAlias = (
+    Joined | PlanReceived | DrainOrdered | ReportAcked | CertificateReceived | Refused | Broken
+)
 """What `EdgeChannel.poll_event` gives."""
 
-ServerEvent: TypeAlias = HelloReceived | ReportReceived | PlanAcked | PlanNacked | Broken
+ServerEvent: TypeAlias = HelloReceived | ReportReceived | PlanAcked | PlanNacked | CertificateAsked | Broken
 """What `ServerChannel.poll_event` gives."""

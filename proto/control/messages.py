@@ -19,9 +19,11 @@ from msgspec import Meta
 
 from farcast.proto.access.records import AccessRules
 from farcast.proto.control.ranges import (
+    CERTIFICATE_BYTES_MAX,
     DRAIN_MS_MAX,
     NAMESPACES_MAX,
     NODES_MAX,
+    SIGNING_REQUEST_BYTES_MAX,
     SKETCH_BUCKETS_MAX,
     Address,
     Bps,
@@ -40,6 +42,7 @@ from farcast.proto.control.ranges import (
     Token,
     UpstreamIds,
 )
+from farcast.proto.joining.revocations import Revocations
 
 VERSION = 1
 """Of these records. An end offers this one and the one before it."""
@@ -175,15 +178,23 @@ class PlanNack(Record, frozen=True, kw_only=True, tag="nack"):
     holds: PlanVersion | None = None
 
 
+class CertificateWanted(Record, frozen=True, kw_only=True, tag="certificate_wanted"):
+    """The edge has made its next key and asks for a certificate (PKCS#10, DER); it gets one for the names
+    that its session has proved."""
+
+    request: Annotated[bytes, Meta(min_length=1, max_length=SIGNING_REQUEST_BYTES_MAX)]
+
+
 # ---- Control plane to edge ------------------------------------------------------------------------
 
 
 class Welcome(Record, frozen=True, kw_only=True, tag="welcome"):
-    """Answer to `Hello`: the version both will use."""
+    """Answer to `Hello`: the version both will use. ``issues``: `CertificateWanted` is understood."""
 
     version: RecordVersion
     epoch: Epoch
     report_interval_us: Interval = 1_000_000
+    issues: bool = False
 
 
 class Refusal(Record, frozen=True, kw_only=True, tag="refusal"):
@@ -230,8 +241,8 @@ class DirectoryEntry(Record, frozen=True, kw_only=True, tag=False):
 
 class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     """What changed since ``base``; everything, where ``base`` is ``None``. ``edge_list`` is the signed list
-    for viewers (compact JWS), ``access`` who may publish and watch, each where it changed.
-    ``issued_unix_us`` is for people."""
+    for viewers (compact JWS), ``access`` who may publish and watch, ``revoked`` the certificates that count
+    no more, each where it changed. ``issued_unix_us`` is for people."""
 
     version: PlanVersion
     base: PlanVersion | None = None
@@ -243,6 +254,7 @@ class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     directory_removed: Annotated[tuple[NamespaceFields, ...], Meta(max_length=NAMESPACES_MAX)] = ()
     edge_list: EdgeList | None = None
     access: AccessRules | None = None
+    revoked: Revocations | None = None
     issued_unix_us: Count = 0
 
 
@@ -252,8 +264,15 @@ class DrainOrder(Record, frozen=True, kw_only=True, tag="drain"):
     drain_ms: Annotated[int, Meta(ge=0, le=DRAIN_MS_MAX)]
 
 
-FromEdge: TypeAlias = Hello | Report | PlanAck | PlanNack
+class CertificateIssued(Record, frozen=True, kw_only=True, tag="certificate"):
+    """Answer to `CertificateWanted`: X.509, DER; or (``refusal``) why there is none."""
+
+    certificate: Annotated[bytes, Meta(max_length=CERTIFICATE_BYTES_MAX)] = b""
+    refusal: Text = ""
+
+
+FromEdge: TypeAlias = Hello | Report | PlanAck | PlanNack | CertificateWanted
 """What an edge sends."""
 
-FromControl: TypeAlias = Welcome | Refusal | ReportAck | PlanDelta | DrainOrder
+FromControl: TypeAlias = Welcome | Refusal | ReportAck | PlanDelta | DrainOrder | CertificateIssued
 """What the control plane sends."""

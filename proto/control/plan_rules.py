@@ -18,6 +18,7 @@ from farcast.proto.access.keys import BadKey
 from farcast.proto.access.records import NO_RULES, AccessRules, read_rules
 from farcast.proto.control.messages import NodeInfo, PlanDelta, PlanVersion, RouteEntry
 from farcast.proto.control.ranges import NAMESPACES_MAX, NODES_MAX
+from farcast.proto.joining.revocations import Revocations
 
 DIRECTORY_BYTES_MAX: Final = 8 << 20
 """Bytes of all namespaces in a directory."""
@@ -34,6 +35,7 @@ class Tables:
     directory: dict[Fields, str]
     edge_list: str | None
     access: AccessRules | None = None
+    revoked: Revocations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def apply_delta(base: Tables, delta: PlanDelta) -> Tables:
         _apply(base.directory, delta.directory_removed, ((e.namespace, e.origin) for e in delta.directory)),
         base.edge_list if delta.edge_list is None else delta.edge_list,
         base.access if delta.access is None else delta.access,
+        base.revoked if delta.revoked is None else delta.revoked,
     )
 
 

@@ -52,6 +52,12 @@ TEXT_CHARACTERS_MAX: Final = 1_024
 EDGE_LIST_CHARACTERS_MAX: Final = 2 << 20
 """The signed edge list."""
 
+SIGNING_REQUEST_BYTES_MAX: Final = 4_096
+"""A request for a certificate; one for P-256 has some 200."""
+
+CERTIFICATE_BYTES_MAX: Final = 8_192
+"""A certificate; one of ours has some 600."""
+
 _NODE_ID = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 _TOKEN = r"^[A-Za-z0-9_.-]{1,64}\Z"
 _ADDRESS = r"^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}\Z"

@@ -26,6 +26,7 @@ from farcast.proto.control.codec import (
 )
 from farcast.proto.control.events import (
     Broken,
+    CertificateAsked,
     HelloReceived,
     PlanAcked,
     PlanNacked,
@@ -33,6 +34,8 @@ from farcast.proto.control.events import (
     ServerEvent,
 )
 from farcast.proto.control.messages import (
+    CertificateIssued,
+    CertificateWanted,
     DrainOrder,
     Epoch,
     FromControl,
@@ -76,6 +79,8 @@ class ServerChannelConfig:
     queue_bytes_max: int = 32 << 20
     """Bytes that wait for the edge to read."""
     report_interval_us: int = 1_000_000
+    certificate_ms_min: int = 1_000
+    """Between two certificates of one session; who asks more often is told to wait."""
 
 
 _SECOND_US = 1_000_000
@@ -117,6 +122,7 @@ class ServerChannel:
         self._resync_wanted = True
         self._reports_unacked: dict[int, None] = {}
         self._plans_unanswered: dict[PlanVersion, None] = {}
+        self._certificate_us: int | None = None
         self._plans_answered: deque[PlanVersion] = deque(maxlen=_ANSWERED_REMEMBERED)
 
     @property
@@ -183,13 +189,16 @@ class ServerChannel:
 
     # ---- Commands ---------------------------------------------------------------------------------
 
-    def welcome(self, epoch: Epoch) -> None:
-        """Answer `HelloReceived`: the edge is in. Ignored where the edge is gone meanwhile."""
+    def welcome(self, epoch: Epoch, *, issues: bool = False) -> None:
+        """Answer `HelloReceived`: the edge is in. Ignored where the edge is gone meanwhile.
+        ``issues``: it may ask for certificates."""
         if self._state is not _State.GREETED or self._version is None:
             return
         self._state = _State.JOINED
         interval_us = self._config.report_interval_us
-        self._end.send(Welcome(version=self._version, epoch=epoch, report_interval_us=interval_us))
+        self._end.send(
+            Welcome(version=self._version, epoch=epoch, report_interval_us=interval_us, issues=issues)
+        )
 
     def refuse(self, reason: str) -> None:
         """Answer `HelloReceived`, or send away an edge that was in: the connection ends. No event follows."""
@@ -222,6 +231,11 @@ class ServerChannel:
         """Tell the edge to drain; ignored where it has not joined."""
         if self._state is _State.JOINED:
             self._send_small(DrainOrder(drain_ms=drain_ms))
+
+    def answer_certificate(self, certificate: bytes, refusal: str = "") -> None:
+        """Answer `CertificateAsked`: DER, or why not."""
+        if self._state is _State.JOINED:
+            self._send_small(CertificateIssued(certificate=certificate, refusal=as_text(refusal)))
 
     # ---- Output -----------------------------------------------------------------------------------
 
@@ -303,6 +317,15 @@ class ServerChannel:
         if self._is_answer(nack):
             self._end.emit(PlanNacked(nack.version, nack.reason or "no reason given", nack.holds))
 
+    def _handle_certificate_wanted(self, wanted: CertificateWanted) -> None:
+        self._only_joined(wanted)
+        last_us, wait_us = self._certificate_us, self._config.certificate_ms_min * 1_000
+        if last_us is not None and self._now_us < last_us + wait_us:
+            self.answer_certificate(b"", f"one certificate in {self._config.certificate_ms_min} ms, no more")
+            return
+        self._certificate_us = self._now_us
+        self._end.emit(CertificateAsked(wanted.request))
+
     # ---- Below ------------------------------------------------------------------------------------
 
     def _only_joined(self, message: FromEdge) -> None:
@@ -370,6 +393,7 @@ _HANDLERS: Mapping[type, Callable[[ServerChannel, Any], None]] = {
     Report: ServerChannel._handle_report,
     PlanAck: ServerChannel._handle_plan_ack,
     PlanNack: ServerChannel._handle_plan_nack,
+    CertificateWanted: ServerChannel._handle_certificate_wanted,
 }
 
 

@@ -29,6 +29,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -36,6 +37,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.control.ranges import is_node_id
+from farcast.proto.joining.revocations import Certified
 from farcast.remote import load_certificates
 
 DEV_VALID_DAYS = 12
@@ -60,6 +62,7 @@ _CLUSTER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _HOST = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
 class CertificateError(UserError):
@@ -109,9 +112,29 @@ def edge_name(leaf: bytes) -> tuple[str, str] | None:
     return _named(leaf, "edge")
 
 
+def edge_certificate(leaf: bytes) -> Certified | None:
+    """What a certificate (DER) says of the edge that it names, ``None`` if it names no edge."""
+    named = edge_name(leaf)
+    if named is None:
+        return None
+    parsed = x509.load_der_x509_certificate(leaf)
+    return Certified(*named, f"{parsed.serial_number:x}", int(parsed.not_valid_before_utc.timestamp()))
+
+
 def control_name(leaf: bytes) -> tuple[str, str] | None:
     """Cluster and name that a certificate (DER) names, ``None`` if it names no control plane."""
     return _named(leaf, "control")
+
+
+def certificate_hosts(leaf: bytes) -> list[str]:
+    """The host names and addresses in a certificate (DER) that do not stand for a member."""
+    try:
+        parsed = x509.load_der_x509_certificate(leaf)
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return []
+    hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    return [host for host in hosts if not f".{host}".endswith(f".{_DOMAIN}")]
 
 
 def cluster_name(certificate: bytes) -> str | None:
@@ -178,6 +201,38 @@ class Authority:
         dns = (f"{name}.{CONTROL_DOMAIN}", CONTROL_DOMAIN)
         return self._issue(_name("Farcast control", name), f"control/{self.cluster}/{name}", dns, names)
 
+    def certify(
+        self,
+        key: PublicKey,
+        region: str,
+        node_id: str,
+        now: datetime,
+        life: timedelta,
+        after: datetime | None,
+    ) -> bytes:
+        """The certificate (DER) of an edge for a key that it made itself; valid from later than ``after``."""
+        begins = now - CLOCK_SKEW
+        if after is not None and begins <= after:
+            begins = after + timedelta(seconds=1)
+        ends = min(now + life, self._parsed.not_valid_after_utc)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name("Farcast edge", node_id))
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begins)
+            .not_valid_after(ends)
+        )
+        names = (edge_server_name(node_id), *LOCAL_NAMES)
+        return self._sign(builder, key, f"edge/{region}/{node_id}", names)
+
+    def has_issued(self, leaf: bytes) -> bool:
+        """Whether a certificate (DER) is of this authority."""
+        try:
+            x509.load_der_x509_certificate(leaf).verify_directly_issued_by(self._parsed)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
     def certificate_pem(self) -> bytes:
         """The authority's certificate as a PEM file's content."""
         return Identity((self.certificate,), b"").chain_pem()
@@ -189,16 +244,24 @@ class Authority:
     def _issue(self, subject: x509.Name, path: str, dns: Iterable[str], names: Iterable[str]) -> Identity:
         seed = self._seed and hashlib.sha256(self._seed + path.encode()).digest()
         key = _make_key(seed)
+        end = self._parsed.not_valid_after_utc
+        builder = _builder(subject, self._now, seed, self._leaf_valid_days, end)
+        certificate = self._sign(builder, key.public_key(), path, [*dns, *names])
+        return Identity((certificate,), _key_der(key))
+
+    def _sign(
+        self, builder: x509.CertificateBuilder, key: PublicKey, path: str, names: Iterable[str]
+    ) -> bytes:
+        """A member's certificate (DER), of a builder with subject, serial number and validity."""
         alternatives = [
             x509.UniformResourceIdentifier(_SPIFFE + path),
-            *(_general_name(name) for name in dict.fromkeys([*dns, *names])),
+            *(_general_name(name) for name in dict.fromkeys(names)),
         ]
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        certificate = (
-            _builder(subject, self._now, seed, self._leaf_valid_days, self._parsed.not_valid_after_utc)
-            .issuer_name(self._parsed.subject)
-            .public_key(key.public_key())
+        return _der(
+            builder.issuer_name(self._parsed.subject)
+            .public_key(key)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(key_cert_sign=False), critical=True)
@@ -206,7 +269,6 @@ class Authority:
             .add_extension(issuer, critical=False)
             .sign(self._key, _algorithm(self._key))
         )
-        return Identity((_der(certificate),), _key_der(key))
 
 
 class HopAuthority(Authority):

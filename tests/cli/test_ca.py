@@ -244,3 +244,26 @@ def test_an_expired_authority_issues_nothing(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "ca.pem").write_bytes(old.certificate_pem())
     (tmp_path / "ca.key").write_bytes(old.key_pem())
     assert "ca.pem: has expired" in refused(capsys, *edge(tmp_path, tmp_path))
+
+
+def test_a_renewed_certificate_has_the_same_names_and_a_key_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority, out = init(tmp_path / "ca"), tmp_path / "certs"
+    assert run(*edge(authority, out, "--host", "sin.example")) == 0
+    assert run(*control(authority, out)) == 0
+    for name, who in (("sin-1", edge_name), ("c1", control_name)):
+        file = out / f"{name}.pem"
+        before, key = load_certificates(file)[0], (out / f"{name}.key").read_bytes()
+        assert run("ca", "renew", file, "--dir", authority) == 0
+        after = load_identity(file, out / f"{name}.key").chain[0]
+        assert who(after) == who(before) is not None
+        old, new = (x509.load_der_x509_certificate(der) for der in (before, after))
+        names = [c.extensions.get_extension_for_class(x509.SubjectAlternativeName).value for c in (old, new)]
+        assert set(names[0]) == set(names[1])
+        assert old.serial_number != new.serial_number
+        assert (out / f"{name}.key").read_bytes() != key
+    other = init(tmp_path / "other")
+    line = refused(capsys, "ca", "renew", out / "c1.pem", "--dir", other)
+    assert "was not issued by the authority in" in line
+    assert "name an edge, or give --serial HEX" in refused(capsys, "ca", "revoke")

@@ -450,6 +450,17 @@ def test_tls_refuses_garbage_with_a_core_error(identity: Identity) -> None:
         ClientTls(roots=[b"no certificate"])
 
 
+def test_a_hop_identity_is_renewed_by_what_can_be_used_and_only_where_there_is_one(
+    identity: Identity,
+) -> None:
+    server = ServerTls(identity.chain, identity.key, identity.chain, identity.key, [identity.root])
+    server.renew_hop(identity.chain, identity.key)
+    with pytest.raises(CoreError):
+        server.renew_hop(identity.chain, b"no key")
+    with pytest.raises(CoreError, match="no hop identity"):
+        ServerTls(identity.chain, identity.key).renew_hop(identity.chain, identity.key)
+
+
 # ---- Shells ------------------------------------------------------------------------------------
 
 

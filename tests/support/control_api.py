@@ -20,8 +20,10 @@ from farcast.control_plane.api import (
     write_private,
 )
 from farcast.control_plane.controller import Controller
+from farcast.control_plane.invitations import Invitee, make_invitation
 from farcast.control_plane.metrics import render
 from farcast.proto.access.keys import TrustedKey
+from farcast.proto.joining.tokens import JoinToken
 
 
 class WorldService:
@@ -67,6 +69,25 @@ class WorldService:
     def revoke_token(self, token_id: str) -> str | None:
         """End a token."""
         return self.controller.revoke_token(token_id, self.now_us())
+
+    def invite(self, wanted: Invitee) -> JoinToken | str:
+        """A join token."""
+        addresses = wanted.addresses or ("192.0.2.1:4440",)
+        unix_us = self.controller.unix_us(self.now_us())
+        token, invitation = make_invitation(wanted, addresses, b"a" * 32, unix_us)
+        return self.controller.invite(invitation, self.now_us()) or token
+
+    def revoke_node(self, node_id: str) -> str | None:
+        """End an edge's certificates."""
+        return self.controller.revoke_node(node_id, self.now_us())
+
+    def revoke_serial(self, serial: str) -> str | None:
+        """End a certificate."""
+        return self.controller.revoke_serial(serial, self.now_us())
+
+    def remove(self, node_id: str) -> str | None:
+        """Take an edge out."""
+        return self.controller.remove(node_id, self.now_us())
 
 
 @contextmanager

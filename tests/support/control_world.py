@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farcast.control_plane.controller import Controller, ControllerConfig
+from farcast.control_plane.issuing import Certify
 from farcast.control_plane.journal import Entry
 from farcast.control_plane.store import Restored, Save
 from farcast.proto.control.edge_channel import EdgeChannel, EdgeChannelConfig
@@ -108,6 +109,7 @@ class World:
         clock_jump_us: int = 0,
         plan_ms: float = 0.0,
         sign: Callable[[bytes], str] | None = None,
+        certify: Certify | None = None,
     ) -> None:
         self.now_us = now_us
         self.delay_us = int(delay_ms * 1_000)
@@ -119,7 +121,7 @@ class World:
         self.errors: list[Entry] = []
         restored = restored or Restored(Epoch(cluster="shows", number=1))
         unix_us = UNIX_US + now_us + clock_jump_us
-        self.controller = Controller(config or ControllerConfig(), restored, now_us, unix_us, sign)
+        self.controller = Controller(config or ControllerConfig(), restored, now_us, unix_us, sign, certify)
         self.edges = {edge.node_id: edge for edge in edges}
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0

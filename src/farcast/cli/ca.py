@@ -15,6 +15,7 @@ from farcast.certificates import (
     LOCAL_NAMES,
     Authority,
     Identity,
+    certificate_hosts,
     check_host,
     check_label,
     cluster_name,
@@ -23,6 +24,7 @@ from farcast.certificates import (
     load_authority,
     make_authority,
 )
+from farcast.cli.control_api import Api, StateDir, TokenFile, control_api
 from farcast.cli.options import Flag, Json
 from farcast.cli.output import note, print_json, print_table
 from farcast.errors import EXIT_USAGE, UserError
@@ -112,6 +114,73 @@ def issue(
 
 
 @ca.command
+def renew(file: Path, *, dir: Path) -> None:
+    """Renew a certificate that farcast ca issue made: same names, a new key, 30 days from now.
+
+    FILE is NAME.pem; it and NAME.key beside it are replaced. Whoever uses them has to read them anew: an edge
+    on SIGHUP, a control plane at its next start. Edges that joined by token renew by themselves.
+
+    Parameters
+    ----------
+    file
+        PEM file with the certificate.
+    dir
+        Folder with ca.pem and ca.key, of farcast ca init.
+    """
+    authority = load_authority(dir / CA_CERT, dir / CA_KEY, datetime.now(UTC))
+    leaf = load_certificates(file)[0]
+    if file.suffix != ".pem":
+        raise UserError(f"{file}: must be the NAME.pem that farcast ca issue wrote", EXIT_USAGE)
+    if not authority.has_issued(leaf):
+        raise UserError(f"{file}: was not issued by the authority in {dir}", EXIT_USAGE)
+    names = certificate_hosts(leaf)
+    edge, control = edge_name(leaf), control_name(leaf)
+    if edge is not None:
+        identity = authority.issue(*edge, names)
+    elif control is not None:
+        identity = authority.issue_control(control[1], names)
+    else:
+        raise UserError(f"{file}: is for neither an edge nor a control plane", EXIT_USAGE)
+    files = {f"{file.stem}.key": (identity.key_pem(), KEY_MODE), file.name: (identity.chain_pem(), CERT_MODE)}
+    write_files(file.parent, files, force=True)
+    note(f"renewed: {file}, {file.with_suffix('.key')}")
+
+
+@ca.command
+def revoke(
+    node: str | None = None,
+    /,
+    *,
+    serial: str | None = None,
+    state_dir: StateDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> None:
+    """Revoke all certificates that an edge has until now, or one by its serial number.
+
+    The control plane refuses them at once, and edges refuse them on hops as soon as the plan says so.
+
+    Example: farcast ca revoke sin-1 --state-dir control
+
+    Parameters
+    ----------
+    node
+        The edge.
+    serial
+        Serial number of one certificate, hexadecimal, as farcast ca show prints it.
+    """
+    if (node is None) == (serial is None):
+        raise UserError("name an edge, or give --serial HEX", EXIT_USAGE)
+    order = {"revoke_serial": serial} if node is None else {"revoke_node": node}
+    done = control_api(state_dir, api, token_file).post("/trust", order)
+    if json:
+        print_json(done)
+    else:
+        note(f"revoked: {node or serial}")
+
+
+@ca.command
 def show(file: Path, *, json: Json = False) -> None:
     """Show whom the first certificate in a PEM file is for, and until when.
 
@@ -174,6 +243,7 @@ def _facts(certificate: bytes) -> dict[str, object]:
     elif (control := control_name(certificate)) is not None:
         facts = {"role": "control", "cluster": control[0], "name": control[1]}
     return facts | {
+        "serial": f"{parsed.serial_number:x}",
         "names": _names(parsed),
         "valid_from": f"{parsed.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}",
         "valid_until": f"{parsed.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",

@@ -22,6 +22,9 @@ def control(
     api: str | None = None,
     risk_groups: str | None = None,
     regions: str | None = None,
+    ca_dir: str | None = None,
+    cert_life: str | None = None,
+    advertise: Annotated[list[str] | None, Parameter(negative=())] = None,
     config: Path | None = None,
     epoch_min: int | None = None,
     log_level: str | None = None,
@@ -53,6 +56,14 @@ def control(
         TOML file with what fails together: cables, providers, regions, sites.
     regions
         Regions that may join, separated by commas; any unless set.
+    ca_dir
+        Folder with ca.pem and ca.key of farcast ca init: edges can join by token (farcast join-token) and
+        renew their certificates. Without it certificates are issued by hand.
+    cert_life
+        How long an edge's certificate is valid, such as 7d, which it is unless set; renewed after a third.
+    advertise
+        HOST:PORT where edges reach this control plane, for join tokens; the listening address unless set.
+        May be given several times.
     config
         TOML file.
     epoch_min
@@ -73,6 +84,9 @@ def control(
         "api": api,
         "risk_groups": risk_groups,
         "regions": regions,
+        "ca_dir": ca_dir,
+        "cert_life": cert_life,
+        "advertise": advertise,
         "epoch_min": epoch_min,
         "log_level": log_level,
     }

@@ -28,6 +28,7 @@ def edge(
     hop_cert: str | None = None,
     hop_key: str | None = None,
     hop_ca: str | None = None,
+    join: str | None = None,
     control: Annotated[list[str] | None, Parameter(negative=())] = None,
     advertise: str | None = None,
     public_url: str | None = None,
@@ -71,6 +72,9 @@ def edge(
         PEM file with its private key.
     hop_ca
         PEM file with the authorities of other edges' hop certificates, and of the control plane's.
+    join
+        Join token (farcast join-token), or @FILE that holds one: the edge gets its certificate with it once,
+        and keeps it in the state directory. Not needed, and not looked at, from the next start on.
     control
         HOST:PORT of a control plane: join its network, report to it, follow its plans. May be given
         several times.
@@ -104,6 +108,7 @@ def edge(
         "hop.cert": hop_cert,
         "hop.key": hop_key,
         "hop.ca": hop_ca,
+        "join": join,
         "control.addresses": control,
         "control.advertise": advertise,
         "control.public_url": public_url,

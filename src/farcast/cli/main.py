@@ -32,6 +32,8 @@ COMMANDS = (
     ("links", NETWORK, "Show what edges measured of the links between them."),
     ("why", NETWORK, "Explain a route: candidates, costs, the reason."),
     ("drain", NETWORK, "Empty an edge: what it relays first, then its viewers."),
+    ("remove", NETWORK, "Take an edge out of a cluster for good."),
+    ("join-token", TRUST, "Let one new edge in: the line that farcast edge --join wants."),
     ("ca", TRUST, "Make a cluster's authority, and certificates for its edges and control planes."),
     ("sim", CHECK, "Run scenarios in virtual time over modelled links; say whether promises hold."),
     ("token", TRUST, "Make keys of issuers, and tokens for publishers and viewers."),
@@ -54,7 +56,8 @@ def make_app(*, overview: bool = False) -> App:
         result_action="return_value",
     )
     for name, group, text in COMMANDS:
-        app.command(f"farcast.cli.{name}:{name}", name=name, group=group, help=text if overview else None)
+        module = name.replace("-", "_")
+        app.command(f"farcast.cli.{module}:{module}", name=name, group=group, help=text if overview else None)
     return app
 
 

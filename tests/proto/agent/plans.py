@@ -13,6 +13,7 @@ from farcast.proto.control.messages import (
     PlanVersion,
     RouteEntry,
 )
+from farcast.proto.joining.revocations import Revocations
 
 from .world import Host, World
 
@@ -37,6 +38,7 @@ class Plans:
         probe: bool = True,
         edge_list: str | None = None,
         left_out: Sequence[str] = (),
+        revoked: Revocations | None = None,
     ) -> None:
         """``directory``: namespace to origin; ``routes``: edge to origin to its upstreams, parent first."""
         self.sequence += 1
@@ -64,6 +66,7 @@ class Plans:
                     for space, origin in directory.items()
                 ),
                 edge_list=edge_list,
+                revoked=revoked,
             )
             plan = self.stores[edge.name].consider(delta)
             assert isinstance(plan, EdgePlan), plan

@@ -9,9 +9,10 @@ use noq_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Why TLS settings could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,28 @@ pub enum Trust {
 /// TLS of a listener: the public side, and the hop side if this edge takes part in hops.
 pub struct ServerTls {
     public: rustls::ServerConfig,
-    hop: Option<rustls::ServerConfig>,
+    hop: Option<Hop>,
+}
+
+struct Hop {
+    config: rustls::ServerConfig,
+    shown: Arc<Renewable>,
+}
+
+/// The certificate that a listener shows; another one may take its place while it listens. Connections that
+/// stand are not concerned.
+#[derive(Debug)]
+struct Renewable(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Renewable {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(
+            self.0
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
+    }
 }
 
 /// TLS of outgoing connections.
@@ -78,9 +100,20 @@ impl ServerTls {
     ) -> Result<Arc<ServerTls>, TlsError> {
         let public = server_config(public, None)?;
         let hop = hop
-            .map(|(identity, roots)| server_config(identity, Some(roots)))
+            .map(|(identity, roots)| Hop::new(identity, roots))
             .transpose()?;
         Ok(Arc::new(ServerTls { public, hop }))
+    }
+
+    /// Show this identity to edges from the next handshake on; those that stand go on. The roots stay.
+    pub fn renew_hop(&self, identity: &Identity) -> Result<(), TlsError> {
+        let hop = self
+            .hop
+            .as_ref()
+            .ok_or_else(|| TlsError("there is no hop identity to renew".into()))?;
+        let renewed = certified(identity)?;
+        *hop.shown.0.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        Ok(())
     }
 
     /// The public server side, offering HTTP/3 and the given drafts in that order of preference.
@@ -102,10 +135,10 @@ impl ServerTls {
     }
 
     fn mutual(&self, alpn: &str) -> Result<Option<Arc<QuicServerConfig>>, TlsError> {
-        let Some(config) = &self.hop else {
+        let Some(hop) = &self.hop else {
             return Ok(None);
         };
-        let mut config = config.clone();
+        let mut config = hop.config.clone();
         config.alpn_protocols = vec![alpn.into()];
         quic_server(config).map(Some)
     }
@@ -153,6 +186,22 @@ impl ClientTls {
             .map(Arc::new)
             .map_err(describe)
     }
+}
+
+impl Hop {
+    fn new(identity: &Identity, roots: &[Vec<u8>]) -> Result<Hop, TlsError> {
+        let mut config = server_config(identity, Some(roots))?;
+        let shown = Arc::new(Renewable(RwLock::new(certified(identity)?)));
+        config.cert_resolver = shown.clone();
+        Ok(Hop { config, shown })
+    }
+}
+
+fn certified(identity: &Identity) -> Result<Arc<CertifiedKey>, TlsError> {
+    let (chain, key) = chain_and_key(identity);
+    CertifiedKey::from_der(chain, key, &ring::default_provider())
+        .map(Arc::new)
+        .map_err(describe)
 }
 
 fn server_config(

@@ -39,6 +39,11 @@ impl ServerTls {
             tls::ServerTls::new(&public, hop).map_err(|e| tls_error(&e))?,
         ))
     }
+
+    fn renew_hop(&self, chain: Vec<Vec<u8>>, key: Vec<u8>) -> PyResult<()> {
+        let renewed = self.0.renew_hop(&Identity { chain, key });
+        renewed.map_err(|e| tls_error(&e))
+    }
 }
 
 /// TLS of outgoing connections: whom to trust, and which certificate to show.

@@ -1,0 +1,1 @@
+"""How an edge becomes one: join tokens, the exchange for its first certificate, renewal, revocation."""
