@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from farcast.certificates import expiry_unix_s
 from farcast.control_plane.api import (
     ADDRESS_FILE,
     api_app,
@@ -46,10 +47,12 @@ from farcast.control_plane.plan_cycle import CycleConfig
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.risk_groups import RiskGroups, load_risk_groups
 from farcast.control_plane.store import Save, Store
+from farcast.driving import DriverClosed
 from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
 from farcast.logs import configure_logs
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.urls import split_host_port
+from farcast.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     import socket
@@ -94,6 +97,7 @@ class ControlService:
         runtime: Runtime,
         listener: socket.socket,
         token: str,
+        expiry_unix_s: float | None = None,
     ) -> None:
         self.driver = Driver(runtime, engine)
         self.listen = Address(*split_host_port(runtime.local_addr))
@@ -102,10 +106,12 @@ class ControlService:
         self._store = store
         self._listener = listener
         self._token = token
+        self._expiry_unix_s = expiry_unix_s
         self._planner = ThreadPoolExecutor(1, "planner")
         self._planning: set[asyncio.Task[None]] = set()
         self._ready = False
         self._save_failure: str | None = None
+        self._manager = ServiceManager.from_environment()
         self._stopped = asyncio.Event()
         self.driver.on_progress(self._progress)
 
@@ -126,6 +132,7 @@ class ControlService:
     def stop(self) -> None:
         """End `run`."""
         self._ready = False
+        self._manager.stopping()
         self.driver.close()
         self._stopped.set()
 
@@ -155,19 +162,22 @@ class ControlService:
 
     def metrics(self) -> bytes:
         """The Prometheus text."""
-        return render(self.controller, self.now_us(), self._store.failures)
+        return render(self.controller, self.now_us(), self._store.failures, self._expiry_unix_s)
 
     async def run(self, *, ready_json: bool) -> None:
         """Serve until `stop`; then the state is closed."""
         api = asyncio.create_task(serve_api(api_app(self, self._token), self._listener, self._stopped))
+        watchdog = asyncio.create_task(self._feed_watchdog())
         try:
             self._announce(ready_json=ready_json)
             self._ready = True
+            self._manager.ready()
             await self.driver.run()
         finally:
             self._ready = False
+            watchdog.cancel()
             self._stopped.set()
-            await asyncio.gather(api, *self._planning, return_exceptions=True)
+            await asyncio.gather(api, watchdog, *self._planning, return_exceptions=True)
             self._planner.shutdown(wait=True, cancel_futures=True)
             self._store.close()
             with contextlib.suppress(OSError):
@@ -182,6 +192,18 @@ class ControlService:
         elif failure is None and self._save_failure is not None:
             log.info("state is saved again")
         self._save_failure = failure
+
+    async def _feed_watchdog(self) -> None:
+        """Tell the service manager that we live as long as the datapath answers and the event loop turns."""
+        if self._manager.watchdog_seconds is None:
+            return
+        while True:
+            await asyncio.sleep(self._manager.watchdog_seconds)
+            try:
+                await self.driver.snapshot()
+            except DriverClosed:
+                return
+            self._manager.feed()
 
     def _call(self, method: Callable[[Controller, int], str | None]) -> str | None:
         result = self.driver.call(lambda engine, now_us: method(engine.controller, now_us))
@@ -256,7 +278,8 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     controller = Controller(controller_config(config, risk_groups), restored, now_us, unix_us(), sign)
     service: ControlService
     engine = ControlSessions(controller, edge_identity, lambda save: service.save(save))
-    service = ControlService(config, engine, store, runtime, listener, token)
+    expiry = expiry_unix_s(identity.chain[0])
+    service = ControlService(config, engine, store, runtime, listener, token, expiry)
     return service
 
 
