@@ -58,7 +58,7 @@ class _Reading(Collector):
             ("draining", "Edges that drain.", sum(edge["draining"] for edge in status["edges"])),
             (
                 "overloaded",
-                "Edges that the plan asks for more than they can send.",
+                "Edges planned beyond what they can send.",
                 len(status["overloaded"]),
             ),
             ("namespaces", "Namespaces of the directory.", status["namespaces"]),
@@ -151,9 +151,7 @@ class _Planned(Collector):
         trees = self._planned.plan.trees.values()
         delays_s = [ms / 1_000 for tree in trees for node, ms in tree.delay_ms.items() if node != tree.origin]
         losses = [loss for tree in trees for node, loss in tree.loss.items() if node != tree.origin]
-        yield _quantiles(
-            "farcast_control_route_delay_seconds", "p99 delay of a frame by planned route.", delays_s
-        )
+        yield _quantiles("farcast_control_route_delay_seconds", "p99 delay of frames, by route.", delays_s)
         yield _quantiles("farcast_control_route_loss_ratio", "Loss of a planned route before repair.", losses)
 
 

@@ -66,7 +66,7 @@ _ROUTING = {
     "sessions_refused": ("farcast_sessions_refused", "Sessions refused after their handshake."),
     "sessions_unauthorized": (
         "farcast_sessions_unauthorized",
-        "Sessions closed as no token allows them any more.",
+        "Sessions whose tokens ended.",
     ),
     "circles_ended": ("farcast_circles_ended", "Edges no longer served because the track comes by them."),
 }

@@ -1,9 +1,9 @@
-"""What a daemon tells the service manager that started it: sd_notify(3) of systemd, and nothing of its library.
+"""What a daemon tells the service manager that started it: sd_notify(3) of systemd, without its library.
 
 A manager that wants to know names a datagram socket in ``NOTIFY_SOCKET`` (a path, or ``@name`` in Linux's
 abstract namespace) and, where it watches, the time after which silence is death in ``WATCHDOG_USEC`` (for the
-process ``WATCHDOG_PID``). Without them everything here does nothing. A manager that does not listen must never
-hold media up: the socket does not block, and what cannot be sent is left out.
+process ``WATCHDOG_PID``). Without them everything here does nothing. A manager that does not listen never
+holds media up: the socket does not block, and what cannot be sent is left out.
 """
 
 from __future__ import annotations

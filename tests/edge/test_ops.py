@@ -21,7 +21,8 @@ from farcast.errors import UserError
 HOP = {
     "chunks_sent": 10, "chunks_repaired": 1, "chunks_received": 20, "chunks_duplicate": 2, "chunks_lost": 1,
     "chunks_given_up": 0, "acks_sent": 3, "acks_received": 4, "heartbeats_sent": 5, "queue_bytes": 6,
-    "unacked_bytes": 7, "groups_shed": 0, "datagrams_malformed": 0, "rtt_us": 80_000, "rx_packets": 8, "rx_lost": 1,
+    "unacked_bytes": 7, "groups_shed": 0, "datagrams_malformed": 0, "rtt_us": 80_000,
+    "rx_packets": 8, "rx_lost": 1,
 }  # fmt: skip
 SESSION = {
     "session": 1, "transport": "hop", "remote": "127.0.0.1:9", "rtt_us": 80_000, "rtt_min_us": 79_000,
