@@ -18,6 +18,7 @@ from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.control.ranges import is_node_id
 from farcast.proto.urls import join_host_port, split_host_port
 
+TRACES: Final = ("off", "otlp")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -46,6 +47,7 @@ class ControlConfig:
     regions: frozenset[str] = frozenset()
     epoch_min: int = 1
     log_level: str = "info"
+    traces: str = "off"
     guard: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, int] = field(default_factory=dict)
     planner: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +97,12 @@ def _level(value: object) -> str:
     return str(value)
 
 
+def _traces(value: object) -> str:
+    if value not in TRACES:
+        raise _BadValue(f"{value!r} is not one of {', '.join(TRACES)}")
+    return str(value)
+
+
 def _count(minimum: int, maximum: int = 2**31) -> Callable[[object], int]:
     def read(value: object) -> int:
         if type(value) is not int or not minimum <= value <= maximum:
@@ -122,6 +130,7 @@ SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "regions": _regions,
     "epoch_min": _count(1),
     "log_level": _level,
+    "traces": _traces,
     "hop.cert": _file,
     "hop.key": _file,
     "hop.ca": _file,

@@ -47,6 +47,7 @@ from farcast.control_plane.plan_cycle import CycleConfig
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.risk_groups import RiskGroups, load_risk_groups
 from farcast.control_plane.store import Save, Store
+from farcast.control_plane.tracing import Tracer, open_tracer
 from farcast.driving import DriverClosed
 from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
 from farcast.logs import configure_logs
@@ -98,6 +99,7 @@ class ControlService:
         listener: socket.socket,
         token: str,
         expiry_unix_s: float | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.driver = Driver(runtime, engine)
         self.listen = Address(*split_host_port(runtime.local_addr))
@@ -107,6 +109,7 @@ class ControlService:
         self._listener = listener
         self._token = token
         self._expiry_unix_s = expiry_unix_s
+        self._tracer = Tracer() if tracer is None else tracer
         self._planner = ThreadPoolExecutor(1, "planner")
         self._planning: set[asyncio.Task[None]] = set()
         self._ready = False
@@ -138,27 +141,41 @@ class ControlService:
 
     def drain(self, node_id: str, drain_ms: int | None) -> str | None:
         """Order a drain; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.drain(node_id, drain_ms, now_us))
+        return self._call(
+            lambda controller, now_us: controller.drain(node_id, drain_ms, now_us), "drain", node_id=node_id
+        )
 
     def undrain(self, node_id: str) -> str | None:
         """Take an order back; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.undrain(node_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.undrain(node_id, now_us), "undrain", node_id=node_id
+        )
 
     def trust(self, key: TrustedKey) -> str | None:
         """Take the tokens of an issuer's key; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.trust(key, now_us))
+        return self._call(
+            lambda controller, now_us: controller.trust(key, now_us), "trust", key_id=key.key_id
+        )
 
     def distrust(self, key_id: str) -> str | None:
         """Forget an issuer's key; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.distrust(key_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.distrust(key_id, now_us), "distrust", key_id=key_id
+        )
 
     def revoke_key(self, key_id: str) -> str | None:
         """Take a key's tokens never again; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.revoke_key(key_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.revoke_key(key_id, now_us), "revoke_key", key_id=key_id
+        )
 
     def revoke_token(self, token_id: str) -> str | None:
         """Take a token no more; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.revoke_token(token_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.revoke_token(token_id, now_us),
+            "revoke_token",
+            token_id=token_id,
+        )
 
     def metrics(self) -> bytes:
         """The Prometheus text."""
@@ -180,6 +197,7 @@ class ControlService:
             await asyncio.gather(api, watchdog, *self._planning, return_exceptions=True)
             self._planner.shutdown(wait=True, cancel_futures=True)
             self._store.close()
+            await asyncio.to_thread(self._tracer.close)
             with contextlib.suppress(OSError):
                 (self._config.state_dir / ADDRESS_FILE).unlink(missing_ok=True)
 
@@ -205,8 +223,13 @@ class ControlService:
                 return
             self._manager.feed()
 
-    def _call(self, method: Callable[[Controller, int], str | None]) -> str | None:
-        result = self.driver.call(lambda engine, now_us: method(engine.controller, now_us))
+    def _call(
+        self, method: Callable[[Controller, int], str | None], action: str, **attributes: str
+    ) -> str | None:
+        with self._tracer.action(action, **attributes) as span:
+            result = self.driver.call(lambda engine, now_us: method(engine.controller, now_us))
+            if result is not None:
+                span.refuse(result)
         self._progress()
         return result
 
@@ -223,7 +246,8 @@ class ControlService:
     async def _plan(self, job: PlanJob) -> None:
         loop = asyncio.get_running_loop()
         try:
-            planned: Planned = await loop.run_in_executor(self._planner, job.run)
+            with self._tracer.action("plan", nodes=len(job.network.nodes)):
+                planned: Planned = await loop.run_in_executor(self._planner, job.run)
         except Exception as error:
             log.exception("planner failed")
             reason = f"{type(error).__name__}: {error}"
@@ -262,6 +286,7 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     clock, which is read once."""
     identity = load_control_identity(config.hop_cert, config.hop_key, config.hop_ca)
     risk_groups = _load_groups(config)
+    tracer = open_tracer(config.traces, identity.cluster)
     _make_state_dir(config.state_dir)
     token = load_token(config.state_dir)
     listener = bind_api(config.api.host, config.api.port)
@@ -279,7 +304,7 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     service: ControlService
     engine = ControlSessions(controller, edge_identity, lambda save: service.save(save))
     expiry = expiry_unix_s(identity.chain[0])
-    service = ControlService(config, engine, store, runtime, listener, token, expiry)
+    service = ControlService(config, engine, store, runtime, listener, token, expiry, tracer)
     return service
 
 

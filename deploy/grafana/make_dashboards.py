@@ -1,7 +1,7 @@
 """Writes the four dashboards beside it: ``python deploy/grafana/make_dashboards.py``.
 
-The JSON is what Grafana's provisioning reads; it is made here because a panel is one line here and fifty there,
-and four files kept by hand drift apart. A test compares the files with what this makes.
+The JSON is what Grafana's provisioning reads; it is made here because a panel is a line here and fifty there;
+four files kept by hand drift apart. A test compares the files with what this makes.
 """
 
 from __future__ import annotations
@@ -46,87 +46,170 @@ def ratio(part: str, whole: str, by: str) -> str:
     return f"{rate(part, by)} / ({rate(whole, by)} > 0)"
 
 
-I, P = "{{instance}}", "{{instance}} to {{peer}}"
+HERE, HOP = "{{instance}}", "{{instance}} to {{peer}}"
 
 NETWORK = [
     Panel("Edges", {"{{state}}": "sum by (state) (farcast_control_edges)"}, kind="stat"),
     Panel("Edges behind the newest plan", {"behind": "sum(farcast_control_behind)"}, kind="stat"),
-    Panel("Round trip by regions", {"{{src_region}} to {{dst_region}}": "farcast_control_link_rtt_seconds"}, "s",
-          text="Median of the links of two regions, as the planner sees them."),
-    Panel("Highest loss by regions", {"{{src_region}} to {{dst_region}}": "farcast_control_link_loss_ratio"},
-          "percentunit", text="Before repair; the worst link of two regions."),
+    Panel(
+        "Round trip by regions",
+        {"{{src_region}} to {{dst_region}}": "farcast_control_link_rtt_seconds"},
+        "s",
+        text="Median of the links of two regions, as the planner sees them.",
+    ),
+    Panel(
+        "Highest loss by regions",
+        {"{{src_region}} to {{dst_region}}": "farcast_control_link_loss_ratio"},
+        "percentunit",
+        text="Before repair; the worst link of two regions.",
+    ),
     Panel("Links", {"{{state}}": "sum by (state) (farcast_control_links)"}),
-    Panel("Age of reports", {"{{node_id}}": "farcast_control_report_age_seconds"}, "s",
-          text="Edges report each second."),
-    Panel("Hop round trip", {P: 'farcast_hop_rtt_seconds{instance=~"$instance"}'}, "s"),
-    Panel("Hop loss before repair",
-          {"{{peer}} to {{instance}}": ratio("farcast_hop_packets_lost_total", "farcast_hop_packets_expected_total",
-                                             "instance, peer")}, "percentunit"),
+    Panel(
+        "Age of reports",
+        {"{{node_id}}": "farcast_control_report_age_seconds"},
+        "s",
+        text="Edges report each second.",
+    ),
+    Panel("Hop round trip", {HOP: 'farcast_hop_rtt_seconds{instance=~"$instance"}'}, "s"),
+    Panel(
+        "Hop loss before repair",
+        {
+            "{{peer}} to {{instance}}": ratio(
+                "farcast_hop_packets_lost_total", "farcast_hop_packets_expected_total", "instance, peer"
+            )
+        },
+        "percentunit",
+    ),
     Panel("Run time of a plan", {"newest": "farcast_control_plan_seconds"}, "s"),
-    Panel("Events of the control plane",
-          {"{{kind}}": "sum by (kind) (rate(farcast_control_events_total[$__rate_interval]))"}, "ops"),
-]  # fmt: skip
+    Panel(
+        "Events of the control plane",
+        {"{{kind}}": "sum by (kind) (rate(farcast_control_events_total[$__rate_interval]))"},
+        "ops",
+    ),
+]
 EDGE = [
-    Panel("Ready", {I: gauge("farcast_ready")}, kind="stat"),
+    Panel("Ready", {HERE: gauge("farcast_ready")}, kind="stat"),
     Panel("Sessions", {"{{instance}} {{transport}}": gauge("farcast_sessions", "instance, transport")}),
-    Panel("Bytes on the wire",
-          {"{{instance}} {{direction}}": rate("farcast_udp_bytes_total", "instance, direction")}, "Bps"),
-    Panel("Datagrams on the wire",
-          {"{{instance}} {{direction}}": rate("farcast_udp_datagrams_total", "instance, direction")}, "pps"),
-    Panel("Datagrams dropped", {I: rate("farcast_datagrams_dropped_total")}, "pps"),
-    Panel("Processor", {I: rate("farcast_process_cpu_seconds_total")}, "percentunit", text="Of one core."),
-    Panel("Memory", {f"{I} resident": gauge("farcast_process_resident_memory_bytes"),
-                     f"{I} cache": gauge("farcast_cache_bytes"), f"{I} queues": gauge("farcast_queue_bytes")},
-          "bytes"),
-    Panel("Tracks held", {I: gauge("farcast_tracks")}),
-    Panel("Peers that misbehave",
-          {f"{I} streams": rate("farcast_streams_rejected_total"), f"{I} errors": rate("farcast_protocol_errors_total"),
-           f"{I} handshakes": rate("farcast_handshakes_refused_total")}, "ops"),
-    Panel("Requests that no token allows",
-          {"{{instance}} {{action}}": rate("farcast_requests_unauthorized_total", "instance, action")}, "ops"),
-    Panel("Between Python and Rust",
-          {f"{I} commands": rate("farcast_agent_commands_total"), f"{I} events": rate("farcast_agent_events_total")},
-          "ops", text="Not per object: if this follows the media rate, something is wrong."),
-    Panel("Days until certificates end",
-          {"{{instance}} {{certificate}}": "(farcast_certificate_expiry_timestamp_seconds - time()) / 86400"}, "d"),
-]  # fmt: skip
+    Panel(
+        "Bytes on the wire",
+        {"{{instance}} {{direction}}": rate("farcast_udp_bytes_total", "instance, direction")},
+        "Bps",
+    ),
+    Panel(
+        "Datagrams on the wire",
+        {"{{instance}} {{direction}}": rate("farcast_udp_datagrams_total", "instance, direction")},
+        "pps",
+    ),
+    Panel("Datagrams dropped", {HERE: rate("farcast_datagrams_dropped_total")}, "pps"),
+    Panel("Processor", {HERE: rate("farcast_process_cpu_seconds_total")}, "percentunit", text="Of one core."),
+    Panel(
+        "Memory",
+        {
+            f"{HERE} resident": gauge("farcast_process_resident_memory_bytes"),
+            f"{HERE} cache": gauge("farcast_cache_bytes"),
+            f"{HERE} queues": gauge("farcast_queue_bytes"),
+        },
+        "bytes",
+    ),
+    Panel("Tracks held", {HERE: gauge("farcast_tracks")}),
+    Panel(
+        "Peers that misbehave",
+        {
+            f"{HERE} streams": rate("farcast_streams_rejected_total"),
+            f"{HERE} errors": rate("farcast_protocol_errors_total"),
+            f"{HERE} handshakes": rate("farcast_handshakes_refused_total"),
+        },
+        "ops",
+    ),
+    Panel(
+        "Requests that no token allows",
+        {"{{instance}} {{action}}": rate("farcast_requests_unauthorized_total", "instance, action")},
+        "ops",
+    ),
+    Panel(
+        "Between Python and Rust",
+        {
+            f"{HERE} commands": rate("farcast_agent_commands_total"),
+            f"{HERE} events": rate("farcast_agent_events_total"),
+        },
+        "ops",
+        text="Not per object: if this follows the media rate, something is wrong.",
+    ),
+    Panel(
+        "Days until certificates end",
+        {"{{instance}} {{certificate}}": "(farcast_certificate_expiry_timestamp_seconds - time()) / 86400"},
+        "d",
+    ),
+]
 ROUTES = [
-    Panel("Delay of planned routes", {"quantile {{quantile}}": "farcast_control_route_delay_seconds"}, "s",
-          text="p99 delay of a frame from origin to edge, as planned; quantiles over all routes."),
-    Panel("Loss of planned routes before repair",
-          {"quantile {{quantile}}": "farcast_control_route_loss_ratio"}, "percentunit"),
+    Panel(
+        "Delay of planned routes",
+        {"quantile {{quantile}}": "farcast_control_route_delay_seconds"},
+        "s",
+        text="p99 delay of a frame from origin to edge, as planned; quantiles over all routes.",
+    ),
+    Panel(
+        "Loss of planned routes before repair",
+        {"quantile {{quantile}}": "farcast_control_route_loss_ratio"},
+        "percentunit",
+    ),
     Panel("Routes", {"in force": "farcast_control_routes", "kept back": "farcast_control_routes_kept_back"}),
-    Panel("Switches of upstreams",
-          {"{{cause}}": rate("farcast_upstream_switches_total", "cause")}, "ops"),
-    Panel("Mean media gap of a switch",
-          {I: f'{rate("farcast_upstream_gap_seconds_total")} / ({rate("farcast_upstream_resumes_total")} > 0)'}, "s"),
-    Panel("Standbys", {f"{I} asked": rate("farcast_standby_subscribes_total"),
-                       f"{I} refused": rate("farcast_standbys_refused_total")}, "ops"),
-    Panel("Chunks repaired", {P: ratio("farcast_hop_chunks_repaired_total", "farcast_hop_chunks_sent_total",
-                                       "instance, peer")}, "percentunit"),
-    Panel("Chunks given up", {P: rate("farcast_hop_chunks_given_up_total", "instance, peer")}, "ops",
-          text="Media that came too late to be repaired."),
-    Panel("Queues of hops", {P: gauge("farcast_hop_queue_bytes", "instance, peer")}, "bytes"),
-    Panel("Age of the plan", {I: 'farcast_plan_age_seconds{instance=~"$instance"}'}, "s"),
+    Panel("Switches of upstreams", {"{{cause}}": rate("farcast_upstream_switches_total", "cause")}, "ops"),
+    Panel(
+        "Mean media gap of a switch",
+        {HERE: ratio("farcast_upstream_gap_seconds_total", "farcast_upstream_resumes_total", "instance")},
+        "s",
+    ),
+    Panel(
+        "Standbys",
+        {
+            f"{HERE} asked": rate("farcast_standby_subscribes_total"),
+            f"{HERE} refused": rate("farcast_standbys_refused_total"),
+        },
+        "ops",
+    ),
+    Panel(
+        "Chunks repaired",
+        {HOP: ratio("farcast_hop_chunks_repaired_total", "farcast_hop_chunks_sent_total", "instance, peer")},
+        "percentunit",
+    ),
+    Panel(
+        "Chunks given up",
+        {HOP: rate("farcast_hop_chunks_given_up_total", "instance, peer")},
+        "ops",
+        text="Media that came too late to be repaired.",
+    ),
+    Panel("Queues of hops", {HOP: gauge("farcast_hop_queue_bytes", "instance, peer")}, "bytes"),
+    Panel("Age of the plan", {HERE: 'farcast_plan_age_seconds{instance=~"$instance"}'}, "s"),
     Panel("Plans", {"{{instance}} {{outcome}}": rate("farcast_plans_total", "instance, outcome")}, "ops"),
-    Panel("Tracks that starve", {I: rate("farcast_tracks_starved_total")}, "ops"),
-]  # fmt: skip
+    Panel("Tracks that starve", {HERE: rate("farcast_tracks_starved_total")}, "ops"),
+]
 AUDIENCE = [
     Panel("Viewers", {"all": "sum(farcast_control_viewers)"}, kind="stat"),
     Panel("Publishers", {"all": "sum(farcast_control_publishers)"}, kind="stat"),
     Panel("Viewers by region", {"{{region}}": "farcast_control_viewers"}),
     Panel("Sent by region", {"{{region}}": "farcast_control_egress_bytes_per_second"}, "Bps"),
-    Panel("Subscriptions served", {I: gauge("farcast_downstreams")}),
+    Panel("Subscriptions served", {HERE: gauge("farcast_downstreams")}),
     Panel("Transports", {"{{transport}}": gauge("farcast_sessions", "transport")}),
-    Panel("Groups that viewers missed",
-          {"{{instance}} {{reason}}": rate("farcast_groups_dropped_total", "instance, reason")}, "ops"),
-    Panel("Media waiting for slow viewers", {I: gauge("farcast_queue_bytes")}, "bytes"),
-    Panel("Objects", {"{{instance}} {{direction}}": rate("farcast_objects_total", "instance, direction")}, "ops"),
-    Panel("Viewers served per byte taken",
-          {I: 'sum by (instance) (rate(farcast_object_bytes_total{direction="out",instance=~"$instance"}'
-              '[$__rate_interval])) / (sum by (instance) (rate(farcast_object_bytes_total{direction="in",'
-              'instance=~"$instance"}[$__rate_interval])) > 0)'}, text="Bytes out for each byte in."),
-]  # fmt: skip
+    Panel(
+        "Groups that viewers missed",
+        {"{{instance}} {{reason}}": rate("farcast_groups_dropped_total", "instance, reason")},
+        "ops",
+    ),
+    Panel("Media waiting for slow viewers", {HERE: gauge("farcast_queue_bytes")}, "bytes"),
+    Panel(
+        "Objects", {"{{instance}} {{direction}}": rate("farcast_objects_total", "instance, direction")}, "ops"
+    ),
+    Panel(
+        "Viewers served per byte taken",
+        {
+            HERE: 'sum by (instance) (rate(farcast_object_bytes_total{direction="out",instance=~"$instance"}'
+            '[$__rate_interval])) / (sum by (instance) (rate(farcast_object_bytes_total{direction="in",'
+            'instance=~"$instance"}[$__rate_interval])) > 0)'
+        },
+        text="Bytes out for each byte in.",
+    ),
+]
 DASHBOARDS = {"network": NETWORK, "edge": EDGE, "route-quality": ROUTES, "audience": AUDIENCE}
 
 
@@ -136,11 +219,20 @@ def dashboard(name: str, panels: list[Panel]) -> dict[str, Any]:
     variables = [
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
         {
-            "name": "instance", "label": "Edge", "type": "query", "datasource": SOURCE, "query": instances,
-            "definition": instances, "refresh": 2, "includeAll": True, "multi": True, "allValue": ".*",
-            "current": {"text": ["All"], "value": ["$__all"]}, "sort": 1,
+            "name": "instance",
+            "label": "Edge",
+            "type": "query",
+            "datasource": SOURCE,
+            "query": instances,
+            "definition": instances,
+            "refresh": 2,
+            "includeAll": True,
+            "multi": True,
+            "allValue": ".*",
+            "current": {"text": ["All"], "value": ["$__all"]},
+            "sort": 1,
         },
-    ]  # fmt: skip
+    ]
     return {
         "uid": f"farcast-{name}",
         "title": f"Farcast: {name.replace('-', ' ')}",
