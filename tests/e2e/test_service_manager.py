@@ -32,6 +32,16 @@ def serve(heard: socket.socket, *arguments: str | Path) -> subprocess.Popen[str]
     )
 
 
+def is_silent_at_last(heard: socket.socket) -> bool:
+    """Nothing more comes within the socket's timeout, of at most what was on its way."""
+    for _ in range(3):
+        try:
+            heard.recv(100)
+        except TimeoutError:
+            return True
+    return False
+
+
 def stops(process: subprocess.Popen[str], heard: socket.socket) -> None:
     """It says so before it ends, and ends well."""
     process.send_signal(signal.SIGTERM)
@@ -56,9 +66,7 @@ def test_an_edge_that_hangs_says_nothing(heard: socket.socket) -> None:
         assert [heard.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
         edge.send_signal(signal.SIGSTOP)
         heard.settimeout(3 * WATCHDOG_SECONDS)
-        with pytest.raises(TimeoutError):
-            while True:
-                heard.recv(100)
+        assert is_silent_at_last(heard)
         edge.send_signal(signal.SIGCONT)
         heard.settimeout(30)
         assert heard.recv(100) == b"WATCHDOG=1"
@@ -67,8 +75,8 @@ def test_an_edge_that_hangs_says_nothing(heard: socket.socket) -> None:
 
 def test_a_control_plane_tells_it_too(heard: socket.socket, tmp_path: Path) -> None:
     ca, certs = tmp_path / "ca", tmp_path / "certs"
-    for arguments in (("init", "--dir", ca, "--cluster", "shows"),
-                      ("issue", "--dir", ca, "--role", "control", "--name", "c1", "--out", certs)):  # fmt: skip
+    issue = ("issue", "--dir", ca, "--role", "control", "--name", "c1", "--out", certs)
+    for arguments in (("init", "--dir", ca, "--cluster", "shows"), issue):
         subprocess.run([FARCAST, "ca", *map(str, arguments)], check=True, capture_output=True, timeout=30)
     hop = ("--hop-cert", certs / "c1.pem", "--hop-key", certs / "c1.key", "--hop-ca", certs / "ca.pem")
     state = ("--state-dir", tmp_path / "state", "--api", "127.0.0.1:0", "--listen", "127.0.0.1:0")
