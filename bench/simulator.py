@@ -138,11 +138,11 @@ def simulate(viewers: int, seconds: int) -> dict[str, float]:
     hosts = [add_viewer(world, egress) for _ in range(viewers)]
     kernel = world.twin.world
     world.run_until(BEGIN_US)
-    datagrams, begin = kernel.stats()["datagrams"], time.process_time()
+    datagrams, begin = kernel.stats()["datagrams"], time.thread_time()
     for now_us in range(BEGIN_US, BEGIN_US + seconds * SECOND, SECOND):
         kernel.schedule(host, publisher.frames(now_us, now_us + SECOND))
         world.run_until(now_us + SECOND)
-    processor_s = time.process_time() - begin
+    processor_s = time.thread_time() - begin  # as the floor: other libraries' threads do not count
     records = [kernel.take_record(host) for host in hosts]
     return {
         "processor_s": processor_s,

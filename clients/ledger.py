@@ -38,6 +38,11 @@ class FrameLedger:
         """Published after the viewer joined, and not there (yet)."""
         return sum(len(track.outstanding) for track in self._tracks.values() if track.joined_at is not None)
 
+    def missing(self) -> list[tuple[str, int, int]]:
+        """Which ones: track, group and object, in order."""
+        joined = {name: track for name, track in self._tracks.items() if track.joined_at is not None}
+        return sorted((name, *key) for name, track in joined.items() for key in track.outstanding)
+
     @property
     def is_intact(self) -> bool:
         """Every frame arrived once, in order, unchanged; and there was at least one."""

@@ -184,6 +184,12 @@ class ClientFaults:
                 until_us = now_us + UNREAD_US + (event.for_us or network.until_us)
                 self._pause_later(host, now_us + UNREAD_US, until_us)
             return
+        if event.what == "unauthorised":
+            for number in range(event.count):
+                end = network.add_intruder(event.node, number, now_us)
+                if event.for_us is not None:
+                    end(now_us + event.for_us)
+            return
         target = network.names.target(parse_url(url_of(event.node, "quic")))
         if target is None:
             return

@@ -18,6 +18,7 @@ from farcast import __version__
 from farcast.edge.credentials import peer_node_id
 from farcast.edge.load import LoadMeter
 from farcast.proto._core import Command, DatapathConfig, Event
+from farcast.proto.access.gate import AccessPolicy
 from farcast.proto.agent import Agent, AgentConfig, PlanHops, Upstream
 from farcast.proto.control.edge_plan import BadPlanFile
 from farcast.proto.control.messages import VERSION, Hello
@@ -61,6 +62,7 @@ class EdgeConfig:
     seed: int
     unix_us: int
     upstreams: tuple[Upstream, ...] = ()
+    access: AccessPolicy | None = None
 
 
 class EdgeHost:
@@ -111,6 +113,7 @@ class EdgeHost:
                 seed=config.seed + self.boots * 1_000_003,
                 peer_identity=peer_node_id,
                 plan_hops=config.plan_hops,
+                access=config.access,
             )
         )
         self.membership = EdgeMembership(MembershipConfig(self._hello(), config.cluster), self.agent)
@@ -142,6 +145,7 @@ class EdgeHost:
             self._new_engines()
         self.boots += 1
         self.is_running = True
+        self.agent.set_wall_clock(now_us, self.unix_us(now_us))
         if self.plan_file is not None:
             try:
                 plan = self.membership.load_plan(self.plan_file, now_us)
@@ -207,6 +211,8 @@ class EdgeHost:
         """The wall clock jumps, and runs so much fast from now on."""
         self.clock_offset_us = self.unix_us(now_us) - self.config.unix_us - now_us + step_us
         self.clock_ppm, self._clock_since_us = drift_ppm, now_us
+        if self.is_running:
+            self.agent.set_wall_clock(now_us, self.unix_us(now_us))
 
     def unix_us(self, now_us: int) -> int:
         """The wall clock of this machine."""

@@ -19,7 +19,7 @@ BadPlanKind: TypeAlias = Literal[
 """A plan without routes; of an earlier version; of another cluster; with a circle; that leaves out every
 other node; cut off in the middle; with each entry twice; bytes that are no plan."""
 
-HostileKind: TypeAlias = Literal["silent", "flap", "garbage", "unread", "handshakes"]
+HostileKind: TypeAlias = Literal["silent", "flap", "garbage", "unread", "handshakes", "unauthorised"]
 """Connects and says nothing; connects and goes, again and again; sends control bytes that mean nothing;
 subscribes and never reads; begins handshakes and never ends them."""
 

@@ -2,7 +2,8 @@
 
 ``silent`` connects and never says a word. ``flap`` connects and goes again, ten times a second. ``garbage``
 sends bytes that mean nothing on its control stream. ``handshakes`` begins connections and hears no answer.
-The fifth kind, ``unread``, is a viewer whose process is stopped once it has subscribed.
+``unread`` is a viewer whose process is stopped once it has subscribed. ``unauthorised`` are viewers and
+publishers of the first publisher's namespace with no token, another room's, a forged or an expired one.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ once-in-order         each object at most once per subscription, and in order in
 queues-bounded        what edges hold for others, and what waits on links, stays within its named limits
 plans-rise            an edge never takes an older plan, nor one twice
 never-without-routes  an edge that had routes never follows a plan without any
+authorised-only       who has no token for it gets no object, no track, and may announce nothing
 newest-group          after a calm phase every connected viewer has the newest group
 no-exception          no engine raises
 ====================  ==============================================================================
@@ -23,6 +24,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from farcast.proto.agent.config import MediaLimits
+from farcast.proto.client import events as client
 from farcast.proto.moqt.names import FullTrackName
 from farcast.simulations.raw import Array, Violation
 
@@ -105,6 +107,9 @@ class Invariants:
             viewer.take_records()
             for chunk in viewer.take_unchecked():
                 self.report(now_us, "once-in-order", viewer.order.disorder(name, chunk))
+        for name, intruder in network.intruders:
+            events = iter(intruder.poll_event, None)
+            self.report(now_us, "authorised-only", served(name, events))
 
     def check_links(self, now_us: int) -> None:
         """What waited on links at most (at the end of a run)."""
@@ -236,6 +241,12 @@ def overflows(
     if cache_bytes > CACHE_BYTES_MAX + QUEUE_SLACK_BYTES:
         found.append(f"{node_id}: caches hold {cache_bytes} bytes, at most {CACHE_BYTES_MAX} are allowed")
     return found
+
+
+def served(name: str, events: Iterable[object]) -> list[str]:
+    """What an edge gave to somebody who may have nothing."""
+    given = (client.ObjectReceived, client.TrackReady, client.NamespaceAccepted)
+    return [f"{name}: {type(event).__name__}" for event in events if isinstance(event, given)]
 
 
 def behind(name: str, wanted: Iterable[int], got: Mapping[int, int], newest: Mapping[int, int]) -> list[str]:

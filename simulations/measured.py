@@ -36,6 +36,8 @@ class ViewerInfo:
     """Where what it watches is published."""
     room: str = ""
     transport: str = "quic"
+    track: str = ""
+    """Whether its first edge had the track of its picture when it tapped: warm, cold, or not known."""
     access_rtt_ms: float = 0.0
     access_rate_mbps: float = 0.0
     weight: float = 1.0

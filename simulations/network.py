@@ -31,6 +31,7 @@ from farcast.simulations.control_link import ControlPipe, ControlWay
 from farcast.simulations.edge_host import EdgeConfig, EdgeHost
 from farcast.simulations.links import LinkModel
 from farcast.simulations.media import FilmModel
+from farcast.simulations.tokens import PRETENCES, Issuer
 from farcast.simulations.twin import Engine, Twin
 from farcast.simulations.worlds import Client, EdgeSite, WorldSpec
 
@@ -211,7 +212,11 @@ class Network:
         self._names_of_hosts: dict[int, str] = {}
         self._note = note
         self._addresses = 0
+        self.intruders: list[tuple[str, Viewer | Publisher]] = []
+        """Peers that no edge may serve, and what each pretends."""
         self._trust = _Trust.make()
+        self._issuer = Issuer(CLUSTER, UNIX_US // 1_000_000)
+        self._asks_for_tokens = spec.access == "tokens" and spec.routing == "planned"
         self.names = SimNames(self._trust)
         self._node_of = {f"{host_of(site.node_id)}:{EDGE_PORT}": site.node_id for site in spec.edges}
         self.control = self._make_control()
@@ -250,6 +255,7 @@ class Network:
             seed=self.seed * SEED_STRIDE + index,
             unix_us=UNIX_US,
             upstreams=self._origins(site.node_id) if self.spec.routing == "origin-streams" else (),
+            access=self._issuer.policy if self._asks_for_tokens else None,
         )
         edge = EdgeHost(config, self._note)
         edge.host = self.twin.add_host(address, edge, config.datapath)
@@ -347,7 +353,13 @@ class Network:
             first_id=number * 2 * IDS_PER_ENGINE + 1,
             connect_ms_max=round(CONNECT_SECONDS_MAX * 1_000),
             alternatives=tuple(targets[1:]),
+            token=self._token(client),
         )
+
+    def _token(self, client: Client) -> bytes:
+        if not self._asks_for_tokens:
+            return b""
+        return self._issuer.token(TrackNamespace.parse(client.room), client.name)
 
     def _target(self, node_id: str, transport: str) -> Target:
         target = self.names.target(parse_url(url_of(node_id, transport)))
@@ -385,7 +397,7 @@ class Network:
         publisher = self.spec.publishers[0]
         target = self._target(node_id, "quic")
         seed = self.seed * SEED_STRIDE + self._addresses
-        connection = ConnectionConfig(target, seed=seed)
+        connection = ConnectionConfig(target, seed=seed, token=self._token(publisher))
         viewer = Viewer(ViewerConfig(connection, TrackNamespace.parse(namespace_of(publisher)), WAIT_MS_MAX))
         host = self.add_stranger(viewer, node_id)
         viewer.start(now_us)
@@ -393,6 +405,30 @@ class Network:
             viewer.subscribe(track.info.name.encode(), now_us)
         self.twin.touch(host)
         return host
+
+    def add_intruder(self, node_id: str, number: int, now_us: int) -> Callable[[int], None]:
+        """A viewer or a publisher of the first publisher's namespace whose token is none; what ends it."""
+        publisher = self.spec.publishers[0]
+        namespace = TrackNamespace.parse(namespace_of(publisher))
+        pretence = PRETENCES[number // 2 % len(PRETENCES)]
+        connection = ConnectionConfig(
+            self._target(node_id, "quic"),
+            seed=self.seed * SEED_STRIDE + self._addresses,
+            token=self._issuer.pretence(pretence, TrackNamespace.parse(publisher.room)),
+        )
+        engine: Viewer | Publisher
+        if number % 2:
+            engine = Publisher(PublisherConfig(connection, namespace))
+        else:
+            engine = Viewer(ViewerConfig(connection, namespace, WAIT_MS_MAX))
+        host = self.add_stranger(engine, node_id)
+        engine.start(now_us)
+        if isinstance(engine, Viewer):
+            for track in self.films[publisher.name].tracks:
+                engine.subscribe(track.info.name.encode(), now_us)
+        self.twin.touch(host)
+        self.intruders.append((f"{type(engine).__name__.lower()} {number}, token: {pretence}", engine))
+        return lambda at_us: self.twin.at(at_us, lambda now_us: engine.close(now_us), (host,))
 
     def client_host(self, name: str) -> PublisherHost | ViewerHost | None:
         """A client that has come; ``None`` before its tap."""

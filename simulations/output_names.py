@@ -128,6 +128,7 @@ _ATTRIBUTES: Final = (
     AttributeInfo("room", "name", "what is watched"),
     AttributeInfo("stack", "name", "stock or farcast"),
     AttributeInfo("transport", "name", "quic or webtransport"),
+    AttributeInfo("track", "name", "warm (its first edge had its picture's track at the tap) or cold"),
 )
 
 

@@ -22,9 +22,10 @@ from farcast.simulations.constants import (
 )
 from farcast.simulations.measured import WORLD, Floats, Measured, Ratios, Samples, ViewerInfo
 from farcast.simulations.playout import NEVER, Freezes, Times, audio_delay, freezes
-from farcast.simulations.raw import ClientTrace, Fault, RawResult
+from farcast.simulations.raw import Fault, RawResult
 from farcast.simulations.results import InvariantFailure, MapLink, TimelineEntry
 from farcast.simulations.views import FrameIndex, View, views_of
+from farcast.simulations.warmth import stays, warm_views
 
 RESUMES_FROM_ITS_END: Final = frozenset({"black-out"})
 """Faults that nothing can be done about while they last: what is judged begins when they are over."""
@@ -80,8 +81,9 @@ def measure(raw: RawResult) -> Measured:
     views = [
         view for client in raw.clients if client.kind == "viewer" for view in views_of(raw, client, index)
     ]
+    warm = warm_views(raw, views)
     for number, view in enumerate(views):
-        viewers.append(_info(view, regions.get(view.publisher, "")))
+        viewers.append(_info(view, regions.get(view.publisher, ""), "warm" if warm[number] else "cold"))
         frozen = freezes(_shown_before(view), view.until_us)
         table.add(number, _figures(view, frozen))
         table.share(number, _shares(view, frozen))
@@ -105,7 +107,7 @@ def measure(raw: RawResult) -> Measured:
     )
 
 
-def _info(view: View, from_region: str) -> ViewerInfo:
+def _info(view: View, from_region: str, track: str) -> ViewerInfo:
     client = view.client
     return ViewerInfo(
         name=client.client,
@@ -117,6 +119,7 @@ def _info(view: View, from_region: str) -> ViewerInfo:
         transport=client.transport,
         access_rtt_ms=client.access_rtt_ms,
         access_rate_mbps=client.access_rate_bps / 1e6,
+        track=track,
     )
 
 
@@ -244,7 +247,7 @@ def _bytes_over_direct(raw: RawResult, index: FrameIndex) -> Iterator[Share]:
     publishers = {client.client: client for client in raw.clients}
     wanted: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for client in raw.clients:
-        for edge, from_us, until_us in _stays(client, raw.ended_us):
+        for edge, from_us, until_us in stays(client, raw.ended_us):
             for watched in client.watched:
                 end_us = min(until_us, raw.ended_us if watched.until_us is None else watched.until_us)
                 wanted[edge, watched.track].append((max(from_us, watched.at_us), end_us))
@@ -261,13 +264,6 @@ def _bytes_over_direct(raw: RawResult, index: FrameIndex) -> Iterator[Share]:
         direct += int(frames["bytes"][needed].sum(dtype=np.int64))
     if sent:
         yield "bytes_over_direct", float(sent), float(direct)
-
-
-def _stays(client: ClientTrace, ended_us: int) -> Iterator[tuple[str, int, int]]:
-    left_us = ended_us if client.left_us is None else min(client.left_us, ended_us)
-    times = [at_us for at_us, _ in client.edges] + [left_us]
-    for (at_us, edge), until_us in zip(client.edges, times[1:], strict=True):
-        yield edge, at_us, until_us
 
 
 def _world_timeline(raw: RawResult) -> Iterator[TimelineEntry]:

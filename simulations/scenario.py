@@ -88,13 +88,14 @@ class RiskGroupConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldConfig:
     """Edges and what lies between them. ``control_region``: where the control plane is (a region that has an
-    edge)."""
+    edge). ``access``: everybody may do everything, or what a token says (`tokens`)."""
 
     edges: tuple[EdgeGroup, ...]
     control_region: str
     backbone: Backbone = field(default_factory=Backbone)
     changes: tuple[LinkChange, ...] = ()
     groups: tuple[RiskGroupConfig, ...] = ()
+    access: Literal["open", "tokens"] = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

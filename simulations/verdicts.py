@@ -32,6 +32,7 @@ _ATTRIBUTES: Final[dict[str, Callable[[ViewerInfo], float | str]]] = {
     "room": lambda viewer: viewer.room,
     "stack": lambda viewer: viewer.stack,
     "transport": lambda viewer: viewer.transport,
+    "track": lambda viewer: viewer.track,
 }
 _GROUPS: Final[dict[str, Callable[[ViewerInfo], str]]] = {
     "worst_market": lambda viewer: viewer.market,

@@ -145,6 +145,8 @@ class WorldSpec:
     control_region: str
     notes: tuple[str, ...] = ()
     routing: Literal["planned", "origin-streams"] = "planned"
+    access: Literal["open", "tokens"] = "open"
+    """Of a planned network: edges that pull from one another as strangers have no tokens."""
 
     @cached_property
     def by_ends(self) -> Mapping[tuple[str, str], EdgePath]:

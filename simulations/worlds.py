@@ -79,6 +79,7 @@ def build_world(scenario: Scenario, seed: int, viewers_max: int | None = None) -
             films=scenario.load.films,
             control_region=scenario.world.control_region,
             notes=_notes(scenario),
+            access=scenario.world.access,
         )
         _check(spec)
     except (UnknownPlace, AccessError, ValueError) as error:

@@ -41,6 +41,14 @@ class Fault:
         """The edge whose own viewers have nobody to serve them."""
         return self.upstream if self.kind in ("relay killed", "relay stopped") else None
 
+    def ways_ms(self, cluster: Cluster) -> dict[str, float]:
+        """One way, without jitter, to each edge that can notice it: after so long the last packet that was
+        sent before the fault is there."""
+        ways = {to: link for (source, to), link in cluster.links.normal.items() if source == self.upstream}
+        if self.dead_edge is None:
+            ways = {self.victim: ways[self.victim]}
+        return {to: link.delay_us / 1_000 for to, link in ways.items()}
+
     def begin(self, cluster: Cluster) -> None:
         """Break it now."""
         links = cluster.links

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,27 +23,33 @@ UNNOTICED_SECONDS_MAX = 0.120
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run. ``gaps``: of each viewer while the fault lasted; ``breaks``: of these the one that the fault
-    itself made; ``stranded``: viewers whose own edge is dead. ``moved``: what edges did about it."""
+    """One run. ``begun``: by the clock of the gaps, and by that of the edges' logs (seconds). ``gaps``: of
+    each viewer while the fault lasted; ``breaks``: of these the one that the fault itself made; ``stranded``:
+    viewers whose own edge is dead. ``moved``: what edges did about it. ``ways_ms``: to each edge that can
+    notice it, one way."""
 
     fault: Fault
     begun: float
+    begun_by_logs: float
     gaps: dict[str, Gap]
     breaks: dict[str, Gap]
     stranded: frozenset[str]
     moved: list[Switch]
     false_alarms: list[Switch]
+    ways_ms: Mapping[str, float]
 
     @property
     def noticed_ms(self) -> list[float]:
-        """How long the upstream had been silent when it was left, for each edge that left it."""
+        """From the fault until an upstream was left as dead, less the way of what was still under way, one
+        for each edge that left one; of several upstreams that an edge left, the one that took it longest."""
         if not self.fault.breaks:
             return []
-        by_edge: dict[str, float] = {}
+        first: dict[tuple[str, str], float] = {}
         for switch in self.moved:
-            if switch.is_alarm:
-                by_edge[switch.node_id] = max(by_edge.get(switch.node_id, 0.0), switch.silent_ms)
-        return sorted(by_edge.values())
+            if switch.is_alarm and switch.at >= self.begun_by_logs:
+                ms = 1000 * (switch.at - self.begun_by_logs) - self.ways_ms.get(switch.node_id, 0.0)
+                first.setdefault((switch.node_id, switch.left), ms)
+        return sorted(max(ms for (n, _), ms in first.items() if n == node) for node in {n for n, _ in first})
 
     @property
     def resumed_ms(self) -> list[float]:
@@ -72,11 +78,23 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """The longest gap of any viewer in a drain, and in as long a time after it, over the ways that were left;
-    seconds."""
+    """The longest gap of any viewer in a drain (that of ``seat``), and of the same viewers in as long a time
+    without one, over the ways that the drain has left; seconds. ``lossy``: over links that lose packets at
+    random."""
 
+    node_id: str
+    lossy: bool
+    seat: str
     gap: float
-    calm: float
+    without: float
+
+    def line(self) -> str:
+        """For whoever watches."""
+        links = "lossy links" if self.lossy else "links without loss"
+        return (
+            f"drain of {self.node_id}, {links}: longest gap {1000 * self.gap:.0f} ms at {self.seat}, "
+            f"without a drain {1000 * self.without:.0f} ms"
+        )
 
 
 @dataclass
@@ -84,7 +102,7 @@ class Judge:
     """All runs."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    drains: dict[str, Drain] = field(default_factory=dict)
+    drains: list[Drain] = field(default_factory=list)
     control_gone: dict[str, float | None] = field(default_factory=dict)
     lost: int = 0
     doubled: int = 0
@@ -123,6 +141,8 @@ class Judge:
         resumed = [ms for outcome in self.outcomes for ms in outcome.resumed_ms]
         edge = [ms for outcome in self.outcomes for ms in outcome.edge_resumed_ms]
         alarms = [s for outcome in self.outcomes for s in outcome.false_alarms if s.is_alarm]
+        lossy = [drain for drain in self.drains if drain.lossy]
+        clean = [drain for drain in self.drains if not drain.lossy]
         return {
             "runs": len(self.outcomes),
             "noticed_ms_p50": _rounded(percentile(noticed, 0.50)),
@@ -133,8 +153,10 @@ class Judge:
             "edge_dead_resumed_ms_p99": _rounded(percentile(edge, 0.99)),
             "objects_lost": self.lost,
             "objects_doubled": self.doubled,
-            "drain_gap_ms_max": _max_ms(drain.gap for drain in self.drains.values()),
-            "drain_gap_ms_max_after": _max_ms(drain.calm for drain in self.drains.values()),
+            "drain_gap_ms_max": _max_ms(drain.gap for drain in clean),
+            "gap_ms_max_without_drain": _max_ms(drain.without for drain in clean),
+            "lossy_drain_gap_ms_max": _max_ms(drain.gap for drain in lossy),
+            "lossy_gap_ms_max_without_drain": _max_ms(drain.without for drain in lossy),
             "false_alarms": len({switch.node_id for switch in alarms}),
             "control_gone": self.control_gone,
         }
@@ -148,9 +170,10 @@ class Judge:
             noticed = [ms for outcome in outcomes for ms in outcome.noticed_ms]
             resumed = [ms for outcome in outcomes for ms in outcome.resumed_ms]
             yield kind, str(len(outcomes)), _pair(noticed), _pair(resumed)
-        for node_id, drain in self.drains.items():
-            gaps = f"longest gap {1000 * drain.gap:.0f}, after it {1000 * drain.calm:.0f}"
-            yield f"drain of {node_id}", "1", "-", gaps
+        for drain in self.drains:
+            links = "lossy links" if drain.lossy else "links without loss"
+            gaps = f"longest gap {1000 * drain.gap:.0f}, without a drain {1000 * drain.without:.0f}"
+            yield f"drain of {drain.node_id}, {links}", "1", "-", gaps
 
 
 def _pair(values: list[float]) -> str:

@@ -4,7 +4,9 @@ things, so that one clock measures it all."""
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import trio
 
@@ -33,6 +35,9 @@ class Show:
     cluster: Cluster
     origin: str
     seats: list[Arrivals] = field(default_factory=list)
+    published_at: dict[tuple[str, int, int], float] = field(default_factory=dict)
+    """By track, group and object; seconds of the machine's clock, as in logs."""
+
     _playing: trio.CancelScope = field(default_factory=trio.CancelScope)
     _nursery: trio.Nursery | None = None
     _watchers: dict[str, Watcher] = field(default_factory=dict)
@@ -64,12 +69,21 @@ class Show:
                 await trio.sleep(0.01)
         return time.monotonic() - begun
 
+    def losses(self) -> Iterator[str]:
+        """For whoever looks for the cause in the logs: what did not come to whom, and when it was sent."""
+        for seat in self.seats:
+            for track, group, object in seat.ledger.missing():
+                sent = datetime.fromtimestamp(self.published_at[track, group, object], UTC)
+                what = f"{track}, group {group}, object {object}, sent {sent:%H:%M:%S.%f}"
+                yield f"lost for {seat.node_id}: {what}"
+
     def stop(self) -> None:
         """End the film in good order."""
         self._playing.cancel()
 
     async def _play(self, accepted: trio.Event) -> None:
         def published(track: str, group: int, object: int, payload: bytes) -> None:
+            self.published_at[track, group, object] = time.time()
             for seat in self.seats:
                 seat.ledger.published(track, group, object, payload)
 

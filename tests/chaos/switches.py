@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 
 from farcast.cli.cluster import Cluster
 
@@ -13,11 +14,13 @@ ALARMS = ("silent", "closed")
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One move of one track at an edge."""
+    """One move of one track at an edge, away from ``left`` (an address, as that edge knows it). ``at``: when
+    the edge wrote it down, after it was done; seconds of the machine's clock."""
 
     node_id: str
     cause: str
-    silent_ms: float
+    left: str
+    at: float
 
     @property
     def is_alarm(self) -> bool:
@@ -43,8 +46,13 @@ class SwitchLog:
             for line in lines:
                 entry = _entry(line)
                 if entry.get("event") == EVENT:
-                    found.append(Switch(node_id, entry["cause"], float(entry["silent_ms"])))
+                    found.append(_switch(node_id, entry))
         return found
+
+
+def _switch(node_id: str, entry: dict[str, str]) -> Switch:
+    at = datetime.fromisoformat(entry["timestamp"]).timestamp()
+    return Switch(node_id, entry["cause"], entry["left"], at)
 
 
 def _entry(line: bytes) -> dict[str, str]:

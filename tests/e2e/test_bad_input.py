@@ -199,6 +199,7 @@ def test_all_faults_of_a_configuration_are_told_at_once_each_with_its_place(tmp_
         (":7", "'session_max'", "'sessions_max'"),
         ("url", "ftp"),
         ("--log-level", "loud"),
+        ("[auth]", "--auth-keys", "--auth open"),
     ]
     for words in expected:
         assert sum(all(word in line for word in words) for line in outcome.complaints) == 1, words
@@ -208,7 +209,8 @@ def test_all_faults_of_a_configuration_are_told_at_once_each_with_its_place(tmp_
 def test_a_certificate_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.pem").write_text("not a certificate")
     file = str(tmp_path / "a.pem")
-    outcome = run("edge", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--cert", file, "--key", file)
+    edge = ("edge", "--auth", "open", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0")
+    outcome = run(*edge, "--cert", file, "--key", file)
     check(outcome, 2, file, "PEM certificate")
 
 

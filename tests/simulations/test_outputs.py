@@ -18,7 +18,7 @@ from farcast.simulations.constants import (
     RENDER_US,
     STOCK_BUFFER_US,
 )
-from farcast.simulations.measured import WORLD, Measured
+from farcast.simulations.measured import WORLD, Measured, ViewerInfo
 from farcast.simulations.outputs import measure
 from farcast.simulations.raw import (
     ARRIVAL_DTYPE,
@@ -428,3 +428,35 @@ def test_the_order_of_viewers_does_not_matter(seed: int) -> None:
     forward, backward = measure(run_of(*seats)), measure(run_of(*seats[::-1]))
     for output, found in forward.samples.items():
         assert np.array_equal(np.sort(found.values), np.sort(backward.samples[output].values)), output
+
+
+def test_a_track_is_warm_where_somebody_watches_it_at_the_tap_or_the_publisher_is() -> None:
+    late = BEGAN + 5 * SECOND
+
+    def seen(name: str, edge: str, tapped_us: int, track: int = 0) -> ClientTrace:
+        client = client_of(Seat(name, edge=edge, tracks=(track,)))
+        kept = client.arrivals[client.arrivals["at_us"] > tapped_us + 100_000]
+        return replace(client, tapped_us=tapped_us, arrivals=kept, edges=((tapped_us + 40_000, edge),))
+
+    first, second = seen("first", "e2", BEGAN), seen("second", "e2", late)
+    alone, at_home = seen("alone", "e3", late), seen("at-home", "e1", late)
+    publisher = replace(
+        client_of(Seat("pub")),
+        kind="publisher",
+        published=(0, 1),
+        edges=((BEGAN - SECOND, "e1"),),
+        arrivals=first.arrivals[:0],
+        watched=(),
+    )
+    left = replace(first, client="left", left_us=BEGAN + 2 * SECOND, edges=((BEGAN + 40_000, "e3"),))
+
+    viewers = measure_clients(publisher, first, second, alone, at_home, left)
+
+    found = {viewer.name: viewer.track for viewer in viewers}
+    assert found == {"first": "cold", "second": "warm", "alone": "cold", "at-home": "warm", "left": "cold"}
+
+
+def measure_clients(*clients: ClientTrace) -> tuple[ViewerInfo, ...]:
+    frames = np.concatenate([frames_of(track) for track in range(len(TRACKS))])
+    raw = RawResult("test", 1, "packets", BEGAN, BEGAN + LENGTH, TRACKS, frames, clients, "hash")
+    return measure(raw).viewers

@@ -148,9 +148,9 @@ def test_the_same_scenario_runs_on_azure() -> None:
 
 def test_large_worlds_stay_small() -> None:
     world = build_world(load_scenario("flash-crowd-150k"), 1)
-    assert len(world.edges) == 2_800
+    assert len(world.edges) == 980
     assert len(world.paths) == 14 * 14
-    assert world.path("sin-7", "fra-200") == world.path("sin-1", "fra-1")
+    assert world.path("sin-7", "fra-70") == world.path("sin-1", "fra-1")
     assert len(world.viewers) <= CLIENTS_MAX
     assert sum(c.weight for c in world.viewers) == pytest.approx(150_000)
     joins = np.array([c.joins_us for c in world.viewers])

@@ -147,7 +147,7 @@ fn run(seed: u64) -> (u64, u64, Vec<(u64, u64)>) {
                 }
                 Event::SessionOpened { .. } => world.execute(VIEWER, watch()).expect("a host"),
                 Event::Object(object) => {
-                    assert_eq!(*object.payload, vec![object.object as u8; 4_000]);
+                    assert_eq!(object.payload, vec![object.object as u8; 4_000]);
                     objects.push((at_us, object.object));
                 }
                 _ => {}

@@ -75,6 +75,12 @@ class Links:
         self.shapers[source, destination].set_links(bad, back)
         self.shapers[destination, source].set_links(back, bad)
 
+    def lay(self, links: Mapping[tuple[str, str], LinkConfig]) -> None:
+        """From now on all links are like these when nothing is wrong; each direction (from, to)."""
+        self.normal = dict(links)
+        for source, destination in links:
+            self.mend(source, destination)
+
     def close(self) -> None:
         """Stop all shapers."""
         for shaper in self.shapers.values():

@@ -171,6 +171,8 @@ pub(crate) struct Conn {
     /// When to end a WebTransport connection whose CLOSE capsule was just written.
     pub(crate) close_at: Option<Instant>,
     pub(crate) silence: Silence,
+    /// A datagram came that was not looked at yet.
+    pub(crate) has_input: bool,
     pub(crate) is_dirty: bool,
     pub(crate) is_ready: bool,
     pub(crate) armed: Option<Instant>,
@@ -210,6 +212,7 @@ impl Conn {
             lag_check_at: None,
             close_at: None,
             silence: Silence::new(now),
+            has_input: true,
             is_dirty: false,
             is_ready: false,
             armed: None,

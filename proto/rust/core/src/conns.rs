@@ -123,11 +123,14 @@ impl Conns {
         }
     }
 
-    /// Arm the timer that a connection wants now.
+    /// Arm the timer that a connection wants now, unless it is looked at again before anybody sleeps.
     pub(crate) fn rearm(&mut self, index: usize, limits: &Limits) {
         let Some(conn) = self.slots.get_mut(index).and_then(Option::as_deref_mut) else {
             return;
         };
+        if conn.is_dirty {
+            return;
+        }
         let wanted = conn.next_timeout(limits);
         if wanted != conn.armed {
             conn.armed = wanted;

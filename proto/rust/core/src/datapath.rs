@@ -114,6 +114,7 @@ impl Datapath {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(conn) = self.conns.get(handle.0) {
                     conn.quic.handle_event(event);
+                    conn.has_input = true;
                     self.conns.wake(handle.0);
                 }
             }
@@ -265,8 +266,10 @@ impl Datapath {
         }
         crate::control::resume(&mut conn, &mut self.ctx);
         session::end_failed_http3(&mut conn, &mut self.ctx, now);
-        hop_link::note_heard(&mut conn, &mut self.ctx, now);
-        silence::note_heard(&mut conn, &mut self.ctx, now);
+        if std::mem::take(&mut conn.has_input) {
+            hop_link::note_heard(&mut conn, &mut self.ctx, now);
+            silence::note_heard(&mut conn, &mut self.ctx, now);
+        }
         let serve = session::take_writable(&mut conn);
         let ended = conn.phase == Phase::Closed;
         self.conns.put_back(index, conn);

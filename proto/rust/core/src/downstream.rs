@@ -16,6 +16,7 @@ use crate::moqt::{
     DataError, ObjectHeader, ResetReason, SubgroupHeader, encode_object_header,
     encode_subgroup_header,
 };
+use crate::payload::Payload;
 use crate::track::{End, Object, Subgroup, Track};
 use bytes::{Bytes, BytesMut};
 use noq_proto::{Dir, StreamId, WriteError};
@@ -565,10 +566,10 @@ impl Downstream {
             };
             let (first_byte_us, complete_us) =
                 (ctx.micros(object.first_at), ctx.micros(complete_at));
-            let mut body = Vec::new();
-            object.body.read(0, usize::MAX, &mut body);
-            let mut body = body.into_iter().next().unwrap_or_default();
-            let properties = body.split_to((object.props_len as usize).min(body.len()));
+            let mut pieces = Vec::with_capacity(object.body.pieces());
+            object.body.read(0, usize::MAX, &mut pieces);
+            let mut payload = Payload::new(pieces);
+            let properties = payload.take_front(object.props_len as usize);
             self.objects += 1;
             self.bytes += object.body.len();
             last = Some(id);
@@ -580,7 +581,7 @@ impl Downstream {
                 priority: source.priority,
                 status: object.status,
                 properties,
-                payload: body,
+                payload,
                 first_byte_us,
                 complete_us,
             }));

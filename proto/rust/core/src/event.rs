@@ -2,6 +2,7 @@
 //! local sinks (viewers), never in a relay.
 
 use crate::command::{DownstreamId, Draft, SessionId, StreamKey, TrackId};
+use crate::payload::Payload;
 use crate::stats::Snapshot;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -82,8 +83,8 @@ pub struct SinkObject {
     pub status: u64,
     /// Key-value pairs, RFC 9000 varints, delta-coded types.
     pub properties: Bytes,
-    /// Payload.
-    pub payload: Bytes,
+    /// Payload, in the pieces in which it came.
+    pub payload: Payload,
     /// Microseconds since the datapath's epoch at which the first byte arrived.
     pub first_byte_us: u64,
     /// Microseconds since the datapath's epoch at which the object was complete.

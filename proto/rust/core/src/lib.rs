@@ -22,6 +22,7 @@ pub mod location;
 pub mod moqt;
 mod moves;
 pub mod object_trace;
+pub mod payload;
 mod publish;
 mod quic;
 mod relay;

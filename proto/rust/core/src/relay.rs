@@ -59,6 +59,8 @@ pub(crate) struct Entry {
     pub(crate) track: Track,
     pub(crate) downstreams: BTreeSet<DownstreamId>,
     pub(crate) upstreams: Upstreams,
+    /// How many of the downstreams are hops.
+    hops: usize,
     restart_undecided: bool,
 }
 
@@ -67,7 +69,8 @@ pub(crate) struct Relay {
     pub(crate) tracks: BTreeMap<TrackId, Entry>,
     pub(crate) downstreams: BTreeMap<DownstreamId, Downstream>,
     touches: Vec<Touch>,
-    grown: BTreeSet<(TrackId, u64, u64)>,
+    /// Subgroups with something new; some of them more than once.
+    grown: Vec<(TrackId, u64, u64)>,
     /// What all tracks hold together.
     bytes: u64,
 }
@@ -78,6 +81,7 @@ impl Relay {
             track,
             downstreams: BTreeSet::new(),
             upstreams: Upstreams::default(),
+            hops: 0,
             restart_undecided: false,
         };
         self.tracks.entry(id).or_insert(entry);
@@ -181,6 +185,7 @@ impl Relay {
         self.touches.retain(|touch| touch.track() != track);
         let downstreams: Vec<DownstreamId> =
             std::mem::take(&mut entry.downstreams).into_iter().collect();
+        entry.hops = 0;
         self.touches
             .extend(downstreams.iter().map(|&id| Touch::Orphaned { track, id }));
         ctx.emit(Event::TrackRestarted { track, downstreams });
@@ -204,7 +209,6 @@ impl Relay {
         if largest_id > VALUE_MAX {
             return Err(Conflict(format!("id {largest_id} is beyond 2^62 - 1")));
         }
-        let is_new_group = !entry.track.groups.contains_key(&key.group);
         let len = data.len() as u64;
         let before = entry.track.bytes();
         let written = entry.track.write(now, key, meta, offset, data);
@@ -217,11 +221,16 @@ impl Relay {
         if written.completed {
             note_complete(ctx, now, track, key, &entry.track);
         }
-        let chunks = written.chunks.into_iter();
-        self.touches
-            .extend(chunks.map(|index| Touch::Chunk { track, key, index }));
-        self.grown.insert((track, key.group, key.subgroup));
-        if is_new_group || entry.track.outgrew_cache() {
+        if entry.hops > 0 {
+            let chunks = written.chunks.into_iter();
+            self.touches
+                .extend(chunks.map(|index| Touch::Chunk { track, key, index }));
+        }
+        let grown = (track, key.group, key.subgroup);
+        if self.grown.last() != Some(&grown) {
+            self.grown.push(grown);
+        }
+        if written.opened_group || entry.track.outgrew_cache() {
             let gone = entry.track.evict(now);
             let below = gone.into_iter().next_back().map(|group| group + 1);
             self.touches
@@ -288,7 +297,7 @@ impl Relay {
             group,
             subgroup,
         });
-        self.grown.insert((track, group, subgroup));
+        self.grown.push((track, group, subgroup));
     }
 
     /// The end of a subgroup came over a hop, perhaps before anything else of it.
@@ -331,6 +340,7 @@ impl Relay {
             return false;
         };
         entry.downstreams.insert(downstream.id);
+        entry.hops += usize::from(matches!(downstream.kind, Kind::Hop { .. }));
         self.downstreams.insert(downstream.id, downstream);
         true
     }
@@ -338,7 +348,8 @@ impl Relay {
     pub(crate) fn remove_downstream(&mut self, id: DownstreamId) -> Option<Downstream> {
         let gone = self.downstreams.remove(&id)?;
         if let Some(entry) = self.tracks.get_mut(&gone.track) {
-            entry.downstreams.remove(&id);
+            let was_listed = entry.downstreams.remove(&id);
+            entry.hops -= usize::from(was_listed && matches!(gone.kind, Kind::Hop { .. }));
         }
         Some(gone)
     }
@@ -378,7 +389,10 @@ impl Relay {
 
     /// Carry everything that changed since the last call to the downstreams.
     pub(crate) fn fan_out(&mut self, ctx: &mut Ctx, now: Instant, conns: &mut Conns) {
-        for (track, group, subgroup) in std::mem::take(&mut self.grown) {
+        let mut grown = std::mem::take(&mut self.grown);
+        grown.sort_unstable();
+        grown.dedup();
+        for (track, group, subgroup) in grown.drain(..) {
             let Some(entry) = self.tracks.get(&track) else {
                 continue;
             };
@@ -391,9 +405,12 @@ impl Relay {
                 }
             }
         }
-        for touch in std::mem::take(&mut self.touches) {
+        let mut touches = std::mem::take(&mut self.touches);
+        for touch in touches.drain(..) {
             self.touch(ctx, now, conns, touch);
         }
+        // Nothing grows while it is carried on: the same memory serves the next time.
+        (self.grown, self.touches) = (grown, touches);
     }
 
     pub(crate) fn has_work(&self) -> bool {

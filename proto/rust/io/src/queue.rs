@@ -218,7 +218,7 @@ mod tests {
             priority: 0,
             status: 0,
             properties: Bytes::new(),
-            payload: Bytes::from(vec![0; bytes]),
+            payload: Bytes::from(vec![0; bytes]).into(),
             first_byte_us: 0,
             complete_us: 0,
         })

@@ -143,7 +143,7 @@ fn object(object: u64) -> Event {
         priority: 0,
         status: 0,
         properties: Bytes::new(),
-        payload: Bytes::from_static(b"picture"),
+        payload: Bytes::from_static(b"picture").into(),
         first_byte_us: 0,
         complete_us: 0,
     })

@@ -2,7 +2,7 @@
 
 use crate::record;
 use crate::snapshot;
-use crate::words::{Address, DraftNumber, Word, no_bytes, to_python};
+use crate::words::{Address, DraftNumber, Word, no_bytes, payload_to_python, to_python};
 use farcast_core::event::{
     self as core, ClosedBy, SessionInfo, SinkObject, StreamKind, SwitchCause, Transport,
 };
@@ -206,7 +206,7 @@ fn sink_object(py: Python<'_>, object: SinkObject) -> Event {
         group: object.group,
         subgroup: object.subgroup,
         object: object.object,
-        payload: to_python(py, &object.payload),
+        payload: payload_to_python(py, &object.payload),
         priority: object.priority,
         status: object.status,
         properties: to_python(py, &object.properties),

@@ -5,6 +5,7 @@ use crate::error::value_error;
 use bytes::Bytes;
 use farcast_core::command::{Draft, GroupOrder};
 use farcast_core::event::{ClosedBy, StreamKind, SwitchCause, Transport};
+use farcast_core::payload::Payload;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
 use std::convert::Infallible;
@@ -166,6 +167,17 @@ pub fn no_bytes() -> Py<PyBytes> {
 /// A copy for Python.
 pub fn to_python(py: Python<'_>, data: &[u8]) -> Py<PyBytes> {
     PyBytes::new(py, data).unbind()
+}
+
+/// One copy for Python of what came in pieces.
+pub fn payload_to_python(py: Python<'_>, payload: &Payload) -> Py<PyBytes> {
+    let copy = |out: &mut [u8]| {
+        payload.copy_to(out);
+        Ok(())
+    };
+    let copied = PyBytes::new_with(py, payload.len(), copy);
+    // It fails where there is no memory, as the other way does.
+    copied.map_or_else(|_| to_python(py, &payload.to_bytes()), Bound::unbind)
 }
 
 /// A copy for Rust: the datapath may keep it long after Python has forgotten it.

@@ -7,6 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Bytes of an object's body in one chunk of a hop; every chunk but an object's last has this size.
 pub const CHUNK_BODY_BYTES: u64 = crate::hop::CHUNK_BODY_BYTES as u64;
 
+/// Mean size of the pieces of a whole object below which it is put together.
+const PIECE_BYTES_MIN: u64 = 512;
+/// Pieces for which room is made at once.
+const RESERVED_PIECES_MAX: u64 = 16;
+
 /// The body of an object: its properties, then its payload.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
@@ -42,6 +47,11 @@ impl Body {
         self.len
     }
 
+    /// In how many pieces the prefix is held.
+    pub(crate) fn pieces(&self) -> usize {
+        self.prefix.len()
+    }
+
     /// Bytes that can be read from the start on without a gap.
     pub(crate) fn ready(&self) -> u64 {
         self.prefix.last().map_or(0, |(end, _)| *end)
@@ -61,6 +71,10 @@ impl Body {
     /// `offset + data.len() <= len`.
     pub(crate) fn insert(&mut self, offset: u64, data: Bytes) -> Added {
         let mut added = Added::default();
+        if offset == self.ready() && self.ahead.is_empty() {
+            self.append(data, &mut added);
+            return added;
+        }
         let mut placed = Vec::new();
         for (at, piece) in self.missing_pieces(offset, data) {
             placed.push(at);
@@ -70,16 +84,36 @@ impl Body {
         if added.bytes > 0 || self.len == 0 {
             self.announce(&placed, &mut added.chunks);
         }
-        if self.is_complete() {
-            self.coalesce();
-        }
+        self.coalesce_splinters();
         added
+    }
+
+    /// The next bytes, in order: how nearly all come.
+    fn append(&mut self, data: Bytes, added: &mut Added) {
+        if !data.is_empty() {
+            added.bytes = data.len() as u64;
+            self.push(data);
+        }
+        if added.bytes > 0 || self.len == 0 {
+            self.announce(&[], &mut added.chunks);
+        }
+        self.coalesce_splinters();
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.prefix.is_empty() {
+            let pieces = self.len.div_ceil(CHUNK_BODY_BYTES);
+            self.prefix
+                .reserve(pieces.min(RESERVED_PIECES_MAX) as usize);
+        }
+        self.prefix.push((self.ready() + piece.len() as u64, piece));
     }
 
     /// Append slices of the prefix from `offset` on, at most `bytes_max` bytes.
     pub(crate) fn read(&self, offset: u64, bytes_max: usize, out: &mut Vec<Bytes>) -> usize {
         let first = self.prefix.partition_point(|(end, _)| *end <= offset);
         let (mut at, mut taken) = (offset, 0);
+        out.reserve((self.prefix.len() - first).min(RESERVED_PIECES_MAX as usize));
         for (end, segment) in &self.prefix[first..] {
             if taken == bytes_max {
                 break;
@@ -171,9 +205,9 @@ impl Body {
             self.ahead.insert(at, piece);
             return;
         }
-        self.prefix.push((at + piece.len() as u64, piece));
+        self.push(piece);
         while let Some(next) = self.ahead.remove(&self.ready()) {
-            self.prefix.push((self.ready() + next.len() as u64, next));
+            self.push(next);
         }
     }
 
@@ -210,8 +244,11 @@ impl Body {
         }
     }
 
-    fn coalesce(&mut self) {
-        if self.prefix.len() > 1 {
+    /// A piece keeps the packet that it came in. Whole packets are kept as they are, which saves a copy
+    /// of everything; a whole object out of splinters is put together.
+    fn coalesce_splinters(&mut self) {
+        let pieces = self.prefix.len() as u64;
+        if pieces > 1 && self.is_complete() && self.len < pieces * PIECE_BYTES_MIN {
             let whole = join(self.prefix.drain(..).map(|(_, segment)| segment).collect());
             self.prefix.push((self.len, whole));
         }

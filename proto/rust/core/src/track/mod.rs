@@ -65,7 +65,7 @@ pub(crate) struct Object {
     pub(crate) complete_at: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Subgroup {
     pub(crate) priority: u8,
     pub(crate) first_object: bool,
@@ -93,6 +93,7 @@ pub(crate) struct Written {
     pub(crate) new_bytes: u64,
     pub(crate) chunks: Vec<u64>,
     pub(crate) completed: bool,
+    pub(crate) opened_group: bool,
 }
 
 #[derive(Debug)]
@@ -159,24 +160,13 @@ impl Track {
         if group < self.evicted_below {
             return None;
         }
-        let held = self.groups.entry(group).or_insert_with(|| Group {
-            subgroups: BTreeMap::new(),
-            last_write: now,
-            bytes: 0,
-        });
+        let held = self.groups.entry(group).or_insert_with(|| Group::new(now));
         held.last_write = now;
         if !held.subgroups.contains_key(&subgroup) {
             held.bytes += SUBGROUP_COST_BYTES;
             self.bytes += SUBGROUP_COST_BYTES;
         }
-        let opened = held.subgroups.entry(subgroup).or_insert_with(|| Subgroup {
-            priority,
-            first_object,
-            end_of_group: false,
-            objects: BTreeMap::new(),
-            end: None,
-            dropped_to: None,
-        });
+        let opened = held.subgroups.entry(subgroup).or_default();
         opened.first_object |= first_object;
         opened.priority = priority;
         Some(opened)
@@ -191,33 +181,37 @@ impl Track {
         offset: u64,
         data: Bytes,
     ) -> Result<Written, Conflict> {
-        if !self.has_room_for(key.group, key.subgroup) {
+        if key.group < self.evicted_below {
+            return Ok(Written::default());
+        }
+        let (mut cost, mut opened_group) = (0, false);
+        let group = self.groups.entry(key.group).or_insert_with(|| {
+            opened_group = true;
+            Group::new(now)
+        });
+        if !group.has_room_for(key.subgroup) {
             return Err(Conflict(format!(
                 "group {} has more than {SUBGROUPS_MAX} subgroups",
                 key.group
             )));
         }
-        let opened = self.open_subgroup(
-            now,
-            key.group,
-            key.subgroup,
-            meta.priority,
-            meta.first_object,
-        );
-        let Some(subgroup) = opened else {
-            return Ok(Written::default());
-        };
+        group.last_write = now;
+        let subgroup = group.subgroups.entry(key.subgroup).or_insert_with(|| {
+            cost += SUBGROUP_COST_BYTES;
+            Subgroup::default()
+        });
+        subgroup.priority = meta.priority;
+        subgroup.first_object |= meta.first_object;
         if subgroup
             .dropped_to
             .is_some_and(|dropped| key.object <= dropped)
         {
             return Ok(Written::default());
         }
-        let is_new = !subgroup.objects.contains_key(&key.object);
-        let object = subgroup
-            .objects
-            .entry(key.object)
-            .or_insert_with(|| Object::new(now, meta));
+        let object = subgroup.objects.entry(key.object).or_insert_with(|| {
+            cost += OBJECT_COST_BYTES;
+            Object::new(now, meta)
+        });
         if !object.agrees(meta) {
             return Err(Conflict(format!(
                 "object {} of group {} came twice with different headers",
@@ -231,12 +225,14 @@ impl Track {
         if completed {
             object.complete_at = Some(now);
         }
-        let cost = if is_new { OBJECT_COST_BYTES } else { 0 };
-        self.account(now, key, added.bytes + cost);
+        group.bytes += added.bytes + cost;
+        self.bytes += added.bytes + cost;
+        self.note_largest(key);
         Ok(Written {
             new_bytes: added.bytes,
             chunks: added.chunks,
             completed,
+            opened_group,
         })
     }
 
@@ -298,9 +294,8 @@ impl Track {
 
     /// Whether a group may have this subgroup.
     pub(crate) fn has_room_for(&self, group: u64, subgroup: u64) -> bool {
-        self.groups.get(&group).is_none_or(|held| {
-            held.subgroups.len() < SUBGROUPS_MAX || held.subgroups.contains_key(&subgroup)
-        })
+        let held = self.groups.get(&group);
+        held.is_none_or(|held| held.has_room_for(subgroup))
     }
 
     /// A single group that outgrew the cache loses its oldest whole objects; nobody can join it at
@@ -325,17 +320,26 @@ impl Track {
         }
     }
 
-    fn account(&mut self, now: Instant, key: ObjectKey, new_bytes: u64) {
-        self.bytes += new_bytes;
-        if let Some(group) = self.groups.get_mut(&key.group) {
-            group.bytes += new_bytes;
-            group.last_write = now;
-        }
+    fn note_largest(&mut self, key: ObjectKey) {
         let location = Location::new(key.group, key.object);
         if self.largest_known.is_none_or(|largest| location > largest) {
             self.largest_known = Some(location);
             self.largest.set(Some(location));
         }
+    }
+}
+
+impl Group {
+    fn new(now: Instant) -> Group {
+        Group {
+            subgroups: BTreeMap::new(),
+            last_write: now,
+            bytes: 0,
+        }
+    }
+
+    fn has_room_for(&self, subgroup: u64) -> bool {
+        self.subgroups.len() < SUBGROUPS_MAX || self.subgroups.contains_key(&subgroup)
     }
 }
 

@@ -1,0 +1,112 @@
+"""What the fault tests say of a run, by hand-made runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from farcast.cli.cluster import Cluster
+from farcast.cli.dev_world import Conditions, dev_links
+
+from .arrivals import Arrivals, Gap
+from .faults import Fault, Kind
+from .judge import DRAIN_GAP_MS_MAX, Drain, Judge, Outcome
+from .switches import Switch, SwitchLog
+
+BEGUN = 1_000.0
+BEGUN_BY_LOGS = 1_700_000_000.0
+
+
+def left(node_id: str, after_ms: float, left: str = "a", cause: str = "silent") -> Switch:
+    return Switch(node_id, cause, left, BEGUN_BY_LOGS + after_ms / 1_000)
+
+
+def outcome(*moved: Switch, kind: Kind = "link cut", ways_ms: dict[str, float] | None = None) -> Outcome:
+    gaps = {"fra-1": Gap(BEGUN, BEGUN + 0.4)}
+    fault = Fault(kind, "sin-1", "fra-1")
+    return Outcome(fault, BEGUN, BEGUN_BY_LOGS, gaps, gaps, frozenset(), [*moved], [], ways_ms or {})
+
+
+def test_noticed_is_from_the_fault_to_the_move_and_not_what_the_edge_says_of_itself() -> None:
+    late = outcome(left("fra-1", 700), ways_ms={"fra-1": 80.0})
+    assert late.noticed_ms == pytest.approx([620])
+
+
+def test_an_edge_that_takes_two_upstreams_for_dead_is_judged_by_the_slower_one() -> None:
+    assert outcome(left("fra-1", 250), left("fra-1", 600, "b")).noticed_ms == pytest.approx([600])
+
+
+def test_that_an_edge_leaves_the_same_upstream_later_once_more_is_not_when_it_noticed() -> None:
+    assert outcome(left("fra-1", 250), left("fra-1", 2_000)).noticed_ms == pytest.approx([250])
+
+
+def test_planned_moves_and_faults_that_break_nothing_are_not_noticed() -> None:
+    assert outcome(left("fra-1", 250, cause="command")).noticed_ms == []
+    assert outcome(left("fra-1", 250), kind="20 % loss one way").noticed_ms == []
+
+
+def test_one_late_edge_of_many_breaks_the_bound() -> None:
+    judge = Judge()
+    judge.add(outcome(left("fra-1", 250), left("lon-1", 301)))
+    assert judge.figures()["noticed_ms_p99"] == pytest.approx(301)
+    assert not judge.is_in_time
+
+
+def test_a_drain_is_judged_over_links_that_lose_nothing_and_all_of_them_are_told() -> None:
+    judge = Judge(
+        drains=[Drain("sin-1", True, "fra-1", 0.25, 0.26), Drain("sin-1", False, "fra-1", 0.1, 0.04)]
+    )
+    figures = judge.figures()
+    assert (figures["drain_gap_ms_max"], figures["gap_ms_max_without_drain"]) == (100, 40)
+    assert (figures["lossy_drain_gap_ms_max"], figures["lossy_gap_ms_max_without_drain"]) == (250, 260)
+    assert judge.is_in_time
+    judge.drains.append(Drain("fra-1", False, "fra-1", DRAIN_GAP_MS_MAX / 1_000, 0.04))
+    assert not judge.is_in_time
+
+
+def test_what_never_came_and_what_came_twice_is_counted_whatever_the_times_are() -> None:
+    seat, judge = Arrivals("fra-1"), Judge()
+    for object in range(4):
+        seat.ledger.published("video", 0, object, b"x")
+    for object in (0, 1, 1, 3):
+        seat.received("video", 0, object, b"x")
+    judge.finish([seat])
+    assert (judge.lost, judge.doubled, judge.is_whole) == (1, 1, False)
+
+
+def test_a_longest_gap_may_go_on_at_the_end() -> None:
+    seat = Arrivals("fra-1", times=[0.9, 1.0, 1.1])
+    assert seat.longest_gap(1.0, 1.5) == Gap(1.1, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ways_ms"),
+    [
+        ("link cut", {"fra-1": 80.6}),
+        ("relay killed", {"jkt-1": 8.8, "dxb-1": 45.05, "fra-1": 80.6, "lon-1": 84.95, "iad-1": 109.5}),
+    ],
+)
+def test_ways_lead_to_whoever_can_notice(kind: Kind, ways_ms: dict[str, float]) -> None:
+    cluster = cast(Cluster, SimpleNamespace(links=SimpleNamespace(normal=dev_links(Conditions()))))
+    assert Fault(kind, "sin-1", "fra-1").ways_ms(cluster) == pytest.approx(ways_ms)
+
+
+def test_moves_are_read_with_the_time_at_which_they_were_written(tmp_path: Path) -> None:
+    entry: dict[str, Any] = {
+        "track": 6,
+        "cause": "silent",
+        "left": "127.0.0.1:1",
+        "remote": "127.0.0.1:2",
+        "silent_ms": 202,
+        "event": "track took another upstream",
+        "timestamp": "2023-11-14T22:13:20.250000Z",
+    }
+    log = tmp_path / "fra-1.log"
+    log.write_text("not JSON\n" + json.dumps({"event": "other"}) + "\n" + json.dumps(entry) + "\n")
+    switches = SwitchLog(cast(Cluster, SimpleNamespace(edges={"fra-1": SimpleNamespace(log=log)})))
+    assert switches.take() == [Switch("fra-1", "silent", "127.0.0.1:1", BEGUN_BY_LOGS + 0.25)]
+    assert switches.take() == []
