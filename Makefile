@@ -108,6 +108,10 @@ bench-sim: $(VENV)/.core ## The simulator beside QUIC alone on the same kernel: 
 	$(CARGO) build --locked --release --package farcast-net --example bare_loop
 	$(BIN)/python bench/simulator.py $(BENCH_ARGS)
 
+.PHONY: deploy-lint
+deploy-lint: $(VENV)/.core $(VENV)/.tools ## Units, rules, dashboards and manifests of deploy/; more where promtool, systemd are
+	$(BIN)/pytest -q tests/deploy
+
 .PHONY: package
 package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment
 	PYTHON=$(abspath $(BIN)/python) .ci/package

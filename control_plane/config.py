@@ -20,6 +20,7 @@ from farcast.proto.control.ranges import is_node_id
 from farcast.proto.joining.tokens import ADDRESSES_MAX
 from farcast.proto.urls import join_host_port, split_host_port
 
+TRACES: Final = ("off", "otlp")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -51,6 +52,7 @@ class ControlConfig:
     cert_life_s: int = 7 * 86_400
     advertise: tuple[str, ...] = ()
     log_level: str = "info"
+    traces: str = "off"
     guard: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, int] = field(default_factory=dict)
     planner: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +99,12 @@ def _regions(value: object) -> frozenset[str]:
 def _level(value: object) -> str:
     if value not in LOG_LEVELS:
         raise _BadValue(f"{value!r} is not one of {', '.join(LOG_LEVELS)}")
+    return str(value)
+
+
+def _traces(value: object) -> str:
+    if value not in TRACES:
+        raise _BadValue(f"{value!r} is not one of {', '.join(TRACES)}")
     return str(value)
 
 
@@ -158,6 +166,7 @@ SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "cert_life": _life,
     "advertise": _endpoints,
     "log_level": _level,
+    "traces": _traces,
     "hop.cert": _file,
     "hop.key": _file,
     "hop.ca": _file,

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from farcast.certificates import expiry_unix_s
 from farcast.control_plane.api import (
     ADDRESS_FILE,
     api_app,
@@ -52,11 +53,14 @@ from farcast.control_plane.plan_cycle import CycleConfig
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.risk_groups import RiskGroups, load_risk_groups
 from farcast.control_plane.store import Save, Store
+from farcast.control_plane.tracing import Tracer, open_tracer
+from farcast.driving import DriverClosed
 from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
 from farcast.logs import configure_logs
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.joining.tokens import JoinToken
 from farcast.proto.urls import split_host_port
+from farcast.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     import socket
@@ -107,6 +111,8 @@ class ControlService:
         token: str,
         authority: Authority | None = None,
         join_socket: socket.socket | None = None,
+        expiry_unix_s: float | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.driver = Driver(runtime, engine)
         self.listen = Address(*split_host_port(runtime.local_addr))
@@ -117,10 +123,13 @@ class ControlService:
         self._token = token
         self._authority = authority
         self._join_socket = join_socket
+        self._expiry_unix_s = expiry_unix_s
+        self._tracer = Tracer() if tracer is None else tracer
         self._planner = ThreadPoolExecutor(1, "planner")
         self._planning: set[asyncio.Task[None]] = set()
         self._ready = False
         self._save_failure: str | None = None
+        self._manager = ServiceManager.from_environment()
         self._stopped = asyncio.Event()
         self.driver.on_progress(self._progress)
 
@@ -141,32 +150,47 @@ class ControlService:
     def stop(self) -> None:
         """End `run`."""
         self._ready = False
+        self._manager.stopping()
         self.driver.close()
         self._stopped.set()
 
     def drain(self, node_id: str, drain_ms: int | None) -> str | None:
         """Order a drain; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.drain(node_id, drain_ms, now_us))
+        return self._call(
+            lambda controller, now_us: controller.drain(node_id, drain_ms, now_us), "drain", node_id=node_id
+        )
 
     def undrain(self, node_id: str) -> str | None:
         """Take an order back; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.undrain(node_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.undrain(node_id, now_us), "undrain", node_id=node_id
+        )
 
     def trust(self, key: TrustedKey) -> str | None:
         """Take the tokens of an issuer's key; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.trust(key, now_us))
+        return self._call(
+            lambda controller, now_us: controller.trust(key, now_us), "trust", key_id=key.key_id
+        )
 
     def distrust(self, key_id: str) -> str | None:
         """Forget an issuer's key; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.distrust(key_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.distrust(key_id, now_us), "distrust", key_id=key_id
+        )
 
     def revoke_key(self, key_id: str) -> str | None:
         """Take a key's tokens never again; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.revoke_key(key_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.revoke_key(key_id, now_us), "revoke_key", key_id=key_id
+        )
 
     def revoke_token(self, token_id: str) -> str | None:
         """Take a token no more; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.revoke_token(token_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.revoke_token(token_id, now_us),
+            "revoke_token",
+            token_id=token_id,
+        )
 
     def revoke_node(self, node_id: str) -> str | None:
         """Take an edge's certificates no more; ``None``, or why not."""
@@ -206,7 +230,7 @@ class ControlService:
 
     def metrics(self) -> bytes:
         """The Prometheus text."""
-        return render(self.controller, self.now_us(), self._store.failures)
+        return render(self.controller, self.now_us(), self._store.failures, self._expiry_unix_s)
 
     async def run(self, *, ready_json: bool) -> None:
         """Serve until `stop`; then the state is closed."""
@@ -215,16 +239,20 @@ class ControlService:
             context = server_context(self._config.hop_cert, self._config.hop_key)
             joins = JoinListener(self._join_socket, context, self._authority.certificate, self.admit)
             tasks.append(asyncio.create_task(joins.serve(self._stopped)))
+        watchdog = asyncio.create_task(self._feed_watchdog())
         try:
             self._announce(ready_json=ready_json)
             self._ready = True
+            self._manager.ready()
             await self.driver.run()
         finally:
             self._ready = False
+            watchdog.cancel()
             self._stopped.set()
-            await asyncio.gather(*tasks, *self._planning, return_exceptions=True)
+            await asyncio.gather(*tasks, watchdog, *self._planning, return_exceptions=True)
             self._planner.shutdown(wait=True, cancel_futures=True)
             self._store.close()
+            await asyncio.to_thread(self._tracer.close)
             with contextlib.suppress(OSError):
                 (self._config.state_dir / ADDRESS_FILE).unlink(missing_ok=True)
 
@@ -238,8 +266,25 @@ class ControlService:
             log.info("state is saved again")
         self._save_failure = failure
 
-    def _call(self, method: Callable[[Controller, int], str | None]) -> str | None:
-        result = self.driver.call(lambda engine, now_us: method(engine.controller, now_us))
+    async def _feed_watchdog(self) -> None:
+        """Tell the service manager that we live as long as the datapath answers and the event loop turns."""
+        if self._manager.watchdog_seconds is None:
+            return
+        while True:
+            await asyncio.sleep(self._manager.watchdog_seconds)
+            try:
+                await self.driver.snapshot()
+            except DriverClosed:
+                return
+            self._manager.feed()
+
+    def _call(
+        self, method: Callable[[Controller, int], str | None], action: str, **attributes: str
+    ) -> str | None:
+        with self._tracer.action(action, **attributes) as span:
+            result = self.driver.call(lambda engine, now_us: method(engine.controller, now_us))
+            if result is not None:
+                span.refuse(result)
         self._progress()
         return result
 
@@ -256,7 +301,8 @@ class ControlService:
     async def _plan(self, job: PlanJob) -> None:
         loop = asyncio.get_running_loop()
         try:
-            planned: Planned = await loop.run_in_executor(self._planner, job.run)
+            with self._tracer.action("plan", nodes=len(job.network.nodes)):
+                planned: Planned = await loop.run_in_executor(self._planner, job.run)
         except Exception as error:
             log.exception("planner failed")
             reason = f"{type(error).__name__}: {error}"
@@ -299,6 +345,7 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
         now = datetime.fromtimestamp(unix_us() / 1e6, UTC)
         authority = open_authority(config.ca_dir, identity.cluster, identity.roots, now)
     risk_groups = _load_groups(config)
+    tracer = open_tracer(config.traces, identity.cluster)
     _make_state_dir(config.state_dir)
     token = load_token(config.state_dir)
     listener = bind_tcp(config.api, "--api")
@@ -322,7 +369,10 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     )
     service: ControlService
     engine = ControlSessions(controller, edge_identity, lambda save: service.save(save))
-    service = ControlService(config, engine, store, runtime, listener, token, authority, join_socket)
+    expiry = expiry_unix_s(identity.chain[0])
+    service = ControlService(
+        config, engine, store, runtime, listener, token, authority, join_socket, expiry, tracer
+    )
     return service
 
 

@@ -1,7 +1,8 @@
 """The edge daemon: one edge node, and the signals that steer it.
 
 SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again. A bad
-configuration is refused with everything that is wrong with it, and the running one stays.
+configuration is refused with everything that is wrong with it, and the running one stays. systemd, where it
+started the edge, is told when it serves, when it stops, and as long as the datapath answers.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from dataclasses import replace
 import structlog
 import trio
 
+from farcast.driving import DriverClosed
 from farcast.edge.config import RELOADABLE, EdgeConfig, changed_fields
 from farcast.edge.joining import Wanted, join
 from farcast.edge.logs import configure_logs
 from farcast.edge.node import EdgeNode, open_edge
 from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, UserError
+from farcast.service_manager import ServiceManager
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -40,18 +43,36 @@ async def run_edge(
     if config.join is not None and config.control is not None and config.control.state_dir is not None:
         await join(Wanted(config.join, config.node_id), config.control.state_dir)
         config = load()
+    manager = ServiceManager.from_environment()
     with trio.open_signal_receiver(*SIGNALS) as signals:
         node = await open_edge(config)
-        steering = _Steering(node, load)
+        steering = _Steering(node, load, manager)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(steering.run, signals, nursery)
             async with trio.open_nursery() as serving:
                 await serving.start(node.run)
                 _announce(node, ready_json=ready_json)
+                manager.ready()
+                nursery.start_soon(feed_watchdog, node, manager)
                 task_status.started(node)
+            manager.stopping()
             nursery.cancel_scope.cancel()
     log.info("stopped")
     return steering.exit_code
+
+
+async def feed_watchdog(node: EdgeNode, manager: ServiceManager) -> None:
+    """Tell the service manager that the edge lives as long as it does: an event loop or a datapath that hangs
+    tells nothing, and the edge is started anew."""
+    if manager.watchdog_seconds is None:
+        return
+    while True:
+        try:
+            await node.driver.snapshot()
+        except DriverClosed:
+            return
+        manager.feed()
+        await trio.sleep(manager.watchdog_seconds)
 
 
 def _announce(node: EdgeNode, *, ready_json: bool) -> None:
@@ -80,8 +101,9 @@ def _announce(node: EdgeNode, *, ready_json: bool) -> None:
 class _Steering:
     """What signals do to a node, and the exit code that follows from them."""
 
-    def __init__(self, node: EdgeNode, load: LoadConfig) -> None:
+    def __init__(self, node: EdgeNode, load: LoadConfig, manager: ServiceManager) -> None:
         self.exit_code = EXIT_OK
+        self._manager = manager
         self._node = node
         self._load = load
 
@@ -95,6 +117,7 @@ class _Steering:
     def _end(self, number: int, nursery: trio.Nursery) -> None:
         interrupted = number == signal.SIGINT
         name = signal.Signals(number).name
+        self._manager.stopping()
         if self._node.ready:
             self.exit_code = EXIT_INTERRUPTED if interrupted else EXIT_OK
             log.info("draining", signal=name, drain_ms_max=self._node.config.drain_ms_max)

@@ -1,7 +1,7 @@
 """Prometheus metrics of an edge, rendered from one snapshot of its counters.
 
 Nothing is kept between scrapes: the datapath counts anyway, and what it counted is the metric. Labels
-are bounded: transports, directions, reasons, and the edges at the other ends of our hops.
+are bounded: transports, directions, reasons, actions, and the edges at the other ends of our hops.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from farcast import __version__
+from farcast.proto.access.scopes import Action
 
 if TYPE_CHECKING:
     from farcast.edge.membership import Membership
@@ -27,6 +28,7 @@ _TOTALS = {
     "duplicate_bytes_in": ("farcast_duplicate_bytes", "Bytes received of objects that were already held."),
     "streams_rejected": ("farcast_streams_rejected", "Data streams of peers that were refused."),
     "protocol_errors": ("farcast_protocol_errors", "Sessions and streams ended because a peer broke a rule."),
+    "datagrams_dropped": ("farcast_datagrams_dropped", "Datagrams that could not be taken or sent."),
     "handshakes_refused": ("farcast_handshakes_refused", "Connections refused before they were established."),
     "commands": ("farcast_agent_commands", "Commands from the Python agent to the datapath."),
     "events": ("farcast_agent_events", "Events from the datapath to the Python agent; not per object."),
@@ -43,6 +45,8 @@ _HOP_COUNTERS = {
     "chunks_received": ("farcast_hop_chunks_received", "Chunks received."),
     "chunks_duplicate": ("farcast_hop_chunks_duplicate", "Chunks received that were already there."),
     "chunks_lost": ("farcast_hop_chunks_lost", "Chunks that the other end reported missing."),
+    "rx_packets": ("farcast_hop_packets_expected", "Datagrams of the other end that were due here."),
+    "rx_lost": ("farcast_hop_packets_lost", "Those of them that never came: loss before repair."),
     "chunks_given_up": ("farcast_hop_chunks_given_up", "Chunks whose repair was given up."),
     "groups_shed": ("farcast_hop_groups_shed", "Groups dropped because the hop could not carry them."),
 }
@@ -56,6 +60,14 @@ _ROUTING = {
     "standbys_refused": ("farcast_standbys_refused", "Standbys refused or taken away by their edge."),
     "moves_given_up": ("farcast_moves_given_up", "Planned moves to an edge that did not deliver."),
     "moves_forced": ("farcast_moves_forced", "Planned moves of tracks on which nothing came."),
+    "hops_silent": ("farcast_hops_silent", "Hops on which nothing was heard any more."),
+    "tracks_starved": ("farcast_tracks_starved", "Tracks that viewers want and that nothing brings."),
+    "sources_lost": ("farcast_sources_lost", "Tracks whose upstream went away."),
+    "sessions_refused": ("farcast_sessions_refused", "Sessions refused after their handshake."),
+    "sessions_unauthorized": (
+        "farcast_sessions_unauthorized",
+        "Sessions whose tokens ended.",
+    ),
     "circles_ended": ("farcast_circles_ended", "Edges no longer served because the track comes by them."),
 }
 """Counters of the agent, by their names there."""
@@ -68,12 +80,15 @@ def render(
     hop_peers: dict[int, str],
     counters: Mapping[str, int],
     membership: Membership | None,
+    expiries: Mapping[str, float | None] | None = None,
 ) -> bytes:
     """The text exposition; ``hop_peers`` maps sessions to the node ids at their other ends, ``counters`` are
-    the agent's."""
+    the agent's; ``expiries``: when our certificates end (Unix time), by what they are for."""
     registry = CollectorRegistry()
     registry.register(_Snapshot(snapshot, ready, hop_peers))
     registry.register(_Routing(counters, membership))
+    registry.register(_Trust(counters, expiries or {}))
+    ProcessCollector("farcast", registry=registry)
     return generate_latest(registry)
 
 
@@ -101,6 +116,11 @@ class _Routing(Collector):
     @staticmethod
     def _network(membership: Membership) -> Iterator[Metric]:
         connected = int(membership.link.joined)
+        channel, reporter = membership.link.channel.counters, membership.engine.reporter.counters
+        unsent = channel.get("reports_not_sent", 0)
+        yield CounterMetricFamily("farcast_reports_not_sent", "Reports that did not get out.", unsent)
+        jumps = reporter["clock_jumps"]
+        yield CounterMetricFamily("farcast_clock_jumps", "Times that the wall clock jumped.", jumps)
         yield _gauge("farcast_control_connected", "1 while the edge has joined a control plane.", connected)
         plans = CounterMetricFamily("farcast_plans", "Plans considered.", labels=["outcome"])
         plans.add_metric(["applied"], membership.plans_applied)
@@ -111,6 +131,30 @@ class _Routing(Collector):
             yield _gauge("farcast_plan_epoch", "Epoch of the plan in force.", plan.version.epoch.number)
             yield _gauge("farcast_plan_sequence", "Its sequence in the epoch.", plan.version.sequence)
             yield _gauge("farcast_plan_age_seconds", "Time since it was issued.", age)
+
+
+class _Trust(Collector):
+    """Who was turned away, and how long we can prove ourselves."""
+
+    def __init__(self, counters: Mapping[str, int], expiries: Mapping[str, float | None]) -> None:
+        self._counters = counters
+        self._expiries = expiries
+
+    def collect(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "farcast_requests_unauthorized", "Requests that no token allows.", labels=["action"]
+        )
+        for action in Action:
+            name = action.name.lower()
+            refused.add_metric([name], self._counters.get(f"unauthorized_{name}", 0))
+        yield refused
+        expiry = GaugeMetricFamily(
+            "farcast_certificate_expiry_timestamp_seconds", "When it ends, Unix time.", labels=["certificate"]
+        )
+        for certificate, unix_s in self._expiries.items():
+            if unix_s is not None:
+                expiry.add_metric([certificate], unix_s)
+        yield expiry
 
 
 class _Snapshot(Collector):

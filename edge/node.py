@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from farcast import __version__
-from farcast.certificates import Identity, edge_name, load_identity
+from farcast.certificates import Identity, edge_name, expiry_unix_s, load_identity
 from farcast.edge.access import access_policy
 from farcast.edge.assembly import (
     advertised,
@@ -218,7 +218,13 @@ class EdgeNode:
             hop_peers=agent.hop_peers(),
             counters=agent.counters,
             membership=self.membership,
+            expiries=self._expiries(),
         )
+
+    def _expiries(self) -> dict[str, float | None]:
+        hop = self.credentials.hop
+        ends = {"public": expiry_unix_s(self.credentials.public.chain[0])}
+        return ends if hop is None else {**ends, "hop": expiry_unix_s(hop.identity.chain[0])}
 
     async def status(self) -> dict[str, Any]:
         """Everything about this edge at this moment, for ``/status.json``."""

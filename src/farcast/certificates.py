@@ -107,6 +107,14 @@ def load_identity(cert: Path, key: Path) -> Identity:
     return Identity(tuple(chain), _key_der(private))
 
 
+def expiry_unix_s(leaf: bytes) -> float | None:
+    """When a certificate (DER) ends, Unix time; ``None`` for what is no certificate."""
+    try:
+        return x509.load_der_x509_certificate(leaf).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
+
+
 def edge_name(leaf: bytes) -> tuple[str, str] | None:
     """Region and node id that a certificate (DER) names, ``None`` if it names no edge."""
     return _named(leaf, "edge")

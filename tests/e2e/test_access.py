@@ -43,6 +43,7 @@ class Network:
     url: str
     ops: str
     key: Path
+    processes: tuple[subprocess.Popen[str], ...]
 
     @property
     def control(self) -> tuple[str, ...]:
@@ -63,6 +64,28 @@ class Network:
     def knows(self, keys: int) -> bool:
         status = httpx.get(f"http://{self.ops}/status.json", timeout=20).json()
         return bool(status["agent"]["access"]["keys"] == keys)
+
+    def told(self) -> str:
+        """All that the processes tell over HTTP, and how they were started."""
+        state = self.folder / "control"
+        api = json.loads((state / "api.json").read_text())["api"]
+        headers = {"Authorization": f"Bearer {(state / 'api.token').read_text().strip()}"}
+        paths = ("/status", "/nodes", "/links", "/routes", "/plan", "/access", "/metrics", "/nowhere")
+        answers = [httpx.get(f"{api}{path}", headers=headers, timeout=20) for path in paths]
+        answers += [
+            httpx.get(f"http://{self.ops}{path}", timeout=20) for path in ("/metrics", "/status.json")
+        ]
+        answers.append(httpx.get(f"{api}/status", headers={"Authorization": "Bearer wrong"}, timeout=20))
+        started = [" ".join(map(str, process.args)) for process in self.processes]  # type: ignore[arg-type]
+        return "".join([*(answer.text for answer in answers), *started])
+
+    def keys(self) -> list[str]:
+        """Everything secret but tokens: the API's token, the issuer's key, lines of private keys."""
+        held = [(self.folder / "control" / "api.token").read_text().strip()]
+        held.append(json.loads(self.key.read_text())["d"])
+        for file in self.folder.rglob("*.key"):
+            held += [line for line in file.read_text().splitlines() if line and not line.startswith("-----")]
+        return held
 
     def logs(self) -> str:
         return "".join(file.read_text() for file in self.folder.glob("*.log"))
@@ -101,7 +124,7 @@ def network(tmp_path: Path) -> Iterator[Network]:
         with killed_at_end(edge):
             key = tmp_path / "shop.jwk"
             (tmp_path / "shop.public.json").write_text(run("token", "key", key, "--key-id", "shop-1"))
-            yield Network(tmp_path, f"moqt://{served['listen']}", served["ops"], key)
+            yield Network(tmp_path, f"moqt://{served['listen']}", served["ops"], key, (control, edge))
             edge.terminate()
             edge.wait(SECONDS_MAX)
         control.terminate()
@@ -139,9 +162,11 @@ def test_only_tokens_of_a_trusted_issuer_let_in_until_they_are_revoked(network: 
             assert "refused: token refused" in outcome.err
             assert time.monotonic() - began < 5.0
         assert end(publisher).code == 1
+    telling = network.told()
     secrets = [(network.folder / name).read_text().strip() for name in ("p", "w")]
-    logged = network.logs() + refused.err + wrong.err + early.err + outcome.err
+    secrets += network.keys()
+    logged = network.logs() + telling + refused.err + wrong.err + early.err + outcome.err
     for secret in secrets:
         assert secret not in logged
-        assert secret.rsplit(".", 1)[1] not in logged
+        assert secret.rsplit(".", 1)[-1] not in logged
     assert json.loads(run("token", "keys", "--json", *network.control))["revoked_keys"] == ["shop-1"]

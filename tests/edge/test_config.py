@@ -303,7 +303,7 @@ def test_changed_fields_names_what_a_reload_would_change() -> None:
 def test_the_configuration_that_the_readme_shows_is_accepted_and_shows_the_defaults(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     shown = readme.partition("```toml\n")[2].partition("```")[0]
-    for name in ("edge.pem", "edge.key", "hop.pem", "hop.key", "hops-ca.pem", "relay-ca.pem"):
+    for name in ("edge.pem", "edge.key", "hop.pem", "hop.key", "hops-ca.pem", "relay-ca.pem", "issuers.json"):
         (tmp_path / name).write_text("")
     config = load_config(write(tmp_path, shown))
     defaults = DatapathConfig()

@@ -22,6 +22,7 @@ HOP = {
     "chunks_sent": 10, "chunks_repaired": 1, "chunks_received": 20, "chunks_duplicate": 2, "chunks_lost": 1,
     "chunks_given_up": 0, "acks_sent": 3, "acks_received": 4, "heartbeats_sent": 5, "queue_bytes": 6,
     "unacked_bytes": 7, "groups_shed": 0, "datagrams_malformed": 0, "rtt_us": 80_000,
+    "rx_packets": 8, "rx_lost": 1,
 }  # fmt: skip
 SESSION = {
     "session": 1, "transport": "hop", "remote": "127.0.0.1:9", "rtt_us": 80_000, "rtt_min_us": 79_000,
@@ -31,7 +32,7 @@ SESSION = {
 TOTALS = [
     "udp_datagrams_in", "udp_bytes_in", "udp_datagrams_out", "udp_bytes_out", "objects_in", "object_bytes_in",
     "objects_out", "object_bytes_out", "duplicate_bytes_in", "groups_dropped_slow", "groups_dropped_evicted",
-    "streams_rejected", "protocol_errors", "handshakes_refused", "commands", "events",
+    "streams_rejected", "datagrams_dropped", "protocol_errors", "handshakes_refused", "commands", "events",
 ]  # fmt: skip
 
 

@@ -1,0 +1,168 @@
+"""Units, compose file and Kubernetes manifests: valid, hardened, and patient enough for a drain."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from farcast.control_plane.config import SCHEMA
+from farcast.edge.config import EdgeConfig, load_config
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = ("farcast-edge", "farcast-control")
+KUBERNETES_VERSION = "1.31"
+EXPOSURE_MAX = 2.0
+"""Of systemd-analyze security, 0 to 10; below 2 it says "OK"."""
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    settings: dict[str, list[str]] = {}
+    for line in (DEPLOY / "systemd" / f"{name}.service").read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, value = line.split("=", 1)
+            settings.setdefault(key, []).append(value)
+    return settings
+
+
+def seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+def test_an_edge_is_given_longer_to_stop_than_it_drains() -> None:
+    assert seconds(unit("farcast-edge")["TimeoutStopSec"][0]) * 1_000 > EdgeConfig().drain_ms_max * 2
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_wait_for_ready_and_watch(name: str) -> None:
+    settings = unit(name)
+    assert settings["Type"] == ["notify"]
+    assert settings["WatchdogSec"] == ["30s"]
+    assert settings["DynamicUser"] == ["yes"]
+    assert settings["StateDirectory"] == [name]
+    assert "LimitNOFILE" in settings
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_takes_the_units_and_finds_them_tight(name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{name}.service"
+    text = (DEPLOY / "systemd" / file.name).read_text()
+    file.write_text(text.replace("/opt/farcast/bin/farcast", "/bin/true"))  # it has to exist
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", str(file)], capture_output=True, text=True, timeout=60
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(file)]
+    judged = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    found = re.search(r"exposure level for \S+: ([0-9.]+)", judged.stdout)
+    assert found is not None, judged.stdout + judged.stderr
+    assert float(found[1]) < EXPOSURE_MAX
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text()))
+
+
+@pytest.mark.parametrize("name", ["edge.yaml", "control.yaml", "namespace.yaml"])
+def test_kubernetes_takes_the_manifests(name: str) -> None:
+    for document in documents(name):
+        kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+
+
+def test_the_kustomization_names_all_manifests() -> None:
+    (kustomization,) = documents("kustomization.yaml")
+    manifests = {file.name for file in (DEPLOY / "kubernetes").glob("*.yaml")} - {"kustomization.yaml"}
+    assert set(kustomization["resources"]) == manifests
+
+
+def test_an_edges_pod_outlives_its_drain() -> None:
+    config, deployment, budget = documents("edge.yaml")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    drain_s = tomllib.loads(config["data"]["edge.toml"])["drain_ms_max"] / 1_000
+    script = container["lifecycle"]["preStop"]["exec"]["command"][-1]
+    compile(script, "preStop", "exec")
+    waits = re.search(r"monotonic\(\) \+ (\d+)", script)
+    assert waits is not None
+    assert drain_s < int(waits[1]) < pod["terminationGracePeriodSeconds"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert pod["hostNetwork"]
+    assert budget["kind"] == "PodDisruptionBudget"
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_the_edge_takes_the_configuration_of_its_manifest(tmp_path: Path) -> None:
+    config, deployment, _ = documents("edge.yaml")
+    file = tmp_path / "edge.toml"
+    for name in ("public/tls.crt", "public/tls.key", "hop/hop.pem", "hop/hop.key", "hop/ca.pem"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    file.write_text(config["data"]["edge.toml"].replace("/etc/farcast", str(tmp_path)))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    environ = {
+        e["name"]: e["value"].replace("$(HOST_IP)", "10.0.0.1") for e in container["env"] if "value" in e
+    }
+    loaded = load_config(file, environ)
+    assert loaded.control is not None
+    assert loaded.control.advertise == "10.0.0.1:4433"
+
+
+def test_the_units_set_what_the_edge_knows() -> None:
+    environ = dict(pair.split("=", 1) for pair in unit("farcast-edge")["Environment"])
+    assert set(environ) == {"FARCAST_EDGE_KEY", "FARCAST_EDGE_HOP_KEY"}
+    flags = {word.split("=")[0] for word in shlex.split(unit("farcast-control")["ExecStart"][0])[2:]}
+    known = {f"--{key.replace('.', '-').replace('_', '-')}" for key in SCHEMA} | {"--config"}
+    assert {flag for flag in flags if flag.startswith("--")} <= known
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+    return found
+
+
+def test_compose_has_one_control_three_edges_and_what_watches_them(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert set(services) == {
+        "control", "edge-sin", "edge-fra", "edge-iad", "prometheus", "grafana", "consul",
+    }  # fmt: skip
+    assert services["consul"]["profiles"] == ["consul"]
+    for name, service in services.items():
+        for mount in service.get("volumes", []):
+            source = mount.split(":")[0]
+            if source.startswith("../"):
+                assert (DEPLOY / "compose" / source).exists(), (name, source)
+            elif not source.startswith("./"):
+                assert source in compose["volumes"], (name, source)
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), (name, port)
+
+
+def test_compose_gives_an_edge_longer_to_stop_than_it_drains(compose: dict[str, Any]) -> None:
+    assert seconds(compose["services"]["edge-sin"]["stop_grace_period"]) * 1_000 > EdgeConfig().drain_ms_max
+
+
+def test_prometheus_scrapes_what_compose_runs(compose: dict[str, Any]) -> None:
+    jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    hosts = {t.split(":")[0] for job in jobs for c in job["static_configs"] for t in c["targets"]}
+    assert hosts == {"control", "edge-sin", "edge-fra", "edge-iad"}
+    assert hosts <= set(compose["services"])
+
+
+def test_the_image_is_made_by_the_rust_that_the_core_needs() -> None:
+    manifest = tomllib.loads((DEPLOY.parent / "Cargo.toml").read_text())
+    wanted = manifest["workspace"]["package"]["rust-version"]
+    text = (DEPLOY / "container" / "Containerfile").read_text()
+    assert f"rust:{wanted}" in text
+    assert len(re.findall(r"^FROM ", text, re.MULTILINE)) == 2
+    assert re.search(r"^USER 10001", text, re.MULTILINE)
