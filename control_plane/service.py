@@ -194,15 +194,23 @@ class ControlService:
 
     def revoke_node(self, node_id: str) -> str | None:
         """Take an edge's certificates no more; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.revoke_node(node_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.revoke_node(node_id, now_us), "revoke_node", node_id=node_id
+        )
 
     def revoke_serial(self, serial: str) -> str | None:
         """Take one certificate no more; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.revoke_serial(serial, now_us))
+        return self._call(
+            lambda controller, now_us: controller.revoke_serial(serial, now_us),
+            "revoke_serial",
+            serial=serial,
+        )
 
     def remove(self, node_id: str) -> str | None:
         """Take an edge out for good; ``None``, or why not."""
-        return self._call(lambda controller, now_us: controller.remove(node_id, now_us))
+        return self._call(
+            lambda controller, now_us: controller.remove(node_id, now_us), "remove", node_id=node_id
+        )
 
     def invite(self, wanted: Invitee) -> JoinToken | str:
         """A new join token, or why there is none."""
@@ -217,7 +225,9 @@ class ControlService:
         fingerprint = hashlib.sha256(self._authority.certificate).digest()
         unix_us = self.controller.unix_us(self.now_us())
         token, invitation = make_invitation(wanted, addresses, fingerprint, unix_us)
-        why_not = self._call(lambda controller, now_us: controller.invite(invitation, now_us))
+        why_not = self._call(
+            lambda controller, now_us: controller.invite(invitation, now_us), "invite", region=wanted.region
+        )
         return why_not or self._save_failure or token
 
     def admit(self, joining: Joining) -> Certificate | str:
