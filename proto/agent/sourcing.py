@@ -151,7 +151,8 @@ class Sourcing:
             wait_ms = max(0, until_us - self._hub.now_us) // 1_000
             parameters = parameters.with_(rendezvous_timeout_ms=wait_ms)
         source.session = peer.id
-        source.resumed_from = start = None if whole else self._resume_from(track, peer)
+        source.resumed_from = None if whole else self._resume_from(track, peer)
+        start = source.whole_from if whole else source.resumed_from
         filter = None if start is None else Filter(FilterKind.ABSOLUTE_START, start)
         source.request = peer.moqt.subscribe(track.name, filter=filter, forward=True, parameters=parameters)
         peer.roles[source.request] = source
@@ -188,9 +189,11 @@ class Sourcing:
         track = source.track
         resumed_from = source.resumed_from
         if resumed_from is not None and (event.largest is None or event.largest < resumed_from):
-            # It has started over, or is behind: either way what it has is wanted from its beginning.
+            # It has started over, or is behind: either way what it has is wanted from its beginning. That is
+            # named, because by the time it is asked again the next group may run.
             self.cancel(source)
             source.is_whole = True
+            source.whole_from = None if event.largest is None else Location(event.largest.group, 0)
             self._subscribe(source, peer, whole=True)
             return
         properties, route = detach_route(event.track_properties)

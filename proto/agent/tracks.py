@@ -52,7 +52,7 @@ class Source:
     ``session`` and ``request`` are ``None`` until an upstream is connected. ``route``: the node ids
     between the publisher and us, its edge first; empty where the publisher is here. ``stale``: the edge above
     wants it to be asked for again, because its own route is another one now. ``is_whole``: asked for from its
-    beginning, because it is behind what was held here.
+    beginning, because it is behind what was held here; ``whole_from``: that of its running group then.
     """
 
     track: Track
@@ -66,6 +66,7 @@ class Source:
     route: tuple[str, ...] = ()
     incarnation: str = ""
     is_whole: bool = False
+    whole_from: Location | None = None
     stale: bool = False
 
     @property

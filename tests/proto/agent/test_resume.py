@@ -75,12 +75,24 @@ def test_a_publisher_of_others_is_asked_for_all() -> None:
     assert asked(publisher) == [None]
 
 
-@pytest.mark.parametrize("largest", [None, Location(0, 3)])
-def test_a_publisher_that_is_not_as_far_is_asked_again_for_all(largest: Location | None) -> None:
+def from_group(group: int) -> Filter:
+    return Filter(FilterKind.ABSOLUTE_START, Location(group, 0))
+
+
+@pytest.mark.parametrize(
+    ("largest", "again"),
+    [(None, None), (Location(0, 3), from_group(0)), (Location(6, 1), from_group(6))],
+    ids=["has nothing", "started over", "a picture behind"],
+)
+def test_a_publisher_that_is_not_as_far_is_asked_again_for_all_of_the_group_that_runs(
+    largest: Location | None, again: Filter | None
+) -> None:
+    """By its name: when the second question is there, the next group may run, and the end of this one would
+    never come."""
     world, edge, publisher = edge_with_publisher()
     viewer(world, edge, RESUME)
     accept(world, publisher, 1, largest)
-    assert asked(publisher) == [RESUME, None]
+    assert asked(publisher) == [RESUME, again]
     assert publisher.found(RequestCancelled)
     accept(world, publisher, 2, largest)
     assert [binding.alias for binding in edge.bindings.values()] == [2]
