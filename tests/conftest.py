@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("farcast", derandomize=True, deadline=None)
+# A busy machine draws slowly, which says nothing about the code.
+settings.register_profile(
+    "farcast", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("farcast")
 
 

@@ -170,7 +170,9 @@ def test_a_promise_over_an_output_that_does_not_exist_is_refused_before_anything
 
 def test_an_interruption_is_exit_code_130_and_leaves_nothing_behind(tmp_path: Path) -> None:
     file = write_tiny(tmp_path)
-    command = [sys.executable, "-P", "-c", "from farcast.cli.main import main; main()"]
+    # A shell that runs these tests in the background lets its children ignore SIGINT.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-P", "-c", f"{listening}\nfrom farcast.cli.main import main\nmain()"]
     parent = subprocess.Popen(
         [*command, "sim", "run", str(file), "--seeds", "50"],
         stderr=subprocess.PIPE,

@@ -306,6 +306,10 @@ def traffic(edge: Edge) -> dict[str, int]:
     return totals
 
 
+START_SECONDS = 1.5
+"""A hop that was asked for something sends heartbeats close together for a second: then comes what lasts."""
+
+
 def test_a_track_that_nobody_has_is_refused_quickly_and_its_request_does_not_circle(
     circle: tuple[Edge, Edge],
 ) -> None:
@@ -326,6 +330,7 @@ def test_a_track_that_nobody_has_is_refused_quickly_and_its_request_does_not_cir
 
     crowd.run(5, note, until=lambda: set(refused) == {0, 1})
     assert set(refused) == {0, 1}, "refused, not left waiting"
+    crowd.run(START_SECONDS, note)
     before = [traffic(edge) for edge in circle]
     crowd.run(2, note)
     after = [traffic(edge) for edge in circle]

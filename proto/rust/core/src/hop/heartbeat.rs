@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// The peer is silent, when idle, only after this many of its own intervals.
 const IDLE_INTERVALS: u32 = 3;
+/// Requests make heartbeats close together again only after this many times `heartbeat_start_ms`.
+const START_AGAIN: u32 = 10;
 /// No longer interval is believed.
 const INTERVAL_MAX: Duration = Duration::from_secs(20);
 
@@ -57,6 +59,8 @@ pub(super) struct Heartbeats {
     peer_media: bool,
     /// Since when the peer is to answer in short intervals: a flow began, or it told of its own.
     fast_since: Instant,
+    /// When heartbeats were last sent close together because the link was not known.
+    dense_since: Instant,
     /// How closely our packets are to follow one another, by the peer's wish.
     peer_gap: Option<Duration>,
     peer_interval: Duration,
@@ -106,6 +110,7 @@ impl Heartbeats {
             watched_at: None,
             peer_media: false,
             fast_since: now,
+            dense_since: now,
             peer_gap: None,
             peer_interval: Duration::ZERO,
             heard_at: now,
@@ -171,14 +176,14 @@ impl Heartbeats {
 
     /// A data datagram was sent or received.
     pub(super) fn handle_media(&mut self, now: Instant) {
-        self.begin_flow(now);
+        self.begin_flow(now, true);
         self.media_at = Some(now);
     }
 
     /// Media may begin to flow at any time (or no longer): the short interval is kept without any.
     pub(super) fn set_watched(&mut self, now: Instant, watched: bool) {
         if watched {
-            self.begin_flow(now);
+            self.begin_flow(now, true);
         }
         if watched || self.watched {
             // After it, as after a flow, the short interval goes on until the peer has heard of it.
@@ -189,7 +194,7 @@ impl Heartbeats {
 
     /// The peer was asked for something: the short interval is kept for as long as after a flow.
     pub(super) fn expect_answer(&mut self, now: Instant) {
-        self.begin_flow(now);
+        self.begin_flow(now, self.is_forgotten(now));
         self.watched_at = Some(now);
     }
 
@@ -204,6 +209,9 @@ impl Heartbeats {
             self.due |= !self.is_fast(now);
             if !self.peer_media && !self.flows(now) {
                 self.fast_since = now;
+                if self.is_forgotten(now) {
+                    self.dense_since = now;
+                }
             }
         }
         self.peer_media = heartbeat.media;
@@ -278,6 +286,7 @@ impl Heartbeats {
             && self.is_fast(now)
         {
             self.fast_since = now;
+            self.dense_since = now;
             self.sent_at = now;
         }
     }
@@ -369,17 +378,25 @@ impl Heartbeats {
     }
 
     /// Called before the flow is noted.
-    fn begin_flow(&mut self, now: Instant) {
+    fn begin_flow(&mut self, now: Instant, dense: bool) {
         if !self.flows(now) {
             self.media_since = now;
             self.fast_since = now;
             self.due = true;
+            if dense {
+                self.dense_since = now;
+            }
         }
+    }
+
+    /// Whether what was learnt of the link is too old: requests that are repeated need not learn it anew.
+    fn is_forgotten(&self, now: Instant) -> bool {
+        now >= self.dense_since + ms(self.config.heartbeat_start_ms) * START_AGAIN
     }
 
     fn due_at(&self) -> Instant {
         let start_gap = self.sent_at + ms(self.config.heartbeat_start_gap_ms);
-        let is_young = start_gap < self.fast_since + ms(self.config.heartbeat_start_ms);
+        let is_young = start_gap < self.dense_since + ms(self.config.heartbeat_start_ms);
         let wanted = self.peer_gap.map(|gap| self.sent_at + gap);
         let closer = wanted.into_iter().chain(is_young.then_some(start_gap));
         let closer = closer.filter(|at| self.is_fast(*at)).min();
