@@ -386,7 +386,17 @@ def handshakes(folder: Path, seconds: float, in_flight: int) -> tuple[float, flo
 
 def _start_edge(folder: Path) -> subprocess.Popen[str]:
     command = [str(Path(sys.executable).with_name("farcast")), "edge", "--listen", "127.0.0.1:0"]
-    command += ["--ops", "127.0.0.1:0", "--dev-cert", "--node-id", "bench-1", "--log-level", "warning"]
+    command += [
+        "--ops",
+        "127.0.0.1:0",
+        "--dev-cert",
+        "--auth",
+        "open",
+        "--node-id",
+        "bench-1",
+        "--log-level",
+        "warning",
+    ]
     with (folder / "edge.log").open("w") as log:
         return subprocess.Popen([*command, "--ready-json"], stdout=subprocess.PIPE, stderr=log, text=True)
 
