@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// The peer is silent, when idle, only after this many of its own intervals.
 const IDLE_INTERVALS: u32 = 3;
 /// Requests make heartbeats close together again only after this many times `heartbeat_start_ms`.
-const START_AGAIN: u32 = 10;
+const START_AGAIN: u32 = 3;
 /// No longer interval is believed.
 const INTERVAL_MAX: Duration = Duration::from_secs(20);
 
