@@ -20,9 +20,9 @@ CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class MovesReport:
-    """``moves`` from one edge to another, ``edges`` used in order of first use, the one used now (empty before
-    the first), and the longest pause between two objects of a track around a move; ``None`` without a move,
-    or where nothing was received."""
+    """``moves`` from one edge to another, ``edges`` used in order of first use, the one used now (empty
+    before the first), and the longest pause between two objects of a track around a move; ``None`` without a
+    move, or where nothing was received."""
 
     moves: int = 0
     move_gap_ms_max: float | None = None

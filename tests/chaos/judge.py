@@ -64,7 +64,7 @@ class Outcome:
 
     @property
     def is_unnoticed(self) -> bool:
-        """Whether something broke off and neither an edge nor a viewer noticed: another way was taken before."""
+        """Whether something broke and neither an edge nor a viewer noticed: another way was taken before."""
         return self.fault.breaks and not (self.noticed_ms or self._broken(list(self.breaks)))
 
     @property

@@ -49,7 +49,6 @@ ROUTES = {"e": ("r", "s", "o"), "r": ("o",), "s": ("o",), "o": ()}
 
 GAP_MS_MAX = 500
 """After a failure in mid-tree; noticing it takes 200 ms of these."""
-DRAIN_GAP_MS_MAX = 183
 
 
 def free_address() -> str:
