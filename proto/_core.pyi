@@ -116,6 +116,11 @@ class DatapathConfig:
         hop_reorder_ms: int | None = None,
         hop_bounds_packets_min: int | None = None,
         hop_switch_hold_ms: int | None = None,
+        hop_repair_percent_max: int | None = None,
+        hop_repair_burst_bytes: int | None = None,
+        hop_repair_bps_min: int | None = None,
+        hop_repairs_planned_max: int | None = None,
+        hop_coded_bytes_max: int | None = None,
     ) -> Self: ...
     @property
     def server(self) -> ServerTls | None:
@@ -266,6 +271,22 @@ class LargestCell:
         """Replace it; ``None`` forgets it."""
 
 # ---- Commands ----------------------------------------------------------------------------------
+
+@final
+class HopPolicy:
+    """The repair policy of a hop, checked: rows of (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min,
+    spacing_us, collect_us, coded, small_copies, essential, disposable), tried in order; 0 for any burst or RTT. The last
+    two have 16 entries: datagrams of a round that repairs 1, 2, ... chunks.
+
+    Raises ``ValueError`` that names the first row that cannot be.
+    """
+
+    def __new__(
+        cls,
+        rows: Sequence[tuple[int, int, int, int, int, int, bool, int, Sequence[int], Sequence[int]]],
+        disposable_priority_min: int = 256,
+    ) -> Self: ...
+
 
 class Command:
     """What the agent tells the datapath; each kind is a nested class.
@@ -472,6 +493,17 @@ class Command:
         def session(self) -> int: ...
         @property
         def alias(self) -> int: ...
+
+    @final
+    class HopPolicy(Command):
+        """What to spend on losses of a hop, from now on. Coded rows are for peers that offer it (NODE option)."""
+
+        __match_args__ = ("session", "policy")
+        def __new__(cls, session: int, policy: HopPolicy) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def policy(self) -> HopPolicy: ...
 
     @final
     class HopBounds(Command):
