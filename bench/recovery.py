@@ -27,6 +27,7 @@ from farcast.proto.recovery.policy import (
     COLLECT_MS,
     ROUND_CHUNKS_MAX,
     SPACING_MS,
+    SPAN_MS,
     Assumptions,
     Row,
     correlation,
@@ -51,14 +52,14 @@ GOALS = {
 
 def line(row: Row) -> str:
     """A row as the example reads it."""
-    head = (row.loss_ppm_max, row.burst_milli_max, row.rtt_us_max, row.budget_ms_min, row.spacing_us, row.collect_us)
+    head = (row.loss_ppm_max, row.burst_milli_max, row.rtt_us_max, row.budget_ms_min, row.spacing_us, row.collect_us, row.span_us)
     return " ".join(str(int(n)) for n in (*head, row.coded, row.small_copies, *row.essential, *row.disposable))
 
 
 def copies(count: int) -> str:
     """One row: so many copies whatever is lost."""
     symbols = tuple(min(count * k, 64) for k in range(1, ROUND_CHUNKS_MAX + 1))
-    return line(Row(4_294_967_295, 0, 0, 0, 12_000, 0, False, count, symbols, symbols))
+    return line(Row(4_294_967_295, 0, 0, 0, 12_000, 0, 0, False, count, symbols, symbols))
 
 
 def run(kind: str, policy: str, frames: int, seed: int, values: Sequence[str]) -> dict[str, Any]:
@@ -123,12 +124,13 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="bursts in time, 2.85 ms, in place of three datagrams")
     parser.add_argument("--spacing-ms", type=float, default=SPACING_MS)
     parser.add_argument("--collect-ms", type=float, default=COLLECT_MS)
+    parser.add_argument("--span-ms", type=float, default=SPAN_MS)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the link (see the example)")
     parser.add_argument("--only", nargs="*", default=[], help="ours copies arq streams")
     options = parser.parse_args()
     frames = options.frames or (SHORT_FRAMES if options.short else FRAMES)
     only = options.only or (["ours"] if options.short else ["ours", "copies", "arq", "streams"])
-    table_of_hop = table(Assumptions(spacing_ms=options.spacing_ms, collect_ms=options.collect_ms))
+    table_of_hop = table(Assumptions(spacing_ms=options.spacing_ms, collect_ms=options.collect_ms, span_ms=options.span_ms))
     ours = "\n".join(line(row) for row in table_of_hop)
     burst = ["time=1", "burst=2.85"] if options.time else ["burst=3"]
     kinds = {"ours": ("hop", ours), "copies": ("hop", ""), "arq": ("hop", copies(1)), "streams": ("quic", "")}

@@ -275,7 +275,7 @@ class LargestCell:
 @final
 class HopPolicy:
     """The repair policy of a hop, checked: rows of (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min,
-    spacing_us, collect_us, coded, small_copies, essential, disposable), tried in order; 0 for any burst or RTT. The last
+    spacing_us, collect_us, span_us, coded, small_copies, essential, disposable), tried in order; 0 for any burst or RTT. The last
     two have 16 entries: datagrams of a round that repairs 1, 2, ... chunks.
 
     Raises ``ValueError`` that names the first row that cannot be.
@@ -283,7 +283,7 @@ class HopPolicy:
 
     def __new__(
         cls,
-        rows: Sequence[tuple[int, int, int, int, int, int, bool, int, Sequence[int], Sequence[int]]],
+        rows: Sequence[tuple[int, int, int, int, int, int, int, bool, int, Sequence[int], Sequence[int]]],
         disposable_priority_min: int = 256,
     ) -> Self: ...
 

@@ -29,6 +29,7 @@ def _policy(assumed: Assumptions, coded: bool) -> HopPolicy:
             row.budget_ms_min,
             row.spacing_us,
             row.collect_us,
+            row.span_us,
             row.coded and coded,
             row.small_copies,
             row.essential,

@@ -35,8 +35,9 @@ TARGET_SMALL: Final = 2e-5
 """Of small chunks (sound): a copy costs next to nothing."""
 LOSSES: Final = (0.005, 0.01, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.115, 0.14, 0.17, 0.21, 0.26, 0.33, 0.45, 1.0)
 """Upper bounds of the rows by loss; a row is computed for its bound, the last for 0.6."""
-SPACING_MS: Final = 6.0
+SPACING_MS: Final = 14.0
 COLLECT_MS: Final = 8.0
+SPAN_MS: Final = 32.0
 LOSS_WORST: Final = 0.6
 BURSTS: Final = (1.5, 4.0, inf)
 """Upper bounds by mean burst, datagrams; the last is computed for 8."""
@@ -62,6 +63,7 @@ class Assumptions:
     budget_ms: int = 400
     spacing_ms: float = SPACING_MS
     collect_ms: float = COLLECT_MS
+    span_ms: float = SPAN_MS
     packets_per_s: float = 450.0
     coded: bool = True
     disposable_priority_min: int = 256
@@ -90,6 +92,7 @@ class Row:
     budget_ms_min: int
     spacing_us: int
     collect_us: int
+    span_us: int
     coded: bool
     small_copies: int
     essential: tuple[int, ...]
@@ -185,6 +188,7 @@ def _row(assumed: Assumptions, loss: float, burst: float, rtt_ms: int, rounds: i
         budget_ms_min=0,
         spacing_us=int(assumed.spacing_ms * 1_000),
         collect_us=int(assumed.collect_ms * 1_000),
+        span_us=int(assumed.span_ms * 1_000),
         coded=assumed.coded,
         small_copies=datagrams_for(1, at, small_rho, assumed.target_small, rounds),
         essential=symbols(assumed.target_essential),

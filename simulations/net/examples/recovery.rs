@@ -88,10 +88,11 @@ fn row(line: &str) -> PolicyRow {
         budget_ms_min: numbers[3] as u16,
         spacing_us: numbers[4] as u32,
         collect_us: numbers[5] as u32,
-        coded: numbers[6] != 0,
-        small_copies: numbers[7] as u8,
-        essential: symbols(8),
-        disposable: symbols(24),
+        span_us: numbers[6] as u32,
+        coded: numbers[7] != 0,
+        small_copies: numbers[8] as u8,
+        essential: symbols(9),
+        disposable: symbols(25),
     }
 }
 

@@ -82,7 +82,7 @@ def test_the_datapath_takes_every_table_and_coded_rows_only_where_the_peer_offer
 
 
 def test_a_row_that_cannot_be_is_refused_with_its_number():
-    row = (1_000_000, 0, 0, 0, 5_000, 0, True, 1, [1] * 16, [1] * 16)
+    row = (1_000_000, 0, 0, 0, 5_000, 0, 0, True, 1, [1] * 16, [1] * 16)
     with pytest.raises(ValueError, match="row 0: symbols for k chunks must be from k to 64"):
         HopPolicy([row])
 

@@ -16,9 +16,21 @@ use pyo3::prelude::*;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Policy(pub HopPolicy);
 
-/// (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min, spacing_us, collect_us, coded, small_copies, essential,
+/// (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min, spacing_us, collect_us, span_us, coded, small_copies, essential,
 /// disposable)
-type Row = (u32, u32, u64, u16, u32, u32, bool, u8, Vec<u8>, Vec<u8>);
+type Row = (
+    u32,
+    u32,
+    u64,
+    u16,
+    u32,
+    u32,
+    u32,
+    bool,
+    u8,
+    Vec<u8>,
+    Vec<u8>,
+);
 
 #[pymethods]
 impl Policy {
@@ -44,9 +56,10 @@ fn row(row: Row) -> PyResult<PolicyRow> {
         budget_ms_min: row.3,
         spacing_us: row.4,
         collect_us: row.5,
-        coded: row.6,
-        small_copies: row.7,
-        essential: symbols(&row.8)?,
-        disposable: symbols(&row.9)?,
+        span_us: row.6,
+        coded: row.7,
+        small_copies: row.8,
+        essential: symbols(&row.9)?,
+        disposable: symbols(&row.10)?,
     })
 }

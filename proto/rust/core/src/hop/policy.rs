@@ -3,8 +3,9 @@
 //! A *round* is what is sent for chunks that were lost together: `k` chunks, each once more, and after them so
 //! many further symbols that `symbols[k - 1]` datagrams leave in all. Where the row is *coded* and `k > 1`, the
 //! further ones are Reed-Solomon symbols over all `k` (coding.rs), any `k` of the round bring everything; else
-//! every chunk leaves `symbols[0]` times. All of a round are `spacing_us` apart, beyond the length of a burst, for a
-//! copy that meets the burst that took the original is wasted.
+//! every chunk leaves `symbols[0]` times. Copies of one chunk are `spacing_us` apart, beyond the length of a burst, for a
+//! copy that meets the burst that took the original is wasted; a coded round spreads over `span_us`, which the
+//! budget must have to spare.
 //!
 //! Rows are tried in order; the first whose bounds hold for what is measured counts, or the last. Rows for a loss
 //! so small that one copy meets the target spend nothing beyond it, and without losses nothing is spent at all.
@@ -41,6 +42,9 @@ pub struct PolicyRow {
     pub spacing_us: u32,
     /// How long a coded round waits for more losses before its further symbols are made, microseconds.
     pub collect_us: u32,
+    /// How long a coded round takes in all, from its first copy to its last symbol, if that many fit,
+    /// microseconds.
+    pub span_us: u32,
     /// Further symbols are coded over the chunks of the round.
     pub coded: bool,
     /// Of chunks that others depend on.
@@ -85,8 +89,12 @@ impl HopPolicy {
             return refuse(rows.len(), "there must be 1 to 256 rows");
         }
         for (at, row) in rows.iter().enumerate() {
-            if row.spacing_us > POLICY_WAIT_US_MAX || row.collect_us > POLICY_WAIT_US_MAX {
-                return refuse(at, "spacing_us and collect_us must be at most 500000");
+            let waits = [row.spacing_us, row.collect_us, row.span_us];
+            if waits.iter().any(|wait| *wait > POLICY_WAIT_US_MAX) {
+                return refuse(
+                    at,
+                    "spacing_us, collect_us and span_us must be at most 500000",
+                );
             }
             if !(1..=ROUND_SYMBOLS_MAX).contains(&row.small_copies) {
                 return refuse(at, "small_copies must be from 1 to 64");
@@ -166,6 +174,7 @@ fn copies_row(loss_ppm_max: u32, copies: u8) -> PolicyRow {
         budget_ms_min: 0,
         spacing_us: 12_000,
         collect_us: 0,
+        span_us: 0,
         coded: false,
         essential: symbols,
         disposable: symbols,

@@ -1,7 +1,7 @@
 //! Carries out the policy: rounds of repairs for what was lost, each datagram at its time.
 //!
 //! A loss is a frame that the peer has not got and that no datagram in flight or planned may still bring. Its
-//! first copy leaves at once, or `spacing_us` after the one before in its round. A coded round stays open for
+//! first copy leaves at once, or a step after the one before in its round. A coded round stays open for
 //! `collect_us`: what is lost meanwhile joins it, for many chunks share symbols better than few; then its symbols
 //! are made and planned behind the copies. Small frames are copied, never coded.
 
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Bodies up to this many bytes are small: sound, and marks without a body.
 const SMALL_BYTES: usize = 320;
+
+/// The step to the next copy of a round is its span, divided by this and by the copies so far.
+const COPY_STEPS: u32 = 3;
 
 /// What was measured of the link, to choose a row by.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +50,21 @@ enum Planned {
 struct Round {
     members: Vec<FrameNo>,
     closes_at: Instant,
+    ends_at: Instant,
     next_slot: Instant,
     row: PolicyRow,
+}
+
+impl Round {
+    /// Between the further datagrams of it, when it closes.
+    fn step(&self, now: Instant, further: u8) -> Duration {
+        let left = self
+            .ends_at
+            .saturating_duration_since(self.next_slot.max(now));
+        let even = left / u32::from(further.max(1));
+        let least = spaced(self.row.span_us, 1) / (2 * COPY_STEPS * u32::from(further.max(1)));
+        even.min(spaced(self.row.spacing_us, 1)).max(least)
+    }
 }
 
 /// What is planned.
@@ -146,12 +162,15 @@ impl Repairs {
         let round = self.open[class].get_or_insert_with(|| Round {
             members: Vec::new(),
             closes_at: now + spaced(row.collect_us, 1),
+            ends_at: now + spaced(row.span_us, 1),
             next_slot: now,
             row,
         });
         let slot = round.next_slot.max(now);
-        round.next_slot = slot + spaced(round.row.spacing_us, 1);
         round.members.push(no);
+        // Ever closer: a round of many is over soon enough, one of few is spread.
+        let step = spaced(round.row.span_us, 1) / (COPY_STEPS * round.members.len() as u32);
+        round.next_slot = slot + step.min(spaced(round.row.spacing_us, 1));
         let is_full = round.members.len() == ROUND_CHUNKS_MAX;
         // Held until the round closes, or the loss of its only copy would begin a second one.
         store.plan(no);
@@ -161,12 +180,12 @@ impl Repairs {
             self.plan(slot, Planned::Copy(no), store);
         }
         if is_full {
-            self.close(class, store);
+            self.close(now, class, store);
         }
     }
 
     /// Makes the symbols of a round.
-    fn close(&mut self, class: usize, store: &mut FrameStore) {
+    fn close(&mut self, now: Instant, class: usize, store: &mut FrameStore) {
         let Some(round) = self.open[class].take() else {
             return;
         };
@@ -193,16 +212,18 @@ impl Repairs {
         } else {
             Vec::new()
         };
-        let step = |at: usize| round.next_slot + spaced(round.row.spacing_us, at as u32);
+        let step = round.step(now, further);
+        let first = round.next_slot.max(now);
+        let slot = |at: usize| first + step * at as u32;
         if !coded.is_empty() || further == 0 {
             for (at, symbol) in coded.into_iter().enumerate() {
-                self.plan(step(at), Planned::Symbol(symbol), store);
+                self.plan(slot(at), Planned::Symbol(symbol), store);
             }
             return;
         }
         let copies = usize::from(symbols[0].saturating_sub(1));
         for (at, (_, no)) in (0..copies).flat_map(|_| &members).enumerate() {
-            self.plan(step(at), Planned::Copy(*no), store);
+            self.plan(slot(at), Planned::Copy(*no), store);
         }
     }
 
@@ -225,7 +246,7 @@ impl Repairs {
                 .as_ref()
                 .is_some_and(|round| round.closes_at <= now)
             {
-                self.close(class, store);
+                self.close(now, class, store);
             }
         }
         while let Some(entry) = self.planned.first_entry() {
