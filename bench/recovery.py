@@ -52,8 +52,18 @@ GOALS = {
 
 def line(row: Row) -> str:
     """A row as the example reads it."""
-    head = (row.loss_ppm_max, row.burst_milli_max, row.rtt_us_max, row.budget_ms_min, row.spacing_us, row.collect_us, row.span_us)
-    return " ".join(str(int(n)) for n in (*head, row.coded, row.small_copies, *row.essential, *row.disposable))
+    head = (
+        row.loss_ppm_max,
+        row.burst_milli_max,
+        row.rtt_us_max,
+        row.budget_ms_min,
+        row.spacing_us,
+        row.collect_us,
+        row.span_us,
+    )
+    return " ".join(
+        str(int(n)) for n in (*head, row.coded, row.small_copies, *row.essential, *row.disposable)
+    )
 
 
 def copies(count: int) -> str:
@@ -75,7 +85,9 @@ def run(kind: str, policy: str, frames: int, seed: int, values: Sequence[str]) -
 def point(kind: str, policy: str, frames: int, values: Sequence[str]) -> dict[str, Any]:
     """Several seeds as one: shares by frames, the worst of the quantiles."""
     with ThreadPoolExecutor(SEEDS) as pool:
-        runs = list(pool.map(lambda seed: run(kind, policy, frames // SEEDS, seed, values), range(1, SEEDS + 1)))
+        runs = list(
+            pool.map(lambda seed: run(kind, policy, frames // SEEDS, seed, values), range(1, SEEDS + 1))
+        )
     mean = ("missed", "frozen_share", "audio_missed", "loss_seen")
     joined = {key: sum(one[key] for one in runs) / len(runs) for key in mean}
     worst = {key: max(one[key] for one in runs) for key in ("p50_ms", "p99_ms", "p999_ms")}
@@ -101,13 +113,17 @@ def figures(got: dict[str, Any], clean: dict[str, Any]) -> dict[str, float]:
 
 def closed_forms() -> None:
     """What needs no run."""
-    print("\nClosed forms: SRT's latency for 200 ms RTT; parity per frame for 1e-3 a block, 11 chunks, bursts of 3")
+    print(
+        "\nClosed forms: SRT's latency for 200 ms RTT; parity per frame for 1e-3 a block, 11 chunks, bursts of 3"
+    )
     for percent, m in ((2, 4), (5, 5), (10, 6), (20, None)):
         loss = percent / 100
         rho = correlation(loss, 3, 1)
         parity = next((r for r in range(53) if failure(11, 11 + r, loss, rho) <= 1e-3), None)
         srt = f"{200 * m} ms" if m else "beyond its guide"
-        print(f"{percent:3} %  SRT {srt} (budget 400: not held)  block FEC +{100 * parity / 11 if parity else 0:.0f} %")
+        print(
+            f"{percent:3} %  SRT {srt} (budget 400: not held)  block FEC +{100 * parity / 11 if parity else 0:.0f} %"
+        )
 
 
 def unmet(percent: int, got: dict[str, float]) -> list[str]:
@@ -121,16 +137,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help=f"{SHORT_FRAMES} frames a point, our hop alone")
     parser.add_argument("--frames", type=int, default=0)
-    parser.add_argument("--time", action="store_true", help="bursts in time, 2.85 ms, in place of three datagrams")
+    parser.add_argument(
+        "--time", action="store_true", help="bursts in time, 2.85 ms, in place of three datagrams"
+    )
     parser.add_argument("--spacing-ms", type=float, default=SPACING_MS)
     parser.add_argument("--collect-ms", type=float, default=COLLECT_MS)
     parser.add_argument("--span-ms", type=float, default=SPAN_MS)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the link (see the example)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the link (see the example)"
+    )
     parser.add_argument("--only", nargs="*", default=[], help="ours copies arq streams")
     options = parser.parse_args()
     frames = options.frames or (SHORT_FRAMES if options.short else FRAMES)
     only = options.only or (["ours"] if options.short else ["ours", "copies", "arq", "streams"])
-    table_of_hop = table(Assumptions(spacing_ms=options.spacing_ms, collect_ms=options.collect_ms, span_ms=options.span_ms))
+    table_of_hop = table(
+        Assumptions(spacing_ms=options.spacing_ms, collect_ms=options.collect_ms, span_ms=options.span_ms)
+    )
     ours = "\n".join(line(row) for row in table_of_hop)
     burst = ["time=1", "burst=2.85"] if options.time else ["burst=3"]
     kinds = {"ours": ("hop", ours), "copies": ("hop", ""), "arq": ("hop", copies(1)), "streams": ("quic", "")}
@@ -149,7 +171,10 @@ def main() -> None:
                 missing += unmet(percent, out[f"loss_{percent}"])
         if name == "ours":
             plain = point("hop", copies(1), frames, [*burst, *options.set, "loss=0"])
-            out["clean"] = {"extra_bytes": round(clean["bytes"] / plain["bytes"] - 1, 5), "instructions_ratio": None}
+            out["clean"] = {
+                "extra_bytes": round(clean["bytes"] / plain["bytes"] - 1, 5),
+                "instructions_ratio": None,
+            }
     if not options.short:
         closed_forms()
     print("goals not reached: " + ("; ".join(missing) or "none"))

@@ -1101,6 +1101,16 @@ class HopStatsDict(TypedDict):
 
     chunks_sent: int
     chunks_repaired: int
+    symbols_sent: int
+    symbols_received: int
+    chunks_restored: int
+    repair_bytes: int
+    media_bytes: int
+    repairs_withheld: int
+    rounds_failed: int
+    budget_misses: int
+    tx_loss_ppm: int
+    tx_burst_milli: int
     chunks_received: int
     chunks_duplicate: int
     chunks_lost: int

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from farcast.proto._core import Command, Event
 from farcast.proto.agent.filters import is_moq_net
 from farcast.proto.agent.link import ControlLink
+from farcast.proto.agent.repairs import RECOVERY_OFFERED
 from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.moqt.events import SessionFailed
-from farcast.proto.agent.repairs import RECOVERY_OFFERED
 from farcast.proto.moqt.values import NodeInfo, SetupOptions
 
 if TYPE_CHECKING:

@@ -33,11 +33,31 @@ TARGET_ESSENTIAL: Final = 1e-4
 TARGET_DISPOSABLE: Final = 1e-3
 TARGET_SMALL: Final = 2e-5
 """Of small chunks (sound): a copy costs next to nothing."""
-LOSSES: Final = (0.005, 0.01, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.115, 0.14, 0.17, 0.21, 0.26, 0.33, 0.45, 1.0)
+LOSSES: Final = (
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.04,
+    0.055,
+    0.07,
+    0.09,
+    0.115,
+    0.14,
+    0.17,
+    0.21,
+    0.26,
+    0.33,
+    0.45,
+    1.0,
+)
 """Upper bounds of the rows by loss; a row is computed for its bound, the last for 0.6."""
-SPACING_MS: Final = 14.0
-COLLECT_MS: Final = 8.0
-SPAN_MS: Final = 32.0
+SPACING_MS: Final = 16.0
+COLLECT_MS: Final = 15.0
+SPAN_MS: Final = 45.0
+HEAVY_LOSS: Final = 0.15
+HEAVY_FACTOR: Final = 0.4
+"""From this loss on rounds are so many that the target of each is stricter by this factor."""
 LOSS_WORST: Final = 0.6
 BURSTS: Final = (1.5, 4.0, inf)
 """Upper bounds by mean burst, datagrams; the last is computed for 8."""
@@ -64,7 +84,7 @@ class Assumptions:
     spacing_ms: float = SPACING_MS
     collect_ms: float = COLLECT_MS
     span_ms: float = SPAN_MS
-    packets_per_s: float = 450.0
+    packets_per_s: float = 320.0
     coded: bool = True
     disposable_priority_min: int = 256
     target_essential: float = TARGET_ESSENTIAL
@@ -77,7 +97,9 @@ class Assumptions:
             if not 0 < getattr(self, name) < 1:
                 raise PolicyError(f"{name} = {getattr(self, name)}: must lie between 0 and 1")
         if not 0 < self.spacing_ms <= 500 or not 0 <= self.collect_ms <= 500:
-            raise PolicyError(f"spacing_ms = {self.spacing_ms}, collect_ms = {self.collect_ms}: must be at most 500")
+            raise PolicyError(
+                f"spacing_ms = {self.spacing_ms}, collect_ms = {self.collect_ms}: must be at most 500"
+            )
         if not 1 <= self.budget_ms <= 60_000:
             raise PolicyError(f"budget_ms = {self.budget_ms}: must be from 1 to 60000")
 
@@ -159,7 +181,7 @@ def datagrams_for(chunks: int, loss: float, rho: float, target: float, rounds: i
     return count
 
 
-def table(assumed: Assumptions = Assumptions()) -> tuple[Row, ...]:  # noqa: B008 - frozen
+def table(assumed: Assumptions = Assumptions()) -> tuple[Row, ...]:
     """All rows, in the order in which they are tried."""
     return tuple(_rows(assumed))
 
@@ -177,10 +199,13 @@ def _row(assumed: Assumptions, loss: float, burst: float, rtt_ms: int, rounds: i
     lag = max(assumed.spacing_ms * assumed.packets_per_s / 1_000.0, 1.0)
     rho = correlation(at, length, lag)
 
-    def symbols(target: float) -> tuple[int, ...]:
-        return tuple(datagrams_for(k, at, rho, target, rounds) for k in range(1, ROUND_CHUNKS_MAX + 1))
+    factor = HEAVY_FACTOR if loss > HEAVY_LOSS else 1.0
 
-    small_rho = correlation(at, length, lag)
+    def symbols(target: float) -> tuple[int, ...]:
+        return tuple(
+            datagrams_for(k, at, rho, target * factor, rounds) for k in range(1, ROUND_CHUNKS_MAX + 1)
+        )
+
     return Row(
         loss_ppm_max=int(loss * 1_000_000),
         burst_milli_max=0 if burst == inf else int(burst * 1_000),
@@ -190,7 +215,7 @@ def _row(assumed: Assumptions, loss: float, burst: float, rtt_ms: int, rounds: i
         collect_us=int(assumed.collect_ms * 1_000),
         span_us=int(assumed.span_ms * 1_000),
         coded=assumed.coded,
-        small_copies=datagrams_for(1, at, small_rho, assumed.target_small, rounds),
+        small_copies=datagrams_for(1, at, rho, assumed.target_small, rounds),
         essential=symbols(assumed.target_essential),
         disposable=symbols(assumed.target_disposable),
     )

@@ -48,7 +48,9 @@ def test_rounds_in_a_budget_are_those_of_the_closed_form():
 
 
 @given(CHUNKS, LOSS, st.floats(0, 0.6), st.floats(1e-6, 0.1))
-def test_a_round_meets_its_target_with_the_least_datagrams(chunks: int, loss: float, rho: float, target: float):
+def test_a_round_meets_its_target_with_the_least_datagrams(
+    chunks: int, loss: float, rho: float, target: float
+):
     count = datagrams_for(chunks, loss, rho, target)
     assert chunks <= count <= ROUND_SYMBOLS_MAX
     if count < ROUND_SYMBOLS_MAX:
@@ -66,7 +68,9 @@ def test_cost_rises_with_loss_and_falls_a_chunk_with_the_size_of_the_round():
     for before, row in zip(table(), table()[1:], strict=False):
         if (before.burst_milli_max, before.rtt_us_max) == (row.burst_milli_max, row.rtt_us_max):
             assert all(a <= b for a, b in zip(before.essential, row.essential, strict=True))
-        assert all(a < b for a, b in zip(row.essential, row.essential[1:], strict=False) if b < ROUND_SYMBOLS_MAX)
+        assert all(
+            a < b for a, b in zip(row.essential, row.essential[1:], strict=False) if b < ROUND_SYMBOLS_MAX
+        )
         assert all(d <= e for d, e in zip(row.disposable, row.essential, strict=True))
 
 
