@@ -1,15 +1,17 @@
 """What repair on a hop achieves, beside other ways: a film and sound over one bad link, in virtual time.
 
-The link: 100 ms each way, 20 Mbit/s, losses in bursts of three datagrams (``--time``: of 2.85 ms). The film: 30 frames a
-second, 3 Mbit/s, a key frame of 60 kB every two seconds; sound of 64 kbit/s in 50 frames a second. The budget
-is 400 ms. Measured with real datapaths (``simulations/net/examples/recovery.rs``): our hop with the pushed table, the
-hop with the built-in table of copies, the hop with plain ARQ, and a subscription over QUIC streams (CUBIC). By closed form, not
-run: SRT's rule (latency = m times the round trip, its deployment guide) and block FEC for each frame (MDS, k of
-the frame, parity for 1e-3 a block, two-state recursion).
+The link: 100 ms each way, 20 Mbit/s, losses in bursts of three datagrams (``--time``: of 2.85 ms). The
+film: 30 frames a second, 3 Mbit/s, a key frame of 60 kB every two seconds; sound of 64 kbit/s in 50 frames
+a second. The budget is 400 ms. Measured with real datapaths (``simulations/net/examples/recovery.rs``): our
+hop with the pushed table, the hop with the built-in table of copies, the hop with plain ARQ, and a
+subscription over QUIC streams (CUBIC). By closed form, not run: SRT's rule (latency = m times the round
+trip, its deployment guide) and block FEC for each frame (MDS, k of the frame, parity for 1e-3 a block, two-
+state recursion).
 
-Latencies are those of whole frames as they leave the hop, in any order. ``missed`` came later than the budget,
-or never. ``frozen_share``: frames not shown at their deadline because they, or one before them in their group, were missing.
-``extra_bytes``: what crossed the link forwards beyond what the same layer took without loss. The last line is JSON.
+Latencies are those of whole frames as they leave the hop, in any order. ``missed`` came later than the
+budget, or never. ``frozen_share``: frames not shown at their deadline because they, or one before them in
+their group, were missing. ``extra_bytes``: what crossed the link forwards beyond what the same layer took
+without loss. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -99,7 +101,8 @@ def show(name: str, percent: int, got: dict[str, Any], clean: dict[str, Any]) ->
     """One row of the table."""
     extra = got["bytes"] / clean["bytes"] - 1
     print(
-        f"{name:22} {percent:3} %  {got['p50_ms']:7} {got['p99_ms']:7} {got['p999_ms']:7}  {got['missed']:9.2e} "
+        f"{name:22} {percent:3} %  {got['p50_ms']:7} {got['p99_ms']:7} {got['p999_ms']:7}  "
+        f"{got['missed']:9.2e} "
         f"{got['audio_missed']:9.2e}  {100 * got['frozen_share']:6.2f} %  {100 * extra:+6.1f} %",
         flush=True,
     )
@@ -113,16 +116,15 @@ def figures(got: dict[str, Any], clean: dict[str, Any]) -> dict[str, float]:
 
 def closed_forms() -> None:
     """What needs no run."""
-    print(
-        "\nClosed forms: SRT's latency for 200 ms RTT; parity per frame for 1e-3 a block, 11 chunks, bursts of 3"
-    )
+    print("\nClosed forms: SRT's latency for 200 ms RTT; parity a frame for 1e-3, 11 chunks, bursts of 3")
     for percent, m in ((2, 4), (5, 5), (10, 6), (20, None)):
         loss = percent / 100
         rho = correlation(loss, 3, 1)
         parity = next((r for r in range(53) if failure(11, 11 + r, loss, rho) <= 1e-3), None)
         srt = f"{200 * m} ms" if m else "beyond its guide"
         print(
-            f"{percent:3} %  SRT {srt} (budget 400: not held)  block FEC +{100 * parity / 11 if parity else 0:.0f} %"
+            f"{percent:3} %  SRT {srt} (budget 400: not held)  "
+            f"block FEC +{100 * parity / 11 if parity else 0:.0f} %"
         )
 
 

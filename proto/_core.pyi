@@ -274,9 +274,11 @@ class LargestCell:
 
 @final
 class HopPolicy:
-    """The repair policy of a hop, checked: rows of (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min,
-    spacing_us, collect_us, span_us, coded, small_copies, essential, disposable), tried in order; 0 for any burst or RTT. The last
-    two have 16 entries: datagrams of a round that repairs 1, 2, ... chunks.
+    """The repair policy of a hop, checked: rows that are tried in order.
+
+    A row: (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min, spacing_us, collect_us, span_us, coded,
+    small_copies, essential, disposable); 0 for any burst or RTT. The last two have 16 entries: datagrams of a
+    round that repairs 1, 2, ... chunks.
 
     Raises ``ValueError`` that names the first row that cannot be.
     """
@@ -286,7 +288,6 @@ class HopPolicy:
         rows: Sequence[tuple[int, int, int, int, int, int, int, bool, int, Sequence[int], Sequence[int]]],
         disposable_priority_min: int = 256,
     ) -> Self: ...
-
 
 class Command:
     """What the agent tells the datapath; each kind is a nested class.
@@ -496,7 +497,7 @@ class Command:
 
     @final
     class HopPolicy(Command):
-        """What to spend on losses of a hop, from now on. Coded rows are for peers that offer it (NODE option)."""
+        """What to spend on losses of a hop; coded rows are for peers that offer it (NODE option)."""
 
         __match_args__ = ("session", "policy")
         def __new__(cls, session: int, policy: HopPolicy) -> Self: ...

@@ -1,4 +1,4 @@
-"""What a hop's datapath may spend on repairs, told when the hop stands and its peer has said what it understands."""
+"""What a hop's datapath may spend on repairs, told once its peer has said what it understands."""
 
 from __future__ import annotations
 

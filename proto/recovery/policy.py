@@ -1,20 +1,24 @@
 """The policy table of a hop: how many datagrams a round of repairs has, and how far apart they leave.
 
-A round repairs ``k`` chunks that were lost together with ``n`` datagrams: each chunk once more, and ``n - k`` symbols
-coded over all of them; any ``k`` of the ``n`` bring everything. (``k = 1``: ``n`` copies.) With the share ``p`` of
-datagrams lost, a chunk stays missing after one round with ``p * P(more than n - k of n are lost)``, and costs
-``n / k`` datagrams per lost one. The table holds the least ``n`` that meets the target, by loss and burst.
+A round repairs ``k`` chunks that were lost together with ``n`` datagrams: each chunk once more, and ``n -
+k`` symbols coded over all of them; any ``k`` of the ``n`` bring everything. (``k = 1``: ``n`` copies.) With
+the share ``p`` of datagrams lost, a chunk stays missing after one round with ``p * P(more than n - k of n
+are lost)``, and costs ``n / k`` datagrams per lost one. The table holds the least ``n`` that meets the
+target, by loss and burst.
 
-Losses come in bursts (Gilbert): after ``t`` the chance that a datagram meets the same bad state as the one before is
-``p + (1 - p) * rho``. In packets, ``rho = (1 - r - q) ** lag`` with ``r = 1 / L``, ``q = p * r / (1 - p)``; the packets
-in between are those that the hop sends anyway. Spacing makes ``rho`` small: coding or copying without it is wasted.
+Losses come in bursts (Gilbert): after ``t`` the chance that a datagram meets the same bad state as the one
+before is ``p + (1 - p) * rho``. In packets, ``rho = (1 - r - q) ** lag`` with ``r = 1 / L``, ``q = p * r /
+(1 - p)``; the packets in between are those that the hop sends anyway. Spacing makes ``rho`` small: coding
+or copying without it is wasted.
 
 Where the budget allows several rounds (short round trips) each round need only meet the root of the target.
 
-Rejected: parity beside every frame (block codes need 48 to 62 % at 5 % loss in bursts of three, where repair of what
-was lost needs 10 %); cancelling copies on acknowledgement (the copies are over long before it comes).
+Rejected: parity beside every frame (block codes need 48 to 62 % at 5 % loss in bursts of three, where
+repair of what was lost needs 10 %); cancelling copies on acknowledgement (the copies are over long before
+it comes).
 
-Sources: the reference of the transport, "Closed forms"; Meng et al., "Hairpin", NSDI 2024; E. N. Gilbert, 1960.
+Sources: the reference of the transport, "Closed forms"; Meng et al., "Hairpin", NSDI 2024; E. N. Gilbert,
+1960.
 """
 
 from __future__ import annotations
@@ -74,10 +78,10 @@ class PolicyError(ValueError):
 class Assumptions:
     """What the table is computed for.
 
-    ``budget_ms``: of a chunk when the hop gets it. ``span_ms``: how long a round may take from its first datagram
-    to its last, unless the budget is shorter. ``packets_per_s``: what flows between the datagrams of a round.
-    ``coded``: the peer takes coded symbols. ``disposable_priority_min``: priorities from here on may be missed more
-    often; 256 for none.
+    ``budget_ms``: of a chunk when the hop gets it. ``span_ms``: how long a round may take from its first
+    datagram to its last, unless the budget is shorter. ``packets_per_s``: what flows between the datagrams
+    of a round. ``coded``: the peer takes coded symbols. ``disposable_priority_min``: priorities from here
+    on may be missed more often; 256 for none.
     """
 
     budget_ms: int = 400
@@ -168,7 +172,7 @@ def copies_overhead(loss: float, copies: Sequence[int]) -> float:
 
 
 def rounds_in(budget_ms: float, rtt_ms: float) -> int:
-    """Rounds of repair that fit in a budget: each takes an eighth more than a round trip (RFC 9002, 6.1.2)."""
+    """Rounds of repair that fit in a budget, each 9/8 of a round trip (RFC 9002, section 6.1.2)."""
     return max(int((budget_ms - rtt_ms / 2.0) // (1.125 * rtt_ms)), 1) if rtt_ms > 0 else 1
 
 
