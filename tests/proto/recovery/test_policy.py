@@ -36,7 +36,7 @@ def test_copies_leave_and_cost_what_the_closed_forms_say():
 def test_a_block_needs_the_parity_of_the_published_table():
     """10 chunks, 5 % in bursts of three: 15 symbols of parity for 1e-3 a block."""
     rho = correlation(0.05, 3.0, 1.0)
-    assert failure(10, 25, 0.05, rho) <= 1.2e-3 < failure(10, 24, 0.05, rho)
+    assert failure(10, 25, 0.05, rho) <= 1e-3 < failure(10, 24, 0.05, rho)
 
 
 def test_independent_losses_give_the_binomial_distribution():
