@@ -225,6 +225,25 @@ class DatapathConfig:
     @property
     def hop_switch_hold_ms(self) -> int:
         """How long a track stays where it went because of loss or delay."""
+    @property
+    def hop_repair_percent_max(self) -> int:
+        """Bytes of repairs of every kind per 100 bytes of new media."""
+
+    @property
+    def hop_repair_burst_bytes(self) -> int:
+        """How far repairs may run ahead of that."""
+
+    @property
+    def hop_repair_bps_min(self) -> int:
+        """What repairs may have besides, bit/s."""
+
+    @property
+    def hop_repairs_planned_max(self) -> int:
+        """Repairs that wait for their time."""
+
+    @property
+    def hop_coded_bytes_max(self) -> int:
+        """Shards and repair symbols kept to solve coded rounds."""
 
 @final
 class CacheLimits:
