@@ -179,7 +179,8 @@ def main() -> None:
             }
     if not options.short:
         closed_forms()
-    print("goals not reached: " + ("; ".join(missing) or "none"))
+    if "ours" in only:
+        print("goals not reached: " + ("; ".join(missing) or "none"))
     print(json.dumps(out))
 
 
