@@ -60,7 +60,7 @@ def test_a_round_meets_its_target_with_the_least_datagrams(
 
 
 @given(CHUNKS, LOSS, st.floats(0, 0.5), st.floats(1.0, 3.0))
-def test_a_stricter_target_never_costs_less(chunks: int, loss: float, rho: float, factor: float):
+def test_a_stricter_target_never_costs_less(chunks: int, loss: float, rho: float, factor: float) -> None:
     assert datagrams_for(chunks, loss, rho, 1e-4 / factor) >= datagrams_for(chunks, loss, rho, 1e-4)
 
 
@@ -92,6 +92,6 @@ def test_a_row_that_cannot_be_is_refused_with_its_number() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"target_essential": 0.0}, {"spacing_ms": 0.0}, {"budget_ms": 0}])
-def test_what_cannot_be_assumed_is_refused_by_name(wrong: dict[str, float]):
+def test_what_cannot_be_assumed_is_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(PolicyError, match=next(iter(wrong))):
         Assumptions(**wrong)  # type: ignore[arg-type]
