@@ -50,7 +50,7 @@ def test_rounds_in_a_budget_are_those_of_the_closed_form() -> None:
 @given(CHUNKS, LOSS, st.floats(0, 0.6), st.floats(1e-6, 0.1))
 def test_a_round_meets_its_target_with_the_least_datagrams(
     chunks: int, loss: float, rho: float, target: float
-):
+) -> None:
     count = datagrams_for(chunks, loss, rho, target)
     assert chunks <= count <= ROUND_SYMBOLS_MAX
     if count < ROUND_SYMBOLS_MAX:
