@@ -104,6 +104,11 @@ bench-joins: $(VENV)/.core ## How many viewers one edge takes in a second, besid
 bench-planner: $(VENV)/.runtime $(VENV)/.tools ## How long plans take, beside graph libraries; distance to the optimum
 	PYTHONPATH=src:tests/support $(BIN)/python bench/planner.py $(BENCH_ARGS)
 
+.PHONY: bench-recovery
+bench-recovery: $(VENV)/.runtime ## Film and sound over one hop at 2 to 20 % loss, beside ARQ and streams (BENCH_ARGS=--short for CI)
+	$(CARGO) build --locked --release --package farcast-net --example recovery
+	PYTHONPATH=src $(BIN)/python bench/recovery.py $(BENCH_ARGS)
+
 .PHONY: bench-routes
 bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direct ones, on measured and synthesised networks
 	PYTHONPATH=src $(BIN)/python bench/routes.py

@@ -32,6 +32,7 @@ def datapath_config(config: EdgeConfig, credentials: Credentials) -> DatapathCon
     from farcast.proto._core import DatapathConfig
 
     limits: dict[str, Any] = dict(config.limits_datapath)
+    limits.update({f"hop_{name}": value for name, value in config.recovery.items()})
     if config.control is not None:
         limits |= probe_intervals(config.control.probe_bps)
     return DatapathConfig(

@@ -19,6 +19,7 @@ from farcast.edge.plan_file import state_directory
 from farcast.edge.settings import (
     LIMITS_DATAPATH,
     LIMITS_TRACK,
+    RECOVERY,
     UPSTREAM,
     Address,
     Folder,
@@ -114,6 +115,7 @@ class EdgeConfig:
     moq_net_from_group_start: bool = True
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
     limits_track: Mapping[str, int] = field(default_factory=dict)
+    recovery: Mapping[str, int] = field(default_factory=dict)
 
 
 HOP_FILES = ("hop.cert", "hop.key", "hop.ca")
@@ -211,6 +213,7 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
         upstreams=upstreams,
         limits_datapath=_limits(values, LIMITS_DATAPATH),
         limits_track=_limits(values, LIMITS_TRACK),
+        recovery=_limits(values, RECOVERY, "recovery"),
     )
 
 
@@ -327,6 +330,6 @@ def _quirks(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _limits(values: dict[str, Any], names: Sequence[str]) -> dict[str, int]:
-    found = {name: values.get(f"limits.{name}") for name in names}
+def _limits(values: dict[str, Any], names: Sequence[str], section: str = "limits") -> dict[str, int]:
+    found = {name: values.get(f"{section}.{name}") for name in names}
     return {name: value for name, value in found.items() if value is not None}

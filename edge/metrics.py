@@ -48,6 +48,19 @@ _HOP_COUNTERS = {
     "rx_packets": ("farcast_hop_packets_expected", "Datagrams of the other end that were due here."),
     "rx_lost": ("farcast_hop_packets_lost", "Those of them that never came: loss before repair."),
     "chunks_given_up": ("farcast_hop_chunks_given_up", "Chunks whose repair was given up."),
+    "symbols_sent": (
+        "farcast_hop_repair_symbols_sent",
+        "Repair symbols sent, coded over several lost chunks.",
+    ),
+    "chunks_restored": ("farcast_hop_chunks_restored", "Chunks computed from repair symbols."),
+    "repair_bytes": ("farcast_hop_repair_bytes", "Bytes of repairs of every kind."),
+    "media_bytes": ("farcast_hop_media_bytes", "Bytes of chunks sent for the first time."),
+    "repairs_withheld": ("farcast_hop_repairs_withheld", "Repairs beyond the bound of repair bytes."),
+    "rounds_failed": (
+        "farcast_hop_repair_rounds_failed",
+        "Chunks that a whole round of repairs did not bring.",
+    ),
+    "budget_misses": ("farcast_hop_budget_misses", "Chunks that arrived after their budget."),
     "groups_shed": ("farcast_hop_groups_shed", "Groups dropped because the hop could not carry them."),
 }
 

@@ -260,6 +260,15 @@ PEERS = Kind(_check_peers, _read_peers)
 PUBLIC_URL = _string_kind(_read_public_url)
 URL = _string_kind(_read_url)
 
+RECOVERY = (
+    "repair_percent_max",
+    "repair_burst_bytes",
+    "repair_bps_min",
+    "repairs_planned_max",
+    "coded_bytes_max",
+)
+"""Keys of ``[recovery]``: bounds on what hops spend on repairs, as ``hop_`` and the name in the datapath."""
+
 LIMITS_DATAPATH = (
     "sessions_max",
     "uni_streams_max",
@@ -319,6 +328,7 @@ SCHEMA: dict[str, Kind] = {
     "quirks.moq_net_draft_16": BOOLEAN,
     "quirks.moq_net_from_group_start": BOOLEAN,
     **{f"limits.{name}": SIZE if name in SIZES else COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
+    **{f"recovery.{name}": SIZE if "bytes" in name else COUNT for name in RECOVERY},
 }
 
 UPSTREAM_SCHEMA: dict[str, Kind] = {
@@ -330,7 +340,7 @@ UPSTREAM_SCHEMA: dict[str, Kind] = {
 }
 """Keys of one ``[[upstream]]``."""
 
-SECTIONS = ("hop", "control", "auth", "quirks", "limits")
+SECTIONS = ("hop", "control", "auth", "quirks", "limits", "recovery")
 
 
 def kind_of(path: str) -> Kind | None:

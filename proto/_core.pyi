@@ -119,6 +119,11 @@ class DatapathConfig:
         hop_reorder_ms: int | None = None,
         hop_bounds_packets_min: int | None = None,
         hop_switch_hold_ms: int | None = None,
+        hop_repair_percent_max: int | None = None,
+        hop_repair_burst_bytes: int | None = None,
+        hop_repair_bps_min: int | None = None,
+        hop_repairs_planned_max: int | None = None,
+        hop_coded_bytes_max: int | None = None,
     ) -> Self: ...
     @property
     def server(self) -> ServerTls | None:
@@ -223,6 +228,25 @@ class DatapathConfig:
     @property
     def hop_switch_hold_ms(self) -> int:
         """How long a track stays where it went because of loss or delay."""
+    @property
+    def hop_repair_percent_max(self) -> int:
+        """Bytes of repairs of every kind per 100 bytes of new media."""
+
+    @property
+    def hop_repair_burst_bytes(self) -> int:
+        """How far repairs may run ahead of that."""
+
+    @property
+    def hop_repair_bps_min(self) -> int:
+        """What repairs may have besides, bit/s."""
+
+    @property
+    def hop_repairs_planned_max(self) -> int:
+        """Repairs that wait for their time."""
+
+    @property
+    def hop_coded_bytes_max(self) -> int:
+        """Shards and repair symbols kept to solve coded rounds."""
 
 @final
 class CacheLimits:
@@ -269,6 +293,23 @@ class LargestCell:
         """Replace it; ``None`` forgets it."""
 
 # ---- Commands ----------------------------------------------------------------------------------
+
+@final
+class HopPolicy:
+    """The repair policy of a hop, checked: rows that are tried in order.
+
+    A row: (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min, spacing_us, collect_us, span_us, coded,
+    small_copies, essential, disposable); 0 for any burst or RTT. The last two have 16 entries: datagrams of a
+    round that repairs 1, 2, ... chunks.
+
+    Raises ``ValueError`` that names the first row that cannot be.
+    """
+
+    def __new__(
+        cls,
+        rows: Sequence[tuple[int, int, int, int, int, int, int, bool, int, Sequence[int], Sequence[int]]],
+        disposable_priority_min: int = 256,
+    ) -> Self: ...
 
 class Command:
     """What the agent tells the datapath; each kind is a nested class.
@@ -475,6 +516,17 @@ class Command:
         def session(self) -> int: ...
         @property
         def alias(self) -> int: ...
+
+    @final
+    class HopPolicy(Command):
+        """What to spend on losses of a hop; coded rows are for peers that offer it (NODE option)."""
+
+        __match_args__ = ("session", "policy")
+        def __new__(cls, session: int, policy: HopPolicy) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def policy(self) -> HopPolicy: ...
 
     @final
     class HopBounds(Command):
@@ -1072,6 +1124,16 @@ class HopStatsDict(TypedDict):
 
     chunks_sent: int
     chunks_repaired: int
+    symbols_sent: int
+    symbols_received: int
+    chunks_restored: int
+    repair_bytes: int
+    media_bytes: int
+    repairs_withheld: int
+    rounds_failed: int
+    budget_misses: int
+    tx_loss_ppm: int
+    tx_burst_milli: int
     chunks_received: int
     chunks_duplicate: int
     chunks_lost: int

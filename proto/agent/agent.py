@@ -41,6 +41,7 @@ from farcast.proto.agent.namespaces import NamespaceTable, PrefixSubscriber
 from farcast.proto.agent.offers import DemandMeter, Offers
 from farcast.proto.agent.plan_upstreams import PlanUpstreams
 from farcast.proto.agent.publications import Publications
+from farcast.proto.agent.repairs import policy_command
 from farcast.proto.agent.sessions import Peer, PeerTable
 from farcast.proto.agent.sourcing import Sourcing
 from farcast.proto.agent.standby import Standby
@@ -403,6 +404,7 @@ class Agent:
         if planned is not None and planned != node.node_id:
             return SessionCode.UNAUTHORIZED, f"the plan says {planned} is here, but it is {node.node_id}"
         peer.node_id = node.node_id
+        self._hub.command(policy_command(peer.id, node.recovery, self.config.recovery))
         return self._hop_trust.refusal(peer)
 
     def _failed(self, peer: Peer, event: moqt.SessionFailed) -> None:

@@ -11,6 +11,7 @@ from farcast.proto.agent.backoff import BackoffConfig
 from farcast.proto.joining.revocations import Certified
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.moqt.parameters import HOP_PATH_NODES_MAX, NODE_TEXT_BYTES_MAX
+from farcast.proto.recovery.policy import Assumptions
 
 if TYPE_CHECKING:
     from farcast.proto._core import ClientTls
@@ -150,6 +151,7 @@ class AgentConfig:
 
     ``seed`` spreads reconnects and makes track incarnations of two runs differ: the shell draws it.
     ``peer_identity`` reads a hop's certificate; without it the node id in a hop's SETUP is believed.
+    ``recovery``: what hops spend on repairs.
     ``plan_hops``: without it plans are followed as far as they need no hop.
     ``access``: what clients may do until a plan says it; ``None`` is everything, whatever plans say.
     """
@@ -167,6 +169,7 @@ class AgentConfig:
     peer_certificate: PeerCertificate | None = None
     plan_hops: PlanHops | None = None
     access: AccessPolicy | None = None
+    recovery: Assumptions = field(default_factory=Assumptions)
 
     def __post_init__(self) -> None:
         check_node_text("node id", self.node_id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from farcast.proto._core import Command, Event
 from farcast.proto.agent.filters import is_moq_net
 from farcast.proto.agent.link import ControlLink
+from farcast.proto.agent.repairs import RECOVERY_OFFERED
 from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.moqt.events import SessionFailed
 from farcast.proto.moqt.values import NodeInfo, SetupOptions
@@ -150,7 +151,8 @@ class PeerTable:
     def _options(self, event: Event.SessionOpened, upstream: UpstreamLink | None) -> SetupOptions:
         config = self.hub.config
         if event.transport == "hop":
-            return SetupOptions(implementation=IMPLEMENTATION, node=NodeInfo(config.node_id, config.region))
+            node = NodeInfo(config.node_id, config.region, RECOVERY_OFFERED)
+            return SetupOptions(implementation=IMPLEMENTATION, node=node)
         if upstream is None or event.transport == "webtransport":
             return SetupOptions(implementation=IMPLEMENTATION)
         target = upstream.config.target

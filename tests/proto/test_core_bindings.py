@@ -32,6 +32,7 @@ from farcast.proto._core import (
     CoreError,
     DatapathConfig,
     Event,
+    HopPolicy,
     LargestCell,
     LinkConfig,
     QueueLimits,
@@ -137,6 +138,9 @@ def test_stub_and_module_have_the_same_signatures(dotted: str) -> None:
 
 # A value for every parameter without a default, by name; all differ from one another where they can.
 SAMPLES: dict[str, Any] = {
+    "policy": HopPolicy(
+        [(1_000_000, 0, 0, 0, 9_000, 0, 0, False, 1, list(range(1, 17)), list(range(1, 17)))]
+    ),
     "session": 3,
     "stream": _core.LOCAL_STREAM_BIT | 5,
     "alias": 7,

@@ -4,6 +4,7 @@
 //! downstream which is gone is ignored, because its end was or will be reported by an
 //! [`Event`](crate::event::Event) and the two may cross.
 
+use crate::hop::HopPolicy;
 use crate::location::{LargestCell, Location};
 use crate::tls::ClientTls;
 use bytes::Bytes;
@@ -254,6 +255,12 @@ pub enum Command {
         session: SessionId,
         loss_max_permille: u32,
         rtt_max_us: u64,
+    },
+    /// What to spend on losses of a hop, from now on. Ignored on a session that is not a hop. Rows that are
+    /// coded are for peers that offer it (NODE option).
+    HopPolicy {
+        session: SessionId,
+        policy: HopPolicy,
     },
     /// Send the track to a session, from a location on; what the cache holds of it goes at once.
     AddDownstream {

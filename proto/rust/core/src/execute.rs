@@ -108,6 +108,7 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
     | Command::ResetStream { session, .. }
     | Command::StopStream { session, .. }
     | Command::HopBounds { session, .. }
+    | Command::HopPolicy { session, .. }
     | Command::UnbindUpstream { session, .. }) = command
     else {
         return;
@@ -145,6 +146,11 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
                     rtt_max_us,
                     packets_min,
                 };
+            }
+        }
+        Command::HopPolicy { policy, .. } => {
+            if let Some(link) = conn.hop() {
+                link.hop.set_policy(policy);
             }
         }
         Command::UnbindUpstream { alias, .. } => ingest::unbind(conn, ctx, now, alias),

@@ -62,6 +62,21 @@ pub struct SessionStats {
 pub struct HopStats {
     pub chunks_sent: u64,
     pub chunks_repaired: u64,
+    /// Repair symbols; bytes of repairs of every kind, and of media sent for the first time.
+    pub symbols_sent: u64,
+    pub symbols_received: u64,
+    /// Received frames that were computed from repair symbols.
+    pub chunks_restored: u64,
+    pub repair_bytes: u64,
+    pub media_bytes: u64,
+    /// Repairs that were due and exceeded the bound of repair bytes.
+    pub repairs_withheld: u64,
+    /// Chunks lost for which a whole further round was needed, and chunks acknowledged only after their budget.
+    pub rounds_failed: u64,
+    pub budget_misses: u64,
+    /// Loss of the send direction as acknowledgements tell, millionths; mean burst, thousandths.
+    pub tx_loss_ppm: u64,
+    pub tx_burst_milli: u64,
     pub chunks_received: u64,
     pub chunks_duplicate: u64,
     pub chunks_lost: u64,

@@ -3,6 +3,7 @@
 
 use crate::config::{CacheLimits, QueueLimits};
 use crate::largest::{LargestCell, location};
+use crate::policy::Policy;
 use crate::record;
 use crate::tls::ClientTls;
 use crate::words::{Address, DraftNumber, Word, default_drafts, drafts, no_bytes, to_rust};
@@ -96,6 +97,11 @@ pub enum Command {
         session: u64,
         loss_max_permille: u32,
         rtt_max_us: u64,
+    },
+    #[pyo3(constructor = (session, policy))]
+    HopPolicy {
+        session: u64,
+        policy: Policy,
     },
     #[pyo3(constructor = (
         downstream, session, alias, track, start, end_group=None, subscriber_priority=128,
@@ -208,6 +214,8 @@ impl Command {
                 Core::SwitchUpstream { track, session, alias },
             Command::HopBounds { session, loss_max_permille, rtt_max_us } =>
                 Core::HopBounds { session, loss_max_permille, rtt_max_us },
+            Command::HopPolicy { session, ref policy } =>
+                Core::HopPolicy { session, policy: policy.0.clone() },
             Command::AddDownstream { downstream, session, alias, track, start, end_group,
                                      subscriber_priority, group_order, forward, limits } =>
                 Core::AddDownstream { downstream, session, alias, track,

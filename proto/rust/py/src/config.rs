@@ -121,6 +121,11 @@ datapath_config! {
     hop_reorder_ms = reorder_ms: u64,
     hop_bounds_packets_min = bounds_packets_min: u64,
     hop_switch_hold_ms = switch_hold_ms: u64,
+    hop_repair_percent_max = repair_percent_max: u64,
+    hop_repair_burst_bytes = repair_burst_bytes: u64,
+    hop_repair_bps_min = repair_bps_min: u64,
+    hop_repairs_planned_max = repairs_planned_max: usize,
+    hop_coded_bytes_max = coded_bytes_max: usize,
 }
 
 /// Limits that cross as a small immutable value: constructor with the core's defaults, getters,

@@ -9,6 +9,7 @@ mod event;
 mod largest;
 mod link;
 mod loss;
+mod policy;
 mod record;
 mod runtime;
 mod shaper;
@@ -35,6 +36,8 @@ mod _core {
     use crate::link::LinkConfig;
     #[pymodule_export]
     use crate::loss::Loss;
+    #[pymodule_export]
+    use crate::policy::Policy;
     #[pymodule_export]
     use crate::runtime::Runtime;
     #[pymodule_export]

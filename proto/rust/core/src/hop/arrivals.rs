@@ -203,15 +203,15 @@ impl Arrivals {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    due: u64,
-    lost: u64,
-    runs: u64,
+pub(super) struct Counts {
+    pub due: u64,
+    pub lost: u64,
+    pub runs: u64,
 }
 
 /// Counts over ten slots of time.
 #[derive(Debug)]
-struct Recent {
+pub(super) struct Recent {
     width: Duration,
     /// Beginning of a slot, and what was counted in it.
     slots: VecDeque<(Instant, Counts)>,
@@ -221,14 +221,14 @@ struct Recent {
 const SLOTS: u32 = 10;
 
 impl Recent {
-    fn new(width: Duration) -> Recent {
+    pub(super) fn new(width: Duration) -> Recent {
         Recent {
             width,
             slots: VecDeque::new(),
         }
     }
 
-    fn add(&mut self, now: Instant, counts: Counts) {
+    pub(super) fn add(&mut self, now: Instant, counts: Counts) {
         let fits = |(began, _): &(Instant, Counts)| now < *began + self.width;
         if !self.slots.back().is_some_and(fits) {
             self.slots.push_back((now, Counts::default()));
@@ -243,7 +243,7 @@ impl Recent {
         }
     }
 
-    fn sum(&self, now: Instant) -> Counts {
+    pub(super) fn sum(&self, now: Instant) -> Counts {
         let mut sum = Counts::default();
         for (began, slot) in &self.slots {
             if now < *began + self.width * SLOTS {

@@ -31,6 +31,17 @@ pub struct HopConfig {
     pub unacked_bytes_max: u64,
     /// Records of datagrams whose fate is not known. Beyond it the oldest count as lost.
     pub in_flight_max: usize,
+    /// Bytes that repairs of every kind may have per 100 bytes of new media. Beyond it copies wait, and what is
+    /// redundant is dropped.
+    pub repair_percent_max: u64,
+    /// How far repairs may run ahead of that, bytes.
+    pub repair_burst_bytes: u64,
+    /// What repairs may have besides, bit/s: the tail of what ended is repaired too.
+    pub repair_bps_min: u64,
+    /// Repairs that wait for their time. Beyond it losses are repaired at once, with one copy each.
+    pub repairs_planned_max: usize,
+    /// Shards and repair symbols that a receiver keeps to solve coded rounds, bytes.
+    pub coded_bytes_max: usize,
     /// Received frames that the caller has not fetched, bytes. Beyond it datagrams are refused, and
     /// not acknowledged.
     pub received_bytes_max: u64,
@@ -87,6 +98,11 @@ impl Default for HopConfig {
             queue_ms_max: 2_000,
             unacked_bytes_max: 32 << 20,
             in_flight_max: 1 << 17,
+            repair_percent_max: 400,
+            repair_burst_bytes: 512 << 10,
+            repair_bps_min: 256_000,
+            repairs_planned_max: 8_192,
+            coded_bytes_max: 2 << 20,
             received_bytes_max: 8 << 20,
             gaps_max: 8_192,
             given_up_max: 1_024,

@@ -8,18 +8,39 @@
 
 use super::config::{HopConfig, ms};
 use super::error::HopError;
+use super::loss_meter::LossMeter;
 use super::store::FrameNo;
 use super::wire::Ack;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Lost datagrams remembered, to recognise an acknowledgement that comes late.
 const LOST_REMEMBERED_MAX: usize = 4_096;
 
+/// What a datagram brings.
+#[derive(Clone, Debug)]
+pub(super) enum Carried {
+    /// A frame.
+    Frame(FrameNo),
+    /// A repair symbol made of these.
+    Symbol(Arc<[FrameNo]>),
+}
+
+impl Carried {
+    /// The frames that it may bring.
+    pub(super) fn frames(&self) -> &[FrameNo] {
+        match self {
+            Carried::Frame(no) => std::slice::from_ref(no),
+            Carried::Symbol(members) => members,
+        }
+    }
+}
+
 /// One datagram.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Sent {
-    frame: FrameNo,
+    carried: Carried,
     at: Instant,
     /// When a later datagram was first acknowledged.
     overtaken_at: Option<Instant>,
@@ -30,8 +51,10 @@ struct Sent {
 pub(super) struct Acked {
     /// Frames that arrived.
     pub frames: Vec<FrameNo>,
-    /// How many of their datagrams had been declared lost.
-    pub spurious: u64,
+    /// Frames of which a datagram came that had been declared lost, or that the peer restored.
+    pub revived: Vec<FrameNo>,
+    /// What the symbols that arrived were made of: each frame has one less to hope for.
+    pub symbols: Vec<Arc<[FrameNo]>>,
     /// Time since the largest was sent and the peer's delay, if the largest is news.
     pub rtt_sample: Option<(Duration, Duration)>,
     /// When the latest of them was sent.
@@ -46,6 +69,7 @@ pub(super) struct InFlight {
     sent: BTreeMap<u64, Sent>,
     lost: BTreeMap<u64, FrameNo>,
     largest_acked: Option<u64>,
+    pub meter: LossMeter,
 }
 
 impl InFlight {
@@ -56,6 +80,7 @@ impl InFlight {
             sent: BTreeMap::new(),
             lost: BTreeMap::new(),
             largest_acked: None,
+            meter: LossMeter::new(),
         }
     }
 
@@ -68,13 +93,13 @@ impl InFlight {
         seq
     }
 
-    /// A datagram with this frame leaves now. Gives its sequence number.
-    pub(super) fn record(&mut self, now: Instant, frame: FrameNo) -> u64 {
+    /// A datagram leaves now. Gives its sequence number.
+    pub(super) fn record(&mut self, now: Instant, carried: Carried) -> u64 {
         let seq = self.take_seq();
         self.sent.insert(
             seq,
             Sent {
-                frame,
+                carried,
                 at: now,
                 overtaken_at: None,
             },
@@ -87,13 +112,13 @@ impl InFlight {
         self.sent.len() >= self.config.in_flight_max
     }
 
-    /// The frame of the oldest datagram.
-    pub(super) fn oldest(&self) -> Option<FrameNo> {
-        self.sent.first_key_value().map(|(_, sent)| sent.frame)
+    /// What the oldest datagram brings.
+    pub(super) fn oldest(&self) -> Option<&Carried> {
+        self.sent.first_key_value().map(|(_, sent)| &sent.carried)
     }
 
-    /// Declares the oldest datagram lost. Gives its frame.
-    pub(super) fn evict(&mut self) -> Vec<FrameNo> {
+    /// Declares the oldest datagram lost. Gives what it carried.
+    pub(super) fn evict(&mut self) -> Vec<Carried> {
         let mut lost = Vec::new();
         if let Some((&seq, _)) = self.sent.first_key_value() {
             self.declare_lost(seq, &mut lost);
@@ -103,7 +128,8 @@ impl InFlight {
 
     /// Frames in flight, oldest datagram first; may name a frame several times.
     pub(super) fn frames(&self) -> impl Iterator<Item = FrameNo> + '_ {
-        self.sent.values().map(|sent| sent.frame)
+        let carried = self.sent.values().map(|sent| sent.carried.frames());
+        carried.flatten().copied()
     }
 
     /// # Errors
@@ -129,26 +155,33 @@ impl InFlight {
             });
         }
         for &(first, last) in &ack.ranges {
-            self.take_range(first, last, &mut acked);
+            self.take_range(now, first, last, &mut acked);
         }
         Ok(acked)
     }
 
-    fn take_range(&mut self, first: u64, last: u64, acked: &mut Acked) {
+    fn take_range(&mut self, now: Instant, first: u64, last: u64, acked: &mut Acked) {
+        let mut arrived = 0;
         while let Some((&seq, sent)) = self.sent.range(first..=last).next() {
-            acked.frames.push(sent.frame);
             acked.sent_at = acked.sent_at.max(Some(sent.at));
+            match &sent.carried {
+                Carried::Frame(no) => acked.frames.push(*no),
+                Carried::Symbol(members) => acked.symbols.push(members.clone()),
+            }
+            arrived += 1;
             self.sent.remove(&seq);
         }
+        if arrived > 0 {
+            self.meter.handle_arrived(now, arrived);
+        }
         while let Some((&seq, &frame)) = self.lost.range(first..=last).next() {
-            acked.frames.push(frame);
-            acked.spurious += 1;
+            acked.revived.push(frame);
             self.lost.remove(&seq);
         }
     }
 
-    /// Takes out what counts as lost by now. Gives the frames.
-    pub(super) fn take_lost(&mut self, now: Instant) -> Vec<FrameNo> {
+    /// Takes out what counts as lost by now. Gives what it carried.
+    pub(super) fn take_lost(&mut self, now: Instant) -> Vec<Carried> {
         let mut lost = Vec::new();
         let loss_after = ms(self.config.loss_ms);
         let life = ms(self.config.frame_life_ms_max);
@@ -161,6 +194,7 @@ impl InFlight {
             if !beyond && now.saturating_duration_since(sent.at) < life {
                 break;
             }
+            self.meter.handle_lost(now, seq);
             self.declare_lost(seq, &mut lost);
         }
         let mut overdue = Vec::new();
@@ -170,18 +204,21 @@ impl InFlight {
                 overdue.push(*seq);
             }
         }
-        overdue
-            .into_iter()
-            .for_each(|seq| self.declare_lost(seq, &mut lost));
+        for seq in overdue {
+            self.meter.handle_lost(now, seq);
+            self.declare_lost(seq, &mut lost);
+        }
         lost
     }
 
-    fn declare_lost(&mut self, seq: u64, lost: &mut Vec<FrameNo>) {
+    fn declare_lost(&mut self, seq: u64, lost: &mut Vec<Carried>) {
         let Some(sent) = self.sent.remove(&seq) else {
             return;
         };
-        lost.push(sent.frame);
-        self.lost.insert(seq, sent.frame);
+        if let Carried::Frame(frame) = sent.carried {
+            self.lost.insert(seq, frame);
+        }
+        lost.push(sent.carried);
         if self.lost.len() > LOST_REMEMBERED_MAX {
             self.lost.pop_first();
         }

@@ -41,15 +41,19 @@
 //! Sources: RFC 9000 §13.2 and §19.3 (acknowledgements), RFC 9002 §5–6 (RTT, loss, probe timeout).
 
 mod arrivals;
+mod coding;
 pub mod config;
 pub mod controller;
 pub mod error;
 pub mod frame;
 mod heartbeat;
 mod inflight;
+mod loss_meter;
+pub mod policy;
 mod queue;
 mod receiver;
 mod repair;
+mod repair_budget;
 mod rtt;
 mod sender;
 mod store;
@@ -65,6 +69,7 @@ pub use error::{FrameError, HopError};
 pub use frame::{
     CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, Supply, WAY_NODES_MAX, cut,
 };
+pub use policy::{HopPolicy, PolicyError, PolicyRow};
 pub use sender::{RESET_DELIVERY_TIMEOUT, RESET_TOO_FAR_BEHIND};
 
 use crate::location::Location;
@@ -142,7 +147,10 @@ impl Hop {
         let arrivals = self.receiver.arrivals();
         arrivals.judge(now);
         let loss = arrivals.total();
+        let (tx_loss_ppm, tx_burst_milli) = self.sender.measured_loss(now);
         HopStats {
+            tx_loss_ppm: u64::from(tx_loss_ppm),
+            tx_burst_milli: u64::from(tx_burst_milli),
             rtt_latest_us: micros(self.rtt.latest()),
             rtt_min_us: micros(self.rtt.min()),
             rtt_variation_us: micros(self.rtt.variation()),
@@ -207,6 +215,11 @@ impl Hop {
             Datagram::Data(data) => {
                 self.heartbeats.handle_media(now);
                 self.receiver.handle_data(now, data, &mut self.stats);
+                Ok(())
+            }
+            Datagram::Symbol(symbol) => {
+                self.heartbeats.handle_media(now);
+                self.receiver.handle_symbol(now, symbol, &mut self.stats);
                 Ok(())
             }
             Datagram::Ack(ack) => {
@@ -319,6 +332,11 @@ impl Hop {
                 supply,
             },
         )
+    }
+
+    /// What to spend on losses from now on.
+    pub fn set_policy(&mut self, policy: HopPolicy) {
+        self.sender.set_policy(policy);
     }
 
     /// A track may begin to flow at any time: keep the short heartbeats, and notice silence in their

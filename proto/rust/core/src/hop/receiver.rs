@@ -5,10 +5,11 @@
 //! missing, out of order, or the repair of a frame that had arrived (its sender does not know).
 
 use super::arrivals::Arrivals;
+use super::coding::Decoder;
 use super::config::{HopConfig, ms};
 use super::frame::Frame;
 use super::window::{Seen, SeqWindow};
-use super::wire::{ACK_RANGES_MAX, Ack, Data};
+use super::wire::{ACK_RANGES_MAX, Ack, Data, Symbol};
 use crate::stats::HopStats;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -23,6 +24,7 @@ pub(super) struct Receiver {
     ids: SeqWindow,
     /// Which numbers came, for telemetry and bounds.
     arrivals: Arrivals,
+    decoder: Decoder,
     frames: VecDeque<Frame>,
     frames_bytes: u64,
     largest_at: Option<Instant>,
@@ -38,6 +40,7 @@ impl Receiver {
             seqs: SeqWindow::new(config.gaps_max),
             ids: SeqWindow::new(config.gaps_max),
             arrivals: Arrivals::new(&config),
+            decoder: Decoder::new(config.coded_bytes_max),
             frames: VecDeque::new(),
             frames_bytes: 0,
             largest_at: None,
@@ -57,6 +60,10 @@ impl Receiver {
         }
         let (in_order, is_new) = self.note_seq(now, data.seq);
         let news = is_new && self.is_news(data.id);
+        if data.id != data.seq || !in_order {
+            let restored = self.decoder.handle_frame(data.id, &data.frame);
+            self.take_restored(restored, stats);
+        }
         self.schedule_ack(now, in_order && news);
         if news {
             stats.chunks_received += 1;
@@ -64,6 +71,34 @@ impl Receiver {
             self.frames.push_back(data.frame);
         } else {
             stats.chunks_duplicate += 1;
+        }
+    }
+
+    /// A repair symbol arrived. What it restores is acknowledged under its first number, as if that had come.
+    pub(super) fn handle_symbol(&mut self, now: Instant, symbol: Symbol, stats: &mut HopStats) {
+        self.arrivals.handle_number(now, symbol.seq);
+        stats.symbols_received += 1;
+        if self.frames_bytes >= self.config.received_bytes_max {
+            stats.datagrams_refused += 1;
+            return;
+        }
+        let (in_order, is_new) = self.note_seq(now, symbol.seq);
+        self.ids.insert(symbol.seq);
+        self.schedule_ack(now, in_order && is_new);
+        let restored = self.decoder.handle_symbol(symbol);
+        self.take_restored(restored, stats);
+    }
+
+    fn take_restored(&mut self, restored: Vec<(u64, Frame)>, stats: &mut HopStats) {
+        for (id, frame) in restored {
+            self.seqs.insert(id);
+            self.ack_due = true;
+            if self.is_news(id) {
+                stats.chunks_received += 1;
+                stats.chunks_restored += 1;
+                self.frames_bytes += frame.cost_bytes();
+                self.frames.push_back(frame);
+            }
         }
     }
 

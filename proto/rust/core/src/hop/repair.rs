@@ -1,32 +1,331 @@
-//! What to send for what was lost: the seam where other ways of repair fit in.
+//! Carries out the policy: rounds of repairs for what was lost, each datagram at its time.
 //!
-//! The sender reports each batch of losses to the policy once and carries out its plan. A loss is a
-//! frame that the peer has not got and that no datagram in flight may still bring. Plain ARQ answers
-//! each with one more copy, at once. Spaced copies, repair symbols coded over a batch, and a second
-//! path are further policies with further kinds of [`Repair`].
+//! A loss is a frame that the peer has not got and that no datagram in flight or planned may still bring. Its
+//! first copy leaves at once, or a step after the one before in its round. A coded round stays open for
+//! `collect_us`: what is lost meanwhile joins it, for many chunks share symbols better than few; then its symbols
+//! are made and planned behind the copies. Small frames are copied, never coded.
 
-use super::store::FrameNo;
-use std::fmt;
+use super::coding::encode;
+use super::frame::{Chunk, Frame};
+use super::policy::{HopPolicy, PolicyRow, ROUND_CHUNKS_MAX};
+use super::store::{FrameNo, FrameStore};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// One step of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repair {
-    /// Send the frame again, as soon as there is room.
-    Copy(FrameNo),
+/// Bodies up to this many bytes are small: sound, and marks without a body.
+const SMALL_BYTES: usize = 320;
+
+/// The step to the next copy of a round is its span, divided by this and by the copies so far.
+const COPY_STEPS: u32 = 3;
+
+/// What was measured of the link, to choose a row by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub loss_ppm: u32,
+    pub burst_milli: u32,
+    pub rtt_us: u64,
 }
 
-/// Plans repairs.
-pub(super) trait RepairPolicy: fmt::Debug + Send {
-    /// Frames that were lost together, in the order they were sent.
-    fn plan(&mut self, lost: &[FrameNo]) -> Vec<Repair>;
+/// A repair symbol that is to be sent.
+#[derive(Clone, Debug)]
+pub(super) struct CodedSymbol {
+    pub members: Arc<[FrameNo]>,
+    /// Their first sequence numbers, upwards.
+    pub ids: Arc<[u64]>,
+    pub parities: u8,
+    pub index: u8,
+    pub shard: Bytes,
 }
 
-/// One copy of each.
 #[derive(Debug)]
-pub(super) struct PlainArq;
+enum Planned {
+    Copy(FrameNo),
+    Symbol(CodedSymbol),
+}
 
-impl RepairPolicy for PlainArq {
-    fn plan(&mut self, lost: &[FrameNo]) -> Vec<Repair> {
-        lost.iter().map(|no| Repair::Copy(*no)).collect()
+/// A coded round that losses may still join.
+#[derive(Debug)]
+struct Round {
+    members: Vec<FrameNo>,
+    closes_at: Instant,
+    ends_at: Instant,
+    next_slot: Instant,
+    row: PolicyRow,
+}
+
+impl Round {
+    /// Between the further datagrams of it, when it closes.
+    fn step(&self, now: Instant, further: u8) -> Duration {
+        let left = self
+            .ends_at
+            .saturating_duration_since(self.next_slot.max(now));
+        let even = left / u32::from(further.max(1));
+        let least = spaced(self.row.span_us, 1) / (2 * COPY_STEPS * u32::from(further.max(1)));
+        even.min(spaced(self.row.spacing_us, 1)).max(least)
     }
+}
+
+/// What is planned.
+#[derive(Debug)]
+pub(super) struct Repairs {
+    policy: HopPolicy,
+    planned_max: usize,
+    planned: BTreeMap<(Instant, u64), Planned>,
+    planned_no: u64,
+    /// Of essential chunks, and of disposable ones.
+    open: [Option<Round>; 2],
+    /// Symbols whose time has come.
+    ready: VecDeque<CodedSymbol>,
+}
+
+impl Repairs {
+    pub(super) fn new(policy: HopPolicy, planned_max: usize) -> Repairs {
+        Repairs {
+            policy,
+            planned_max,
+            planned: BTreeMap::new(),
+            planned_no: 0,
+            open: [None, None],
+            ready: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn set_policy(&mut self, policy: HopPolicy) {
+        self.policy = policy;
+    }
+
+    /// Plans a frame's next round.
+    pub(super) fn handle_lost(
+        &mut self,
+        now: Instant,
+        no: FrameNo,
+        measured: Measured,
+        store: &mut FrameStore,
+    ) {
+        let Some(owed) = store.get(no) else { return };
+        let age = now.saturating_duration_since(owed.offered_at).as_millis();
+        let (bytes, priority, budget_ms) = match &owed.frame {
+            Frame::Chunk(Chunk {
+                body,
+                priority,
+                budget_ms,
+                ..
+            }) => (body.len(), *priority, *budget_ms),
+            _ => (0, 0, u16::MAX),
+        };
+        let left_ms = budget_ms.saturating_sub(u16::try_from(age).unwrap_or(u16::MAX));
+        let Measured {
+            loss_ppm,
+            burst_milli,
+            rtt_us,
+        } = measured;
+        let row = *self.policy.row(loss_ppm, burst_milli, rtt_us, left_ms);
+        let disposable = self.policy.is_disposable(priority);
+        if bytes <= SMALL_BYTES {
+            self.plan_copies(now, no, row.small_copies, row.spacing_us, store);
+        } else if row.coded {
+            self.join_round(now, no, usize::from(disposable), row, store);
+        } else {
+            let symbols = if disposable {
+                row.disposable
+            } else {
+                row.essential
+            };
+            self.plan_copies(now, no, symbols[0], row.spacing_us, store);
+        }
+    }
+
+    fn plan_copies(
+        &mut self,
+        at: Instant,
+        no: FrameNo,
+        copies: u8,
+        us: u32,
+        store: &mut FrameStore,
+    ) {
+        store.queue_repair(no);
+        for copy in 1..u32::from(copies) {
+            self.plan(at + spaced(us, copy), Planned::Copy(no), store);
+        }
+    }
+
+    fn join_round(
+        &mut self,
+        now: Instant,
+        no: FrameNo,
+        class: usize,
+        row: PolicyRow,
+        store: &mut FrameStore,
+    ) {
+        let round = self.open[class].get_or_insert_with(|| Round {
+            members: Vec::new(),
+            closes_at: now + spaced(row.collect_us, 1),
+            ends_at: now + spaced(row.span_us, 1),
+            next_slot: now,
+            row,
+        });
+        let slot = round.next_slot.max(now);
+        round.members.push(no);
+        // Ever closer: a round of many is over soon enough, one of few is spread.
+        let step = spaced(round.row.span_us, 1) / (COPY_STEPS * round.members.len() as u32);
+        round.next_slot = slot + step.min(spaced(round.row.spacing_us, 1));
+        let is_full = round.members.len() == ROUND_CHUNKS_MAX;
+        // Held until the round closes, or the loss of its only copy would begin a second one.
+        store.plan(no);
+        if slot <= now {
+            store.queue_repair(no);
+        } else {
+            self.plan(slot, Planned::Copy(no), store);
+        }
+        if is_full {
+            self.close(now, class, store);
+        }
+    }
+
+    /// Makes the symbols of a round.
+    fn close(&mut self, now: Instant, class: usize, store: &mut FrameStore) {
+        let Some(round) = self.open[class].take() else {
+            return;
+        };
+        round.members.iter().for_each(|no| store.unplan(*no));
+        let mut members: Vec<(u64, FrameNo)> = round
+            .members
+            .iter()
+            .filter_map(|no| Some((store.get(*no)?.id?, *no)))
+            .collect();
+        members.sort_unstable();
+        members.dedup();
+        let symbols = if class == 0 {
+            round.row.essential
+        } else {
+            round.row.disposable
+        };
+        let chunks = members.len();
+        let Some(&count) = chunks.checked_sub(1).and_then(|at| symbols.get(at)) else {
+            return;
+        };
+        let further = count.saturating_sub(chunks as u8);
+        let coded = if chunks > 1 {
+            make(&members, further, store)
+        } else {
+            Vec::new()
+        };
+        let step = round.step(now, further);
+        let first = round.next_slot.max(now);
+        let slot = |at: usize| first + step * at as u32;
+        if !coded.is_empty() || further == 0 {
+            for (at, symbol) in coded.into_iter().enumerate() {
+                self.plan(slot(at), Planned::Symbol(symbol), store);
+            }
+            return;
+        }
+        let copies = usize::from(symbols[0].saturating_sub(1));
+        for (at, (_, no)) in (0..copies).flat_map(|_| &members).enumerate() {
+            self.plan(slot(at), Planned::Copy(*no), store);
+        }
+    }
+
+    fn plan(&mut self, at: Instant, planned: Planned, store: &mut FrameStore) {
+        if self.planned.len() >= self.planned_max {
+            if let Planned::Copy(no) = planned {
+                store.queue_repair(no);
+            }
+            return;
+        }
+        planned.frames().iter().for_each(|no| store.plan(*no));
+        self.planned_no += 1;
+        self.planned.insert((at, self.planned_no), planned);
+    }
+
+    /// Moves what is due to where it leaves from.
+    pub(super) fn handle_timeout(&mut self, now: Instant, store: &mut FrameStore) {
+        for class in 0..self.open.len() {
+            if self.open[class]
+                .as_ref()
+                .is_some_and(|round| round.closes_at <= now)
+            {
+                self.close(now, class, store);
+            }
+        }
+        while let Some(entry) = self.planned.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            match entry.remove() {
+                Planned::Copy(no) => {
+                    store.unplan(no);
+                    store.queue_repair(no);
+                }
+                Planned::Symbol(symbol) => self.ready.push_back(symbol),
+            }
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let closes = self.open.iter().flatten().map(|round| round.closes_at);
+        let planned = self.planned.first_key_value().map(|((at, _), _)| *at);
+        closes.chain(planned).min()
+    }
+
+    /// Whether a symbol may leave.
+    pub(super) fn has_symbol(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next symbol that still helps: its members have one less planned.
+    pub(super) fn take_symbol(&mut self, store: &mut FrameStore) -> Option<CodedSymbol> {
+        loop {
+            let symbol = self.ready.pop_front()?;
+            symbol.members.iter().for_each(|no| store.unplan(*no));
+            if symbol.members.iter().any(|no| store.owes(*no)) {
+                return Some(symbol);
+            }
+        }
+    }
+
+    /// Drops the symbols that are ready; what only they could have brought is copied.
+    pub(super) fn drop_symbols(&mut self, store: &mut FrameStore) -> u64 {
+        let mut dropped = 0;
+        while let Some(symbol) = self.take_symbol(store) {
+            dropped += 1;
+            for no in symbol.members.iter() {
+                if store.is_stranded(*no) {
+                    store.queue_repair(*no);
+                }
+            }
+        }
+        dropped
+    }
+}
+
+impl Planned {
+    fn frames(&self) -> &[FrameNo] {
+        match self {
+            Planned::Copy(no) => std::slice::from_ref(no),
+            Planned::Symbol(symbol) => &symbol.members,
+        }
+    }
+}
+
+fn spaced(us: u32, times: u32) -> Duration {
+    Duration::from_micros(u64::from(us) * u64::from(times))
+}
+
+/// Symbols over frames given with their first sequence numbers; none if they cannot be coded together.
+fn make(members: &[(u64, FrameNo)], parities: u8, store: &FrameStore) -> Vec<CodedSymbol> {
+    let frames = members.iter().filter_map(|(_, no)| store.get(*no));
+    let frames: Vec<&Frame> = frames.map(|owed| &owed.frame).collect();
+    let shards = encode(&frames, usize::from(parities)).unwrap_or_default();
+    let ids: Arc<[u64]> = members.iter().map(|(id, _)| *id).collect();
+    let members: Arc<[FrameNo]> = members.iter().map(|(_, no)| *no).collect();
+    let symbol = |(index, shard)| CodedSymbol {
+        members: members.clone(),
+        ids: ids.clone(),
+        parities,
+        index: index as u8,
+        shard,
+    };
+    shards.into_iter().enumerate().map(symbol).collect()
 }

@@ -12,12 +12,15 @@
 
 use super::config::{HopConfig, ms};
 use super::error::{FrameError, HopError};
+use super::frame::DATAGRAM_BYTES_MAX;
 use super::frame::{Frame, SubgroupKey};
-use super::inflight::InFlight;
-use super::repair::{PlainArq, Repair, RepairPolicy};
+use super::inflight::{Carried, InFlight};
+use super::policy::HopPolicy;
+use super::repair::{Measured, Repairs};
+use super::repair_budget::RepairBudget;
 use super::rtt::Rtt;
 use super::store::{FrameNo, FrameStore, Owed};
-use super::wire::{Ack, encode_data};
+use super::wire::{Ack, Symbol, encode_data, encode_symbol};
 use crate::stats::HopStats;
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
@@ -39,7 +42,10 @@ pub(super) struct Sender {
     config: HopConfig,
     store: FrameStore,
     flight: InFlight,
-    policy: Box<dyn RepairPolicy>,
+    repairs: Repairs,
+    repair_budget: RepairBudget,
+    /// Repairs wait until then for the bound of their bytes.
+    withheld_until: Option<Instant>,
     /// Subgroups given up, whose later frames are refused; the newest last in `given_up_order`.
     given_up: BTreeSet<SubgroupKey>,
     given_up_order: VecDeque<SubgroupKey>,
@@ -56,13 +62,24 @@ impl Sender {
             config,
             store: FrameStore::default(),
             flight: InFlight::new(config),
-            policy: Box::new(PlainArq),
+            repairs: Repairs::new(HopPolicy::default(), config.repairs_planned_max),
+            repair_budget: RepairBudget::new(&config, now),
+            withheld_until: None,
             given_up: BTreeSet::new(),
             given_up_order: VecDeque::new(),
             news: VecDeque::new(),
             probe_from: now,
             backoff: 0,
         }
+    }
+
+    pub(super) fn set_policy(&mut self, policy: HopPolicy) {
+        self.repairs.set_policy(policy);
+    }
+
+    /// Lost share of the send direction in millionths, mean burst in thousandths.
+    pub(super) fn measured_loss(&self, now: Instant) -> (u32, u32) {
+        self.flight.meter.measured(now)
     }
 
     pub(super) fn queue_bytes(&self) -> u64 {
@@ -146,26 +163,52 @@ impl Sender {
     ) -> Result<Option<Instant>, HopError> {
         let acked = self.flight.handle_ack(now, ack)?;
         stats.acks_received += 1;
-        stats.losses_spurious += acked.spurious;
         if let Some((elapsed, held)) = acked.rtt_sample {
             rtt.sample(now, elapsed, held);
         }
-        if !acked.frames.is_empty() {
+        if !acked.frames.is_empty() || !acked.symbols.is_empty() {
             self.backoff = 0;
         }
         for no in acked.frames {
-            self.store.remove(no);
+            self.confirm(now, no, rtt, stats);
         }
-        self.repair_lost(now, stats);
+        for no in acked.revived {
+            let restored = self.confirm(now, no, rtt, stats);
+            stats.losses_spurious += u64::from(!restored);
+        }
+        let members = acked.symbols.iter().flat_map(|members| members.iter());
+        let stranded: Vec<FrameNo> = members
+            .copied()
+            .filter(|no| self.store.mark_lost(*no))
+            .collect();
+        self.plan_repairs(now, &stranded, rtt, stats);
+        self.repair_lost(now, rtt, stats);
         Ok(acked.sent_at)
     }
 
+    /// The peer has a frame. Whether it may owe it to repair symbols.
+    fn confirm(&mut self, now: Instant, no: FrameNo, rtt: &Rtt, stats: &mut HopStats) -> bool {
+        let Some(owed) = self.store.remove(no) else {
+            return false;
+        };
+        if let Frame::Chunk(chunk) = &owed.frame {
+            let taken = now.saturating_duration_since(owed.offered_at);
+            let arrived = taken.saturating_sub(rtt.smoothed() / 2);
+            stats.budget_misses += u64::from(arrived > ms(u64::from(chunk.budget_ms)));
+        }
+        owed.coded
+    }
+
     pub(super) fn handle_timeout(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) {
-        self.repair_lost(now, stats);
+        if self.withheld_until.is_some_and(|at| at <= now) {
+            self.withheld_until = None;
+        }
+        self.repair_lost(now, rtt, stats);
+        self.repairs.handle_timeout(now, &mut self.store);
         self.expire(now, stats);
         self.shed_overdue(now, stats);
         if self.probe_at(rtt).is_some_and(|at| at <= now) {
-            self.probe(now, stats);
+            self.probe(now, rtt, stats);
         }
     }
 
@@ -177,6 +220,8 @@ impl Sender {
             .map(|(_, owed)| self.overdue_at(owed));
         [
             self.flight.poll_timeout(),
+            self.repairs.poll_timeout(),
+            self.withheld_until,
             self.probe_at(rtt),
             life,
             overdue,
@@ -193,32 +238,94 @@ impl Sender {
         rtt: &Rtt,
         stats: &mut HopStats,
     ) -> Option<Bytes> {
-        if !self.has_room(stats) {
+        if !self.has_room(now, rtt, stats) {
             return None;
         }
-        let fresh_allowed = self.store.unacked_bytes < self.config.unacked_bytes_max;
-        let no = self.store.first(fresh_allowed)?;
-        let seq = self.flight.record(now, no);
+        let data = self.poll_repair(now, rtt, stats);
+        data.or_else(|| self.poll_fresh(now, rtt, stats))
+    }
+
+    fn poll_fresh(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
+        if self.store.unacked_bytes >= self.config.unacked_bytes_max {
+            return None;
+        }
+        let no = self.store.first_fresh()?;
+        let data = self.send_frame(now, no, rtt)?;
+        stats.chunks_sent += 1;
+        stats.media_bytes += data.len() as u64;
+        self.repair_budget.earn(data.len());
+        Some(data)
+    }
+
+    /// The next copy or symbol, if repairs are within their bound.
+    fn poll_repair(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
+        let copy = self.store.first_repair();
+        if self.withheld_until.is_some() || (copy.is_none() && !self.repairs.has_symbol()) {
+            return None;
+        }
+        if !self.repair_budget.allows(now, DATAGRAM_BYTES_MAX) {
+            self.withheld_until = Some(self.repair_budget.allowed_at(DATAGRAM_BYTES_MAX));
+            let dropped = self.repairs.drop_symbols(&mut self.store);
+            stats.repairs_withheld += dropped.max(1);
+            return None;
+        }
+        let data = if let Some(no) = copy {
+            stats.chunks_repaired += 1;
+            self.send_frame(now, no, rtt)?
+        } else {
+            self.send_symbol(now, rtt, stats)?
+        };
+        stats.repair_bytes += data.len() as u64;
+        self.repair_budget.pay(data.len());
+        Some(data)
+    }
+
+    fn send_frame(&mut self, now: Instant, no: FrameNo, rtt: &Rtt) -> Option<Bytes> {
+        let seq = self.flight.record(now, Carried::Frame(no));
         let owed = self.store.mark_sent(no, seq)?;
         let id = owed.id.unwrap_or(seq);
-        let data = encode_data(seq, id, &owed.frame, budget_ms(now, owed, rtt));
-        if id == seq {
-            stats.chunks_sent += 1;
-        } else {
-            stats.chunks_repaired += 1;
-        }
         self.probe_from = now;
-        Some(data)
+        Some(encode_data(seq, id, &owed.frame, budget_ms(now, owed, rtt)))
+    }
+
+    fn send_symbol(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
+        let symbol = self.repairs.take_symbol(&mut self.store)?;
+        let owed = symbol.members.iter().filter_map(|no| self.store.get(*no));
+        let budget_ms = owed
+            .map(|owed| budget_ms(now, owed, rtt))
+            .min()
+            .unwrap_or(0);
+        let seq = self
+            .flight
+            .record(now, Carried::Symbol(symbol.members.clone()));
+        for no in symbol.members.iter() {
+            self.store.mark_symbol_sent(*no);
+        }
+        stats.symbols_sent += 1;
+        self.probe_from = now;
+        encode_symbol(&Symbol {
+            seq,
+            ids: symbol.ids.to_vec(),
+            parities: symbol.parities,
+            index: symbol.index,
+            budget_ms,
+            shard: symbol.shard,
+        })
     }
 
     /// Whether one more datagram can be in flight. What nobody waits for makes room; else only an
     /// acknowledgement or the probe timeout does, or a silent peer would be sent the same for ever.
-    fn has_room(&mut self, stats: &mut HopStats) -> bool {
-        while self.flight.is_full() && self.flight.oldest().is_some_and(|no| !self.store.owes(no)) {
+    fn has_room(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> bool {
+        while self.flight.is_full() && !self.oldest_is_owed() {
             let lost = self.flight.evict();
-            self.repair(lost, stats);
+            self.repair(now, lost, rtt, stats);
         }
         !self.flight.is_full()
+    }
+
+    fn oldest_is_owed(&self) -> bool {
+        let oldest = self.flight.oldest();
+        oldest.is_none_or(|carried| carried.frames().iter().any(|no| self.store.owes(*no)))
     }
 
     /// The next subgroup that was given up.
@@ -226,21 +333,36 @@ impl Sender {
         self.news.pop_front()
     }
 
-    fn repair_lost(&mut self, now: Instant, stats: &mut HopStats) {
+    fn repair_lost(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) {
         let lost = self.flight.take_lost(now);
-        self.repair(lost, stats);
+        self.repair(now, lost, rtt, stats);
     }
 
-    fn repair(&mut self, lost: Vec<FrameNo>, stats: &mut HopStats) {
-        stats.chunks_lost += lost.len() as u64;
-        let owed: Vec<FrameNo> = lost
-            .into_iter()
-            .filter(|no| self.store.mark_lost(*no))
-            .collect();
-        for repair in self.policy.plan(&owed) {
-            match repair {
-                Repair::Copy(no) => self.store.queue_repair(no),
-            };
+    fn repair(&mut self, now: Instant, lost: Vec<Carried>, rtt: &Rtt, stats: &mut HopStats) {
+        let mut stranded = Vec::new();
+        for carried in &lost {
+            stats.chunks_lost += u64::from(matches!(carried, Carried::Frame(_)));
+            let frames = carried.frames().iter().copied();
+            stranded.extend(frames.filter(|no| self.store.mark_lost(*no)));
+        }
+        self.plan_repairs(now, &stranded, rtt, stats);
+    }
+
+    fn plan_repairs(&mut self, now: Instant, lost: &[FrameNo], rtt: &Rtt, stats: &mut HopStats) {
+        if lost.is_empty() {
+            return;
+        }
+        let (loss_ppm, burst_milli) = self.measured_loss(now);
+        let rtt_us = u64::try_from(rtt.smoothed().as_micros()).unwrap_or(u64::MAX);
+        let measured = Measured {
+            loss_ppm,
+            burst_milli,
+            rtt_us,
+        };
+        for no in lost {
+            stats.rounds_failed += u64::from(self.store.begin_round(*no));
+            self.repairs
+                .handle_lost(now, *no, measured, &mut self.store);
         }
     }
 
@@ -350,7 +472,7 @@ impl Sender {
         (self.store.outstanding > 0).then(|| self.probe_from + wait)
     }
 
-    fn probe(&mut self, now: Instant, stats: &mut HopStats) {
+    fn probe(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) {
         self.probe_from = now;
         self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
         stats.probe_timeouts += 1;
@@ -359,7 +481,7 @@ impl Sender {
             let lost = (0..PROBE_FRAMES)
                 .flat_map(|_| self.flight.evict())
                 .collect();
-            self.repair(lost, stats);
+            self.repair(now, lost, rtt, stats);
         }
         for no in self.flight.frames() {
             queued += usize::from(self.store.queue_repair(no));

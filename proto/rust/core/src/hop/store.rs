@@ -28,6 +28,12 @@ pub(super) struct Owed {
     pub id: Option<u64>,
     /// Datagrams of it whose fate is not known.
     pub copies_out: u32,
+    /// Datagrams that are to be sent with it, at a later time.
+    planned: u32,
+    /// A round of repairs was begun for it.
+    repaired: bool,
+    /// Repair symbols were made of it.
+    pub coded: bool,
     stage: Stage,
     rank: u16,
     cost_bytes: u64,
@@ -126,6 +132,9 @@ impl FrameStore {
             offered_at: now,
             id: None,
             copies_out: 0,
+            planned: 0,
+            repaired: false,
+            coded: false,
             stage: Stage::Fresh,
             rank,
             cost_bytes,
@@ -173,11 +182,14 @@ impl FrameStore {
         Some(owed)
     }
 
-    /// The next frame to send: repairs first, then, if allowed, new ones.
-    pub(super) fn first(&self, fresh_allowed: bool) -> Option<FrameNo> {
-        self.repairs
-            .first()
-            .or_else(|| self.fresh.first().filter(|_| fresh_allowed))
+    /// The next frame to send again.
+    pub(super) fn first_repair(&self) -> Option<FrameNo> {
+        self.repairs.first()
+    }
+
+    /// The next frame to send for the first time.
+    pub(super) fn first_fresh(&self) -> Option<FrameNo> {
+        self.fresh.first()
     }
 
     /// A datagram with the frame is sent under `seq`. Gives the frame.
@@ -208,7 +220,48 @@ impl FrameStore {
         owed.copies_out -= 1;
         let last = owed.copies_out == 0;
         self.outstanding -= usize::from(last);
-        last && owed.stage == Stage::Sent
+        last && owed.planned == 0 && owed.stage == Stage::Sent
+    }
+
+    /// A frame that is owed.
+    pub(super) fn get(&self, no: FrameNo) -> Option<&Owed> {
+        self.owed.get(&no)
+    }
+
+    /// A round of repairs begins for the frame. Whether there was one before.
+    pub(super) fn begin_round(&mut self, no: FrameNo) -> bool {
+        let owed = self.owed.get_mut(&no);
+        owed.is_some_and(|owed| std::mem::replace(&mut owed.repaired, true))
+    }
+
+    /// A datagram that may bring the frame is to be sent later: until then nothing more is done about it.
+    pub(super) fn plan(&mut self, no: FrameNo) {
+        if let Some(owed) = self.owed.get_mut(&no) {
+            owed.planned += 1;
+        }
+    }
+
+    /// The time of a planned datagram has come.
+    pub(super) fn unplan(&mut self, no: FrameNo) {
+        if let Some(owed) = self.owed.get_mut(&no) {
+            owed.planned = owed.planned.saturating_sub(1);
+        }
+    }
+
+    /// Whether nothing in flight or planned may bring a frame that is owed and was sent.
+    pub(super) fn is_stranded(&self, no: FrameNo) -> bool {
+        self.owed.get(&no).is_some_and(|owed| {
+            owed.copies_out == 0 && owed.planned == 0 && owed.stage == Stage::Sent
+        })
+    }
+
+    /// A symbol made of the frame is sent.
+    pub(super) fn mark_symbol_sent(&mut self, no: FrameNo) {
+        if let Some(owed) = self.owed.get_mut(&no) {
+            owed.coded = true;
+            self.outstanding += usize::from(owed.copies_out == 0);
+            owed.copies_out += 1;
+        }
     }
 
     /// The frame is to be sent again. False if it is no longer owed, or waits already.

@@ -23,6 +23,22 @@
 //!              flags: 0x01 the track comes
 //! }
 //!
+//! repair symbol {             only to a peer that offers coded repair (NODE option)
+//!   type (8) = 0x06,
+//!   sequence number (i),
+//!   frames (8),               2 to 16: the round
+//!   symbols (8), index (8),   of how many it is which (from 0)
+//!   budget ms (16),           the least of those of the frames
+//!   distance (i),             sequence number - the lowest of the frames' first datagrams (>= 1)
+//!   { distance to the one before - 1 (i) } ...   the others, upwards
+//!   shard (..)                an even number of bytes
+//! }
+//!
+//! shard {                     what a symbol is made of, and gives back
+//!   length (16), type (8), the fields of a data datagram from the track alias on, without the budget,
+//!   zeros up to the size of the symbol
+//! }
+//!
 //! acknowledgement {
 //!   type (8) = 0x10,
 //!   largest (i),              largest sequence number received
@@ -50,6 +66,7 @@
 
 use super::error::{FrameError, HopError};
 use super::frame::{Chunk, DATAGRAM_BYTES_MAX, Frame, Supply, WAY_NODES_MAX};
+use super::policy::{ROUND_CHUNKS_MAX, ROUND_SYMBOLS_MAX};
 use crate::location::Location;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -61,6 +78,7 @@ const TYPE_END: u8 = 0x02;
 const TYPE_RESET: u8 = 0x03;
 const TYPE_FORWARD: u8 = 0x04;
 const TYPE_SUPPLY: u8 = 0x05;
+const TYPE_SYMBOL: u8 = 0x06;
 const TYPE_ACK: u8 = 0x10;
 const TYPE_HEARTBEAT: u8 = 0x11;
 const REPAIRED: u8 = 0x20;
@@ -79,6 +97,7 @@ const HEARTBEAT_ECHO: u8 = 0x02;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Datagram {
     Data(Data),
+    Symbol(Symbol),
     Ack(Ack),
     Heartbeat(Heartbeat),
 }
@@ -90,6 +109,19 @@ pub(super) struct Data {
     /// Sequence number of the frame's first datagram; `seq` itself unless this is a repair.
     pub id: u64,
     pub frame: Frame,
+}
+
+/// A repair symbol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Symbol {
+    pub seq: u64,
+    /// First sequence numbers of the frames it is made of, upwards, 2 to [`ROUND_CHUNKS_MAX`].
+    pub ids: Vec<u64>,
+    /// Symbols of the round, at most [`ROUND_SYMBOLS_MAX`], and which of them this is.
+    pub parities: u8,
+    pub index: u8,
+    pub budget_ms: u16,
+    pub shard: Bytes,
 }
 
 /// An acknowledgement.
@@ -128,38 +160,49 @@ pub(super) fn encode_data(seq: u64, id: u64, frame: &Frame, budget_ms: u16) -> B
         0
     };
     let mut buf = BytesMut::with_capacity(body_len + 80);
-    let kind = match frame {
-        Frame::Chunk(_) => TYPE_CHUNK,
-        Frame::SubgroupEnd { .. } => TYPE_END,
-        Frame::SubgroupReset { .. } => TYPE_RESET,
-        Frame::Forward { .. } => TYPE_FORWARD,
-        Frame::Supply { .. } => TYPE_SUPPLY,
-    };
+    let kind = kind_of(frame);
     buf.put_u8(if id == seq { kind } else { kind | REPAIRED });
     put_varint(&mut buf, seq);
     if id != seq {
         put_varint(&mut buf, seq - id);
     }
+    put_fields(&mut buf, frame, Some(budget_ms));
+    debug_assert!(buf.len() <= DATAGRAM_BYTES_MAX);
+    buf.freeze()
+}
+
+fn kind_of(frame: &Frame) -> u8 {
+    match frame {
+        Frame::Chunk(_) => TYPE_CHUNK,
+        Frame::SubgroupEnd { .. } => TYPE_END,
+        Frame::SubgroupReset { .. } => TYPE_RESET,
+        Frame::Forward { .. } => TYPE_FORWARD,
+        Frame::Supply { .. } => TYPE_SUPPLY,
+    }
+}
+
+/// The fields of a frame from its alias on; a chunk's budget only if it is given.
+fn put_fields(buf: &mut BytesMut, frame: &Frame, budget_ms: Option<u16>) {
     if !frame.is_word() {
         let key = frame.key();
-        put_varint(&mut buf, key.alias);
-        put_varint(&mut buf, key.group);
-        put_varint(&mut buf, key.subgroup);
+        put_varint(buf, key.alias);
+        put_varint(buf, key.group);
+        put_varint(buf, key.subgroup);
     }
     match frame {
-        Frame::Chunk(chunk) => put_chunk(&mut buf, chunk, budget_ms),
+        Frame::Chunk(chunk) => put_chunk(buf, chunk, budget_ms),
         Frame::Forward {
             alias,
             turn,
             on,
             start,
         } => {
-            put_varint(&mut buf, *alias);
-            put_varint(&mut buf, *turn);
+            put_varint(buf, *alias);
+            put_varint(buf, *turn);
             buf.put_u8(flag(*on, FORWARD_ON) | flag(start.is_some(), FORWARD_HAS_START));
             if let Some(start) = start {
-                put_varint(&mut buf, start.group);
-                put_varint(&mut buf, start.object);
+                put_varint(buf, start.group);
+                put_varint(buf, start.object);
             }
         }
         Frame::Supply {
@@ -167,8 +210,8 @@ pub(super) fn encode_data(seq: u64, id: u64, frame: &Frame, budget_ms: u16) -> B
             turn,
             supply,
         } => {
-            put_varint(&mut buf, *alias);
-            put_varint(&mut buf, *turn);
+            put_varint(buf, *alias);
+            put_varint(buf, *turn);
             buf.put_u8(flag(supply.fed, SUPPLY_FED));
             buf.put_u8(supply.way.len() as u8);
             supply.way.iter().for_each(|node| buf.put_u64(*node));
@@ -177,15 +220,97 @@ pub(super) fn encode_data(seq: u64, id: u64, frame: &Frame, budget_ms: u16) -> B
             last, end_of_group, ..
         } => {
             buf.put_u8(flag(last.is_some(), END_HAS_LAST) | flag(*end_of_group, END_OF_GROUP));
-            last.iter().for_each(|last| put_varint(&mut buf, *last));
+            last.iter().for_each(|last| put_varint(buf, *last));
         }
-        Frame::SubgroupReset { code, .. } => put_varint(&mut buf, u64::from(*code)),
+        Frame::SubgroupReset { code, .. } => put_varint(buf, u64::from(*code)),
     }
-    debug_assert!(buf.len() <= DATAGRAM_BYTES_MAX);
+}
+
+/// The shard of a frame: what is the same in all datagrams that bring it, behind its length.
+pub(super) fn encode_shard(frame: &Frame) -> Bytes {
+    let mut buf = BytesMut::with_capacity(DATAGRAM_BYTES_MAX);
+    buf.put_u16(0);
+    buf.put_u8(kind_of(frame));
+    put_fields(&mut buf, frame, None);
+    let len = (buf.len() - 2) as u16;
+    buf[..2].copy_from_slice(&len.to_be_bytes());
     buf.freeze()
 }
 
-fn put_chunk(buf: &mut BytesMut, chunk: &Chunk, budget_ms: u16) {
+/// The frame of a shard.
+///
+/// # Errors
+/// As of [`decode`]: the peer made symbols of nonsense.
+pub(super) fn decode_shard(shard: Bytes, budget_ms: u16) -> Result<Frame, HopError> {
+    let mut reader = Reader(shard);
+    let len = usize::from(reader.u16()?);
+    if reader.0.len() < len {
+        return Err(HopError::Truncated);
+    }
+    reader.0.truncate(len);
+    let kind = reader.u8()?;
+    let frame = if kind == TYPE_CHUNK {
+        decode_chunk(&mut reader, Some(budget_ms))?
+    } else {
+        decode_fields(kind, &mut reader)?
+    };
+    if !reader.0.is_empty() {
+        return Err(HopError::Malformed("trailing bytes"));
+    }
+    check(&frame)?;
+    Ok(frame)
+}
+
+/// Serialises a repair symbol; `None` if it is too large for a hop.
+pub(super) fn encode_symbol(symbol: &Symbol) -> Option<Bytes> {
+    let mut buf = BytesMut::with_capacity(symbol.shard.len() + 64);
+    buf.put_u8(TYPE_SYMBOL);
+    put_varint(&mut buf, symbol.seq);
+    buf.put_u8(symbol.ids.len() as u8);
+    buf.put_u8(symbol.parities);
+    buf.put_u8(symbol.index);
+    buf.put_u16(symbol.budget_ms);
+    put_varint(&mut buf, symbol.seq.checked_sub(*symbol.ids.first()?)?);
+    for pair in symbol.ids.windows(2) {
+        put_varint(&mut buf, pair[1].checked_sub(pair[0] + 1)?);
+    }
+    buf.put_slice(&symbol.shard);
+    (buf.len() <= DATAGRAM_BYTES_MAX).then(|| buf.freeze())
+}
+
+fn decode_symbol(reader: &mut Reader) -> Result<Symbol, HopError> {
+    let seq = reader.varint()?;
+    let (frames, parities, index) = (reader.u8()?, reader.u8()?, reader.u8()?);
+    if !(2..=ROUND_CHUNKS_MAX).contains(&usize::from(frames)) {
+        return Err(HopError::Malformed("frames of a repair symbol"));
+    }
+    if parities > ROUND_SYMBOLS_MAX || index >= parities {
+        return Err(HopError::Malformed("index of a repair symbol"));
+    }
+    let budget_ms = reader.u16()?;
+    let mut ids = vec![reader.repaired(seq)?];
+    for _ in 1..frames {
+        let id = ids[ids.len() - 1] + reader.varint()? + 1;
+        if id >= seq {
+            return Err(HopError::Malformed("repair symbol of what was not sent"));
+        }
+        ids.push(id);
+    }
+    let shard = reader.rest();
+    if shard.is_empty() || shard.len() % 2 != 0 {
+        return Err(HopError::Malformed("size of a repair symbol"));
+    }
+    Ok(Symbol {
+        seq,
+        ids,
+        parities,
+        index,
+        budget_ms,
+        shard,
+    })
+}
+
+fn put_chunk(buf: &mut BytesMut, chunk: &Chunk, budget_ms: Option<u16>) {
     put_varint(buf, chunk.object);
     buf.put_u8(
         flag(chunk.prev.is_some(), CHUNK_HAS_PREV) | flag(chunk.first_object, CHUNK_FIRST_OBJECT),
@@ -195,7 +320,7 @@ fn put_chunk(buf: &mut BytesMut, chunk: &Chunk, budget_ms: u16) {
     }
     buf.put_u8(chunk.priority);
     put_varint(buf, chunk.status);
-    buf.put_u16(budget_ms);
+    budget_ms.iter().for_each(|ms| buf.put_u16(*ms));
     put_varint(buf, u64::from(chunk.props_len));
     put_varint(buf, chunk.body_len);
     put_varint(buf, chunk.offset);
@@ -249,6 +374,7 @@ pub(super) fn decode(data: Bytes) -> Result<Datagram, HopError> {
     let mut reader = Reader(data);
     let kind = reader.u8()?;
     let datagram = match kind {
+        TYPE_SYMBOL => Datagram::Symbol(decode_symbol(&mut reader)?),
         TYPE_ACK => Datagram::Ack(decode_ack(&mut reader)?),
         TYPE_HEARTBEAT => Datagram::Heartbeat(decode_heartbeat(&mut reader)?),
         _ => Datagram::Data(decode_data(kind, &mut reader)?),
@@ -261,30 +387,40 @@ pub(super) fn decode(data: Bytes) -> Result<Datagram, HopError> {
 }
 
 fn decode_data(kind: u8, reader: &mut Reader) -> Result<Data, HopError> {
-    let body = match kind & !REPAIRED {
-        TYPE_CHUNK => decode_chunk,
-        TYPE_END => decode_end,
-        TYPE_RESET => decode_reset,
-        TYPE_FORWARD => decode_forward,
-        TYPE_SUPPLY => decode_supply,
-        _ => return Err(HopError::UnknownType(kind)),
-    };
+    if !(TYPE_CHUNK..=TYPE_SUPPLY).contains(&(kind & !REPAIRED)) {
+        return Err(HopError::UnknownType(kind));
+    }
     let seq = reader.varint()?;
     let id = if kind & REPAIRED != 0 {
         reader.repaired(seq)?
     } else {
         seq
     };
-    let frame = body(reader)?;
+    let frame = decode_fields(kind & !REPAIRED, reader)?;
+    check(&frame)?;
+    Ok(Data { seq, id, frame })
+}
+
+fn decode_fields(kind: u8, reader: &mut Reader) -> Result<Frame, HopError> {
+    match kind {
+        TYPE_CHUNK => decode_chunk(reader, None),
+        TYPE_END => decode_end(reader),
+        TYPE_RESET => decode_reset(reader),
+        TYPE_FORWARD => decode_forward(reader),
+        TYPE_SUPPLY => decode_supply(reader),
+        _ => Err(HopError::UnknownType(kind)),
+    }
+}
+
+fn check(frame: &Frame) -> Result<(), HopError> {
     frame.check().map_err(|error| match error {
         FrameError::ValueTooLarge(what) | FrameError::Inconsistent(what) => {
             HopError::Malformed(what)
         }
-    })?;
-    Ok(Data { seq, id, frame })
+    })
 }
 
-fn decode_chunk(reader: &mut Reader) -> Result<Frame, HopError> {
+fn decode_chunk(reader: &mut Reader, budget_ms: Option<u16>) -> Result<Frame, HopError> {
     let (alias, group, subgroup) = (reader.varint()?, reader.varint()?, reader.varint()?);
     let object = reader.varint()?;
     let flags = reader.flags(CHUNK_HAS_PREV | CHUNK_FIRST_OBJECT)?;
@@ -302,7 +438,10 @@ fn decode_chunk(reader: &mut Reader) -> Result<Frame, HopError> {
         first_object: flags & CHUNK_FIRST_OBJECT != 0,
         priority: reader.u8()?,
         status: reader.varint()?,
-        budget_ms: reader.u16()?,
+        budget_ms: match budget_ms {
+            Some(budget_ms) => budget_ms,
+            None => reader.u16()?,
+        },
         props_len: reader.varint32("properties length")?,
         body_len: reader.varint()?,
         offset: reader.varint()?,

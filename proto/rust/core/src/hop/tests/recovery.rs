@@ -2,7 +2,7 @@
 
 use super::link::{Weather, World, chunk, plain};
 use crate::hop::frame::{Chunk, Frame};
-use crate::hop::{HopConfig, HopError, HopEvent};
+use crate::hop::{HopConfig, HopError, HopEvent, HopPolicy, PolicyRow};
 use std::time::Duration;
 
 /// Pictures at 30 a second of 5 chunks each, in groups of 15 with an end, from both ends.
@@ -70,6 +70,7 @@ fn every_frame_arrives_once_under_bursty_loss_both_ways() {
 #[test]
 fn repairs_cost_little_more_than_what_was_lost() {
     let mut world = World::new(6, HopConfig::default(), Weather::bursty(40, 0.05));
+    world.hops[0].set_policy(HopPolicy::plain_arq());
     film(&mut world, 600);
     world.run_ms(5_000);
     let stats = world.hops[0].stats();
@@ -133,6 +134,7 @@ fn a_lost_tail_is_repaired_within_a_probe_timeout_and_a_round_trip() {
 #[test]
 fn a_copy_that_may_still_arrive_is_waited_for() {
     let mut world = World::new(8, HopConfig::default(), Weather::bursty(50, 0.0));
+    world.hops[0].set_policy(HopPolicy::plain_arq());
     world.run_ms(20_000);
     world.weather[0].down = true;
     world.send(0, chunk(1, 0, 0, 0, 100));
@@ -383,4 +385,100 @@ fn the_same_seed_gives_the_same_trace() {
     };
     assert_eq!(trace(1), trace(1));
     assert_ne!(trace(1), trace(2));
+}
+
+/// Rows for whatever is lost: `symbols` as given, coded or not.
+fn one_row(coded: bool, extra: u8) -> HopPolicy {
+    let symbols = std::array::from_fn(|k| k as u8 + 1 + extra);
+    let row = PolicyRow {
+        loss_ppm_max: u32::MAX,
+        burst_milli_max: 0,
+        rtt_us_max: 0,
+        budget_ms_min: 0,
+        spacing_us: 5_000,
+        collect_us: 10_000,
+        span_us: 30_000,
+        coded,
+        essential: symbols,
+        disposable: symbols,
+        small_copies: 1 + extra,
+    };
+    HopPolicy::new(vec![row], 256).unwrap()
+}
+
+#[test]
+fn chunks_whose_copies_are_lost_too_are_restored_from_symbols_and_acknowledged() {
+    let mut world = World::new(21, HopConfig::default(), Weather::bursty(100, 0.0));
+    world.hops[0].set_policy(one_row(true, 3));
+    world.run_ms(2_000);
+    world.weather[0].down = true;
+    (0..3).for_each(|object| world.send(0, chunk(1, 0, object, 100, 1_000)));
+    world.weather[0].down = false;
+    world.send(0, chunk(1, 0, 3, 100, 1_000));
+    // The copies, 5 ms apart, meet the next outage; the symbols do not.
+    while world.hops[0].stats().chunks_lost == 0 {
+        world.weather[0].down = world.hops[0].stats().acks_received > 0;
+        world.run_ms(1);
+    }
+    world.weather[0].down = true;
+    world.run_ms(11);
+    world.weather[0].down = false;
+    world.run_ms(150);
+    let stats = world.hops[1].stats();
+    assert_eq!(world.frames[1].len(), 4, "{stats:?}");
+    assert_eq!(stats.symbols_received, 3);
+    assert!(stats.chunks_restored > 0);
+    world.run_ms(1_000);
+    let sender = world.hops[0].stats();
+    assert_eq!((sender.unacked_bytes, sender.rounds_failed), (0, 0));
+    assert_eq!(sender.losses_spurious, 0);
+}
+
+#[test]
+fn coded_rounds_deliver_everything_once_through_heavy_loss_and_reordering() {
+    for (seed, loss) in [(31, 0.05), (32, 0.2)] {
+        let weather = Weather {
+            jitter_us: 6_000,
+            duplicates: 0.01,
+            ..Weather::bursty(60, loss)
+        };
+        let mut world = World::new(seed, HopConfig::default(), weather);
+        world
+            .hops
+            .iter_mut()
+            .for_each(|hop| hop.set_policy(one_row(true, 3)));
+        let offered = film(&mut world, 300);
+        world.run_ms(9_000);
+        for end in 0..2 {
+            assert_arrived_once(&world, end, &offered);
+            assert!(world.hops[end].stats().chunks_restored > 0);
+            assert_eq!(world.hops[end].stats().unacked_bytes, 0);
+        }
+    }
+}
+
+#[test]
+fn a_clean_link_costs_no_repairs() {
+    let mut world = World::new(33, HopConfig::default(), Weather::bursty(60, 0.0));
+    film(&mut world, 100);
+    world.run_ms(2_000);
+    assert_eq!(world.hops[0].stats().repair_bytes, 0);
+}
+
+#[test]
+fn a_peer_that_loses_everything_gets_a_bounded_multiple_of_the_media() {
+    let config = HopConfig {
+        repair_percent_max: 100,
+        repair_burst_bytes: 20_000,
+        repair_bps_min: 80_000,
+        ..HopConfig::default()
+    };
+    let mut world = World::new(34, config, Weather::bursty(20, 0.9));
+    world.hops[0].set_policy(one_row(true, 40));
+    film(&mut world, 150);
+    let stats = world.hops[0].stats();
+    let bound = stats.media_bytes + 20_000 + 10_000 * world.now_ms() / 1_000 + 1_200;
+    assert!(stats.repair_bytes > stats.media_bytes / 2, "{stats:?}");
+    assert!(stats.repair_bytes <= bound, "{stats:?}");
+    assert!(stats.repairs_withheld > 0);
 }

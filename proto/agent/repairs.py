@@ -1,0 +1,40 @@
+"""What a hop's datapath may spend on repairs, told once its peer has said what it understands."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from farcast.proto._core import Command, HopPolicy
+from farcast.proto.moqt.values import Recovery
+from farcast.proto.recovery.policy import Assumptions, table
+
+RECOVERY_OFFERED: Final = Recovery.RETRANSMISSION | Recovery.SPACED_COPIES | Recovery.FORWARD_ERROR_CORRECTION
+"""What this edge understands as the receiver of a hop."""
+
+
+def policy_command(session: int, offered: Recovery, assumed: Assumptions) -> Command:
+    """The table for a hop: coded repair only where its peer offers it (an older edge does not)."""
+    coded = assumed.coded and bool(offered & Recovery.FORWARD_ERROR_CORRECTION)
+    return Command.HopPolicy(session, _policy(assumed, coded))
+
+
+@lru_cache(maxsize=16)
+def _policy(assumed: Assumptions, coded: bool) -> HopPolicy:
+    rows = [
+        (
+            row.loss_ppm_max,
+            row.burst_milli_max,
+            row.rtt_us_max,
+            row.budget_ms_min,
+            row.spacing_us,
+            row.collect_us,
+            row.span_us,
+            row.coded and coded,
+            row.small_copies,
+            row.essential,
+            row.disposable,
+        )
+        for row in table(assumed)
+    ]
+    return HopPolicy(rows, assumed.disposable_priority_min)

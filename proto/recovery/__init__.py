@@ -1,0 +1,1 @@
+"""What a hop spends on repairs: the model behind the datapath's policy table."""
