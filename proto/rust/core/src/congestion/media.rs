@@ -155,7 +155,7 @@ impl MediaController {
     fn acked(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool) {
         let rtt = now.saturating_duration_since(sent);
         self.base.note(now, rtt);
-        if self.round.ends_with(sent) {
+        if self.round.ends_with(now, sent) {
             self.end_round(now);
         }
         self.round.add(rtt, bytes, app_limited);
@@ -308,7 +308,10 @@ impl MediaController {
         };
         let srtt = self.srtt.unwrap_or(Duration::from_millis(100));
         let drained = bytes_in(delivered, self.queue_delay);
-        let drain = per_second(drained, 2 * srtt.max(self.config.queue_delay_max));
+        let drain = per_second(
+            drained,
+            srtt.max(self.config.queue_delay_max).saturating_mul(2),
+        );
         let floor = scale(self.steps.resume, DRAIN_MIN.0, DRAIN_MIN.1);
         self.rate = self
             .config

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 /// Packets acknowledged in a round before it is judged.
 const ROUND_PACKETS_MIN: u64 = 4;
+/// A round lasts at least this long, three frames of a film: within one frame's burst even the quickest
+/// packet queues behind the others, and a lone packet's acknowledgement waits 25 ms.
+const ROUND_MIN: Duration = Duration::from_millis(100);
 /// The least round trip is kept over the running window of this length and the one before.
 const BASE_WINDOW: Duration = Duration::from_secs(30);
 
@@ -33,8 +36,9 @@ impl Round {
     }
 
     /// Whether a packet sent then, and acknowledged now, ends the round.
-    pub(super) fn ends_with(&self, sent: Instant) -> bool {
-        sent >= self.start && self.packets >= ROUND_PACKETS_MIN
+    pub(super) fn ends_with(&self, now: Instant, sent: Instant) -> bool {
+        let took = now.saturating_duration_since(self.start);
+        sent >= self.start && self.packets >= ROUND_PACKETS_MIN && took >= ROUND_MIN
     }
 
     pub(super) fn add(&mut self, rtt: Duration, bytes: u64, app_limited: bool) {
