@@ -26,7 +26,7 @@ const H3_READ_BYTES: usize = 16 << 10;
 /// from 17 on, so it gets draft 16 (ARCHITECTURE.md, "Quirks").
 const MOQ_LITE: &str = "moq-lite";
 /// Least bytes a slow connection may have under way.
-const SEND_WINDOW_MIN: u64 = 64 << 10;
+const SEND_WINDOW_MIN: u64 = 12 << 10;
 
 /// The ALPN list of a ClientHello, empty if it cannot be read in the first packet.
 pub(crate) fn offered_protocols(incoming: &Incoming) -> Vec<String> {
@@ -254,16 +254,33 @@ pub(crate) fn take_writable(conn: &mut Conn) -> bool {
     std::mem::take(&mut conn.writable)
 }
 
-/// A blocked connection keeps no more under way than two windows, so that what is queued inside QUIC
-/// stays young.
-pub(crate) fn tighten_send_window(conn: &mut Conn, limits: &Limits) {
+/// Let QUIC take no more than what is under way and what the rate lets out soon: what it has taken cannot
+/// be shed, and what waits in the store can. A round trip and a half are for what waits to be sent again.
+pub(crate) fn tune_send_window(conn: &mut Conn, limits: &Limits) {
+    let is_public = matches!(conn.mode, Mode::Quic | Mode::WebTransport(_));
+    if !is_public || conn.downstreams.is_empty() {
+        return;
+    }
     let Some(controller) = conn.quic.congestion_state(PathId::ZERO) else {
         return;
     };
-    let window = (2 * controller.window())
-        .max(SEND_WINDOW_MIN)
-        .min(limits.send_window_bytes);
-    conn.quic.set_send_window(window);
+    let rtt_us = conn.quic.rtt(PathId::ZERO).unwrap_or_default().as_micros() as u64;
+    let metrics = controller.metrics();
+    let send_queue_us = u64::from(limits.send_queue_ms) * 1_000;
+    let window = match metrics.pacing_rate {
+        Some(rate) => bytes_in_us(rate, rtt_us * 3 / 2 + send_queue_us),
+        None => {
+            let rate = metrics.congestion_window.saturating_mul(1_000_000) / rtt_us.max(1);
+            metrics.congestion_window + bytes_in_us(rate, send_queue_us)
+        }
+    };
+    let least = SEND_WINDOW_MIN.min(limits.send_window_bytes);
+    conn.quic
+        .set_send_window(window.clamp(least, limits.send_window_bytes));
+}
+
+fn bytes_in_us(rate: u64, time_us: u64) -> u64 {
+    u64::try_from(u128::from(rate) * u128::from(time_us) / 1_000_000).unwrap_or(u64::MAX)
 }
 
 fn on_lost(conn: &mut Conn, ctx: &mut Ctx, reason: &ConnectionError) {
