@@ -87,6 +87,11 @@ sim-long: $(VENV)/.core $(VENV)/.tools ## All scenarios in full over many seeds 
 sim-error: $(VENV)/.core ## How wrong the simulator is: against real time, and against other data
 	$(BIN)/python bench/sim_error.py $(BENCH_ARGS)
 
+.PHONY: bench-congestion
+bench-congestion: $(VENV)/.core ## Our congestion controller beside CUBIC, NewReno, BBR3: loss, queues, harm (BENCH_ARGS=--short)
+	$(CARGO) build --locked --release --package farcast-net --example congestion
+	$(BIN)/python bench/congestion.py $(BENCH_ARGS)
+
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
 	$(BIN)/python bench/control.py $(BENCH_ARGS)

@@ -1172,6 +1172,7 @@ class SessionStatsDict(TypedDict):
     rtt_us: int
     congestion_window_bytes: int
     rate_bps: int
+    delivered_bps: int
     pacing_bps: int
     queue_delay_us: int
     is_rate_capped: bool

@@ -9,14 +9,14 @@ use crate::ingest::{self, Inbound};
 use crate::moqt::session_error;
 use crate::relay::Relay;
 use crate::wt::{Action, OwnStream, Role, StreamFate, WebTransport, WtEvent, h3};
-use crate::{control, hop_link};
+use crate::{congestion, control, hop_link};
 use bytes::Bytes;
 use noq_proto::crypto::rustls::HandshakeData;
 use noq_proto::rustls::pki_types::CertificateDer;
 use noq_proto::{
     ConnectionError, Dir, Incoming, PathId, StreamEvent, StreamId, TransportErrorCode, VarInt,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// HTTP/3's "nothing wrong" (RFC 9114 §8.1).
 pub(crate) const H3_NO_ERROR: VarInt = VarInt::from_u32(h3::NO_ERROR as u32);
@@ -255,7 +255,7 @@ pub(crate) fn take_writable(conn: &mut Conn) -> bool {
 }
 
 /// Let QUIC take no more than what is under way and what the rate lets out soon: what it has taken cannot
-/// be shed, and what waits in the store can. A round trip and a half are for what waits to be sent again.
+/// be shed, and what waits in the store can.
 pub(crate) fn tune_send_window(conn: &mut Conn, limits: &Limits) {
     let is_public = matches!(conn.mode, Mode::Quic | Mode::WebTransport(_));
     if !is_public || conn.downstreams.is_empty() {
@@ -264,23 +264,12 @@ pub(crate) fn tune_send_window(conn: &mut Conn, limits: &Limits) {
     let Some(controller) = conn.quic.congestion_state(PathId::ZERO) else {
         return;
     };
-    let rtt_us = conn.quic.rtt(PathId::ZERO).unwrap_or_default().as_micros() as u64;
-    let metrics = controller.metrics();
-    let send_queue_us = u64::from(limits.send_queue_ms) * 1_000;
-    let window = match metrics.pacing_rate {
-        Some(rate) => bytes_in_us(rate, rtt_us * 3 / 2 + send_queue_us),
-        None => {
-            let rate = metrics.congestion_window.saturating_mul(1_000_000) / rtt_us.max(1);
-            metrics.congestion_window + bytes_in_us(rate, send_queue_us)
-        }
-    };
+    let rtt = conn.quic.rtt(PathId::ZERO).unwrap_or_default();
+    let queue = Duration::from_millis(u64::from(limits.send_queue_ms));
     let least = SEND_WINDOW_MIN.min(limits.send_window_bytes);
+    let window = congestion::send_window(controller, rtt, queue);
     conn.quic
         .set_send_window(window.clamp(least, limits.send_window_bytes));
-}
-
-fn bytes_in_us(rate: u64, time_us: u64) -> u64 {
-    u64::try_from(u128::from(rate) * u128::from(time_us) / 1_000_000).unwrap_or(u64::MAX)
 }
 
 fn on_lost(conn: &mut Conn, ctx: &mut Ctx, reason: &ConnectionError) {

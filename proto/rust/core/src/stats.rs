@@ -45,9 +45,11 @@ pub struct SessionStats {
     pub remote: String,
     pub rtt_us: u64,
     pub congestion_window_bytes: u64,
+    /// What a sender may count on for what it sends to this peer, headers and repairs included.
+    pub rate_bps: u64,
     /// Greatest delivery rate of the last rounds, and what the pacer lets out; 0 where the controller
     /// does not say.
-    pub rate_bps: u64,
+    pub delivered_bps: u64,
     pub pacing_bps: u64,
     /// What even the quickest packet of the last round waited.
     pub queue_delay_us: u64,

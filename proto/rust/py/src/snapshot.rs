@@ -60,6 +60,7 @@ fn session<'py>(py: Python<'py>, from: &SessionStats) -> PyResult<Bound<'py, PyD
         rtt_us,
         congestion_window_bytes,
         rate_bps,
+        delivered_bps,
         pacing_bps,
         queue_delay_us,
         is_rate_capped,

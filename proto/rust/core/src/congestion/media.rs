@@ -2,7 +2,10 @@
 
 use super::config::MediaConfig;
 use super::policer::Policer;
-use super::round::{Base, Round, bytes_in, per_second, scale};
+use super::round::{Base, ROUND_MIN, Round, bytes_in, per_second, scale};
+use super::startup::{self, Outcome, Startup};
+use super::steps::Steps;
+use super::wander::Wander;
 use noq_proto::RttEstimator;
 use noq_proto::congestion::{Controller, ControllerMetrics};
 use std::any::Any;
@@ -10,9 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Rounds of which the greatest delivery rate counts.
 const DELIVERED_ROUNDS: usize = 4;
-/// Startup: less growth than this much (a quarter) in so many rounds in a row ends it.
-const STARTUP_GROWTH: (u64, u64) = (125, 100);
-const STARTUP_ROUNDS_FLAT: u32 = 2;
+/// Most that the window grows to in the beginning.
+const STARTUP_WINDOW_MAX: u64 = 16 << 20;
 /// Packets a round that a step up adds, doubled after every so many calm rounds, and the most as a
 /// share of the rate at first and later.
 const UP_PACKETS: u64 = 2;
@@ -26,10 +28,6 @@ const RESUME: (u64, u64) = (90, 100);
 const DRAIN_MIN: (u64, u64) = (50, 100);
 /// What the rate may be above the delivered one when a queue is found.
 const HEADROOM: (u64, u64) = (110, 100);
-/// Steps down after which a queue that did not shrink is taken for not ours.
-const STEPS_MAX: u32 = 4;
-/// Round trips that vary less than this over the steps are a path's own.
-const LEVEL: Duration = Duration::from_millis(10);
 /// Competing: decrease upon loss (RFC 9438 §4.6), and the standing queue beyond which nothing is added.
 const COMPETE_DOWN: (u64, u64) = (70, 100);
 const COMPETE_QUEUE_MAX: Duration = Duration::from_millis(400);
@@ -40,39 +38,36 @@ const COMPETE_MAX: Duration = Duration::from_secs(15);
 const ECN_DOWN: (u64, u64) = (85, 100);
 /// A queue of so many packets is no queue: a slow link takes that long for one.
 const QUEUE_PACKETS: u64 = 2;
+/// The bound of a queue is never beyond so many of the configured one, however much a path's delay wanders.
+const QUEUE_BOUND_MAX: u32 = 5;
+/// A queue so long after the last one is another matter.
+const QUEUE_MEMORY: Duration = Duration::from_secs(10);
+/// Of the rate before a queue that nobody knows the cause of: where it goes back to.
+const RETURN: (u64, u64) = (95, 100);
 /// The window never falls below this many packets.
 const WINDOW_PACKETS_MIN: u64 = 8;
 /// Worth of sending in one go, and its bounds in packets.
 const QUANTUM: Duration = Duration::from_millis(2);
 const QUANTUM_PACKETS: (u64, u64) = (2, 44);
+/// Taken for the round trip before the first is known.
+const RTT_UNKNOWN: Duration = Duration::from_millis(100);
 
 /// What the controller makes of the path now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// The rate doubles a round while it is used.
-    Startup { flat: u32, best: u64 },
+    /// Slow start.
+    Startup(Startup),
     /// The queue is kept short.
     Delay,
     /// Someone else fills the queue.
     Competing { since: Instant, empty: u32 },
 }
 
-/// A queue that stands, and the steps down that were taken against it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Steps {
-    count: u32,
-    /// The rate before the first, and where it goes when the queue is gone.
-    rate_before: u64,
-    resume: u64,
-    /// Least and greatest round trip since the second, and the latest.
-    least: Duration,
-    greatest: Duration,
-    first: Duration,
-}
-
 /// Figures for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MediaFigures {
+    /// What a sender may count on, bytes/s: the rate, or where it goes when a queue has drained.
+    pub usable: u64,
     /// Greatest delivery rate of the last rounds, bytes/s.
     pub delivered: u64,
     /// What the pacer lets out, bytes/s.
@@ -96,9 +91,15 @@ pub struct MediaController {
     round: Round,
     /// The last step down; the round after it is not judged.
     settling: bool,
+    /// The last round had a queue while the application limited: if the next has one too, it counts.
+    suspected: bool,
     steps: Steps,
     calm: u32,
+    /// A rate that was held until a queue came which may not have been ours, and when that was.
+    return_to: u64,
+    queue_at: Option<Instant>,
     base: Base,
+    wander: Wander,
     queue_delay: Duration,
     /// Greatest standing queue since someone competes.
     queue_delay_peak: Duration,
@@ -109,21 +110,26 @@ pub struct MediaController {
 impl MediaController {
     /// A controller that starts at the configured rate.
     pub fn new(config: MediaConfig, now: Instant, mtu: u16) -> MediaController {
+        let mtu = u64::from(mtu).max(1);
         let mode = match config.startup {
-            true => Mode::Startup { flat: 0, best: 0 },
+            true => Mode::Startup(Startup::new(first_window(&config, mtu))),
             false => Mode::Delay,
         };
         MediaController {
             config,
-            mtu: u64::from(mtu).max(1),
+            mtu,
             rate: config.clamp(config.rate_initial),
             mode,
             srtt: None,
             round: Round::new(now),
             settling: false,
+            suspected: false,
             steps: Steps::default(),
             calm: 0,
+            return_to: 0,
+            queue_at: None,
             base: Base::new(now),
+            wander: Wander::default(),
             queue_delay: Duration::ZERO,
             queue_delay_peak: Duration::ZERO,
             delivered: [0; DELIVERED_ROUNDS],
@@ -133,13 +139,22 @@ impl MediaController {
 
     /// The rate it paces at, bytes/s.
     pub fn rate(&self) -> u64 {
-        let cap = self.policer.cap().unwrap_or(u64::MAX);
-        self.config.clamp(self.rate.min(cap))
+        let rate = match &self.mode {
+            Mode::Startup(startup) => self.rate.max(startup.rate(self.rtt())),
+            _ => self.rate,
+        };
+        self.config.clamp(rate.min(self.cap()))
     }
 
     /// Figures for metrics.
     pub fn figures(&self) -> MediaFigures {
+        let after_steps = if self.steps.is_any() {
+            self.steps.resume
+        } else {
+            0
+        };
         MediaFigures {
+            usable: self.rate().max(after_steps.min(self.cap())),
             delivered: self.delivered_max(),
             pacing: self.rate(),
             queue_delay: self.queue_delay,
@@ -148,15 +163,34 @@ impl MediaController {
         }
     }
 
+    fn rtt(&self) -> Duration {
+        self.srtt.unwrap_or(RTT_UNKNOWN)
+    }
+
+    fn cap(&self) -> u64 {
+        self.policer.cap().unwrap_or(u64::MAX)
+    }
+
     fn delivered_max(&self) -> u64 {
         self.delivered.iter().copied().max().unwrap_or(0)
+    }
+
+    fn set_rate(&mut self, rate: u64) {
+        self.rate = self.config.clamp(rate);
     }
 
     fn acked(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool) {
         let rtt = now.saturating_duration_since(sent);
         self.base.note(now, rtt);
-        if self.round.ends_with(now, sent) {
+        let round_min = match self.mode {
+            Mode::Startup(_) => startup::ROUND_MIN,
+            _ => ROUND_MIN,
+        };
+        if self.round.ends_with(now, sent, round_min) {
             self.end_round(now);
+        }
+        if let Mode::Startup(startup) = &mut self.mode {
+            startup.acked(bytes, app_limited, STARTUP_WINDOW_MAX);
         }
         self.round.add(rtt, bytes, app_limited);
     }
@@ -170,168 +204,153 @@ impl MediaController {
         self.delivered.rotate_right(1);
         self.delivered[0] = delivered;
         self.queue_delay = rtt.saturating_sub(base);
-        let has_queue = self.queue_delay > self.queue_delay_max();
+        let has_queue = self.queue_delay > self.queue_bound();
         self.policer.end_round(now, &round, has_queue);
         if std::mem::take(&mut self.settling) {
             return;
         }
         match self.mode {
-            Mode::Startup { flat, best } => self.start_up(now, &round, rtt, flat, best),
+            Mode::Startup(startup) => self.start_up(now, &round, rtt, startup),
             Mode::Delay => self.keep_short(now, &round, rtt),
             Mode::Competing { since, empty } => self.compete(now, &round, since, empty),
         }
-        self.follow_cap();
-    }
-
-    /// What lies above a cap was never tried.
-    fn follow_cap(&mut self) {
         if let Some(cap) = self.policer.cap() {
+            // What lies above a cap was never tried.
             self.rate = self.rate.min(scale(cap, HEADROOM.0, HEADROOM.1));
         }
     }
 
-    /// A slow link takes long for a packet, and this is then no queue.
-    fn queue_delay_max(&self) -> Duration {
-        let packets = Duration::from_nanos(scale(
+    /// Standing delay that is a queue: not what a slow link takes for a packet, nor what comes and goes.
+    fn queue_bound(&self) -> Duration {
+        let per_packets = scale(
             QUEUE_PACKETS * self.mtu,
             1_000_000_000,
             self.delivered_max().max(self.config.clamp(0)),
-        ));
-        self.config
-            .queue_delay_max
-            .max(packets.min(4 * self.config.queue_delay_max))
+        );
+        let wander = self.wander.level();
+        Duration::from_nanos(per_packets)
+            .max(wander + wander / 4)
+            .min(QUEUE_BOUND_MAX * self.config.queue_delay_max)
+            .max(self.config.queue_delay_max)
     }
 
-    fn start_up(&mut self, now: Instant, round: &Round, rtt: Duration, flat: u32, best: u64) {
-        let delivered = round.delivered(now);
-        if self.queue_delay > self.queue_delay_max() {
-            self.mode = Mode::Delay;
-            return self.handle_queue(now, rtt);
-        }
-        if !round.is_limited() {
-            return;
-        }
-        let has_grown = delivered >= scale(best, STARTUP_GROWTH.0, STARTUP_GROWTH.1);
-        let flat = if has_grown { 0 } else { flat + 1 };
-        if flat >= STARTUP_ROUNDS_FLAT {
-            self.mode = Mode::Delay;
-            self.rate = self.config.clamp(self.delivered_max());
-            self.settling = true;
-            return;
-        }
-        let best = best.max(delivered);
-        self.mode = Mode::Startup { flat, best };
-        if has_grown {
-            self.rate = self.config.clamp(self.rate.saturating_mul(2));
+    fn start_up(&mut self, now: Instant, round: &Round, rtt: Duration, mut startup: Startup) {
+        let has_queue = self.queue_delay > self.queue_bound();
+        let outcome = startup.end_round(self.delivered[0], round.is_limited(), has_queue);
+        self.mode = Mode::Startup(startup);
+        match outcome {
+            Outcome::GoesOn => {}
+            Outcome::Queue => {
+                self.rate = self.rate();
+                self.mode = Mode::Delay;
+                self.step_down(now, round.is_limited(), rtt);
+            }
+            Outcome::Flat => {
+                self.mode = Mode::Delay;
+                self.set_rate(self.delivered_max());
+                self.settling = true;
+            }
         }
     }
 
     fn keep_short(&mut self, now: Instant, round: &Round, rtt: Duration) {
-        let bound = self.queue_delay_max();
+        let bound = self.queue_bound();
         if self.queue_delay > bound {
-            let delivered = self.delivered_max();
-            // Who sends next to nothing is not the cause of any queue, and keeps the rate for what comes.
-            if delivered >= self.config.clamp(0) {
-                self.handle_queue(now, rtt);
-            }
-            return;
+            return self.handle_queue(now, round.is_limited(), rtt);
+        }
+        self.suspected = false;
+        if !round.is_limited() {
+            self.wander.note(self.queue_delay);
         }
         if self.queue_delay > bound / 2 {
             self.calm = 0;
-            return;
-        }
-        if self.steps.count > 0 {
-            self.rate = self.config.clamp(self.rate.max(self.steps.resume));
-            self.steps = Steps::default();
-            self.calm = 0;
+        } else if self.steps.is_any() {
+            self.end_steps(now);
+        } else if self.return_to > self.rate {
+            self.set_rate(self.rate + ((self.return_to - self.rate) / 2).max(self.mtu));
         } else if round.is_limited() {
             self.step_up();
         }
     }
 
+    /// The queue is gone. Where the application limited, it may have gone by itself; a second one soon after
+    /// was ours.
+    fn end_steps(&mut self, now: Instant) {
+        let steps = std::mem::take(&mut self.steps);
+        let is_again = self
+            .queue_at
+            .is_some_and(|at| now.saturating_duration_since(at) < QUEUE_MEMORY);
+        self.queue_at = Some(now);
+        self.return_to = match steps.was_limited || is_again {
+            true => 0,
+            false => scale(steps.rate_before, RETURN.0, RETURN.1),
+        };
+        self.set_rate(self.rate.max(steps.resume));
+        self.calm = 0;
+    }
+
     fn step_up(&mut self) {
         let doublings = (self.calm / UP_CALM_ROUNDS).min(UP_DOUBLINGS_MAX);
         self.calm = self.calm.saturating_add(1);
-        let srtt = self.srtt.unwrap_or(Duration::from_millis(100));
         let packets = (UP_PACKETS * self.mtu) << doublings;
         let share = if doublings > 1 {
             UP_SHARE_CALM
         } else {
             UP_SHARE
         };
-        let step = per_second(packets, srtt).min(scale(self.rate, share.0, share.1));
-        self.rate = self.config.clamp(self.rate.saturating_add(step.max(1)));
+        let step = per_second(packets, self.rtt()).min(scale(self.rate, share.0, share.1));
+        self.set_rate(self.rate.saturating_add(step.max(1)));
     }
 
-    fn handle_queue(&mut self, now: Instant, rtt: Duration) {
+    fn handle_queue(&mut self, now: Instant, is_limited: bool, rtt: Duration) {
         self.calm = 0;
-        if self.steps.count >= STEPS_MAX && !self.is_shrinking(rtt) {
+        // Who sends next to nothing is not the cause of any queue, and keeps the rate for what comes.
+        if self.delivered_max() < self.config.clamp(0) {
+            return;
+        }
+        let is_new = !std::mem::replace(&mut self.suspected, true);
+        if !is_limited && !self.steps.is_any() && is_new {
+            return self.wander.note(self.queue_delay);
+        }
+        if self.steps.are_in_vain(rtt) {
             return self.handle_foreign_queue(now, rtt);
         }
-        let steps = &mut self.steps;
-        match steps.count {
-            0 => steps.rate_before = self.rate,
-            // Only now: when a queue is first seen, more of it is on the way.
-            1 => (steps.first, steps.least, steps.greatest) = (rtt, rtt, rtt),
-            _ => {}
-        }
-        steps.least = steps.least.min(rtt);
-        steps.greatest = steps.greatest.max(rtt);
-        steps.count += 1;
-        self.step_down();
+        self.step_down(now, is_limited, rtt);
     }
 
-    /// Steps are still shortening it: it is ours.
-    fn is_shrinking(&mut self, rtt: Duration) -> bool {
-        let least = self.steps.least;
-        let gained = self.steps.first.saturating_sub(rtt);
-        let shrinks = gained > LEVEL && rtt < least + LEVEL;
-        if shrinks {
-            self.steps.count = 1;
-        }
-        shrinks
-    }
-
-    fn step_down(&mut self) {
-        let is_first = self.steps.count <= 1;
+    fn step_down(&mut self, _now: Instant, is_limited: bool, rtt: Duration) {
+        self.steps.take(self.rate, is_limited, rtt);
+        self.return_to = 0;
+        let is_first = self.steps.is_first();
         // The rate may have been far above what was used; the first time an older round may say more.
-        let delivered = if is_first {
-            self.delivered_max()
-        } else {
-            self.delivered[0].max(self.delivered[1])
+        let delivered = match is_first {
+            true => self.delivered_max(),
+            false => self.delivered[0].max(self.delivered[1]),
         };
-        let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.rate_before_step(is_first));
+        let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.steps.rate_before);
         let resume = scale(at_most, RESUME.0, RESUME.1);
         self.steps.resume = match is_first {
             true => resume,
             false => self.steps.resume.min(resume),
         };
-        let srtt = self.srtt.unwrap_or(Duration::from_millis(100));
         let drained = bytes_in(delivered, self.queue_delay);
-        let drain = per_second(
-            drained,
-            srtt.max(self.config.queue_delay_max).saturating_mul(2),
-        );
+        let within = self
+            .rtt()
+            .max(self.config.queue_delay_max)
+            .saturating_mul(2);
         let floor = scale(self.steps.resume, DRAIN_MIN.0, DRAIN_MIN.1);
-        self.rate = self
-            .config
-            .clamp(self.steps.resume.saturating_sub(drain).max(floor));
+        let rate = self
+            .steps
+            .resume
+            .saturating_sub(per_second(drained, within));
+        self.set_rate(rate.max(floor));
         self.settling = true;
     }
 
-    fn rate_before_step(&self, is_first: bool) -> u64 {
-        if is_first {
-            self.rate
-        } else {
-            self.steps.rate_before
-        }
-    }
-
     fn handle_foreign_queue(&mut self, now: Instant, rtt: Duration) {
-        let spread = self.steps.greatest.saturating_sub(self.steps.least);
         let steps = std::mem::take(&mut self.steps);
-        self.rate = self.config.clamp(steps.rate_before);
-        if spread <= LEVEL {
+        self.set_rate(steps.rate_before);
+        if steps.is_level(self.wander.level()) {
             self.base.reset(now, rtt);
         } else {
             self.queue_delay_peak = self.queue_delay;
@@ -343,7 +362,7 @@ impl MediaController {
     }
 
     fn compete(&mut self, now: Instant, round: &Round, since: Instant, empty: u32) {
-        let is_empty = self.queue_delay <= self.queue_delay_max();
+        let is_empty = self.queue_delay <= self.queue_bound();
         let empty = if is_empty { empty + 1 } else { 0 };
         let is_over = now.saturating_duration_since(since) > COMPETE_MAX;
         if empty >= COMPETE_ROUNDS_EMPTY || is_over {
@@ -353,17 +372,20 @@ impl MediaController {
         }
         self.mode = Mode::Competing { since, empty };
         self.queue_delay_peak = self.queue_delay_peak.max(self.queue_delay);
-        if round.lost > 0 && self.queue_delay >= self.queue_delay_peak / 2 {
-            self.rate = self
-                .config
-                .clamp(scale(self.rate, COMPETE_DOWN.0, COMPETE_DOWN.1));
+        let is_deep = self.queue_delay >= self.queue_delay_peak / 2;
+        if is_deep && self.policer.is_unusual(round.loss_permille()) {
+            self.set_rate(scale(self.rate, COMPETE_DOWN.0, COMPETE_DOWN.1));
             self.settling = true;
         } else if round.is_limited() && self.queue_delay < COMPETE_QUEUE_MAX {
-            let srtt = self.srtt.unwrap_or(Duration::from_millis(100));
-            let step = per_second(self.mtu, srtt).min(scale(self.rate, UP_SHARE.0, UP_SHARE.1));
-            self.rate = self.config.clamp(self.rate.saturating_add(step.max(1)));
+            let share = scale(self.rate, UP_SHARE.0, UP_SHARE.1);
+            let step = per_second(self.mtu, self.rtt()).min(share);
+            self.set_rate(self.rate.saturating_add(step.max(1)));
         }
     }
+}
+
+fn first_window(config: &MediaConfig, mtu: u64) -> u64 {
+    u64::from(config.initial_packets).max(WINDOW_PACKETS_MIN) * mtu
 }
 
 impl Controller for MediaController {
@@ -394,7 +416,11 @@ impl Controller for MediaController {
         _largest_lost_pn: u64,
     ) {
         if is_ecn && !self.settling {
-            self.rate = self.config.clamp(scale(self.rate, ECN_DOWN.0, ECN_DOWN.1));
+            let rate = self.rate();
+            if matches!(self.mode, Mode::Startup(_)) {
+                self.mode = Mode::Delay;
+            }
+            self.set_rate(scale(rate, ECN_DOWN.0, ECN_DOWN.1));
             self.calm = 0;
             self.settling = true;
         }
@@ -408,8 +434,14 @@ impl Controller for MediaController {
         let Some(srtt) = self.srtt else {
             return self.initial_window();
         };
+        let least = WINDOW_PACKETS_MIN * self.mtu;
+        if let Mode::Startup(startup) = &self.mode {
+            let outage = bytes_in(self.delivered_max().min(self.rate()), self.config.outage);
+            let first = startup.window().max(bytes_in(self.rate, srtt));
+            return first.saturating_add(outage).max(least);
+        }
         let ride_out = srtt.saturating_add(self.config.outage);
-        bytes_in(self.rate(), ride_out).max(WINDOW_PACKETS_MIN * self.mtu)
+        bytes_in(self.rate(), ride_out).max(least)
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -429,7 +461,7 @@ impl Controller for MediaController {
     }
 
     fn initial_window(&self) -> u64 {
-        u64::from(self.config.initial_packets).max(WINDOW_PACKETS_MIN) * self.mtu
+        first_window(&self.config, self.mtu)
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

@@ -40,21 +40,37 @@ mod config;
 mod media;
 mod policer;
 mod round;
+mod startup;
+mod steps;
+mod wander;
 
 pub use config::{CongestionConfig, ControllerKind, MediaConfig};
 pub use media::{MediaController, MediaFigures};
 
 use crate::hop::HoldController;
-use noq_proto::congestion::{Bbr3, Cubic, NewReno};
+use noq_proto::congestion::{Bbr3, Controller, Cubic, NewReno};
 use noq_proto::{Connection, PathId};
+use round::bytes_in;
+use std::time::Duration;
+
+/// Least bytes that QUIC may hold where the controller knows no rate.
+const UNPACED_WINDOW_MIN: u64 = 64 << 10;
 
 /// Name of a connection's controller and what it has measured.
-pub(crate) fn figures(quic: &Connection) -> (&'static str, MediaFigures) {
+pub fn figures(quic: &Connection) -> (&'static str, MediaFigures) {
     let Some(state) = quic.congestion_state(PathId::ZERO) else {
         return ("", MediaFigures::default());
     };
     let metrics = state.metrics();
+    let rtt_us = quic
+        .rtt(PathId::ZERO)
+        .unwrap_or_default()
+        .as_micros()
+        .max(1);
+    let per_rtt = u128::from(metrics.congestion_window) * 1_000_000 / rtt_us;
+    let usable = metrics.pacing_rate.map_or(per_rtt, u128::from);
     let measured = MediaFigures {
+        usable: u64::try_from(usable).unwrap_or(u64::MAX),
         delivered: metrics.bandwidth_estimate.unwrap_or(0) / 8,
         pacing: metrics.pacing_rate.unwrap_or(0),
         ..MediaFigures::default()
@@ -71,4 +87,15 @@ pub(crate) fn figures(quic: &Connection) -> (&'static str, MediaFigures) {
         () => return ("", measured),
     };
     (kind.name(), measured)
+}
+
+/// Bytes that QUIC may hold of media, those under way included: what is under way at the controller's rate,
+/// half a round trip more for what waits to be sent again, and what leaves in `queue`. What QUIC has taken
+/// cannot be shed any more.
+pub fn send_window(controller: &dyn Controller, rtt: Duration, queue: Duration) -> u64 {
+    let metrics = controller.metrics();
+    match metrics.pacing_rate {
+        Some(rate) => bytes_in(rate, rtt.saturating_add(rtt / 2).saturating_add(queue)),
+        None => (2 * metrics.congestion_window).max(UNPACED_WINDOW_MIN),
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const ROUND_PACKETS_MIN: u64 = 4;
 /// A round lasts at least this long, three frames of a film: within one frame's burst even the quickest
 /// packet queues behind the others, and a lone packet's acknowledgement waits 25 ms.
-const ROUND_MIN: Duration = Duration::from_millis(100);
+pub(super) const ROUND_MIN: Duration = Duration::from_millis(100);
 /// The least round trip is kept over the running window of this length and the one before.
 const BASE_WINDOW: Duration = Duration::from_secs(30);
 
@@ -35,10 +35,10 @@ impl Round {
         }
     }
 
-    /// Whether a packet sent then, and acknowledged now, ends the round.
-    pub(super) fn ends_with(&self, now: Instant, sent: Instant) -> bool {
+    /// Whether a packet sent then, and acknowledged now, ends the round, which lasts at least so long.
+    pub(super) fn ends_with(&self, now: Instant, sent: Instant, least: Duration) -> bool {
         let took = now.saturating_duration_since(self.start);
-        sent >= self.start && self.packets >= ROUND_PACKETS_MIN && took >= ROUND_MIN
+        sent >= self.start && self.packets >= ROUND_PACKETS_MIN && took >= least
     }
 
     pub(super) fn add(&mut self, rtt: Duration, bytes: u64, app_limited: bool) {
@@ -53,6 +53,12 @@ impl Round {
     /// The rate, not the application, held back most of it.
     pub(super) fn is_limited(&self) -> bool {
         self.acked_limited > self.acked / 2
+    }
+
+    /// Share lost, in thousandths.
+    pub(super) fn loss_permille(&self) -> u64 {
+        let total = self.acked.saturating_add(self.lost).max(1);
+        scale(self.lost, 1_000, total)
     }
 
     /// Bytes/s that came through.
