@@ -42,8 +42,10 @@ const QUEUE_PACKETS: u64 = 2;
 const QUEUE_BOUND_MAX: u32 = 5;
 /// A queue so long after the last one is another matter.
 const QUEUE_MEMORY: Duration = Duration::from_secs(10);
-/// Of the rate before a queue that nobody knows the cause of: where it goes back to.
+/// Of the rate before a queue that nobody knows the cause of: where it goes back to, and if another one came
+/// soon after the last.
 const RETURN: (u64, u64) = (95, 100);
+const RETURN_AGAIN: (u64, u64) = (50, 100);
 /// The window never falls below this many packets.
 const WINDOW_PACKETS_MIN: u64 = 8;
 /// Worth of sending in one go, and its bounds in packets.
@@ -204,7 +206,7 @@ impl MediaController {
         self.delivered.rotate_right(1);
         self.delivered[0] = delivered;
         self.queue_delay = rtt.saturating_sub(base);
-        let has_queue = self.queue_delay > self.queue_bound();
+        let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         self.policer.end_round(now, &round, has_queue);
         if std::mem::take(&mut self.settling) {
             return;
@@ -220,8 +222,18 @@ impl MediaController {
         }
     }
 
-    /// Standing delay that is a queue: not what a slow link takes for a packet, nor what comes and goes.
-    fn queue_bound(&self) -> Duration {
+    /// Standing delay that is a queue: not what a slow link takes for a packet, nor what comes and goes. Where
+    /// the application limits, delay is hardly our doing; only a bottleneck below what the application sends
+    /// makes a queue, and that soon grows beyond any bound.
+    fn queue_bound(&self, is_limited: bool) -> Duration {
+        let most = QUEUE_BOUND_MAX * self.config.queue_delay_max;
+        let is_ours = match self.steps.is_any() {
+            true => self.steps.was_limited,
+            false => is_limited,
+        };
+        if !is_ours {
+            return most;
+        }
         let per_packets = scale(
             QUEUE_PACKETS * self.mtu,
             1_000_000_000,
@@ -230,12 +242,11 @@ impl MediaController {
         let wander = self.wander.level();
         Duration::from_nanos(per_packets)
             .max(wander + wander / 4)
-            .min(QUEUE_BOUND_MAX * self.config.queue_delay_max)
-            .max(self.config.queue_delay_max)
+            .clamp(self.config.queue_delay_max, most)
     }
 
     fn start_up(&mut self, now: Instant, round: &Round, rtt: Duration, mut startup: Startup) {
-        let has_queue = self.queue_delay > self.queue_bound();
+        let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         let outcome = startup.end_round(self.delivered[0], round.is_limited(), has_queue);
         self.mode = Mode::Startup(startup);
         match outcome {
@@ -254,7 +265,7 @@ impl MediaController {
     }
 
     fn keep_short(&mut self, now: Instant, round: &Round, rtt: Duration) {
-        let bound = self.queue_bound();
+        let bound = self.queue_bound(round.is_limited());
         if self.queue_delay > bound {
             return self.handle_queue(now, round.is_limited(), rtt);
         }
@@ -281,9 +292,10 @@ impl MediaController {
             .queue_at
             .is_some_and(|at| now.saturating_duration_since(at) < QUEUE_MEMORY);
         self.queue_at = Some(now);
-        self.return_to = match steps.was_limited || is_again {
-            true => 0,
-            false => scale(steps.rate_before, RETURN.0, RETURN.1),
+        self.return_to = match (steps.was_limited, is_again) {
+            (true, _) => 0,
+            (false, false) => scale(steps.rate_before, RETURN.0, RETURN.1),
+            (false, true) => scale(steps.rate_before, RETURN_AGAIN.0, RETURN_AGAIN.1),
         };
         self.set_rate(self.rate.max(steps.resume));
         self.calm = 0;
@@ -362,7 +374,7 @@ impl MediaController {
     }
 
     fn compete(&mut self, now: Instant, round: &Round, since: Instant, empty: u32) {
-        let is_empty = self.queue_delay <= self.queue_bound();
+        let is_empty = self.queue_delay <= self.queue_bound(true);
         let empty = if is_empty { empty + 1 } else { 0 };
         let is_over = now.saturating_duration_since(since) > COMPETE_MAX;
         if empty >= COMPETE_ROUNDS_EMPTY || is_over {
