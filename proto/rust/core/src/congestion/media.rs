@@ -191,8 +191,15 @@ impl MediaController {
         if self.round.ends_with(now, sent, round_min) {
             self.end_round(now);
         }
-        if let Mode::Startup(startup) = &mut self.mode {
-            startup.acked(bytes, app_limited, STARTUP_WINDOW_MAX);
+        let is_prompt = self
+            .base
+            .get()
+            .is_none_or(|base| rtt <= base + self.config.queue_delay_max.max(base / 4));
+        if let Mode::Startup(startup) = &mut self.mode
+            && is_prompt
+            && !app_limited
+        {
+            startup.grow(bytes, STARTUP_WINDOW_MAX);
         }
         self.round.add(rtt, bytes, app_limited);
     }
@@ -247,7 +254,10 @@ impl MediaController {
 
     fn start_up(&mut self, now: Instant, round: &Round, rtt: Duration, mut startup: Startup) {
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
-        let outcome = startup.end_round(self.delivered[0], round.is_limited(), has_queue);
+        let outcome = match has_queue && self.policer.is_unusual(round.loss_permille()) {
+            true => Outcome::Queue,
+            false => startup.end_round(self.delivered[0], round.is_limited(), has_queue),
+        };
         self.mode = Mode::Startup(startup);
         match outcome {
             Outcome::GoesOn => {}

@@ -2,9 +2,9 @@
 //!
 //! A viewer that joins gets the running group, half a megabyte at once, and what it sees first waits for
 //! that. So the beginning is slow start (RFC 9002 §7.3.1), paced: the window grows by what is acknowledged
-//! while the rate, and not the application, limits. It ends when a queue shows in two rounds in a row
-//! (in one the growth only pauses: HyStart++, RFC 9406, and wandering delay), or when three rounds deliver
-//! no more than those before. A film that never uses its window never leaves the beginning, and the window
+//! promptly while the rate, and not the application, limits. It ends when a queue shows in two rounds in a row
+//! (in one the growth only pauses: HyStart++, RFC 9406, and wandering delay) or in one that loses, or when
+//! three rounds deliver no more than those before. A film that never uses its window never leaves the beginning, and the window
 //! stays what was once needed.
 
 use super::round::{per_second, scale};
@@ -60,9 +60,9 @@ impl Startup {
         scale(per_second(self.window, srtt), PACE.0, PACE.1)
     }
 
-    /// Bytes were acknowledged; `app_limited`: the application had nothing more to send.
-    pub(super) fn acked(&mut self, bytes: u64, app_limited: bool, window_max: u64) {
-        if !app_limited && self.queued == 0 {
+    /// Bytes were acknowledged promptly while the rate limited.
+    pub(super) fn grow(&mut self, bytes: u64, window_max: u64) {
+        if self.queued == 0 {
             self.window = self.window.saturating_add(bytes).min(window_max);
         }
     }
