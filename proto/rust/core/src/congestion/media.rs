@@ -215,7 +215,9 @@ impl MediaController {
         self.queue_delay = rtt.saturating_sub(base);
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         self.policer.end_round(now, &round, has_queue);
-        if std::mem::take(&mut self.settling) {
+        let has_drained =
+            self.steps.is_any() && self.queue_delay <= self.config.queue_delay_max / 2;
+        if std::mem::take(&mut self.settling) && !has_drained {
             return;
         }
         match self.mode {
@@ -350,11 +352,7 @@ impl MediaController {
             false => self.delivered[0].max(self.delivered[1]),
         };
         let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.steps.rate_before);
-        let resume = scale(at_most, RESUME.0, RESUME.1);
-        self.steps.resume = match is_first {
-            true => resume,
-            false => self.steps.resume.min(resume),
-        };
+        self.steps.resume = scale(at_most, RESUME.0, RESUME.1);
         let drained = bytes_in(delivered, self.queue_delay);
         let within = self
             .rtt()
