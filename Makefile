@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 CHAOS_RUNS ?= 50
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
+GUIDE_ARGS ?= --clone
 SIM_ARGS ?=
 SIM_SEEDS ?= 10
 SIM_DIR ?= target/sim
@@ -91,6 +92,9 @@ sim-error: $(VENV)/.core ## How wrong the simulator is: against real time, and a
 bench-congestion: $(VENV)/.core ## Our congestion controller beside CUBIC, NewReno, BBR3: loss, queues, harm (BENCH_ARGS=--short)
 	$(CARGO) build --locked --release --package farcast-net --example congestion
 	$(BIN)/python bench/congestion.py $(BENCH_ARGS)
+.PHONY: guide
+guide: $(VENV)/.core ## docs/guide.md in network namespaces, command by command (iproute2); GUIDE_ARGS= builds no fresh clone
+	$(BIN)/python -m tests.guide $(GUIDE_ARGS)
 
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
