@@ -88,6 +88,10 @@ sim-long: $(VENV)/.core $(VENV)/.tools ## All scenarios in full over many seeds 
 sim-error: $(VENV)/.core ## How wrong the simulator is: against real time, and against other data
 	$(BIN)/python bench/sim_error.py $(BENCH_ARGS)
 
+.PHONY: bench-congestion
+bench-congestion: $(VENV)/.core ## Our congestion controller beside CUBIC, NewReno, BBR3: loss, queues, harm (BENCH_ARGS=--short)
+	$(CARGO) build --locked --release --package farcast-net --example congestion
+	$(BIN)/python bench/congestion.py $(BENCH_ARGS)
 .PHONY: guide
 guide: $(VENV)/.core ## docs/guide.md in network namespaces, command by command (iproute2); GUIDE_ARGS= builds no fresh clone
 	$(BIN)/python -m tests.guide $(GUIDE_ARGS)

@@ -29,14 +29,20 @@ if TYPE_CHECKING:
 
 def datapath_config(config: EdgeConfig, credentials: Credentials) -> DatapathConfig:
     """Certificates, drafts and limits of the datapath."""
-    from farcast.proto._core import DatapathConfig
+    from farcast.proto._core import CongestionLimits, DatapathConfig
 
     limits: dict[str, Any] = dict(config.limits_datapath)
     limits.update({f"hop_{name}": value for name, value in config.recovery.items()})
     if config.control is not None:
         limits |= probe_intervals(config.control.probe_bps)
     return DatapathConfig(
-        credentials.server_tls(), config.drafts, moq_net_quirk=config.moq_net_draft_16, **limits
+        credentials.server_tls(),
+        config.drafts,
+        moq_net_quirk=config.moq_net_draft_16,
+        congestion=config.congestion_controller,
+        congestion_limits=CongestionLimits(**config.congestion_limits),
+        send_queue_ms=config.congestion_send_queue_ms,
+        **limits,
     )
 
 

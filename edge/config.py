@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from farcast.edge.config_sources import Setting, from_environment, from_file, fr
 from farcast.edge.enrolment import AUTHORITY, IDENTITY, read_joined
 from farcast.edge.plan_file import state_directory
 from farcast.edge.settings import (
+    CONGESTION_LIMITS,
     LIMITS_DATAPATH,
     LIMITS_TRACK,
     RECOVERY,
@@ -113,6 +115,9 @@ class EdgeConfig:
     auth_cluster: str = ""
     moq_net_draft_16: bool = True
     moq_net_from_group_start: bool = True
+    congestion_controller: str = "media"
+    congestion_send_queue_ms: int = 150
+    congestion_limits: Mapping[str, int] = field(default_factory=dict)
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
     limits_track: Mapping[str, int] = field(default_factory=dict)
     recovery: Mapping[str, int] = field(default_factory=dict)
@@ -208,6 +213,7 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
         **_quirks(values),
         **_bounds(values),
         **_build_auth(values, errors),
+        **_build_congestion(values, errors),
         hop=hop,
         control=_build_control(values, top, errors),
         upstreams=upstreams,
@@ -323,6 +329,30 @@ def _build_auth(values: dict[str, Any], errors: list[str]) -> dict[str, Any]:
             "that has them, or let everybody in (--auth open)"
         )
     return {name: value for name, value in found.items() if value is not None}
+
+
+RATES = {"rate_min_bps": 64_000, "rate_initial_bps": 2_000_000, "rate_max_bps": 1_000_000_000}
+"""Limits of ``[congestion]`` that must be in this order, and what they are unless set."""
+
+
+def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, Any]:
+    """The controller of public sessions and its limits."""
+    names = ("controller", "send_queue_ms", *CONGESTION_LIMITS)
+    given = {name: values[f"congestion.{name}"] for name in names if f"congestion.{name}" in values}
+    known = {name: value for name, value in given.items() if value is not None}
+    controller = known.get("controller", "media")
+    limits = {name: known[name] for name in CONGESTION_LIMITS if name in known}
+    if limits and controller != "media":
+        text = f"[congestion]: {next(iter(limits))} is a limit of the controller media, which {controller} is not"
+        errors.append(text)
+    rates = {name: limits.get(name, usual) for name, usual in RATES.items()}
+    for low, high in pairwise(rates):
+        if rates[low] > rates[high]:
+            errors.append(f"[congestion]: {low} = {rates[low]} is above {high} = {rates[high]}: set both")
+    found = {
+        f"congestion_{name}": known[name] for name in ("controller", "send_queue_ms") if name in known
+    }
+    return found | ({"congestion_limits": limits} if limits else {})
 
 
 def _quirks(values: dict[str, Any]) -> dict[str, Any]:

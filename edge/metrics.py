@@ -12,7 +12,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeHistogramMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from farcast import __version__
@@ -23,6 +29,32 @@ if TYPE_CHECKING:
     from farcast.proto._core import SnapshotDict
 
 TRANSPORTS = ("quic", "webtransport", "hop")
+PUBLIC = ("quic", "webtransport")
+RATE_BUCKETS = (256e3, 1e6, 2e6, 4e6, 8e6, 16e6, 64e6)
+QUEUE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+"""Bounds of what sessions are counted by: bits per second, seconds."""
+
+_CONGESTION = {
+    "rate_bps": (
+        "farcast_session_rate_bits_per_second",
+        "What congestion control lets public sessions send, of those that are open.",
+        RATE_BUCKETS,
+        1.0,
+    ),
+    "pacing_bps": (
+        "farcast_session_pacing_bits_per_second",
+        "What the pacers of public sessions let out, of those that are open.",
+        RATE_BUCKETS,
+        1.0,
+    ),
+    "queue_delay_us": (
+        "farcast_session_queue_delay_seconds",
+        "Standing queue on the way to clients, of the sessions that are open.",
+        QUEUE_BUCKETS,
+        1e-6,
+    ),
+}
+"""Distributions over open sessions: key of the snapshot, name, text, bounds, its unit."""
 
 _TOTALS = {
     "duplicate_bytes_in": ("farcast_duplicate_bytes", "Bytes received of objects that were already held."),
@@ -185,6 +217,7 @@ class _Snapshot(Collector):
         yield _gauge("farcast_ready", "1 while new viewers are accepted.", int(self._ready))
         yield from self._totals()
         yield from self._state()
+        yield from self._congestion()
         yield from self._hops()
 
     def _totals(self) -> Iterator[Metric]:
@@ -217,6 +250,20 @@ class _Snapshot(Collector):
         )
         queued = sum(downstream["queue_bytes"] for downstream in snapshot["downstreams"])
         yield _gauge("farcast_queue_bytes", "Media that waits for slow viewers.", queued)
+
+    def _congestion(self) -> Iterator[Metric]:
+        public = [session for session in self._snapshot["sessions"] if session["transport"] in PUBLIC]
+        for key, (name, text, bounds, unit) in _CONGESTION.items():
+            values = [session[key] * unit for session in public]  # type: ignore[literal-required]
+            buckets = [(str(bound), float(sum(value <= bound for value in values))) for bound in bounds]
+            buckets.append(("+Inf", float(len(values))))
+            yield GaugeHistogramMetricFamily(name, text, buckets=buckets, gsum_value=sum(values))
+        limited = GaugeMetricFamily(
+            "farcast_sessions_rate_limited", "Public sessions held below a limit.", labels=["cause"]
+        )
+        limited.add_metric(["capped"], sum(session["is_rate_capped"] for session in public))
+        limited.add_metric(["competing"], sum(session["is_rate_competing"] for session in public))
+        yield limited
 
     def _hops(self) -> Iterator[Metric]:
         hops = [

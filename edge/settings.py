@@ -20,6 +20,7 @@ from farcast.proto.urls import ServerUrl, join_host_port, parse_url, split_host_
 
 DRAFTS_SPOKEN = (18, 16)
 AUTH_MODES = ("token", "open")
+CONTROLLERS = ("media", "cubic", "newreno", "bbr3")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 UPSTREAM = "upstream"
 JOIN_FILE_BYTES_MAX = 8_192
@@ -176,6 +177,12 @@ def _read_cluster(text: str) -> str:
     return text
 
 
+def _read_controller(text: str) -> str:
+    if text not in CONTROLLERS:
+        raise SettingError(f"{text!r} is not one of {', '.join(CONTROLLERS)}")
+    return text
+
+
 def _read_auth_mode(text: str) -> str:
     if text not in AUTH_MODES:
         raise SettingError(f"{text!r} is not one of {', '.join(AUTH_MODES)}")
@@ -241,6 +248,7 @@ AUTH_MODE = _string_kind(_read_auth_mode)
 ADDRESS = _string_kind(_read_address)
 BOOLEAN = Kind(_typed(bool, "true or false"), _read_boolean)
 CLUSTER = _string_kind(_read_cluster)
+CONTROLLER = _string_kind(_read_controller)
 COUNT = _count_kind(2**32 - 1)
 SIZE = _count_kind(2**53)
 PERMILLE = _count_kind(1_000, min=0)
@@ -294,6 +302,18 @@ SIZES = frozenset(
 )
 """Limits that may be above 4 GiB."""
 
+CONGESTION_LIMITS: dict[str, Kind] = {
+    "rate_initial_bps": _count_kind(10**12, min=8_000),
+    "rate_min_bps": _count_kind(10**12, min=8_000),
+    "rate_max_bps": _count_kind(10**12, min=8_000),
+    "initial_packets": _count_kind(1_000, min=2),
+    "queue_delay_ms_max": _count_kind(2_000, min=5),
+    "outage_ms": _count_kind(30_000, min=0),
+    "loss_max_permille": _count_kind(900, min=20),
+}
+"""Keys of ``[congestion]`` beside ``controller`` and ``send_queue_ms``: what `CongestionLimits` takes, under the
+same names."""
+
 LIMITS_TRACK = ("queue_bytes_max", "queue_ms_max", "cache_bytes_max", "cache_ms_max", "cache_groups_max")
 """Keys of ``[limits]`` that the agent gives along with each track and each viewer."""
 
@@ -325,6 +345,9 @@ SCHEMA: dict[str, Kind] = {
     "auth.mode": AUTH_MODE,
     "auth.keys": FILE,
     "auth.cluster": CLUSTER,
+    "congestion.controller": CONTROLLER,
+    "congestion.send_queue_ms": _count_kind(10_000, min=10),
+    **{f"congestion.{name}": kind for name, kind in CONGESTION_LIMITS.items()},
     "quirks.moq_net_draft_16": BOOLEAN,
     "quirks.moq_net_from_group_start": BOOLEAN,
     **{f"limits.{name}": SIZE if name in SIZES else COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
@@ -340,7 +363,7 @@ UPSTREAM_SCHEMA: dict[str, Kind] = {
 }
 """Keys of one ``[[upstream]]``."""
 
-SECTIONS = ("hop", "control", "auth", "quirks", "limits", "recovery")
+SECTIONS = ("hop", "control", "auth", "congestion", "quirks", "limits", "recovery")
 
 
 def kind_of(path: str) -> Kind | None:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, fi
 
 _Location: TypeAlias = tuple[int, int]
 _Draft: TypeAlias = Literal[16, 18]
+_Congestion: TypeAlias = Literal["media", "cubic", "newreno", "bbr3"]
 _Transport: TypeAlias = Literal["quic", "webtransport", "hop", "control"]
 _StreamKind: TypeAlias = Literal["control", "request"]
 _ClosedBy: TypeAlias = Literal["local", "peer", "timeout", "tls", "transport"]
@@ -91,12 +92,15 @@ class DatapathConfig:
         *,
         moq_net_quirk: bool = True,
         control: bool = False,
+        congestion: _Congestion | None = None,
+        congestion_limits: CongestionLimits | None = None,
         sessions_max: int | None = None,
         uni_streams_max: int | None = None,
         bidi_streams_max: int | None = None,
         stream_window_bytes: int | None = None,
         connection_window_bytes: int | None = None,
         send_window_bytes: int | None = None,
+        send_queue_ms: int | None = None,
         idle_timeout_ms: int | None = None,
         hop_idle_timeout_ms: int | None = None,
         keep_alive_ms: int | None = None,
@@ -153,6 +157,9 @@ class DatapathConfig:
     def moq_net_quirk(self) -> bool:
         """Clients whose offer marks them as ``@moq/net`` get draft 16 over WebTransport."""
     @property
+    def congestion(self) -> _Congestion:
+        """Congestion controller of public sessions."""
+    @property
     def control(self) -> bool:
         """Edges may open control sessions (ALPN ``farcast-control/1``).
 
@@ -189,6 +196,9 @@ class DatapathConfig:
     @property
     def send_window_bytes(self) -> int:
         """Sent and not acknowledged, or waiting inside QUIC, per connection."""
+    @property
+    def send_queue_ms(self) -> int:
+        """What QUIC takes of media beyond what is under way, as time at the session's rate."""
     @property
     def idle_timeout_ms(self) -> int:
         """A connection that hears nothing this long is dead."""
@@ -265,6 +275,54 @@ class CacheLimits:
     @property
     def cache_groups_max(self) -> int:
         """Groups kept at most, the running one included."""
+
+@final
+class CongestionLimits:
+    """Limits of the media controller. Immutable, compares by value.
+
+    `DatapathConfig` refuses impossible ones with a `ValueError` that names the limit.
+    """
+
+    __match_args__ = (
+        "rate_initial_bps",
+        "rate_min_bps",
+        "rate_max_bps",
+        "initial_packets",
+        "queue_delay_ms_max",
+        "outage_ms",
+        "loss_max_permille",
+    )
+    def __new__(
+        cls,
+        rate_initial_bps: int = 2_000_000,
+        rate_min_bps: int = 64_000,
+        rate_max_bps: int = 1_000_000_000,
+        initial_packets: int = 32,
+        queue_delay_ms_max: int = 25,
+        outage_ms: int = 1_000,
+        loss_max_permille: int = 250,
+    ) -> Self: ...
+    @property
+    def rate_initial_bps(self) -> int:
+        """Rate at the start."""
+    @property
+    def rate_min_bps(self) -> int:
+        """Lowest rate."""
+    @property
+    def rate_max_bps(self) -> int:
+        """Highest rate."""
+    @property
+    def initial_packets(self) -> int:
+        """Packets under way before the first round trip is known."""
+    @property
+    def queue_delay_ms_max(self) -> int:
+        """Standing queue beyond which the rate goes down."""
+    @property
+    def outage_ms(self) -> int:
+        """Outage that the window rides out."""
+    @property
+    def loss_max_permille(self) -> int:
+        """Lasting loss beyond which the rate goes down whatever the cause."""
 
 @final
 class QueueLimits:
@@ -1175,6 +1233,13 @@ class SessionStatsDict(TypedDict):
     remote: str
     rtt_us: int
     congestion_window_bytes: int
+    rate_bps: int
+    delivered_bps: int
+    pacing_bps: int
+    queue_delay_us: int
+    is_rate_capped: bool
+    is_rate_competing: bool
+    congestion: str
     packets_sent: int
     packets_lost: int
     bytes_sent: int

@@ -8,29 +8,26 @@
 //! `bare_loop VIEWERS SECONDS` prints one line of JSON: processor seconds of the media phase (of this one
 //! thread), datagrams and objects in it, and the memory of the process.
 
+mod support;
+
 use bytes::{Bytes, BytesMut};
 use farcast_core::command::{Command, NewObject, Target};
 use farcast_core::datapath::Transmit;
 use farcast_core::event::Event as AgentEvent;
 use farcast_core::tls::{ClientTls, Trust};
 use farcast_net::{Engine, HostId, LinkConfig, World};
-use noq_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use noq_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, EcnCodepoint, Endpoint,
-    EndpointConfig, Event, FourTuple, IdleTimeout, Incoming, ReadError, ServerConfig, StreamEvent,
-    StreamId, TransportConfig, VarInt,
+    EndpointConfig, Event, FourTuple, IdleTimeout, Incoming, ReadError, StreamEvent, StreamId,
+    TransportConfig, VarInt,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-const CA: &[u8] = include_bytes!("../../../proto/rust/core/tests/data/ca.der");
-const CHAIN: &[u8] = include_bytes!("../../../proto/rust/core/tests/data/edge.der");
-const KEY: &[u8] = include_bytes!("../../../proto/rust/core/tests/data/edge.key.der");
+use support::{client_config, server_config};
 
 const VIDEO_BYTES: usize = 12_500;
 const AUDIO_BYTES: usize = 160;
@@ -69,10 +66,10 @@ struct Conn {
 
 impl Node {
     fn new(is_relay: bool) -> Node {
-        let server = is_relay.then(|| Arc::new(server_config()));
+        let server = is_relay.then(|| Arc::new(server_config(transport())));
         Node {
             endpoint: Endpoint::new(Arc::new(EndpointConfig::default()), server, true),
-            client: client_config(),
+            client: client_config(transport()),
             is_relay,
             conns: Vec::new(),
             dirty: VecDeque::new(),
@@ -343,36 +340,6 @@ fn transport() -> Arc<TransportConfig> {
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(30_000))))
         .keep_alive_interval(Some(Duration::from_secs(5)));
     Arc::new(transport)
-}
-
-fn server_config() -> ServerConfig {
-    let key = PrivateKeyDer::try_from(KEY).expect("a PKCS#8 key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .with_no_client_auth()
-        .with_single_cert(vec![CertificateDer::from(CHAIN)], key)
-        .expect("a sound identity");
-    let tls = QuicServerConfig::try_from(tls).expect("a QUIC suite");
-    let mut config = ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(transport());
-    config
-}
-
-fn client_config() -> ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from(CA)).expect("a sound root");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let tls = QuicClientConfig::try_from(tls).expect("a QUIC suite");
-    let mut config = ClientConfig::new(Arc::new(tls));
-    config.transport_config(transport());
-    config
 }
 
 fn address(host: HostId) -> SocketAddr {

@@ -150,6 +150,13 @@ impl<E: Engine> World<E> {
         link.map(Link::stats).ok_or(WorldError::NoLink(from, to))
     }
 
+    /// How long what waits before a link will take to leave.
+    pub fn link_backlog_us(&self, from: HostId, to: HostId) -> Result<u64, WorldError> {
+        let link = self.links.get(&(from, to));
+        let backlog = link.map(|link| link.backlog_us(self.now_us));
+        backlog.ok_or(WorldError::NoLink(from, to))
+    }
+
     /// Add a host with an engine made by the caller.
     pub fn add_engine(&mut self, address: SocketAddr, engine: E) -> Result<HostId, WorldError> {
         if self.addresses.contains_key(&address) {

@@ -121,6 +121,11 @@ impl Link {
         &self.stats
     }
 
+    /// How long what waits now will take to leave.
+    pub fn backlog_us(&self, now_us: u64) -> u64 {
+        self.free_ns.saturating_sub(now_us.saturating_mul(1_000)) / 1_000
+    }
+
     /// Whether it takes datagrams.
     pub fn is_up(&self) -> bool {
         self.up

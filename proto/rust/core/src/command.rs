@@ -4,12 +4,14 @@
 //! downstream which is gone is ignored, because its end was or will be reported by an
 //! [`Event`](crate::event::Event) and the two may cross.
 
+use crate::congestion::MediaConfig;
 use crate::hop::HopPolicy;
 use crate::location::{LargestCell, Location};
 use crate::tls::ClientTls;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One MoQT session, or one connection that is about to become one.
 ///
@@ -108,6 +110,79 @@ impl Default for QueueLimits {
             queue_bytes_max: 8 << 20,
             queue_ms_max: 2_000,
         }
+    }
+}
+
+/// Limits of the media controller ([`crate::congestion`]) in the units of settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CongestionLimits {
+    /// Rate at the start, bits/s.
+    pub rate_initial_bps: u64,
+    /// Lowest rate, bits/s.
+    pub rate_min_bps: u64,
+    /// Highest rate, bits/s.
+    pub rate_max_bps: u64,
+    /// Packets under way before the first round trip is known.
+    pub initial_packets: u32,
+    /// Standing queue beyond which the rate goes down.
+    pub queue_delay_ms_max: u32,
+    /// Outage that the window rides out.
+    pub outage_ms: u32,
+    /// Lasting loss beyond which the rate goes down whatever the cause, in thousandths.
+    pub loss_max_permille: u32,
+}
+
+impl Default for CongestionLimits {
+    fn default() -> Self {
+        let media = MediaConfig::default();
+        CongestionLimits {
+            rate_initial_bps: media.rate_initial * 8,
+            rate_min_bps: media.rate_min * 8,
+            rate_max_bps: media.rate_max * 8,
+            initial_packets: media.initial_packets,
+            queue_delay_ms_max: media.queue_delay_max.as_millis() as u32,
+            outage_ms: media.outage.as_millis() as u32,
+            loss_max_permille: media.loss_max_permille,
+        }
+    }
+}
+
+impl CongestionLimits {
+    /// As the controller wants them; the error names the limit, its value and what would be right.
+    pub fn media(&self) -> Result<MediaConfig, String> {
+        let within = |name: &str, value: u64, least: u64, most: u64| {
+            let rule = format!("{name} = {value}: must be from {least} to {most}");
+            (least..=most).contains(&value).then_some(()).ok_or(rule)
+        };
+        let rate_max = 1_000_000_000_000;
+        within("rate_min_bps", self.rate_min_bps, 8_000, rate_max)?;
+        within(
+            "rate_max_bps",
+            self.rate_max_bps,
+            self.rate_min_bps,
+            rate_max,
+        )?;
+        let (least, most) = (self.rate_min_bps, self.rate_max_bps);
+        within("rate_initial_bps", self.rate_initial_bps, least, most)?;
+        within("initial_packets", self.initial_packets.into(), 2, 1_000)?;
+        within(
+            "queue_delay_ms_max",
+            self.queue_delay_ms_max.into(),
+            5,
+            2_000,
+        )?;
+        within("outage_ms", self.outage_ms.into(), 0, 30_000)?;
+        within("loss_max_permille", self.loss_max_permille.into(), 20, 900)?;
+        Ok(MediaConfig {
+            rate_initial: self.rate_initial_bps / 8,
+            rate_min: self.rate_min_bps / 8,
+            rate_max: self.rate_max_bps / 8,
+            initial_packets: self.initial_packets,
+            queue_delay_max: Duration::from_millis(self.queue_delay_ms_max.into()),
+            outage: Duration::from_millis(self.outage_ms.into()),
+            loss_max_permille: self.loss_max_permille,
+            ..MediaConfig::default()
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings of a datapath, fixed at its start. Every limit has a name and a default here.
 
 use crate::command::Draft;
+use crate::congestion::CongestionConfig;
 use crate::hop::{HoldConfig, HopConfig};
 use crate::tls::ServerTls;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct DatapathConfig {
     pub limits: Limits,
     /// Recovery on hops.
     pub hop: HopConfig,
+    /// Congestion control of public sessions.
+    pub congestion: CongestionConfig,
     /// Congestion control on hops.
     pub hop_rate: HoldConfig,
     /// Clients whose offer marks them as `@moq/net` get draft 16 over WebTransport.
@@ -42,6 +45,9 @@ pub struct Limits {
     pub connection_window_bytes: u32,
     /// Sent and not acknowledged, or waiting inside QUIC, per connection, bytes.
     pub send_window_bytes: u64,
+    /// What QUIC takes of media beyond what is under way, as time at the session's rate. What it has taken
+    /// cannot be shed any more, so this comes on top of a viewer's `queue_ms_max`.
+    pub send_queue_ms: u32,
     /// A connection that hears nothing this long is dead.
     pub idle_timeout_ms: u32,
     /// The same for a hop, whose heartbeats come every second at least: the agent is to connect anew.
@@ -87,6 +93,7 @@ impl Default for Limits {
             stream_window_bytes: 2 << 20,
             connection_window_bytes: 16 << 20,
             send_window_bytes: 1 << 20,
+            send_queue_ms: 150,
             idle_timeout_ms: 30_000,
             keep_alive_ms: 5_000,
             silence_ms: 0,
@@ -113,6 +120,7 @@ impl Default for DatapathConfig {
             seed: None,
             limits: Limits::default(),
             hop: HopConfig::default(),
+            congestion: CongestionConfig::default(),
             hop_rate: HoldConfig::default(),
             moq_net_quirk: true,
             control: false,

@@ -261,6 +261,7 @@ impl Datapath {
             return;
         };
         let drained = self.exchange_endpoint_events(index, &mut conn);
+        session::tune_send_window(&mut conn, &self.ctx.limits);
         while let Some(event) = conn.quic.poll() {
             session::on_quic_event(&mut conn, &mut self.relay, &mut self.ctx, now, event);
         }
@@ -397,7 +398,6 @@ impl Datapath {
             };
             blocked |= downstream.shed_lag(&mut self.ctx, now, conn, &entry.track);
         }
-        session::tighten_send_window(conn, &self.ctx.limits);
         if blocked {
             conn.lag_check_at = Some(now + crate::downstream::LAG_CHECK);
         }
@@ -476,6 +476,7 @@ fn session_stats(conn: &mut Conn, now: Instant) -> Option<SessionStats> {
     let control_streams = conn.control.len() as u64;
     let path = conn.quic.path_stats(PathId::ZERO)?;
     let (bytes_sent, bytes_received) = (path.udp_tx.bytes, path.udp_rx.bytes);
+    let (congestion, rate) = crate::congestion::figures(&conn.quic);
     let hop = conn.hop().map(|link| HopStats {
         forwards_received: link.forwards_received,
         forwards_refused: link.forwards_refused,
@@ -490,6 +491,13 @@ fn session_stats(conn: &mut Conn, now: Instant) -> Option<SessionStats> {
         remote,
         rtt_us: path.rtt.as_micros() as u64,
         congestion_window_bytes: path.cwnd,
+        rate_bps: rate.usable.saturating_mul(8),
+        delivered_bps: rate.delivered.saturating_mul(8),
+        pacing_bps: rate.pacing.saturating_mul(8),
+        queue_delay_us: rate.queue_delay.as_micros() as u64,
+        is_rate_capped: rate.is_capped,
+        is_rate_competing: rate.is_competing,
+        congestion,
         packets_sent: path.sent_packets,
         packets_lost: path.lost_packets,
         bytes_sent,

@@ -7,6 +7,7 @@
 pub mod byte_queue;
 pub mod command;
 pub mod config;
+pub mod congestion;
 mod conn;
 mod conns;
 mod control;

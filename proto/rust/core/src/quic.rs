@@ -2,6 +2,7 @@
 
 use crate::command::{ALPN_CONTROL, ALPN_HOP};
 use crate::config::{DatapathConfig, Limits};
+use crate::congestion::CongestionConfig;
 use crate::hop::HoldConfig;
 use crate::seed;
 use crate::tls::TlsError;
@@ -37,7 +38,7 @@ pub(crate) struct QuicConfigs {
 
 impl QuicConfigs {
     pub(crate) fn new(config: &DatapathConfig) -> Result<QuicConfigs, TlsError> {
-        let public_transport = Arc::new(public_transport(&config.limits));
+        let public_transport = Arc::new(public_transport(&config.limits, &config.congestion));
         let hop_transport = Arc::new(hop_transport(&config.limits, &config.hop_rate));
         let control_transport = Arc::new(control_transport(&config.limits));
         let (mut public_server, mut hop_server) = (None, None);
@@ -126,17 +127,20 @@ fn base_transport(limits: &Limits) -> TransportConfig {
     transport
 }
 
-fn public_transport(limits: &Limits) -> TransportConfig {
+fn public_transport(limits: &Limits, congestion: &CongestionConfig) -> TransportConfig {
     let mut transport = base_transport(limits);
     transport
         .datagram_receive_buffer_size(Some(PUBLIC_DATAGRAM_BYTES))
-        .datagram_send_buffer_size(PUBLIC_DATAGRAM_BYTES);
+        .datagram_send_buffer_size(PUBLIC_DATAGRAM_BYTES)
+        .congestion_controller_factory(congestion.factory());
     transport
 }
 
 fn control_transport(limits: &Limits) -> TransportConfig {
-    let mut transport = public_transport(limits);
+    let mut transport = base_transport(limits);
     transport
+        .datagram_receive_buffer_size(Some(PUBLIC_DATAGRAM_BYTES))
+        .datagram_send_buffer_size(PUBLIC_DATAGRAM_BYTES)
         .max_concurrent_uni_streams(VarInt::from_u32(CONTROL_STREAMS_MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(CONTROL_STREAMS_MAX))
         .stream_receive_window(VarInt::from_u32(CONTROL_STREAM_WINDOW_BYTES));

@@ -9,14 +9,14 @@ use crate::ingest::{self, Inbound};
 use crate::moqt::session_error;
 use crate::relay::Relay;
 use crate::wt::{Action, OwnStream, Role, StreamFate, WebTransport, WtEvent, h3};
-use crate::{control, hop_link};
+use crate::{congestion, control, hop_link};
 use bytes::Bytes;
 use noq_proto::crypto::rustls::HandshakeData;
 use noq_proto::rustls::pki_types::CertificateDer;
 use noq_proto::{
     ConnectionError, Dir, Incoming, PathId, StreamEvent, StreamId, TransportErrorCode, VarInt,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// HTTP/3's "nothing wrong" (RFC 9114 §8.1).
 pub(crate) const H3_NO_ERROR: VarInt = VarInt::from_u32(h3::NO_ERROR as u32);
@@ -26,7 +26,7 @@ const H3_READ_BYTES: usize = 16 << 10;
 /// from 17 on, so it gets draft 16 (ARCHITECTURE.md, "Quirks").
 const MOQ_LITE: &str = "moq-lite";
 /// Least bytes a slow connection may have under way.
-const SEND_WINDOW_MIN: u64 = 64 << 10;
+const SEND_WINDOW_MIN: u64 = 12 << 10;
 
 /// The ALPN list of a ClientHello, empty if it cannot be read in the first packet.
 pub(crate) fn offered_protocols(incoming: &Incoming) -> Vec<String> {
@@ -254,16 +254,22 @@ pub(crate) fn take_writable(conn: &mut Conn) -> bool {
     std::mem::take(&mut conn.writable)
 }
 
-/// A blocked connection keeps no more under way than two windows, so that what is queued inside QUIC
-/// stays young.
-pub(crate) fn tighten_send_window(conn: &mut Conn, limits: &Limits) {
+/// Let QUIC take no more than what is under way and what the rate lets out soon: what it has taken cannot
+/// be shed, and what waits in the store can.
+pub(crate) fn tune_send_window(conn: &mut Conn, limits: &Limits) {
+    let is_public = matches!(conn.mode, Mode::Quic | Mode::WebTransport(_));
+    if !is_public || conn.downstreams.is_empty() {
+        return;
+    }
     let Some(controller) = conn.quic.congestion_state(PathId::ZERO) else {
         return;
     };
-    let window = (2 * controller.window())
-        .max(SEND_WINDOW_MIN)
-        .min(limits.send_window_bytes);
-    conn.quic.set_send_window(window);
+    let rtt = conn.quic.rtt(PathId::ZERO).unwrap_or_default();
+    let queue = Duration::from_millis(u64::from(limits.send_queue_ms));
+    let least = SEND_WINDOW_MIN.min(limits.send_window_bytes);
+    let window = congestion::send_window(controller, rtt, queue);
+    conn.quic
+        .set_send_window(window.clamp(least, limits.send_window_bytes));
 }
 
 fn on_lost(conn: &mut Conn, ctx: &mut Ctx, reason: &ConnectionError) {

@@ -45,6 +45,19 @@ pub struct SessionStats {
     pub remote: String,
     pub rtt_us: u64,
     pub congestion_window_bytes: u64,
+    /// What a sender may count on for what it sends to this peer, headers and repairs included.
+    pub rate_bps: u64,
+    /// Greatest delivery rate of the last rounds, and what the pacer lets out; 0 where the controller
+    /// does not say.
+    pub delivered_bps: u64,
+    pub pacing_bps: u64,
+    /// What even the quickest packet of the last round waited.
+    pub queue_delay_us: u64,
+    /// A policer's rate was found; another flow fills the queue.
+    pub is_rate_capped: bool,
+    pub is_rate_competing: bool,
+    /// Name of the controller.
+    pub congestion: &'static str,
     pub packets_sent: u64,
     pub packets_lost: u64,
     pub bytes_sent: u64,

@@ -5,7 +5,9 @@ use crate::tls::ServerTls;
 use crate::words::{DraftNumber, default_drafts};
 use farcast_core::command;
 use farcast_core::config::{self, Limits};
+use farcast_core::congestion::{CongestionConfig, ControllerKind};
 use farcast_core::hop::HopConfig;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -31,7 +33,7 @@ macro_rules! datapath_config {
         #[pymethods]
         impl DatapathConfig {
             #[new]
-            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, moq_net_quirk=true, control=false, $($limit=None,)+ $($hop=None),+))]
+            #[pyo3(signature = (server=None, drafts=default_drafts(), seed=None, *, moq_net_quirk=true, control=false, congestion=None, congestion_limits=None, $($limit=None,)+ $($hop=None),+))]
             #[allow(clippy::too_many_arguments)] // keywords in Python
             fn new(
                 server: Option<Py<ServerTls>>,
@@ -39,9 +41,11 @@ macro_rules! datapath_config {
                 seed: Option<u64>,
                 moq_net_quirk: bool,
                 control: bool,
+                congestion: Option<&str>,
+                congestion_limits: Option<CongestionLimits>,
                 $($limit: Option<$kind>,)+
                 $($hop: Option<$hop_kind>),+
-            ) -> Self {
+            ) -> PyResult<Self> {
                 let mut limits = Limits::default();
                 $(limits.$limit = $limit.unwrap_or(limits.$limit);)+
                 let mut hop = HopConfig::default();
@@ -54,9 +58,10 @@ macro_rules! datapath_config {
                     hop,
                     moq_net_quirk,
                     control,
+                    congestion: congestion_config(congestion, congestion_limits)?,
                     ..config::DatapathConfig::default()
                 };
-                DatapathConfig { server, config }
+                Ok(DatapathConfig { server, config })
             }
 
             #[getter]
@@ -72,6 +77,11 @@ macro_rules! datapath_config {
             #[getter]
             fn moq_net_quirk(&self) -> bool {
                 self.config.moq_net_quirk
+            }
+
+            #[getter]
+            fn congestion(&self) -> &'static str {
+                self.config.congestion.kind.name()
             }
 
             #[getter]
@@ -99,6 +109,7 @@ datapath_config! {
     stream_window_bytes: u32,
     connection_window_bytes: u32,
     send_window_bytes: u64,
+    send_queue_ms: u32,
     idle_timeout_ms: u32,
     hop_idle_timeout_ms: u32,
     keep_alive_ms: u32,
@@ -126,6 +137,23 @@ datapath_config! {
     hop_repair_bps_min = repair_bps_min: u64,
     hop_repairs_planned_max = repairs_planned_max: usize,
     hop_coded_bytes_max = coded_bytes_max: usize,
+}
+
+fn congestion_config(
+    name: Option<&str>,
+    limits: Option<CongestionLimits>,
+) -> PyResult<CongestionConfig> {
+    let limits = limits.unwrap_or_default().0;
+    let kind = match name {
+        Some(name) => ControllerKind::from_name(name).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "congestion = {name:?}: must be media, cubic, newreno or bbr3"
+            ))
+        })?,
+        None => ControllerKind::default(),
+    };
+    let media = limits.media().map_err(PyValueError::new_err)?;
+    Ok(CongestionConfig { kind, media })
 }
 
 /// Limits that cross as a small immutable value: constructor with the core's defaults, getters,
@@ -174,4 +202,17 @@ limits! {
 limits! {
     /// Limits of one downstream's backlog.
     QueueLimits { queue_bytes_max: u64, queue_ms_max: u32 }
+}
+
+limits! {
+    /// Limits of the media controller.
+    CongestionLimits {
+        rate_initial_bps: u64,
+        rate_min_bps: u64,
+        rate_max_bps: u64,
+        initial_packets: u32,
+        queue_delay_ms_max: u32,
+        outage_ms: u32,
+        loss_max_permille: u32,
+    }
 }

@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use crate::command::Command;
     #[pymodule_export]
-    use crate::config::{CacheLimits, DatapathConfig, QueueLimits};
+    use crate::config::{CacheLimits, CongestionLimits, DatapathConfig, QueueLimits};
     #[pymodule_export]
     use crate::error::CoreError;
     #[pymodule_export]
