@@ -1,18 +1,19 @@
-"""What operators want of the network, beside what is measured: drains, pins, edges kept out of transit, prices
-and capacities.
+"""What operators want of the network, beside what is measured: drains, pins, edges kept out of transit,
+prices and capacities.
 
-All of it is one frozen value, `Intents`, that travels as a whole: to disk (`farcast.control_plane.store`), to a
-registry that several control planes share (`IntentStore`, JSON by `encode`), and into a new reign
+All of it is one frozen value, `Intents`, that travels as a whole: to disk (`farcast.control_plane.store`),
+to a registry that several control planes share (`IntentStore`, JSON by `encode`), and into a new reign
 (`Restored.intents`). It is small and bounded, so nobody has to send differences or to merge.
 
     order ─► Orders ─► IntentBook ─► Save.intents ─► Store, registry          (durable before it acts)
                             │
                             └─────► LinkState (prices, capacities, transit) and PlanJob (pins) ─► planner
 
-Two kinds of refusal, on purpose. What can never be is refused when it is ordered: a way with too many relays or
-one that meets a node twice, one that contradicts another pin, a price below zero. What cannot be *now*, because an
-edge of the way is dead or drains, is kept and suspended, and comes into force by itself when that has passed; the
-planner decides so in every run (`farcast.control_plane.pinning`), and ``farcast why`` says it.
+Two kinds of refusal, on purpose. What can never be is refused when it is ordered: a way with too many relays
+or one that meets a node twice, one that contradicts another pin, a price below zero. What cannot be *now*,
+because an edge of the way is dead or drains, is kept and suspended, and comes into force by itself when that
+has passed; the planner decides so in every run (`farcast.control_plane.pinning`), and ``farcast why`` says
+it.
 
 Ends are wall-clock times, because an intent outlives the process that took it.
 """
@@ -81,8 +82,9 @@ class KeptOut:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What an edge sends costs or may be at most, whatever its configuration says; ``dst`` "" is the edge as a
-    whole, else the link from ``src`` to it. ``None`` leaves a figure as it is; a capacity of 0 is no bound."""
+    """What an edge sends costs or may be at most, whatever its configuration says; ``dst`` "" is the edge as
+    a whole, else the link from ``src`` to it. ``None`` leaves a figure as it is; a capacity of 0 is no
+    bound."""
 
     src: str
     dst: str = ""
@@ -113,7 +115,7 @@ class BadIntents(ValueError):
 
 
 class IntentStore(Protocol):
-    """Where intents lie so that another control plane finds them: Consul's KV, say. Both may raise `OSError`."""
+    """Where intents lie so that another control plane finds them: Consul's KV, say. May raise `OSError`."""
 
     def load(self) -> Intents | None:
         """What lies there; ``None`` where nothing does. Raises `BadIntents`."""
@@ -293,8 +295,8 @@ class IntentBook:
             for parent, node in pairwise(other.way):
                 if parents.get(node, parent) != parent:
                     return (
-                        f"{node} is pinned to take {pin.origin} from {parent} by {other.name}; an edge has one "
-                        "upstream per origin"
+                        f"{node} is pinned to take {pin.origin} from {parent} by {other.name}; an edge has "
+                        "one upstream per origin"
                     )
         barred = next((relay for relay in pin.way[1:-1] if relay in self._kept_out), None)
         return None if barred is None else f"{barred} is kept out of transit and cannot relay"

@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from farcast.control_plane.intents import Override
 from farcast.control_plane.link_estimate import (
     LinkTable,
     both_ways,
@@ -23,7 +24,7 @@ from farcast.control_plane.link_estimate import (
     usable,
     wilson,
 )
-from farcast.control_plane.network import Bools, Indices, Network, Node
+from farcast.control_plane.network import Bools, Floats, Indices, Network, Node
 from farcast.control_plane.plan import Demand
 from farcast.control_plane.risk_groups import RiskGroups
 from farcast.proto.control.messages import Hello, LinkReport, Load, Report
@@ -100,6 +101,8 @@ class LinkState:
         self._table = LinkTable(SLOTS_LEAST)
         self._free: list[int] = []
         self._counters: Counter[str] = Counter()
+        self._kept_out: frozenset[str] = frozenset()
+        self._overrides: dict[tuple[str, str], Override] = {}
 
     # ---- Getters ----------------------------------------------------------------------------------
 
@@ -154,6 +157,12 @@ class LinkState:
         if edge is not None:
             edge.drained_by_order = draining
 
+    def set_intents(self, kept_out: Iterable[str], overrides: Iterable[Override]) -> None:
+        """What operators say of nodes and links, in place of what was said before: who may not relay, and
+        prices and capacities that count instead of configured ones. Nodes may be unknown."""
+        self._kept_out = frozenset(kept_out)
+        self._overrides = {override.key: override for override in overrides}
+
     def handle_report(self, node_id: str, report: Report, now_us: int) -> bool:
         """Take over a report; True where planning should not wait: a link went silent, came back or is gone,
         or the node began or ceased to drain."""
@@ -197,6 +206,8 @@ class LinkState:
             burst=losses.burst,
             usable=usable(table, slots),
             fresh=self._fresh(names, slots, now_us),
+            capacity_bps=self._capacities(names),
+            link_prices=self._link_prices(),
             link_groups=self._config.risk_groups.of_links,
         )
 
@@ -269,23 +280,38 @@ class LinkState:
 
     def _node(self, edge: _Edge, slots: Indices) -> Node:
         hello = edge.hello
+        said = self._overrides.get((hello.node_id, ""), Override(hello.node_id))
+        price, capacity = said.price_per_gb, said.capacity_bps
         on_hops = int(self._table.tx_bps[slots, edge.slot].sum())
         return Node(
             node_id=hello.node_id,
             region=hello.region,
             provider=hello.provider,
             groups=self._config.risk_groups.of_node(hello.node_id),
-            capacity_bps=hello.egress_bps_max,
+            capacity_bps=hello.egress_bps_max if capacity is None else capacity,
             egress_bps=max(edge.load.egress_bps - on_hops, 0),
             cpu=edge.load.cpu,
             draining=edge.draining or edge.drained_by_order,
             connected=edge.connected,
-            price_per_gb=self._config.prices_per_gb.get(hello.provider, 0.0),
+            price_per_gb=self._config.prices_per_gb.get(hello.provider, 0.0) if price is None else price,
+            transit=hello.node_id not in self._kept_out,
             address=hello.advertise,
             public_url=hello.public_url,
         )
 
     # ---- Links ------------------------------------------------------------------------------------
+
+    def _capacities(self, names: list[str]) -> Floats:
+        """Of links, by order; 0 where none has been given."""
+        index, capacities = {name: k for k, name in enumerate(names)}, np.zeros((len(names), len(names)))
+        for (src, dst), override in self._overrides.items():
+            if override.capacity_bps is not None and src in index and dst in index:
+                capacities[index[src], index[dst]] = override.capacity_bps
+        return capacities
+
+    def _link_prices(self) -> dict[tuple[str, str], float]:
+        prices = {key: override.price_per_gb for key, override in self._overrides.items() if key[1]}
+        return {key: price for key, price in prices.items() if price is not None}
 
     def _take_links(self, edge: _Edge, report: Report, now_us: int) -> None:
         """What a distrusted report measured counts for nothing; which links there are, it knows."""
