@@ -38,6 +38,7 @@ from farcast.control_plane.link_state import LinkState, LinkStateConfig
 from farcast.control_plane.members import Member, Members, MembersConfig
 from farcast.control_plane.orders import Orders, OrdersConfig
 from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
+from farcast.control_plane.plan_log import PlanLog
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.pushes import PushConfig, Pushes
 from farcast.control_plane.reports import judged, take_offers
@@ -113,6 +114,7 @@ class Controller:
         self.links = LinkState(config.links)
         self.cycle = PlanCycle(config.cycle, self.links, restored.trees, self.journal, now_us)
         self.pushes = Pushes(config.push, restored.epoch, self.journal)
+        self.plan_log = PlanLog()
         self._unix_minus_clock_us = unix_us - now_us
         self.access = AccessBook(restored.access)
         self.trust_book = TrustBook(restored.trust)
@@ -325,6 +327,7 @@ class Controller:
             case PlanAcked(version):
                 if self.pushes.rollout(node_id).handle_ack(version, now_us):
                     self.journal.count("plans_acked")
+                    self.plan_log.handle_ack(node_id, version.sequence, now_us)
                     if self.pushes.is_current(node_id):
                         self.cycle.handle_ack(node_id)
                     self.pushes.look_at([node_id])
@@ -452,12 +455,19 @@ class Controller:
         self.access.forget_ended(self._unix(now_us))
         self.trust_book.forget_ended(self._unix(now_us))
         self.orders.forget_ended(self._unix(now_us))
+        self.links.sample(now_us, self._unix(now_us))
+        self._note_current(now_us)
         if self._renew_edge_list(now_us):
             self.pushes.commit()
         self._release([node_id for node_id, due_us in self._unplanned.items() if due_us <= now_us])
         if self.cycle.holding(now_us) and not self.members.awaited():
             self.cycle.end_hold(now_us)
         self.pushes.retry(now_us)
+
+    def _note_current(self, now_us: int) -> None:
+        """Who follows the plan in force has all versions, also those that changed nothing for it."""
+        connected = [member.node_id for member in self.members if member.session is not None]
+        self.plan_log.handle_current(filter(self.pushes.is_current, connected), now_us)
 
     def _give_up(self, node_id: str, reason: str, now_us: int) -> None:
         """End the session of an edge that does not keep up; it comes back and says what it holds."""
@@ -490,6 +500,7 @@ class Controller:
             self.links.leave(member.node_id, now_us)
             self.cycle.remove(member.node_id, self.members)
             self.pushes.forget(member.node_id)
+            self.plan_log.forget(member.node_id)
             self._unplanned.pop(member.node_id, None)
             self._saver.members_changed = True
             self.orders.intents_changed = self.orders.nodes_changed = True
@@ -549,6 +560,7 @@ class Controller:
             changed |= self._renew_edge_list(now_us)
         if changed:
             self.pushes.commit()
+        self.plan_log.note(self.pushes.sequence, now_us)
         for node_id in self.pushes.push_all(self._channel_to_push, now_us, self._unix(now_us)):
             self._touch(node_id)
         for node_id in self.orders.tell_edges(self.channel_of, now_us):

@@ -24,6 +24,7 @@ from farcast.control_plane.link_estimate import (
     usable,
     wilson,
 )
+from farcast.control_plane.link_history import LinkHistory
 from farcast.control_plane.network import Bools, Floats, Indices, Network, Node
 from farcast.control_plane.plan import Demand
 from farcast.control_plane.risk_groups import RiskGroups
@@ -101,6 +102,8 @@ class LinkState:
         self._table = LinkTable(SLOTS_LEAST)
         self._free: list[int] = []
         self._counters: Counter[str] = Counter()
+        self.history: LinkHistory | None = None
+        """Of the last hour; begins with the first `sample`."""
         self._kept_out: frozenset[str] = frozenset()
         self._overrides: dict[tuple[str, str], Override] = {}
 
@@ -182,6 +185,15 @@ class LinkState:
         before = self._heard(edge.slot)
         self._take_links(edge, report, now_us)
         return urgent or bool((before != self._heard(edge.slot)).any())
+
+    def sample(self, now_us: int, unix_us: int) -> None:
+        """Take the links as they are into the history of the hour; once a second."""
+        self.history = history = self.history or LinkHistory(now_us)
+        table = self._table
+        history.sample(table.rtt_ms, table.known)
+        if history.is_due(now_us):
+            names = self.node_ids
+            history.close(names, self._slots(names), table.take_interval(), now_us, unix_us)
 
     # ---- Output -----------------------------------------------------------------------------------
 
