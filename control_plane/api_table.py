@@ -301,7 +301,7 @@ def openapi(table: Sequence[Endpoint]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for row in table:
         paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, schema_of, components)
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Farcast control plane",
@@ -316,6 +316,22 @@ def openapi(table: Sequence[Endpoint]) -> dict[str, Any]:
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
+    plain: dict[str, Any] = _tidied(json.loads(msgspec.json.encode(document)))
+    return plain
+
+
+def _tidied(part: Any) -> Any:
+    """Docstrings as one line, and patterns as JSON Schema has them (ECMA-262 knows no ``\\Z``)."""
+    if isinstance(part, list):
+        return [_tidied(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    tidied = {name: _tidied(each) for name, each in part.items()}
+    if isinstance(text := tidied.get("description"), str):
+        tidied["description"] = " ".join(text.replace("``", "`").split())
+    if isinstance(pattern := tidied.get("pattern"), str):
+        tidied["pattern"] = pattern.replace("\\Z", "$")
+    return tidied
 
 
 def _operation(row: Endpoint, schema_of: Mapping[int, Any], components: Mapping[str, Any]) -> dict[str, Any]:
