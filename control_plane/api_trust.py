@@ -1,150 +1,217 @@
-"""HTTP API, the part about certificates: join tokens, revocations, leaving.
+"""HTTP API, the part about trust: join tokens, certificates, issuers' keys, tokens of the API itself.
 
-    GET  /trust         edges' certificates, join tokens (without secrets), what is revoked
-    POST /join-tokens   {"region": …, "node_id": …, "valid_s": 3600, "control": ["HOST:PORT"]} -> {"token": …}
-    POST /trust         {"revoke_node": NODE} or {"revoke_serial": HEX}
-    POST /remove        {"node_id": NODE}
-
-The answer to /join-tokens is the one place where the secret can ever be read.
+The answers to ``POST /join-tokens`` and ``POST /api-tokens`` are the only places where those secrets can ever
+be read; neither the state directory nor the audit log holds them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from msgspec import UNSET
 
+from farcast.control_plane import api_shapes as shapes
+from farcast.control_plane import reading
+from farcast.control_plane.api_service import Service
+from farcast.control_plane.api_table import ApiAccess, Call, Changed, Endpoint, Refused
+from farcast.control_plane.api_tokens import ApiToken, Scope
 from farcast.control_plane.invitations import Invitee
-from farcast.control_plane.trust_book import VALID_SECONDS_MAX
-from farcast.proto.control.ranges import is_node_id
-from farcast.proto.joining.tokens import ADDRESSES_MAX, BadJoinToken, JoinToken
+from farcast.issuers import read_public_key
+from farcast.proto.access.keys import BadKey
+from farcast.proto.access.tokens import BadToken
+from farcast.proto.joining.tokens import BadJoinToken, JoinToken
 from farcast.proto.urls import split_host_port
 
-if TYPE_CHECKING:
-    from farcast.control_plane.controller import Controller
-
-BODY_BYTES_MAX: Final = 65_536
-VALID_SECONDS: Final = 3_600
-"""Of a join token, unless said."""
-
-JOIN_TOKEN_FORM: Final = (
-    'body must be {"region": "sin", "node_id": "sin-1", "valid_s": 3600, "control": ["HOST:PORT"]}; '
-    "all but the region may be left out"
+ACCESS_FORM: Final = (
+    'body must be one of {"trust": JWK}, {"distrust": KEY_ID}, {"revoke_key": KEY_ID}, '
+    '{"revoke_token": TOKEN_ID}'
 )
 TRUST_FORM: Final = 'body must be {"revoke_node": NODE} or {"revoke_serial": HEX}'
 
-Guard = Callable[[Callable[[Request], Any]], Callable[[Request], Awaitable[Response]]]
 
+def trust_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
+    """All of them."""
+    trust, tokens = _Trust(service), _Tokens(access)
 
-class TrustService(Protocol):
-    """What this part asks of the service."""
-
-    @property
-    def controller(self) -> Controller: ...
-    def invite(self, wanted: Invitee) -> JoinToken | str: ...
-    def revoke_node(self, node_id: str) -> str | None: ...
-    def revoke_serial(self, serial: str) -> str | None: ...
-    def remove(self, node_id: str) -> str | None: ...
-
-
-def trust_routes(service: TrustService, guarded: Guard) -> list[Route]:
-    """The routes, each behind the guard."""
-
-    async def invite(request: Request) -> Response:
-        invitee = _read_invitee(await _body(request))
-        if isinstance(invitee, str):
-            return _fault(400, invitee)
-        made = service.invite(invitee)
-        if isinstance(made, str):
-            return _fault(409, made)
-        try:
-            return JSONResponse({"token": made.encode(), "token_id": made.token_id, **_about(made)})
-        except BadJoinToken as error:
-            return _fault(400, str(error))
-
-    async def change(request: Request) -> Response:
-        wanted = await _body(request)
-        verbs = {"revoke_node": service.revoke_node, "revoke_serial": service.revoke_serial}
-        if wanted is None or len(wanted) != 1:
-            return _fault(400, TRUST_FORM)
-        ((verb, about),) = wanted.items()
-        if verb not in verbs or not isinstance(about, str):
-            return _fault(400, TRUST_FORM)
-        why_not = verbs[verb](about)
-        return _fault(409, why_not) if why_not else JSONResponse(trust(service.controller))
-
-    async def remove(request: Request) -> Response:
-        node_id = (await _body(request) or {}).get("node_id")
-        if not isinstance(node_id, str):
-            return _fault(400, 'body must be {"node_id": "NODE"}')
-        why_not = service.remove(node_id)
-        return _fault(404, why_not) if why_not else JSONResponse({"node_id": node_id, "removed": True})
+    def change(
+        method: str, path: str, summary: str, action: str, handle: Any, answer: Any, **more: Any
+    ) -> Endpoint:
+        more = {"scope": Scope.TRUST, "refusals": (409,), "action": action, **more}
+        return Endpoint(method, path, summary, handle, answer, **more)
 
     return [
-        Route("/trust", guarded(lambda _: trust(service.controller))),
-        Route("/trust", guarded(change), methods=["POST"]),
-        Route("/join-tokens", guarded(invite), methods=["POST"]),
-        Route("/remove", guarded(remove), methods=["POST"]),
+        change(
+            "POST",
+            "/access",
+            "Trust an issuer's key, or end keys and tokens.",
+            "access",
+            trust.change_access,
+            shapes.Access,
+            body=shapes.AccessOrder,
+            about=lambda call: _about_access(call.body),
+        ),
+        change(
+            "POST",
+            "/trust",
+            "End certificates.",
+            "revoke_certificate",
+            trust.revoke,
+            shapes.Trust,
+            body=shapes.TrustOrder,
+            about=lambda call: str(call.body.revoke_node or call.body.revoke_serial or ""),
+        ),
+        change(
+            "POST",
+            "/join-tokens",
+            "A token by which one edge joins.",
+            "join_token",
+            trust.invite,
+            shapes.JoinTokenAnswer,
+            body=shapes.JoinTokenOrder,
+            about=lambda call: call.body.region,
+        ),
+        Endpoint(
+            "GET",
+            "/api-tokens",
+            "Tokens of this API, without their text.",
+            lambda _: tokens.told(),
+            shapes.ApiTokensAnswer,
+            scope=Scope.TRUST,
+        ),
+        change(
+            "POST",
+            "/api-tokens",
+            "A new token of this API.",
+            "api_token",
+            tokens.issue,
+            shapes.ApiTokenMade,
+            refusals=(409, 503),
+            body=shapes.ApiTokenOrder,
+            about=lambda call: call.body.name,
+        ),
+        change(
+            "DELETE",
+            "/api-tokens/{name}",
+            "End a token of this API.",
+            "revoke_api_token",
+            tokens.revoke,
+            shapes.ApiTokenRevoked,
+            refusals=(404, 503),
+        ),
     ]
 
 
-def trust(controller: Controller) -> dict[str, Any]:
-    """For people: certificates and tokens, nothing secret."""
-    book = controller.trust_book
+class _Trust:
+    """Handlers about the cluster's trust."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def change_access(self, call: Call) -> Changed:
+        order: shapes.AccessOrder = call.body
+        given = [name for name in order.__struct_fields__ if getattr(order, name) is not UNSET]
+        if len(given) != 1:
+            raise Refused(400, ACCESS_FORM, given[1] if given else "")
+        if order.trust is not UNSET:
+            try:
+                key = read_public_key(order.trust)
+            except (BadKey, BadToken) as error:
+                raise Refused(400, f"trust: {error}", "trust") from error
+            why_not = self._service.trust(key)
+        elif order.distrust is not UNSET:
+            why_not = self._service.distrust(order.distrust)
+        elif order.revoke_key is not UNSET:
+            why_not = self._service.revoke_key(order.revoke_key)
+        else:
+            why_not = self._service.revoke_token(str(order.revoke_token))
+        _check(why_not)
+        return Changed(reading.access(self._service.controller), _about_access(order), after=given[0])
+
+    def revoke(self, call: Call) -> Changed:
+        order: shapes.TrustOrder = call.body
+        given = [name for name in order.__struct_fields__ if getattr(order, name) is not UNSET]
+        if len(given) != 1:
+            raise Refused(400, TRUST_FORM, given[1] if given else "")
+        if order.revoke_node is not UNSET:
+            about, why_not = order.revoke_node, self._service.revoke_node(order.revoke_node)
+        else:
+            about, why_not = str(order.revoke_serial), self._service.revoke_serial(str(order.revoke_serial))
+        _check(why_not)
+        return Changed(reading.trust(self._service.controller), about, after=given[0])
+
+    def invite(self, call: Call) -> Changed:
+        order: shapes.JoinTokenOrder = call.body
+        for at, address in enumerate(order.control):
+            if not _is_endpoint(address):
+                raise Refused(400, f"control[{at}]: {address[:80]!r} is not HOST:PORT", f"control[{at}]")
+        made = self._service.invite(Invitee(order.region, order.node_id, order.valid_s, order.control))
+        if isinstance(made, str):
+            raise Refused(409, made)
+        try:
+            answer = {"token": made.encode(), "token_id": made.token_id, **_about(made)}
+        except BadJoinToken as error:
+            raise Refused(400, f"control: {error}", "control") from error
+        return Changed(answer, made.token_id, after=_about(made))
+
+
+class _Tokens:
+    """Handlers about the API's own tokens."""
+
+    def __init__(self, access: ApiAccess) -> None:
+        self._access = access
+
+    def told(self) -> dict[str, Any]:
+        """All of them."""
+        return {"tokens": [_row(token) for token in self._access.tokens.issued]}
+
+    def issue(self, call: Call) -> Changed:
+        order: shapes.ApiTokenOrder = call.body
+        tokens = self._access.tokens
+        _check(tokens.why_not_issue(order.name, order.scopes, call.now_unix_s))
+        expires_s = None if order.valid_s is None else call.now_unix_s + order.valid_s
+        try:
+            text = tokens.issue(order.name, order.scopes, expires_s, call.now_unix_s)
+        except OSError as error:
+            raise Refused(503, f"the token cannot be written down: {error.strerror}") from error
+        row = _row(ApiToken(order.name, frozenset(order.scopes), call.now_unix_s, expires_s))
+        return Changed({"token": text, **row}, order.name, after=row)
+
+    def revoke(self, call: Call) -> Changed:
+        name = call.path["name"]
+        before = next((_row(token) for token in self._access.tokens.issued if token.name == name), None)
+        try:
+            if not self._access.tokens.revoke(name):
+                known = ", ".join(token.name for token in self._access.tokens.issued) or "none"
+                raise Refused(404, f"no token {name[:80]!r}; issued are {known}")
+        except OSError as error:
+            raise Refused(503, f"the token's end cannot be written down: {error.strerror}") from error
+        return Changed({"name": name, "revoked": True}, name, before)
+
+
+def _check(why_not: str | None) -> None:
+    if why_not is not None:
+        raise Refused(409, why_not)
+
+
+def _row(token: ApiToken) -> dict[str, Any]:
     return {
-        "certificates": [
-            {"node_id": node_id, "region": i.region, "serial": i.serial, "expires_unix_us": i.expires_unix_us}
-            for node_id, i in sorted(book.issued.items())
-        ],
-        "join_tokens": [
-            {
-                "token_id": i.token_id,
-                "region": i.region,
-                "node_id": i.node_id,
-                "expires_unix_us": i.expires_unix_us,
-                "joined": i.joined or None,
-            }
-            for i in book.invitations
-        ],
-        "revoked_nodes": [
-            {"node_id": node.node_id, "until_unix_s": node.until_unix_s} for node in book.revocations().nodes
-        ],
-        "revoked_serials": list(book.revocations().serials),
+        "name": token.name,
+        "scopes": [scope.value for scope in Scope if scope in token.scopes],
+        "created_unix_s": token.created_unix_s,
+        "expires_unix_s": token.expires_unix_s,
     }
 
 
-def _read_invitee(wanted: dict[str, Any] | None) -> Invitee | str:
-    """Whom a body asks a token for, or what is wrong with it."""
-    known = {"region", "node_id", "valid_s", "control"}
-    if wanted is None or not wanted.keys() <= known or "region" not in wanted:
-        return JOIN_TOKEN_FORM
-    node_id, valid_s = wanted.get("node_id"), wanted.get("valid_s", VALID_SECONDS)
-    addresses = wanted.get("control", [])
-    for name, text in (("region", wanted["region"]), ("node_id", node_id)):
-        if text is not None and not (isinstance(text, str) and is_node_id(text)):
-            return (
-                f"{name} {str(text)[:80]!r}: lower-case letters, digits and hyphens between them, 63 at most"
-            )
-    if wanted["region"] is None:
-        return JOIN_TOKEN_FORM
-    if type(valid_s) is not int or not 0 < valid_s <= VALID_SECONDS_MAX:
-        return f"valid_s must be a whole number of seconds from 1 to {VALID_SECONDS_MAX}"
-    if (
-        not isinstance(addresses, list)
-        or len(addresses) > ADDRESSES_MAX
-        or not all(map(_is_endpoint, addresses))
-    ):
-        return f"control must be a list of at most {ADDRESSES_MAX} addresses HOST:PORT"
-    return Invitee(wanted["region"], node_id, valid_s, tuple(addresses))
+def _about_access(order: shapes.AccessOrder) -> str:
+    """The key or token that an order is about; never the key itself."""
+    if order.trust is not UNSET:
+        return str(order.trust.get("kid", ""))
+    return str(next((each for each in (order.distrust, order.revoke_key, order.revoke_token) if each), ""))
 
 
-def _is_endpoint(text: object) -> bool:
+def _is_endpoint(text: str) -> bool:
     try:
-        return isinstance(text, str) and split_host_port(text)[1] > 0
+        return split_host_port(text)[1] > 0
     except ValueError:
         return False
 
@@ -157,21 +224,3 @@ def _about(token: JoinToken) -> dict[str, Any]:
         "authority_sha256": token.authority_sha256.hex(),
         "expires_unix_s": token.expires_unix_s,
     }
-
-
-async def _body(request: Request) -> dict[str, Any] | None:
-    """The JSON object in a request; ``None`` where it is none, or too long."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            return None
-    try:
-        wanted = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return wanted if isinstance(wanted, dict) else None
-
-
-def _fault(code: int, text: str) -> Response:
-    return JSONResponse({"error": text}, code)

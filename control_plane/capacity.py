@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from farcast.control_plane.costs import Branches, Costs, ancestors, heights
 from farcast.control_plane.network import Bools, Floats, Indices, Network
-from farcast.control_plane.plan import DEPTH_MAX, Demand, PlannerConfig
+from farcast.control_plane.plan import DEPTH_MAX, Demand
 from farcast.control_plane.tree_search import rejudge
 
 RELIEF_EDGES_MAX: Final = 64
@@ -149,10 +149,12 @@ class Loads:
 
 
 def relieve(
-    costs: Costs, loads: Loads, parents: Indices, origins: Indices, branches: Branches, config: PlannerConfig
+    costs: Costs, loads: Loads, parents: Indices, origins: Indices, branches: Branches, pinned: Bools
 ) -> Bools:
-    """Move what overloads nodes and links, in place; returns which parents changed."""
-    relief = _Relief(costs, loads, parents, origins, branches)
+    """Move what overloads nodes and links, in place; returns which parents changed. ``pinned``: parents that
+    may not."""
+    config = costs.config
+    relief = _Relief(costs, loads, parents, origins, branches, pinned)
     moved = np.zeros(parents.shape, np.bool_)
     given_up: set[tuple[int, int]] = set()
     for _ in range(config.relief_moves_max):
@@ -171,9 +173,15 @@ class _Relief:
     """Trees being relieved, with what is asked of them again and again."""
 
     def __init__(
-        self, costs: Costs, loads: Loads, parents: Indices, origins: Indices, branches: Branches
+        self,
+        costs: Costs,
+        loads: Loads,
+        parents: Indices,
+        origins: Indices,
+        branches: Branches,
+        pinned: Bools,
     ) -> None:
-        self._costs, self._loads = costs, loads
+        self._costs, self._loads, self._pinned = costs, loads, pinned
         self._parents, self._origins, self._branches = parents, origins, branches
         count = parents.shape[1]
         self._above = np.full((DEPTH_MAX, *parents.shape), -1)
@@ -256,7 +264,7 @@ class _Relief:
     def _on(self, resource: tuple[int, int]) -> tuple[Indices, Indices]:
         """Tree edges, as (tree, node below), that load a resource, most first."""
         sender, receiver = resource
-        on_it = (self._parents == sender) & (self._loads.edge_bps > 0)
+        on_it = (self._parents == sender) & (self._loads.edge_bps > 0) & ~self._pinned
         if receiver >= 0:
             on_it[:, self._nodes != receiver] = False
         rows, nodes = np.nonzero(on_it)

@@ -16,14 +16,13 @@ session and nothing more. An edge never loses media for it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from farcast.control_plane.access_book import AccessBook
 from farcast.control_plane.branches import reached_everywhere
 from farcast.control_plane.directory import Directory
-from farcast.control_plane.drains import is_relieved
 from farcast.control_plane.edge_list import EdgeListing, EdgeLists, Sign
 from farcast.control_plane.issuing import (
     CLOCK_SKEW_SECONDS,
@@ -37,7 +36,9 @@ from farcast.control_plane.issuing import (
 from farcast.control_plane.journal import Entry, Journal
 from farcast.control_plane.link_state import LinkState, LinkStateConfig
 from farcast.control_plane.members import Member, Members, MembersConfig
+from farcast.control_plane.orders import Orders, OrdersConfig
 from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
+from farcast.control_plane.plan_log import PlanLog
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.pushes import PushConfig, Pushes
 from farcast.control_plane.reports import judged, take_offers
@@ -55,7 +56,7 @@ from farcast.proto.control.events import (
     ServerEvent,
 )
 from farcast.proto.control.messages import Hello, Report
-from farcast.proto.control.ranges import DRAIN_MS_MAX, is_node_id
+from farcast.proto.control.ranges import is_node_id
 from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
 from farcast.proto.joining.revocations import Certified
 
@@ -74,11 +75,9 @@ class ControllerConfig:
     cycle: CycleConfig = field(default_factory=CycleConfig)
     push: PushConfig = field(default_factory=PushConfig)
     sessions_max: int = 2_048
-    drain_ms_default: int = 30_000
+    orders: OrdersConfig = field(default_factory=OrdersConfig)
     rejoin_hold_ms_max: int = 20_000
     """An edge that nobody remembers and that holds a plan keeps it so long, or until it is planned for."""
-    reparent_ms_max: int = 5_000
-    """Children of a draining edge have so long to follow their new plan before the edge itself is told."""
 
 
 @dataclass(slots=True)
@@ -115,6 +114,7 @@ class Controller:
         self.links = LinkState(config.links)
         self.cycle = PlanCycle(config.cycle, self.links, restored.trees, self.journal, now_us)
         self.pushes = Pushes(config.push, restored.epoch, self.journal)
+        self.plan_log = PlanLog()
         self._unix_minus_clock_us = unix_us - now_us
         self.access = AccessBook(restored.access)
         self.trust_book = TrustBook(restored.trust)
@@ -128,7 +128,9 @@ class Controller:
         self._unplanned: dict[str, int] = {}
         """Edges that keep the plan they came with, and until when."""
         self._planned_for: set[str] = set()
-        self._nodes_stale, self._drains_pending = True, bool(restored.drains)
+        self.orders = Orders(
+            config.orders, restored.intents, self.members, self.links, self.cycle, self.pushes, self.journal
+        )
         self._restore(restored, now_us)
 
     def unix_us(self, now_us: int) -> int:
@@ -202,28 +204,18 @@ class Controller:
 
     def drain(self, node_id: str, drain_ms: int | None, now_us: int) -> str | None:
         """Empty an edge: its children first, then its viewers; ``None``, or why not."""
-        member = self.members.get(node_id)
-        if member is None:
-            return f"no edge {node_id!r}; known are {_names(self.members)}"
-        bound_ms = self.config.drain_ms_default if drain_ms is None else drain_ms
-        if not 0 <= bound_ms <= DRAIN_MS_MAX:
-            return f"drain_ms is {bound_ms}, 0 to {DRAIN_MS_MAX} are allowed"
-        member.drain_us, member.drain_ms, member.drain_sent = now_us, bound_ms, False
-        self._set_draining(member)
-        self.journal.write("info", "drain ordered", node_id=node_id, drain_ms=bound_ms)
-        self._advance(now_us)
-        return None
+        return self.order(lambda orders: orders.drain(node_id, drain_ms, now_us), now_us)
 
     def undrain(self, node_id: str, now_us: int) -> str | None:
         """Take an order to drain back; an edge that has been told goes on by itself. ``None``, or why not."""
-        member = self.members.get(node_id)
-        if member is None or member.drain_us is None:
-            return f"edge {node_id!r} has no order to drain"
-        member.drain_us, member.drain_sent = None, False
-        self._set_draining(member)
-        self.journal.write("info", "drain taken back", node_id=node_id)
-        self._advance(now_us)
-        return None
+        return self.order(lambda orders: orders.undrain(node_id), now_us)
+
+    def order(self, give: Callable[[Orders], str | None], now_us: int) -> str | None:
+        """Give an order to `orders`; ``None``, or why not."""
+        why_not = give(self.orders)
+        if why_not is None:
+            self._advance(now_us)
+        return why_not
 
     def trust(self, key: TrustedKey, now_us: int) -> str | None:
         """Take the tokens of an issuer's key; ``None``, or why not."""
@@ -278,8 +270,10 @@ class Controller:
 
     def poll_save(self) -> Save | None:
         """What must be durable before anything of `poll_data` is sent."""
-        trees, sequence = self.cycle.trees, self.pushes.sequence
-        return self._saver.poll(self.members, self.directory, trees, sequence, self.access, self.trust_book)
+        if self.orders.intents_changed:
+            self.orders.intents_changed, self._saver.intents_changed = False, True
+        state = (self.members, self.directory, self.cycle.trees, self.pushes.sequence)
+        return self._saver.poll(*state, self.access, self.trust_book, self.orders)
 
     def poll_data(self) -> tuple[int, bytes] | None:
         """A session, and bytes for its stream."""
@@ -333,6 +327,7 @@ class Controller:
             case PlanAcked(version):
                 if self.pushes.rollout(node_id).handle_ack(version, now_us):
                     self.journal.count("plans_acked")
+                    self.plan_log.handle_ack(node_id, version.sequence, now_us)
                     if self.pushes.is_current(node_id):
                         self.cycle.handle_ack(node_id)
                     self.pushes.look_at([node_id])
@@ -368,7 +363,7 @@ class Controller:
             old.channel.refuse("this edge has joined anew")
             self._dirty[replaced] = None
         self.links.join(hello, now_us)
-        self._set_draining(self._member(hello.node_id))
+        self.orders.set_draining(self._member(hello.node_id))
         self._saver.members_changed = True
         rollout = self.pushes.rollout(hello.node_id)
         rollout.handle_join(hello.holds)
@@ -419,7 +414,7 @@ class Controller:
         urgent = self.links.handle_report(member.node_id, report, now_us)
         take_offers(report, member, self.directory, self.journal, now_us)
         if member.draining != drained:
-            self._set_draining(member)
+            self.orders.set_draining(member)
         if newly_silent or urgent:
             self.cycle.want()
         if not report.distrust and self.cycle.handle_report(member, self.members, now_us):
@@ -450,13 +445,6 @@ class Controller:
             raise LookupError(node_id)
         return member
 
-    def _set_draining(self, member: Member) -> None:
-        self.links.set_draining(member.node_id, member.draining)
-        self._saver.drains_changed = self._nodes_stale = True
-        self._drains_pending |= member.drain_us is not None
-        if member.draining:
-            self.cycle.want()
-
     def _tick(self, now_us: int) -> None:
         for session, state in list(self._sessions.items()):
             state.channel.handle_timeout(now_us)
@@ -466,12 +454,20 @@ class Controller:
         self._withdraw(now_us)
         self.access.forget_ended(self._unix(now_us))
         self.trust_book.forget_ended(self._unix(now_us))
+        self.orders.forget_ended(self._unix(now_us))
+        self.links.sample(now_us, self._unix(now_us))
+        self._note_current(now_us)
         if self._renew_edge_list(now_us):
             self.pushes.commit()
         self._release([node_id for node_id, due_us in self._unplanned.items() if due_us <= now_us])
         if self.cycle.holding(now_us) and not self.members.awaited():
             self.cycle.end_hold(now_us)
         self.pushes.retry(now_us)
+
+    def _note_current(self, now_us: int) -> None:
+        """Who follows the plan in force has all versions, also those that changed nothing for it."""
+        connected = [member.node_id for member in self.members if member.session is not None]
+        self.plan_log.handle_current(filter(self.pushes.is_current, connected), now_us)
 
     def _give_up(self, node_id: str, reason: str, now_us: int) -> None:
         """End the session of an edge that does not keep up; it comes back and says what it holds."""
@@ -504,8 +500,10 @@ class Controller:
             self.links.leave(member.node_id, now_us)
             self.cycle.remove(member.node_id, self.members)
             self.pushes.forget(member.node_id)
+            self.plan_log.forget(member.node_id)
             self._unplanned.pop(member.node_id, None)
-            self._saver.members_changed = self._saver.drains_changed = self._nodes_stale = True
+            self._saver.members_changed = True
+            self.orders.intents_changed = self.orders.nodes_changed = True
             self.journal.count("edges_withdrawn")
             self.journal.write("warning", "edge withdrawn", node_id=member.node_id, region=member.region)
         if gone:
@@ -556,16 +554,17 @@ class Controller:
         if self.trust_book.changed:
             self.trust_book.changed, self._saver.trust_changed = False, True
             changed |= views.set_revoked(self.trust_book.revocations())
-        if self._nodes_stale:
-            self._nodes_stale = False
+        if self.orders.nodes_changed:
+            self.orders.nodes_changed = False
             changed |= views.set_nodes({member.node_id: member.info for member in self.members})
             changed |= self._renew_edge_list(now_us)
         if changed:
             self.pushes.commit()
+        self.plan_log.note(self.pushes.sequence, now_us)
         for node_id in self.pushes.push_all(self._channel_to_push, now_us, self._unix(now_us)):
             self._touch(node_id)
-        if self._drains_pending:
-            self._order_drains(now_us)
+        for node_id in self.orders.tell_edges(self.channel_of, now_us):
+            self._touch(node_id)
 
     def _change_access(self, what: str, about: str, why_not: str | None, now_us: int) -> str | None:
         if why_not is None:
@@ -588,25 +587,8 @@ class Controller:
         if member is not None and member.session is not None:
             self._dirty[member.session] = None
 
-    def _order_drains(self, now_us: int) -> None:
-        """Tell draining edges themselves, once nobody takes from them what another could give."""
-        self._drains_pending = False
-        for member in self.members:
-            if member.drain_us is None or member.drain_sent:
-                continue
-            self._drains_pending = True
-            overdue = now_us >= member.drain_us + self.config.reparent_ms_max * 1_000
-            channel = self.channel_of(member.node_id)
-            if channel is not None and (
-                overdue or is_relieved(member, self.members, self.cycle, self.pushes)
-            ):
-                channel.order_drain(member.drain_ms)
-                member.drain_sent = True
-                self._touch(member.node_id)
-                self.journal.write("info", "edge told to drain", node_id=member.node_id, overdue=overdue)
-
     def _restore(self, restored: Restored, now_us: int) -> None:
-        self.members.restore(restored.members, dict(restored.drains), now_us)
+        self.members.restore(restored.members, dict(restored.intents.drains), now_us)
         for member in self.members:
             self.links.join(member.hello, now_us)
             self.links.leave(member.node_id, now_us)

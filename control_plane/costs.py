@@ -79,8 +79,7 @@ class Costs:
         self.log_loss = -np.log1p(-network.loss_high)
         count = len(network.nodes)
         self.load_ms = np.zeros((count, count))
-        prices = np.array([node.price_per_gb for node in network.nodes], np.float64)
-        self._price_ms = np.broadcast_to((config.price_ms_per_unit * prices)[:, None], (count, count))
+        self._price_ms = config.price_ms_per_unit * network.price_per_gb
         self._search = search_ms(self.hops) + config.relay_ms + self._price_ms
         self.set_fill(
             np.zeros(count) if node_fill is None else node_fill,
@@ -99,7 +98,8 @@ class Costs:
     @cached_property
     def may_relay(self) -> Bools:
         """Nodes that may get children in trees of other origins."""
-        return np.array([node.connected and not node.draining for node in self.network.nodes], np.bool_)
+        nodes = self.network.nodes
+        return np.array([node.connected and not node.draining and node.transit for node in nodes], np.bool_)
 
     # ---- Branches ---------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ while another keeps them, is free to move at once. A node that would merely be b
 would be better by a tenth and by 10 ms for three reports in a row, and did not move within the hold-down.
 What it has is judged by the loss that links have beyond doubt, what it might have by the loss to reckon with:
 where the intervals overlap, it stays. For its new branch to be possible others above it may have to move too:
-they are its companions, and if one of them is held down the upgrade waits.
+they are its companions, and if one of them is held down the upgrade waits. A pinned node is none of this: it
+has the parent that its pin says, at once, and whoever that takes too deep is free to move.
 
 All others are frozen to the parent they have. The new trees are grown with free nodes anywhere and frozen
 ones where they were, so a move never costs anybody else one; a free node with frozen ones below it goes no
@@ -33,6 +34,7 @@ from farcast.control_plane.plan import (
     ESCAPE,
     NEVER_US,
     NEW,
+    PIN,
     UPGRADE,
     Move,
     PlannerConfig,
@@ -98,20 +100,30 @@ def recall(memory: PlannerMemory, network: Network, origins: Sequence[str]) -> P
 
 
 def settle(
-    costs: Costs, past: Past, best_parents: Indices, best: Branches, origins: Indices, overloads: Overloads
+    costs: Costs,
+    past: Past,
+    best_parents: Indices,
+    best: Branches,
+    origins: Indices,
+    overloads: Overloads,
+    pins: Indices,
 ) -> Settled:
-    """Trees as near to ``best_parents`` as damping allows; ``best`` has the figures of those."""
+    """Trees as near to ``best_parents`` as damping allows; ``best`` has the figures of those. ``pins``:
+    parents by order, -1 where there is none."""
     config, now_us = costs.config, costs.network.now_us
+    pinned = pins >= 0
     held, broken = _cut(costs, past, origins)
+    held = np.where(pinned, pins, held)
+    broken = (broken & ~pinned) | _too_deep(held, origins)
     held_branches = costs.branches(held, origins)
     hopeful = costs.branches(held, origins, hopeful=True)
     beyond = _beyond(held, held_branches, hopeful, best)
-    wants = _better(hopeful, best, config) & (held >= 0) & (best_parents >= 0) & ~beyond
+    wants = _better(hopeful, best, config) & (held >= 0) & (best_parents >= 0) & ~beyond & ~pinned
     counts = now_us - past.counted_us >= 0.9 * config.report_interval_us
     streak = np.where(wants, past.streak + int(counts), 0)
     newcomers = (past.parents < 0) & ~past.lost
     newcomers[np.arange(len(origins)), origins] = False
-    must = newcomers | broken | beyond
+    must = (newcomers | broken | beyond) & ~pinned
     is_held = past.moved_us > now_us - config.hold_down_us
     ready = (streak >= config.upgrade_reports) & ~is_held
     ready = _greatest(ready, hopeful, best, config)
@@ -119,7 +131,7 @@ def settle(
         costs, held, (held_branches, hopeful), origins, must, ready, (best_parents, is_held), overloads
     )
     causes = np.full(held.shape, ESCAPE, dtype=object)
-    causes[companions], causes[upgraded], causes[newcomers] = COMPANION, UPGRADE, NEW
+    causes[companions], causes[upgraded], causes[pinned], causes[newcomers] = COMPANION, UPGRADE, PIN, NEW
     streak[parents != past.parents] = 0
     return Settled(parents, causes, streak, now_us if counts else past.counted_us)
 
@@ -149,13 +161,22 @@ def _cut(costs: Costs, past: Past, origins: Indices) -> tuple[Indices, Bools]:
     """The trees in force without the edges that will not do any more, and where those were."""
     network = costs.network
     held = past.parents.copy()
-    draining = np.array([node.draining for node in network.nodes], np.bool_)
+    barred = np.array([node.draining or not node.transit for node in network.nodes], np.bool_)
     nodes = np.arange(held.shape[1])
-    dead = ~network.usable[held, nodes] | (draining[held] & (held != origins[:, None]))
+    dead = ~network.usable[held, nodes] | (barred[held] & (held != origins[:, None]))
     broken = past.lost | ((held >= 0) & dead)
     held[broken] = -1
     held[np.arange(len(origins)), origins] = -1
     return held, broken
+
+
+def _too_deep(held: Indices, origins: Indices) -> Bools:
+    """Nodes whose branch is longer than any may be."""
+    rows, at = np.arange(len(held))[:, None], np.broadcast_to(np.arange(held.shape[1]), held.shape)
+    for _ in range(DEPTH_MAX):
+        at = np.where(at >= 0, held[rows, at], -1)
+    deep: Bools = np.logical_and(at >= 0, at != origins[:, None])
+    return deep
 
 
 def _beyond(held: Indices, now: Branches, hopeful: Branches, best: Branches) -> Bools:

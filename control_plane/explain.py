@@ -11,6 +11,7 @@ import numpy as np
 
 from farcast.control_plane.costs import OUT_OF_BOUNDS_MS, Costs
 from farcast.control_plane.network import Network
+from farcast.control_plane.pinning import PinState
 from farcast.control_plane.plan import DEPTH_MAX, Plan, PlannerConfig, PlannerMemory, Tree
 
 CANDIDATES_MAX: Final = 8
@@ -49,13 +50,15 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Why ``dst`` takes what ``src`` publishes the way it does; candidates by cost, within bounds first.
-    ``backups``: node id and what its branch shares with the chosen one."""
+    ``backups``: node id and what its branch shares with the chosen one. ``pins``: those of ``src`` whose way
+    leads to ``dst`` or through it."""
 
     src: str
     dst: str
     candidates: tuple[Candidate, ...]
     backups: tuple[tuple[str, tuple[str, ...]], ...]
     summary: str
+    pins: tuple[PinState, ...] = ()
 
 
 def explain(
@@ -78,7 +81,11 @@ def explain(
     candidates = tuple(asked.candidates())
     known = dst in tree.node_ids
     backups = tuple(zip(tree.backups.get(dst, ()), tree.shared(dst), strict=True)) if known else ()
-    return Explanation(src, dst, candidates, backups, _summary(chosen, candidates, dst))
+    summary = _summary(chosen, candidates, dst, asked.pin)
+    for state in asked.pins:
+        if state.suspended:
+            summary += f"; the pin {state.pin.name} is suspended: {state.suspended}"
+    return Explanation(src, dst, candidates, backups, summary, asked.pins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,18 @@ class _Asked:
     tree: Tree
     src: str
     dst: str
+
+    @property
+    def pins(self) -> tuple[PinState, ...]:
+        """Of this origin, to the node or through it."""
+        return tuple(
+            state for state in self.plan.pins if state.pin.origin == self.src and self.dst in state.pin.way
+        )
+
+    @property
+    def pin(self) -> PinState | None:
+        """The one in force."""
+        return next((state for state in self.pins if not state.suspended), None)
 
     def candidates(self) -> Iterator[Candidate]:
         chosen = self.tree.path(self.dst)
@@ -183,6 +202,8 @@ class _Asked:
         blocked = self._blocked(candidate.path)
         if blocked:
             return blocked
+        if self.pin is not None:
+            return f"{self.dst} is held to another way by the pin {self.pin.pin.name}"
         if not candidate.within_bounds and (chosen is None or chosen.within_bounds):
             return self._beyond(candidate)
         if chosen is None:
@@ -199,6 +220,8 @@ class _Asked:
             node = self.network.node(relay)
             if node.draining:
                 return f"{relay} is draining"
+            if not node.transit:
+                return f"{relay} is kept out of transit by order"
             if not node.connected:
                 return f"{relay} has no control session and gets no new children"
         for a, b in pairwise(path):
@@ -288,11 +311,17 @@ def _dearer(candidate: Candidate, chosen: Candidate) -> str:
     return f"costs {more_ms:.1f} ms more{why}"
 
 
-def _summary(chosen: tuple[str, ...], candidates: tuple[Candidate, ...], dst: str) -> str:
+def _summary(
+    chosen: tuple[str, ...], candidates: tuple[Candidate, ...], dst: str, pin: PinState | None
+) -> str:
     taken = next((c for c in candidates if c.chosen), None)
     if taken is None:
         return f"nothing reaches {dst}: no link into it, or into a relay before it, is usable"
     way = " > ".join(chosen)
+    if pin is not None and taken.path == pin.pin.way[: len(taken.path)]:
+        best = min((c for c in candidates if c.within_bounds), key=_order, default=taken)
+        free = "" if best.chosen else f"; the best known is {' > '.join(best.path)} at {best.cost_ms:.0f} ms"
+        return f"{way} at {taken.cost_ms:.0f} ms by order, pinned{free}"
     others = [c for c in candidates if not c.chosen and c.within_bounds >= taken.within_bounds]
     better = [c for c in others if c.cost_ms < taken.cost_ms]
     if better:

@@ -119,6 +119,7 @@ class LinkTable:
         self.known, self.silent, self.media = (np.zeros((slots, slots), np.bool_) for _ in range(3))
         self._seconds = np.zeros((SECONDS, 3, slots, slots), np.uint32)
         self._tens = np.zeros((TENS, 3, slots, slots), np.uint32)
+        self._interval = np.zeros((3, slots, slots), np.uint32)
         self._second = 0
 
     @property
@@ -135,6 +136,7 @@ class LinkTable:
             setattr(self, name, np.pad(getattr(self, name), ((0, more), (0, more))))
         last = ((0, 0), (0, 0), (0, more), (0, more))
         self._seconds, self._tens = np.pad(self._seconds, last), np.pad(self._tens, last)
+        self._interval = np.pad(self._interval, last[1:])
 
     def clear(self, slot: int) -> None:
         """Forget a node."""
@@ -143,6 +145,7 @@ class LinkTable:
             array[slot, :] = array[:, slot] = 0
         for ring in (self._seconds, self._tens):
             ring[:, :, slot, :] = ring[:, :, :, slot] = 0
+        self._interval[:, slot, :] = self._interval[:, :, slot] = 0
 
     def advance(self, now_us: int) -> None:
         """Let windows pass; time that goes back does nothing."""
@@ -178,6 +181,7 @@ class LinkTable:
             (self._tens, self._second // SECONDS % TENS),
         ):
             ring[slot, :, at[0], reporter] += counts.T
+        self._interval[:, at[0], reporter] += counts
         ratio = counts[_LOST] / np.maximum(counts[_SENT], 1)
         weight = -np.expm1(counts[_SENT] / -PRIOR_PACKETS)
         self.loss_average[at] += weight * (ratio - self.loss_average[at])
@@ -189,6 +193,11 @@ class LinkTable:
         gone = np.array(peers, np.int64)
         self.known[gone, reporter] = False
         self.tx_bps[gone, reporter] = self.rx_bps[gone, reporter] = 0
+
+    def take_interval(self) -> NDArray[np.uint32]:
+        """``[packets / lost / runs, src, dst]`` since the last call, or since the beginning."""
+        interval, self._interval = self._interval, np.zeros_like(self._interval)
+        return interval
 
     def counts(self, window_s: int) -> Floats:
         """``[packets / lost / runs, src, dst]`` of the last 1, 10 or 60 seconds, the running one included."""

@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from farcast.control_plane.intents import Override
 from farcast.control_plane.link_estimate import (
     LinkTable,
     both_ways,
@@ -23,7 +24,8 @@ from farcast.control_plane.link_estimate import (
     usable,
     wilson,
 )
-from farcast.control_plane.network import Bools, Indices, Network, Node
+from farcast.control_plane.link_history import LinkHistory
+from farcast.control_plane.network import Bools, Floats, Indices, Network, Node
 from farcast.control_plane.plan import Demand
 from farcast.control_plane.risk_groups import RiskGroups
 from farcast.proto.control.messages import Hello, LinkReport, Load, Report
@@ -100,6 +102,10 @@ class LinkState:
         self._table = LinkTable(SLOTS_LEAST)
         self._free: list[int] = []
         self._counters: Counter[str] = Counter()
+        self.history: LinkHistory | None = None
+        """Of the last hour; begins with the first `sample`."""
+        self._kept_out: frozenset[str] = frozenset()
+        self._overrides: dict[tuple[str, str], Override] = {}
 
     # ---- Getters ----------------------------------------------------------------------------------
 
@@ -154,6 +160,12 @@ class LinkState:
         if edge is not None:
             edge.drained_by_order = draining
 
+    def set_intents(self, kept_out: Iterable[str], overrides: Iterable[Override]) -> None:
+        """What operators say of nodes and links, in place of what was said before: who may not relay, and
+        prices and capacities that count instead of configured ones. Nodes may be unknown."""
+        self._kept_out = frozenset(kept_out)
+        self._overrides = {override.key: override for override in overrides}
+
     def handle_report(self, node_id: str, report: Report, now_us: int) -> bool:
         """Take over a report; True where planning should not wait: a link went silent, came back or is gone,
         or the node began or ceased to drain."""
@@ -173,6 +185,15 @@ class LinkState:
         before = self._heard(edge.slot)
         self._take_links(edge, report, now_us)
         return urgent or bool((before != self._heard(edge.slot)).any())
+
+    def sample(self, now_us: int, unix_us: int) -> None:
+        """Take the links as they are into the history of the hour; once a second."""
+        self.history = history = self.history or LinkHistory(now_us)
+        table = self._table
+        history.sample(table.rtt_ms, table.known)
+        if history.is_due(now_us):
+            names = self.node_ids
+            history.close(names, self._slots(names), table.take_interval(), now_us, unix_us)
 
     # ---- Output -----------------------------------------------------------------------------------
 
@@ -197,6 +218,8 @@ class LinkState:
             burst=losses.burst,
             usable=usable(table, slots),
             fresh=self._fresh(names, slots, now_us),
+            capacity_bps=self._capacities(names),
+            link_prices=self._link_prices(),
             link_groups=self._config.risk_groups.of_links,
         )
 
@@ -269,23 +292,38 @@ class LinkState:
 
     def _node(self, edge: _Edge, slots: Indices) -> Node:
         hello = edge.hello
+        said = self._overrides.get((hello.node_id, ""), Override(hello.node_id))
+        price, capacity = said.price_per_gb, said.capacity_bps
         on_hops = int(self._table.tx_bps[slots, edge.slot].sum())
         return Node(
             node_id=hello.node_id,
             region=hello.region,
             provider=hello.provider,
             groups=self._config.risk_groups.of_node(hello.node_id),
-            capacity_bps=hello.egress_bps_max,
+            capacity_bps=hello.egress_bps_max if capacity is None else capacity,
             egress_bps=max(edge.load.egress_bps - on_hops, 0),
             cpu=edge.load.cpu,
             draining=edge.draining or edge.drained_by_order,
             connected=edge.connected,
-            price_per_gb=self._config.prices_per_gb.get(hello.provider, 0.0),
+            price_per_gb=self._config.prices_per_gb.get(hello.provider, 0.0) if price is None else price,
+            transit=hello.node_id not in self._kept_out,
             address=hello.advertise,
             public_url=hello.public_url,
         )
 
     # ---- Links ------------------------------------------------------------------------------------
+
+    def _capacities(self, names: list[str]) -> Floats:
+        """Of links, by order; 0 where none has been given."""
+        index, capacities = {name: k for k, name in enumerate(names)}, np.zeros((len(names), len(names)))
+        for (src, dst), override in self._overrides.items():
+            if override.capacity_bps is not None and src in index and dst in index:
+                capacities[index[src], index[dst]] = override.capacity_bps
+        return capacities
+
+    def _link_prices(self) -> dict[tuple[str, str], float]:
+        prices = {key: override.price_per_gb for key, override in self._overrides.items() if key[1]}
+        return {key: price for key, price in prices.items() if price is not None}
 
     def _take_links(self, edge: _Edge, report: Report, now_us: int) -> None:
         """What a distrusted report measured counts for nothing; which links there are, it knows."""

@@ -33,6 +33,7 @@ class Node:
     ``capacity_bps`` bounds what it sends, 0 is no bound; ``egress_bps`` is what it sends already that no plan
     steers (to viewers). ``connected``: its control session stands; one that is not connected but still heard
     by others keeps the children it has and gets no new ones. ``price_per_gb`` is of what it sends.
+    ``transit``: it may relay what others publish.
     """
 
     node_id: str
@@ -45,6 +46,7 @@ class Node:
     draining: bool = False
     connected: bool = True
     price_per_gb: float = 0.0
+    transit: bool = True
     address: str = ""
     public_url: str = ""
 
@@ -57,7 +59,7 @@ class Network:
     known of it is recent enough to move media onto it; a link that is usable and not fresh keeps what it has.
     ``loss`` is the best estimate, ``loss_low`` and ``loss_high`` what it may be at best and what to reckon
     with (see `link_estimate`); ``burst`` is the mean length of a run of losses, packets. ``capacity_bps`` of
-    a link: 0 is no bound.
+    a link: 0 is no bound. ``price_per_gb`` is that of the sending node, unless the link has one of its own.
     """
 
     now_us: int
@@ -71,6 +73,7 @@ class Network:
     usable: Bools
     fresh: Bools
     capacity_bps: Floats
+    price_per_gb: Floats
     risk_names: tuple[str, ...]
     node_risks: Masks
     link_risks: Masks
@@ -100,12 +103,14 @@ class Network:
         usable: ArrayLike = True,
         fresh: ArrayLike = True,
         capacity_bps: ArrayLike = 0.0,
+        link_prices: Mapping[tuple[str, str], float] | None = None,
         link_groups: Mapping[tuple[str, str], Iterable[str]] | None = None,
     ) -> Network:
         """A network of ``nodes`` in the order of the matrices given; scalars stand for whole matrices.
 
         A link whose RTT is not a positive number is not usable. ``link_groups`` names the risk groups of
-        links by (region, region), both directions. ``ValueError`` for shapes that do not fit.
+        links by (region, region), both directions; ``link_prices`` by (node id, node id), one direction.
+        ``ValueError`` for shapes that do not fit.
         """
         given = tuple(nodes)
         order = sorted(range(len(given)), key=lambda i: given[i].node_id)
@@ -137,6 +142,7 @@ class Network:
             usable=matrix(usable, np.bool_) & measured,
             fresh=matrix(fresh, np.bool_) & measured,
             capacity_bps=np.fmax(matrix(capacity_bps, np.float64), 0.0),
+            price_per_gb=_prices(ordered, link_prices or {}),
             risk_names=names,
             node_risks=node_risks,
             link_risks=link_risks,
@@ -146,6 +152,17 @@ class Network:
 
 def _ratio(values: Floats) -> Floats:
     return np.clip(np.nan_to_num(values, nan=LOSS_MAX), 0.0, LOSS_MAX)
+
+
+def _prices(nodes: Sequence[Node], of_links: Mapping[tuple[str, str], float]) -> Floats:
+    prices = np.repeat(
+        np.array([node.price_per_gb for node in nodes], np.float64)[:, None], len(nodes), axis=1
+    )
+    index = {node.node_id: i for i, node in enumerate(nodes)}
+    for (src, dst), price in of_links.items():
+        if src in index and dst in index:
+            prices[index[src], index[dst]] = price
+    return prices
 
 
 def _risks(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farcast.control_plane.frame_delay import FrameModel
 from farcast.control_plane.network import Bools, Floats
+
+if TYPE_CHECKING:
+    from farcast.control_plane.pinning import PinState
 
 RELAYS_MAX: Final = 2
 """Most relays between origin and egress. Two are what measured overlays use for 94 % and more of their paths
@@ -25,6 +28,7 @@ COMPANION: Final = "companion"
 ESCAPE: Final = "escape"
 CAPACITY: Final = "capacity"
 NEW: Final = "new"
+PIN: Final = "pin"
 
 SHARES: Final = ("provider", "region", "risk group", "relay")
 """What a backup may share with the branch it stands in for, in the order in which that is given in to: the
@@ -96,7 +100,8 @@ class Demand:
 
 class Move(NamedTuple):
     """A node that got another parent. ``cause``: `UPGRADE`; `COMPANION`, moved so that another's upgrade is
-    possible; `ESCAPE`; `CAPACITY`; `NEW`, had none before. ``before`` is "" where there was none."""
+    possible; `ESCAPE`; `CAPACITY`; `PIN`, by order; `NEW`, had none before. ``before`` is "" where there was
+    none."""
 
     origin: str
     node: str
@@ -176,7 +181,8 @@ class Tree:
 class Plan:
     """One tree per origin. ``overloaded``: nodes and links ("a > b") that are above their capacity because
     nothing else was found. ``moves``: what differs from the plan before, in order. ``node_fill``,
-    ``link_fill[src, dst]``: shares of capacities that the costs of this plan reckoned with."""
+    ``link_fill[src, dst]``: shares of capacities that the costs of this plan reckoned with. ``pins``: all
+    that were given, and which of them are in force."""
 
     trees: dict[str, Tree]
     overloaded: tuple[str, ...] = ()
@@ -184,6 +190,7 @@ class Plan:
     node_ids: tuple[str, ...] = ()
     node_fill: Floats = field(default_factory=lambda: np.zeros(0))
     link_fill: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    pins: tuple[PinState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,6 +199,7 @@ class PlannerMemory:
 
     ``parent`` as in `Tree`; ``streak``: reports in a row in which an upgrade was to be had; ``moved_us``:
     when the node last moved (`NEVER_US`: not yet). ``counted_us``: when streaks last grew.
+    ``pins_failed_us``: pinned ways that failed lately, and when last.
     """
 
     origins: tuple[str, ...] = ()
@@ -200,6 +208,7 @@ class PlannerMemory:
     streak: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     moved_us: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     counted_us: int = -(1 << 62)
+    pins_failed_us: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
 
 NEVER_US: Final = -(1 << 62)

@@ -10,15 +10,17 @@ then the edges that say, by the plans they hold, that there was one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from farcast.control_plane.branches import Trees
 from farcast.control_plane.directory import Directory
+from farcast.control_plane.intents import Pin
 from farcast.control_plane.journal import Journal
 from farcast.control_plane.link_state import LinkState
 from farcast.control_plane.members import Member, Members
 from farcast.control_plane.move_gate import GateConfig, MoveGate, Step
+from farcast.control_plane.pinning import PinState
 from farcast.control_plane.plan import PlannerConfig
 from farcast.control_plane.planning import (
     PlanJob,
@@ -76,6 +78,8 @@ class PlanCycle:
         self._urgent = False
         self._started_us: int | None = None
         self._free_us = now_us
+        self._pins: tuple[Pin, ...] = ()
+        self._kept_out: frozenset[str] = frozenset()
 
     @property
     def canary(self) -> str | None:
@@ -90,6 +94,10 @@ class PlanCycle:
     def holding(self, now_us: int) -> bool:
         """Whether the routes of the run before are still kept as they are."""
         return now_us < self._hold_until_us
+
+    def set_pins(self, pins: tuple[Pin, ...], kept_out: Collection[str]) -> None:
+        """What operators hold routes to, and who may relay for nobody; from the next run on."""
+        self._pins, self._kept_out = pins, frozenset(kept_out)
 
     def want(self) -> None:
         """Plan as soon as possible: something happened."""
@@ -127,7 +135,8 @@ class PlanCycle:
         self._started_us, self._urgent = now_us, False
         ids = [member.node_id for member in members]
         demand = demand_for(ids, directory.origins, _loads(members), self._config.idle_origins_max)
-        return PlanJob(self._links.network(now_us), demand, self._memory, self._config.planner)
+        network, pins = self._links.network(now_us), tuple(_state(pin, directory) for pin in self._pins)
+        return PlanJob(network, demand, self._memory, self._config.planner, pins)
 
     def handle_failed(self, now_us: int) -> None:
         """The planner broke: the routes in force stay, and it is asked again in its time."""
@@ -139,7 +148,7 @@ class PlanCycle:
         self.runs += 1
         self.planned = planned
         ids = {member.node_id for member in members}
-        relays = {member.node_id for member in members if not member.draining}
+        relays = {member.node_id for member in members if not member.draining} - self._kept_out
         old = {origin: tree for origin, tree in self.trees.items() if origin in ids}
         proposal = planned.trees(old, ids)
         viewers = {member.node_id: member.load.viewers for member in members}
@@ -212,6 +221,16 @@ class PlanCycle:
         if step.canary is not None:
             self._journal.count("canaries")
             self._journal.write("info", "canary", node_id=step.canary, routes=step.upgrades)
+
+
+def _state(pin: Pin, directory: Directory) -> PinState:
+    """A pin of a namespace counts while that has its origin where the way begins."""
+    if not pin.namespace:
+        return PinState(pin)
+    origin = directory.table.get(tuple(field.encode() for field in pin.namespace.split("/")))
+    if origin is None:
+        return PinState(pin, f"nobody publishes {pin.namespace}")
+    return PinState(pin, "" if origin == pin.origin else f"{pin.namespace} is published at {origin}")
 
 
 def _loads(members: Members) -> Mapping[str, Mapping[str, int]]:

@@ -34,6 +34,7 @@ from farcast.control_plane.damping import Past, moves, recall, settle
 from farcast.control_plane.explain import Candidate, Explanation, explain
 from farcast.control_plane.improve import improve
 from farcast.control_plane.network import Bools, Floats, Indices, Network
+from farcast.control_plane.pinning import PinState, judge_pins, pinned_parents
 from farcast.control_plane.plan import (
     NEVER_US,
     NEW,
@@ -65,30 +66,38 @@ of which sees what the ones before load."""
 
 
 def plan(
-    network: Network, demand: Mapping[str, Demand], memory: PlannerMemory, config: PlannerConfig
+    network: Network,
+    demand: Mapping[str, Demand],
+    memory: PlannerMemory,
+    config: PlannerConfig,
+    pins: Sequence[PinState] = (),
 ) -> tuple[Plan, PlannerMemory]:
     """Trees for every origin named in ``demand`` that is in the network (an empty `Demand` will do).
 
-    ``network.now_us`` is the time. Pass the memory that the run before gave back.
+    ``network.now_us`` is the time. Pass the memory that the run before gave back. ``pins`` that can be are
+    held to, whatever they cost; the plan says which those are.
     """
     origins = tuple(sorted(name for name in demand if name in network.index))
     if not origins:
-        return Plan({}), PlannerMemory(counted_us=memory.counted_us)
+        states, failed_us = judge_pins(network, pins, origins, memory.pins_failed_us, config.hold_down_us)
+        return Plan({}, pins=states), PlannerMemory(counted_us=memory.counted_us, pins_failed_us=failed_us)
     at = np.array([network.index[name] for name in origins])
     wanted = Wanted.of(network, demand, origins)
     past = recall(memory, network, origins)
     costs = Costs(network, config)
+    states, failed_us = judge_pins(network, pins, origins, memory.pins_failed_us, config.hold_down_us)
+    pinned = pinned_parents(network, states, origins)
     if past.is_blank:
-        parents = _first(costs, wanted, at)
+        parents = _first(costs, wanted, at, pinned)
         causes, streak = np.full(parents.shape, NEW, dtype=object), past.streak
         counted_us = network.now_us
     else:
-        parents, causes, streak, counted_us = _next(costs, wanted, past, at)
+        parents, causes, streak, counted_us = _next(costs, wanted, past, at, pinned)
     loads = Loads(network, wanted, parents) if _is_bounded(network) else None
     relieved = np.zeros(parents.shape, np.bool_)
     branches = costs.branches(parents, at)
     if loads is not None and loads.overload() > 0:
-        relieved = relieve(costs, loads, parents, at, branches, config)
+        relieved = relieve(costs, loads, parents, at, branches, pinned >= 0)
     changes = moves(network, origins, past, parents, causes, relieved)
     result = Plan(
         _trees(costs, parents, at, origins, branches),
@@ -97,32 +106,37 @@ def plan(
         network.node_ids,
         np.zeros(len(network.nodes)) if loads is None else loads.node_fill,
         np.zeros(network.rtt_ms.shape) if loads is None else loads.link_fill,
+        states,
     )
     remembered = _remember(network, origins, past, parents, causes, relieved)
-    return result, PlannerMemory(origins, network.node_ids, parents, streak, remembered, counted_us)
+    return result, PlannerMemory(
+        origins, network.node_ids, parents, streak, remembered, counted_us, failed_us
+    )
 
 
-def best_trees(costs: Costs, origins: Indices) -> tuple[Indices, Branches]:
-    """The trees that would be best now, were it not for capacities and the past."""
-    parents = grow(costs.search_ms, origins, costs.may_relay)
+def best_trees(costs: Costs, origins: Indices, pinned: Indices) -> tuple[Indices, Branches]:
+    """The trees that would be best now, were it not for capacities and the past. ``pinned``: the only parents
+    that nodes may have, -1 for any."""
+    fixed = pinned if (pinned >= 0).any() else None
+    parents = grow(costs.search_ms, origins, costs.may_relay, fixed, None, costs.held_ms)
     branches = costs.branches(parents, origins)
-    everything = np.ones(parents.shape, np.bool_)
-    improve(costs, parents, origins, branches, everything)
-    repair(costs, parents, origins, branches)
+    free = pinned < 0
+    improve(costs, parents, origins, branches, free)
+    repair(costs, parents, origins, branches, free)
     return parents, branches
 
 
-def _first(costs: Costs, wanted: Wanted, origins: Indices) -> Indices:
+def _first(costs: Costs, wanted: Wanted, origins: Indices, pinned: Indices) -> Indices:
     """The first plan. Origins with the most to send choose first."""
     if not _is_bounded(costs.network):
-        return best_trees(costs, origins)[0]
+        return best_trees(costs, origins, pinned)[0]
     parents = np.full((len(origins), len(costs.network.nodes)), -1)
     loads = Loads(costs.network, wanted, parents)
     totals = np.array([rates.sum() for rates in wanted.bps])
     order = np.argsort(-totals, kind="stable")
     for block in np.array_split(order, min(FIRST_BLOCKS, len(order))):
         costs.set_fill(loads.node_fill, loads.link_fill)
-        parents[block] = best_trees(costs, origins[block])[0]
+        parents[block] = best_trees(costs, origins[block], pinned[block])[0]
         for row in block.tolist():
             loads.update(parents, row)
     costs.set_fill(loads.node_fill, loads.link_fill)
@@ -130,7 +144,7 @@ def _first(costs: Costs, wanted: Wanted, origins: Indices) -> Indices:
 
 
 def _next(
-    costs: Costs, wanted: Wanted, past: Past, origins: Indices
+    costs: Costs, wanted: Wanted, past: Past, origins: Indices, pinned: Indices
 ) -> tuple[Indices, NDArray[np.object_], Indices, int]:
     """The plan after another. Penalties are those of what is in force."""
     network = costs.network
@@ -144,8 +158,8 @@ def _next(
         after = Loads(network, wanted, parents)
         return after.node_fill > 1, after.link_fill > 1
 
-    best_parents, best = best_trees(costs, origins)
-    settled = settle(costs, past, best_parents, best, origins, overloads)
+    best_parents, best = best_trees(costs, origins, pinned)
+    settled = settle(costs, past, best_parents, best, origins, overloads, pinned)
     return settled.parents, settled.causes, settled.streak, settled.counted_us
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from farcast.control_plane.branches import Move, Tree, Trees, Upstreams, path_to, paths
 from farcast.control_plane.network import Network
-from farcast.control_plane.plan import ESCAPE, Demand, Plan, PlannerConfig, PlannerMemory
+from farcast.control_plane.pinning import PinState
+from farcast.control_plane.plan import ESCAPE, PIN, Demand, Plan, PlannerConfig, PlannerMemory
 from farcast.control_plane.planner import plan as make_plan
 
 
@@ -28,10 +29,11 @@ class PlanJob:
     demand: Mapping[str, Demand]
     memory: PlannerMemory
     config: PlannerConfig
+    pins: tuple[PinState, ...] = ()
 
     def run(self) -> Planned:
         """Plan."""
-        plan, memory = make_plan(self.network, self.demand, self.memory, self.config)
+        plan, memory = make_plan(self.network, self.demand, self.memory, self.config, self.pins)
         return Planned(self, plan, memory)
 
 
@@ -43,10 +45,11 @@ class Planned:
     plan: Plan
     memory: PlannerMemory
     escapes: frozenset[tuple[str, str]] = field(init=False)
-    """Origin and node of moves away from a hop that is dead or bad, as the planner saw it."""
+    """Origin and node of moves away from a hop that is dead or bad, as the planner saw it, and of those that
+    an operator has ordered: none of them waits."""
 
     def __post_init__(self) -> None:
-        moved = frozenset((m.origin, m.node) for m in self.plan.moves if m.cause == ESCAPE)
+        moved = frozenset((m.origin, m.node) for m in self.plan.moves if m.cause in (ESCAPE, PIN))
         object.__setattr__(self, "escapes", moved)
 
     def trees(self, old: Trees, members: Collection[str]) -> Trees:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from farcast import __version__
+from farcast.control_plane import reading_orders
 from farcast.control_plane.branches import count_routes
 from farcast.control_plane.controller import Controller
 from farcast.control_plane.members import Member
@@ -173,6 +174,13 @@ def why(controller: Controller, src: str, dst: str) -> dict[str, Any]:
     in_force = list(route.path) if route else []
     told = _plain(asdict(explanation))
     assert isinstance(told, dict)
+    told["pins"] = [
+        reading_orders.pin_row(controller, pin)
+        for pin in controller.orders.book.pins
+        if pin.origin == src and dst in pin.way
+    ]
+    ways = [in_force, *(candidate.path for candidate in explanation.candidates)]
+    told["overrides"] = reading_orders.bearing_on(controller, ways)
     told["in_force"] = in_force
     told["kept_back"] = bool(in_force) and list(planned.plan.trees[src].path(dst)) != in_force
     told["why_kept_back"] = controller.cycle.why_kept_back if told["kept_back"] else ""
@@ -241,6 +249,31 @@ def access(controller: Controller) -> dict[str, Any]:
             {"token_id": token_id, "revoked_unix_us": at_us}
             for token_id, at_us in sorted(book.revoked_tokens.items())
         ],
+    }
+
+
+def trust(controller: Controller) -> dict[str, Any]:
+    """Certificates and join tokens, nothing secret."""
+    book = controller.trust_book
+    return {
+        "certificates": [
+            {"node_id": node_id, "region": i.region, "serial": i.serial, "expires_unix_us": i.expires_unix_us}
+            for node_id, i in sorted(book.issued.items())
+        ],
+        "join_tokens": [
+            {
+                "token_id": i.token_id,
+                "region": i.region,
+                "node_id": i.node_id,
+                "expires_unix_us": i.expires_unix_us,
+                "joined": i.joined or None,
+            }
+            for i in book.invitations
+        ],
+        "revoked_nodes": [
+            {"node_id": node.node_id, "until_unix_s": node.until_unix_s} for node in book.revocations().nodes
+        ],
+        "revoked_serials": list(book.revocations().serials),
     }
 
 

@@ -6,6 +6,7 @@ from farcast.control_plane.access_book import AccessBook
 from farcast.control_plane.branches import Tree, Trees
 from farcast.control_plane.directory import Directory, OfferChange
 from farcast.control_plane.members import Members
+from farcast.control_plane.orders import Orders
 from farcast.control_plane.store import Save
 from farcast.control_plane.trust_book import TrustBook
 
@@ -15,7 +16,7 @@ class Saver:
 
     def __init__(self, trees: Trees, unix_minus_clock_us: int) -> None:
         self.members_changed = False
-        self.drains_changed = False
+        self.intents_changed = False
         self.access_changed = self.trust_changed = False
         self._unix_minus_clock_us = unix_minus_clock_us
         self._trees = trees
@@ -29,22 +30,23 @@ class Saver:
         sequence: int,
         access: AccessBook,
         trust: TrustBook,
+        orders: Orders,
     ) -> Save | None:
         """What has changed since the last call, ``None`` where nothing has."""
         offers = directory.poll_changes()
         changed = self._changed_trees(trees)
-        with_members, with_drains = self.members_changed, self.drains_changed
+        with_members, with_intents = self.members_changed, self.intents_changed
         with_access, with_trust = self.access_changed, self.trust_changed
-        some = with_members or with_drains or with_access or with_trust
+        some = with_members or with_intents or with_access or with_trust
         if not (offers or changed or some or sequence != self._sequence):
             return None
-        self.members_changed = self.drains_changed = False
+        self.members_changed = self.intents_changed = False
         self.access_changed = self.trust_changed = False
         self._sequence = sequence
         return Save(
             sequence,
             tuple(member.hello for member in members) if with_members else None,
-            {m.node_id: m.drain_ms for m in members if m.drain_us is not None} if with_drains else None,
+            orders.intents if with_intents else None,
             changed,
             tuple(self._on_wall_clock(offer) for offer in offers),
             access.kept() if with_access else None,

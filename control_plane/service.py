@@ -26,14 +26,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from farcast.certificates import expiry_unix_s
-from farcast.control_plane.api import (
-    ADDRESS_FILE,
-    api_app,
-    bind_tcp,
-    load_token,
-    serve_api,
-    write_private,
-)
+from farcast.control_plane.api import ADDRESS_FILE, api_app, bind_tcp, open_access, serve_api
+from farcast.control_plane.api_table import ApiAccess
+from farcast.control_plane.api_tokens import write_private
 from farcast.control_plane.certifying import certifier, open_authority
 from farcast.control_plane.config import Address, ControlConfig
 from farcast.control_plane.control_sessions import ControlSessions
@@ -48,6 +43,7 @@ from farcast.control_plane.link_state import LinkStateConfig
 from farcast.control_plane.members import MembersConfig
 from farcast.control_plane.metrics import render
 from farcast.control_plane.move_gate import GateConfig
+from farcast.control_plane.orders import Orders
 from farcast.control_plane.plan import PlannerConfig
 from farcast.control_plane.plan_cycle import CycleConfig
 from farcast.control_plane.planning import PlanJob, Planned
@@ -108,7 +104,7 @@ class ControlService:
         store: Store,
         runtime: Runtime,
         listener: socket.socket,
-        token: str,
+        access: ApiAccess,
         authority: Authority | None = None,
         join_socket: socket.socket | None = None,
         expiry_unix_s: float | None = None,
@@ -120,7 +116,7 @@ class ControlService:
         self._config = config
         self._store = store
         self._listener = listener
-        self._token = token
+        self._access = access
         self._authority = authority
         self._join_socket = join_socket
         self._expiry_unix_s = expiry_unix_s
@@ -154,17 +150,9 @@ class ControlService:
         self.driver.close()
         self._stopped.set()
 
-    def drain(self, node_id: str, drain_ms: int | None) -> str | None:
-        """Order a drain; ``None``, or why not."""
-        return self._call(
-            lambda controller, now_us: controller.drain(node_id, drain_ms, now_us), "drain", node_id=node_id
-        )
-
-    def undrain(self, node_id: str) -> str | None:
-        """Take an order back; ``None``, or why not."""
-        return self._call(
-            lambda controller, now_us: controller.undrain(node_id, now_us), "undrain", node_id=node_id
-        )
+    def order(self, action: str, give: Callable[[Orders], str | None], **about: str) -> str | None:
+        """Give an order; ``None``, or why not."""
+        return self._call(lambda controller, now_us: controller.order(give, now_us), action, **about)
 
     def trust(self, key: TrustedKey) -> str | None:
         """Take the tokens of an issuer's key; ``None``, or why not."""
@@ -244,7 +232,7 @@ class ControlService:
 
     async def run(self, *, ready_json: bool) -> None:
         """Serve until `stop`; then the state is closed."""
-        tasks = [asyncio.create_task(serve_api(api_app(self, self._token), self._listener, self._stopped))]
+        tasks = [asyncio.create_task(serve_api(api_app(self, self._access), self._listener, self._stopped))]
         if self._authority is not None and self._join_socket is not None:
             context = server_context(self._config.hop_cert, self._config.hop_key)
             joins = JoinListener(self._join_socket, context, self._authority.certificate, self.admit)
@@ -357,7 +345,7 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     risk_groups = _load_groups(config)
     tracer = open_tracer(config.traces, identity.cluster)
     _make_state_dir(config.state_dir)
-    token = load_token(config.state_dir)
+    access = open_access(config.state_dir, unix_us=unix_us)
     listener = bind_tcp(config.api, "--api")
     store = Store(config.state_dir)
     try:
@@ -381,7 +369,7 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     engine = ControlSessions(controller, edge_identity, lambda save: service.save(save))
     expiry = expiry_unix_s(identity.chain[0])
     service = ControlService(
-        config, engine, store, runtime, listener, token, authority, join_socket, expiry, tracer
+        config, engine, store, runtime, listener, access, authority, join_socket, expiry, tracer
     )
     return service
 

@@ -1,4 +1,4 @@
-"""What the control plane must not forget, in one SQLite file: its reign, last plan, directory and drains.
+"""What the control plane must not forget, in one SQLite file: its reign, last plan, directory and intents.
 
 `Store.save` returns when the change is on disk (``synchronous=FULL``); the service sends nothing that depends
 on a change before. A file that cannot be trusted (damaged, cut off, of something else, of another cluster)
@@ -16,7 +16,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ import msgspec
 from farcast.control_plane.access_book import NOTHING_KEPT, KeptAccess
 from farcast.control_plane.branches import Tree, Upstreams
 from farcast.control_plane.directory import Fields, OfferChange
+from farcast.control_plane.intents import NO_INTENTS, Intents, decode, encode
 from farcast.control_plane.trust_book import NO_TRUST_KEPT, KeptTrust
 from farcast.errors import UserError
 from farcast.proto.control.messages import Epoch, Hello
@@ -55,7 +56,7 @@ class Save:
 
     sequence: int
     members: tuple[Hello, ...] | None = None
-    drains: Mapping[str, int] | None = None
+    intents: Intents | None = None
     trees: Mapping[str, Tree | None] = field(default_factory=dict)
     offers: tuple[OfferChange, ...] = ()
     access: KeptAccess | None = None
@@ -69,7 +70,7 @@ class Restored:
     epoch: Epoch
     sequence: int = 0
     members: tuple[Hello, ...] = ()
-    drains: Mapping[str, int] = field(default_factory=dict)
+    intents: Intents = NO_INTENTS
     trees: Mapping[str, Tree] = field(default_factory=dict)
     offers: tuple[tuple[Fields, str, int], ...] = ()
     """Namespace, node id, since when by the wall clock, microseconds."""
@@ -186,7 +187,7 @@ class Store:
             members=msgspec.msgpack.decode(facts["members"], type=tuple[Hello, ...])
             if "members" in facts
             else (),
-            drains=msgspec.msgpack.decode(facts["drains"], type=dict[str, int]) if "drains" in facts else {},
+            intents=_read_intents(facts),
             trees=trees,
             offers=tuple(self._read_offers(connection)),
             access=msgspec.msgpack.decode(facts["access"], type=KeptAccess)
@@ -231,8 +232,8 @@ class Store:
         facts: dict[str, object] = {"sequence": save.sequence}
         if save.members is not None:
             facts["members"] = save.members
-        if save.drains is not None:
-            facts["drains"] = dict(save.drains)
+        if save.intents is not None:
+            facts["drains"], facts["intents"] = dict(save.intents.drains), encode(save.intents)
         if save.access is not None:
             facts["access"] = save.access
         if save.trust is not None:
@@ -271,13 +272,21 @@ def _merge(saves: Iterable[Save]) -> Save:
         merged = Save(
             sequence=save.sequence,
             members=merged.members if save.members is None else save.members,
-            drains=merged.drains if save.drains is None else save.drains,
+            intents=merged.intents if save.intents is None else save.intents,
             trees={**merged.trees, **save.trees},
             offers=tuple(offers.values()),
             access=merged.access if save.access is None else save.access,
             trust=merged.trust if save.trust is None else save.trust,
         )
     return merged
+
+
+def _read_intents(facts: Mapping[str, bytes]) -> Intents:
+    """Drains count as they stand by themselves: a version that knows nothing else may have written last."""
+    drains = msgspec.msgpack.decode(facts["drains"], type=dict[str, int]) if "drains" in facts else {}
+    if "intents" not in facts:
+        return Intents(drains)
+    return replace(decode(msgspec.msgpack.decode(facts["intents"], type=bytes)), drains=drains)
 
 
 def _offer_body(namespace: bytes, since_us: int) -> bytes:

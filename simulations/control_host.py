@@ -17,6 +17,7 @@ from farcast.control_plane.branches import Tree
 from farcast.control_plane.controller import Controller, ControllerConfig
 from farcast.control_plane.directory import Fields
 from farcast.control_plane.edge_list import Sign
+from farcast.control_plane.intents import NO_INTENTS, Intents
 from farcast.control_plane.planning import PlanJob
 from farcast.control_plane.store import Restored, Save
 from farcast.proto.control.messages import Epoch, Hello
@@ -39,7 +40,7 @@ class KeptState:
     cluster: str
     epoch: int = 0
     members: tuple[Hello, ...] = ()
-    drains: dict[str, int] = field(default_factory=dict)
+    intents: Intents = NO_INTENTS
     trees: dict[str, Tree] = field(default_factory=dict)
     offers: dict[tuple[Fields, str], int] = field(default_factory=dict)
     access: KeptAccess = NOTHING_KEPT
@@ -50,7 +51,7 @@ class KeptState:
         return Restored(
             Epoch(cluster=self.cluster, number=self.epoch),
             members=self.members,
-            drains=dict(self.drains),
+            intents=self.intents,
             trees=dict(self.trees),
             offers=tuple((namespace, node, since) for (namespace, node), since in self.offers.items()),
             access=self.access,
@@ -61,8 +62,7 @@ class KeptState:
         if save.members is not None:
             self.members = save.members
         self.access = save.access or self.access
-        if save.drains is not None:
-            self.drains = dict(save.drains)
+        self.intents = save.intents or self.intents
         for origin, tree in save.trees.items():
             if tree is None:
                 self.trees.pop(origin, None)

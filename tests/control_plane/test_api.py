@@ -10,6 +10,9 @@ import pytest
 from control_api import served
 from control_world import World
 
+from farcast.control_plane.api_limits import LimitsConfig, Rate
+
+GENEROUS = LimitsConfig(Rate(1e6, 10_000), Rate(1e6, 10_000), Rate(1e6, 10_000))
 SIX = ("dxb-1", "fra-1", "iad-1", "jkt-1", "lon-1", "sin-1")
 
 
@@ -23,7 +26,7 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def client(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     state_dir = tmp_path_factory.mktemp("state")
-    with served(world, state_dir) as address:
+    with served(world, state_dir, limits=GENEROUS) as address:
         token = (state_dir / "api.token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=f"http://{address}", headers=headers, trust_env=False) as client:
@@ -44,7 +47,7 @@ def test_liveness_and_readiness_are_open(client: httpx.Client) -> None:
 
 
 def test_the_token_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
-    from farcast.control_plane.api import load_token
+    from farcast.control_plane.api_tokens import load_token
 
     token = load_token(tmp_path)
     assert len(token) >= 40
@@ -89,16 +92,20 @@ def test_why_tells_candidates_term_by_term(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "text"),
+    ("params", "code", "text"),
     [
-        ({}, "/why?src=NODE&dst=NODE"),
-        ({"src": "jkt-1", "dst": "nowhere-1"}, "no edge 'nowhere-1'; known are dxb-1"),
-        ({"src": "jkt-1", "dst": "jkt-1"}, "name two edges"),
+        ({}, 400, "src: query missing required field `src`"),
+        ({"src": "jkt-1"}, 400, "dst: query missing required field `dst`"),
+        ({"src": "jkt-1", "dst": "fra-1", "via": "sin-1"}, 400, "via: query contains unknown field `via`"),
+        ({"src": "jkt-1", "dst": "nowhere-1"}, 404, "no edge 'nowhere-1'; known are dxb-1"),
+        ({"src": "jkt-1", "dst": "jkt-1"}, 404, "name two edges"),
     ],
 )
-def test_why_not_knows_what_would_be_right(client: httpx.Client, params: dict[str, str], text: str) -> None:
+def test_why_not_knows_what_would_be_right(
+    client: httpx.Client, params: dict[str, str], code: int, text: str
+) -> None:
     answer = client.get("/why", params=params)
-    assert answer.status_code == 404
+    assert answer.status_code == code
     assert text in answer.json()["error"]
 
 
@@ -124,9 +131,9 @@ def test_metrics_are_prometheus_text(client: httpx.Client) -> None:
         (b"{}", 400),
         (b'{"node_id": 7}', 400),
         (b'{"node_id": "sin-1", "drain_ms": "5"}', 400),
-        (b'{"node_id": "sin-1", "drain_ms": -5}', 404),
+        (b'{"node_id": "sin-1", "drain_ms": -5}', 400),
         (b'{"node_id": "nobody-1"}', 404),
-        (b'{"node_id": "sin-1", "undo": true}', 404),
+        (b'{"node_id": "sin-1", "undo": true}', 409),
         (b"[" * 4_000, 400),
         (b" " * 70_000, 413),
     ],

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 from control_world import SECOND, World
 
 from farcast.control_plane.branches import Tree
 from farcast.control_plane.directory import Fields
+from farcast.control_plane.intents import NO_INTENTS
 from farcast.control_plane.store import Restored, Save
 from farcast.proto.control.messages import Epoch, Hello
 
@@ -22,19 +21,19 @@ def line(a: str, b: str) -> float:
 def merged(saves: list[Save], number: int = 2) -> Restored:
     """What a store would give back after these."""
     members: tuple[Hello, ...] = ()
-    drains: Mapping[str, int] = {}
+    intents = NO_INTENTS
     trees: dict[str, Tree] = {}
     offers: dict[tuple[Fields, str], int | None] = {}
     for save in saves:
         members = save.members or members
-        drains = save.drains if save.drains is not None else drains
+        intents = save.intents or intents
         trees = {o: t for o, t in {**trees, **save.trees}.items() if t is not None}
         for offer in save.offers:
             offers[offer.namespace, offer.node_id] = offer.since_us
     return Restored(
         Epoch(cluster="shows", number=number),
         members=members,
-        drains=dict(drains),
+        intents=intents,
         trees=trees,
         offers=tuple((ns, node, since) for (ns, node), since in offers.items() if since is not None),
     )

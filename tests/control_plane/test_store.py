@@ -10,14 +10,21 @@ import pytest
 
 from farcast.control_plane.branches import Upstreams
 from farcast.control_plane.directory import OfferChange
+from farcast.control_plane.intents import NO_INTENTS, Intents, KeptOut, Override, Pin
 from farcast.control_plane.store import STATE_FILE, Restored, Save, Store, StoreError
 from farcast.proto.control.messages import Hello
 
 HELLO = Hello(versions=(1,), node_id="sin-1", region="sin", boot_id="b1", advertise="192.0.2.1:443")
+INTENTS = Intents(
+    drains={"sin-1": 30_000},
+    pins=(Pin(("jkt-1", "sin-1", "fra-1"), 1_800_000_000_000_000, "live/film"),),
+    kept_out=(KeptOut("lon-1"),),
+    overrides=(Override("sin-1", "", 0.08), Override("sin-1", "fra-1", None, 1_000_000)),
+)
 SAVE = Save(
     sequence=7,
     members=(HELLO,),
-    drains={"sin-1": 30_000},
+    intents=INTENTS,
     trees={"jkt-1": {"sin-1": Upstreams("jkt-1", ("fra-1",))}, "fra-1": {"sin-1": Upstreams("fra-1")}},
     offers=(
         OfferChange((b"live", b"film"), "jkt-1", 1_700_000_000_000_000),
@@ -60,7 +67,7 @@ def test_each_start_is_a_higher_epoch_of_one_cluster(tmp_path: Path) -> None:
 def test_everything_that_was_saved_comes_back(written: Path) -> None:
     restored = reopen(written)
     assert restored.members == (HELLO,)
-    assert restored.drains == {"sin-1": 30_000}
+    assert restored.intents == INTENTS
     assert restored.trees == SAVE.trees
     assert sorted(restored.offers) == OFFERS
 
@@ -145,7 +152,7 @@ def test_a_disk_that_takes_nothing_is_told_and_caught_up_with_later(written: Pat
     store.open_reign("shows")
     assert store._connection is not None
     store._connection.execute("PRAGMA query_only=1")
-    store.save(Save(sequence=8, drains={}))
+    store.save(Save(sequence=8, intents=NO_INTENTS))
     assert store.failure is not None
     assert STATE_FILE in store.failure
     store.save(Save(sequence=9, trees={"fra-1": None}))
@@ -155,7 +162,7 @@ def test_a_disk_that_takes_nothing_is_told_and_caught_up_with_later(written: Pat
     assert store.failure is None
     store.close()
     restored = reopen(written)
-    assert restored.drains == {}
+    assert restored.intents == NO_INTENTS
     assert set(restored.trees) == {"jkt-1"}
 
 

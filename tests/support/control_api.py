@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from control_world import World
 
-from farcast.control_plane.api import (
-    ADDRESS_FILE,
-    api_app,
-    bind_api,
-    load_token,
-    serve_api,
-    write_private,
-)
+from farcast.control_plane.api import ADDRESS_FILE, api_app, bind_api, open_access, serve_api
+from farcast.control_plane.api_tokens import write_private
 from farcast.control_plane.controller import Controller
 from farcast.control_plane.invitations import Invitee, make_invitation
 from farcast.control_plane.metrics import render
+from farcast.control_plane.orders import Orders
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.joining.tokens import JoinToken
 
@@ -46,13 +42,9 @@ class WorldService:
         """Prometheus text."""
         return render(self.controller, self.now_us(), 0)
 
-    def drain(self, node_id: str, drain_ms: int | None) -> str | None:
-        """Order a drain."""
-        return self.controller.drain(node_id, drain_ms, self.now_us())
-
-    def undrain(self, node_id: str) -> str | None:
-        """Take it back."""
-        return self.controller.undrain(node_id, self.now_us())
+    def order(self, action: str, give: Callable[[Orders], str | None], **about: str) -> str | None:
+        """Give an order."""
+        return self.controller.order(give, self.now_us())
 
     def trust(self, key: TrustedKey) -> str | None:
         """Take a key's tokens."""
@@ -91,11 +83,12 @@ class WorldService:
 
 
 @contextmanager
-def served(world: World, state_dir: Path) -> Iterator[str]:
-    """The API's address while it is served; ``state_dir`` gets token and address as a service leaves them."""
+def served(world: World, state_dir: Path, **access: Any) -> Iterator[str]:
+    """The API's address while it is served; ``state_dir`` gets token and address as a service leaves them;
+    ``access`` as for `farcast.control_plane.api_table.ApiAccess`."""
     listener = bind_api("127.0.0.1", 0)
     host, port = listener.getsockname()[:2]
-    app = api_app(WorldService(world), load_token(state_dir))
+    app = api_app(WorldService(world), open_access(state_dir, **access))
     write_private(state_dir / ADDRESS_FILE, json.dumps({"api": f"http://{host}:{port}"}))
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(serve_api(app, listener, stop),))

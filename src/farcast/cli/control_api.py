@@ -47,9 +47,14 @@ class ControlApi:
         """Order something. Raises `UserError`."""
         return self._ask(path, json.dumps(body).encode())
 
-    def _ask(self, path: str, body: bytes | None) -> dict[str, Any]:
+    def delete(self, path: str, *names: str, **query: str) -> dict[str, Any]:
+        """Take something back: that of ``names`` below ``path``. Raises `UserError`."""
+        whole = "/".join([path, *(urllib.parse.quote(name, safe="") for name in names)])
+        return self._ask(whole + ("?" + urllib.parse.urlencode(query) if query else ""), None, "DELETE")
+
+    def _ask(self, path: str, body: bytes | None, method: str | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(self.url + path, body, headers)
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=ANSWER_SECONDS_MAX) as answer:

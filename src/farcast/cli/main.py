@@ -17,9 +17,10 @@ from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, U
 
 RUN = Group("Run", sort_key=1)
 MEDIA = Group("Media", sort_key=2)
-NETWORK = Group("Network", sort_key=3)
-TRUST = Group("Trust", sort_key=8)
-CHECK = Group("Check", sort_key=9)
+OPERATE = Group("Operate", sort_key=3)
+TRUST = Group("Trust", sort_key=4)
+CHECK = Group("Check", sort_key=5)
+SIMULATE = Group("Simulate", sort_key=6)
 
 COMMANDS = (
     ("edge", RUN, "Run an edge: relay media between publishers, viewers and other edges."),
@@ -27,20 +28,28 @@ COMMANDS = (
     ("dev", RUN, "Run a network of six regions on this machine; --demo adds a film."),
     ("publish", MEDIA, "Publish a film in real time."),
     ("watch", MEDIA, "Watch a namespace: measure what arrives, and record it."),
-    ("status", NETWORK, "Show the edges of a cluster, and how far each has come."),
-    ("routes", NETWORK, "Show how what edges publish reaches the others."),
-    ("links", NETWORK, "Show what edges measured of the links between them."),
-    ("why", NETWORK, "Explain a route: candidates, costs, the reason."),
-    ("drain", NETWORK, "Empty an edge: what it relays first, then its viewers."),
-    ("remove", NETWORK, "Take an edge out of a cluster for good."),
-    ("join-token", TRUST, "Let one new edge in: the line that farcast edge --join wants."),
+    ("status", OPERATE, "Show the edges of a cluster, and how far each has come."),
+    ("links", OPERATE, "Show what edges measured of the links between them."),
+    ("routes", OPERATE, "Show how what edges publish reaches the others."),
+    ("why", OPERATE, "Explain a route: candidates, costs, the reason."),
+    ("drain", OPERATE, "Empty an edge: what it relays first, then its viewers."),
+    ("undrain", OPERATE, "Use an edge again that was told to drain."),
+    ("pin", OPERATE, "Hold a route to a way, or keep an edge out of the ways of others."),
+    ("unpin", OPERATE, "Let routes go where they are best again."),
+    ("price", OPERATE, "Say what an edge's or a link's sending costs."),
+    ("capacity", OPERATE, "Say what an edge or a link may send at most."),
+    ("remove", OPERATE, "Take an edge out of a cluster for good."),
+    ("audit", OPERATE, "Show who changed what."),
     ("ca", TRUST, "Make a cluster's authority, and certificates for its edges and control planes."),
-    ("sim", CHECK, "Run scenarios in virtual time over modelled links; say whether promises hold."),
     ("token", TRUST, "Make keys of issuers, and tokens for publishers and viewers."),
+    ("join-token", TRUST, "Let one new edge in: the line that farcast edge --join wants."),
+    ("api-token", TRUST, "Say who may ask the control plane's API, and what."),
     ("doctor", CHECK, "Check whether this machine can run Farcast, and say what to do where it cannot."),
     ("version", CHECK, "Print what is installed."),
+    ("sim", SIMULATE, "Run scenarios in virtual time over modelled links; say whether promises hold."),
 )
-"""The subcommands as the overview shows them; their modules, with the full text, are not read for that."""
+"""The subcommands as the overview shows them, by who uses them; their modules, with the full text, are not
+read for that. A command ``x-y`` is the function or the app ``x_y`` of the module ``farcast.cli.x_y``."""
 
 
 def make_app(*, overview: bool = False) -> App:

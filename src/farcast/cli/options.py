@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import trio
 from cyclopts import Parameter
@@ -45,6 +46,20 @@ def parse_namespace(text: str) -> TrackNamespace:
     if not namespace.fields:
         raise UserError("--namespace: an empty namespace cannot be used; try live/demo", EXIT_USAGE)
     return namespace
+
+
+_DURATION: Final = re.compile(r"([1-9]\d{0,8})([smhd])")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def parse_duration(option: str, text: str, seconds_max: int) -> int:
+    """Seconds of a time such as 90s, 15m, 1h or 2d, ``seconds_max`` at most; `UserError` for any other."""
+    match = _DURATION.fullmatch(text)
+    seconds = int(match[1]) * _UNIT_SECONDS[match[2]] if match else 0
+    if not 0 < seconds <= seconds_max:
+        most = f"{seconds_max // 86_400}d" if seconds_max >= 86_400 else f"{seconds_max}s"
+        raise UserError(f"{option} {text!r}: a time such as 90s, 15m, 1h or 2d, {most} at most", EXIT_USAGE)
+    return seconds
 
 
 def check_seconds(option: str, seconds: float | None) -> None:
