@@ -180,7 +180,12 @@ def of_halving(run: Run) -> Figures:
 
 
 def link(
-    mbps: float, rtt_ms: float, queue_ms: float, *more: str, jitter_ms: float = 0, queue_bytes: int | None = None
+    mbps: float,
+    rtt_ms: float,
+    queue_ms: float,
+    *more: str,
+    jitter_ms: float = 0,
+    queue_bytes: int | None = None,
 ) -> tuple[str, ...]:
     """A bottleneck and its way back; ``more``: further lines of the way there."""
     delay_us, jitter_us = round(rtt_ms * 500), round(jitter_ms * 1_000)

@@ -358,6 +358,7 @@ class Why(TypedDict):
     summary: str
     in_force: list[str]
     kept_back: bool
+    why_kept_back: str
     pins: list[PinRow]
     overrides: list[OverrideRow]
 

@@ -158,7 +158,11 @@ def _served(endpoint: Endpoint, access: ApiAccess) -> Callable[[Request], Any]:
         except Refused as refusal:
             if endpoint.action and token is not None and refusal.status in _NOTED:
                 _note(access, endpoint, token, request, request_id, Changed(None, about), refusal.reason)
-            return fault(refusal, request_id)
+            response = fault(refusal, request_id)
+            if endpoint.body is not None:
+                # What was not read of the body would be taken for the next request.
+                response.headers["connection"] = "close"
+            return response
         if isinstance(answer, Changed):
             _note(access, endpoint, token, request, request_id, answer)
             answer = answer.answer

@@ -349,9 +349,7 @@ def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, An
     for low, high in pairwise(rates):
         if rates[low] > rates[high]:
             errors.append(f"[congestion]: {low} = {rates[low]} is above {high} = {rates[high]}: set both")
-    found = {
-        f"congestion_{name}": known[name] for name in ("controller", "send_queue_ms") if name in known
-    }
+    found = {f"congestion_{name}": known[name] for name in ("controller", "send_queue_ms") if name in known}
     return found | ({"congestion_limits": limits} if limits else {})
 
 
