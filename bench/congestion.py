@@ -197,7 +197,7 @@ def tests() -> Iterator[Test]:
     yield from rfc8868()
     yield from rfc8867()
     moq = link(5, 100, 500)
-    yield Test("10-into-5", moq, (Flow("film 10000000"),), 30, of_film, is_short=True)
+    yield Test("10-into-5", moq, (Flow("encoder 10000000"),), 30, of_bulk, is_short=True)
     yield Test("bulk-into-5", moq, (Flow(),), 30, of_bulk, is_short=True)
     policed = link(100, 60, 100, "policer_bps 3000000 policer_burst_bytes 15000")
     yield Test("policer-3", policed, (Flow(),), 60, of_bulk, is_short=True)

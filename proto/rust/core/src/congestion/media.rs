@@ -22,9 +22,11 @@ const UP_CALM_ROUNDS: u32 = 6;
 const UP_DOUBLINGS_MAX: u32 = 5;
 const UP_SHARE: (u64, u64) = (5, 100);
 const UP_SHARE_CALM: (u64, u64) = (25, 100);
+/// A step up near the rate at which the last queue was found is a small one, for as far below and above it.
+const NEAR_CEILING: ((u64, u64), (u64, u64)) = ((80, 100), (115, 100));
 /// Of what was delivered when a queue was found: the rate after it has drained, and the least while it
-/// drains.
-const RESUME: (u64, u64) = (90, 100);
+/// drains. Less than all of it, so that flows that share become equal (Chiu and Jain, 1989).
+const RESUME: (u64, u64) = (85, 100);
 const DRAIN_MIN: (u64, u64) = (50, 100);
 /// What the rate may be above the delivered one when a queue is found.
 const HEADROOM: (u64, u64) = (110, 100);
@@ -40,12 +42,16 @@ const ECN_DOWN: (u64, u64) = (85, 100);
 const QUEUE_PACKETS: u64 = 2;
 /// The bound of a queue is never beyond so many of the configured one, however much a path's delay wanders.
 const QUEUE_BOUND_MAX: u32 = 5;
+/// A queue of so many bounds does not come by itself.
+const OURS_MIN: u32 = 2;
 /// A queue so long after the last one is another matter.
 const QUEUE_MEMORY: Duration = Duration::from_secs(10);
 /// Of the rate before a queue that nobody knows the cause of: where it goes back to, and if another one came
 /// soon after the last.
 const RETURN: (u64, u64) = (95, 100);
 const RETURN_AGAIN: (u64, u64) = (50, 100);
+/// A flow that the rate limits for so long lets the queue run out, to see the path's own delay.
+const BASE_PROBE: Duration = Duration::from_secs(5);
 /// The window never falls below this many packets.
 const WINDOW_PACKETS_MIN: u64 = 8;
 /// Worth of sending in one go, and its bounds in packets.
@@ -99,8 +105,12 @@ pub struct MediaController {
     calm: u32,
     /// A rate that was held until a queue came which may not have been ours, and when that was.
     return_to: u64,
+    /// The rate at which the last queue was found that was ours.
+    ceiling: u64,
     queue_at: Option<Instant>,
     base: Base,
+    /// When little or less than is delivered was last sent, so that a queue of ours had to end.
+    drained_at: Instant,
     wander: Wander,
     queue_delay: Duration,
     /// Greatest standing queue since someone competes.
@@ -129,8 +139,10 @@ impl MediaController {
             steps: Steps::default(),
             calm: 0,
             return_to: 0,
+            ceiling: 0,
             queue_at: None,
             base: Base::new(now),
+            drained_at: now,
             wander: Wander::default(),
             queue_delay: Duration::ZERO,
             queue_delay_peak: Duration::ZERO,
@@ -256,9 +268,13 @@ impl MediaController {
 
     fn start_up(&mut self, now: Instant, round: &Round, rtt: Duration, mut startup: Startup) {
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
-        let outcome = match has_queue && self.policer.is_unusual(round.loss_permille()) {
+        let permille = round.loss_permille();
+        let outcome = match has_queue && self.policer.is_unusual(permille) {
             true => Outcome::Queue,
-            false => startup.end_round(self.delivered[0], round.is_limited(), has_queue),
+            false => {
+                let has_lost = permille > u64::from(self.config.loss_max_permille);
+                startup.end_round(self.delivered[0], round.is_limited(), has_queue, has_lost)
+            }
         };
         self.mode = Mode::Startup(startup);
         match outcome {
@@ -291,15 +307,31 @@ impl MediaController {
             self.end_steps(now);
         } else if self.return_to > self.rate {
             self.set_rate(self.rate + ((self.return_to - self.rate) / 2).max(self.mtu));
+        } else if round.is_limited() && now.saturating_duration_since(self.drained_at) > BASE_PROBE
+        {
+            self.probe_base(now);
         } else if round.is_limited() {
             self.step_up();
+        } else {
+            self.drained_at = now;
         }
+    }
+
+    /// Who came late to a queue takes it for the path's own delay, and never yields to the others. Less is
+    /// sent for a moment, which shows what the path has.
+    fn probe_base(&mut self, now: Instant) {
+        self.drained_at = now;
+        self.steps.take(self.rate, true, self.rtt());
+        self.steps.resume = self.rate;
+        self.set_rate(scale(self.rate, DRAIN_MIN.0, DRAIN_MIN.1));
+        self.settling = true;
     }
 
     /// The queue is gone. Where the application limited, it may have gone by itself; a second one soon after
     /// was ours.
     fn end_steps(&mut self, now: Instant) {
         let steps = std::mem::take(&mut self.steps);
+        self.drained_at = now;
         let is_again = self
             .queue_at
             .is_some_and(|at| now.saturating_duration_since(at) < QUEUE_MEMORY);
@@ -314,6 +346,11 @@ impl MediaController {
     }
 
     fn step_up(&mut self) {
+        let (below, above) = NEAR_CEILING;
+        let near = scale(self.ceiling, below.0, below.1)..scale(self.ceiling, above.0, above.1);
+        if near.contains(&self.rate) {
+            self.calm = 0;
+        }
         let doublings = (self.calm / UP_CALM_ROUNDS).min(UP_DOUBLINGS_MAX);
         self.calm = self.calm.saturating_add(1);
         let packets = (UP_PACKETS * self.mtu) << doublings;
@@ -344,15 +381,30 @@ impl MediaController {
 
     fn step_down(&mut self, _now: Instant, is_limited: bool, rtt: Duration) {
         self.steps.take(self.rate, is_limited, rtt);
+        if self.queue_delay > OURS_MIN * self.queue_bound(false) {
+            self.steps.was_limited = true;
+        }
+        if self.steps.was_limited {
+            self.ceiling = self.delivered[0].max(self.delivered[1]);
+        }
         self.return_to = 0;
         let is_first = self.steps.is_first();
-        // The rate may have been far above what was used; the first time an older round may say more.
-        let delivered = match is_first {
-            true => self.delivered_max(),
-            false => self.delivered[0].max(self.delivered[1]),
+        // Where the application limited, an older round may say more; a deep queue shows the bottleneck now.
+        let delivered = match (
+            is_first && !is_limited,
+            self.queue_delay > self.queue_bound(false),
+        ) {
+            (true, _) => self.delivered_max(),
+            (false, false) => self.delivered[0].max(self.delivered[1]),
+            (false, true) => self.delivered[0],
         };
         let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.steps.rate_before);
-        self.steps.resume = scale(at_most, RESUME.0, RESUME.1);
+        // What comes is the bottleneck's share if it differs from what is sent; else it says nothing.
+        let as_sent =
+            scale(self.rate, RESUME.0, RESUME.1)..=scale(self.rate, HEADROOM.0, HEADROOM.1);
+        if is_first || !as_sent.contains(&delivered) {
+            self.steps.resume = scale(at_most, RESUME.0, RESUME.1);
+        }
         let drained = bytes_in(delivered, self.queue_delay);
         let within = self
             .rtt()
