@@ -23,6 +23,7 @@ from farcast.edge.settings import (
     LIMITS_TRACK,
     UPSTREAM,
     Address,
+    Controller,
     Folder,
     SettingError,
     kind_of,
@@ -114,7 +115,7 @@ class EdgeConfig:
     auth_cluster: str = ""
     moq_net_draft_16: bool = True
     moq_net_from_group_start: bool = True
-    congestion_controller: str = "media"
+    congestion_controller: Controller = "media"
     congestion_send_queue_ms: int = 150
     congestion_limits: Mapping[str, int] = field(default_factory=dict)
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
@@ -340,15 +341,15 @@ def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, An
     controller = known.get("controller", "media")
     limits = {name: known[name] for name in CONGESTION_LIMITS if name in known}
     if limits and controller != "media":
-        text = f"[congestion]: {next(iter(limits))} is a limit of the controller media, which {controller} is not"
-        errors.append(text)
+        name = next(iter(limits))
+        errors.append(
+            f"[congestion]: {name} is a limit of the controller media, which {controller} is not: take it out"
+        )
     rates = {name: limits.get(name, usual) for name, usual in RATES.items()}
     for low, high in pairwise(rates):
         if rates[low] > rates[high]:
             errors.append(f"[congestion]: {low} = {rates[low]} is above {high} = {rates[high]}: set both")
-    found = {
-        f"congestion_{name}": known[name] for name in ("controller", "send_queue_ms") if name in known
-    }
+    found = {f"congestion_{name}": known[name] for name in ("controller", "send_queue_ms") if name in known}
     return found | ({"congestion_limits": limits} if limits else {})
 
 

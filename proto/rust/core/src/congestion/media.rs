@@ -22,11 +22,9 @@ const UP_CALM_ROUNDS: u32 = 6;
 const UP_DOUBLINGS_MAX: u32 = 5;
 const UP_SHARE: (u64, u64) = (5, 100);
 const UP_SHARE_CALM: (u64, u64) = (25, 100);
-/// A step up near the rate at which the last queue was found is a small one, for as far below and above it.
-const NEAR_CEILING: ((u64, u64), (u64, u64)) = ((80, 100), (115, 100));
 /// Of what was delivered when a queue was found: the rate after it has drained, and the least while it
-/// drains. Less than all of it, so that flows that share become equal (Chiu and Jain, 1989).
-const RESUME: (u64, u64) = (85, 100);
+/// drains.
+const RESUME: (u64, u64) = (90, 100);
 const DRAIN_MIN: (u64, u64) = (50, 100);
 /// What the rate may be above the delivered one when a queue is found.
 const HEADROOM: (u64, u64) = (110, 100);
@@ -50,8 +48,6 @@ const QUEUE_MEMORY: Duration = Duration::from_secs(10);
 /// soon after the last.
 const RETURN: (u64, u64) = (95, 100);
 const RETURN_AGAIN: (u64, u64) = (50, 100);
-/// A flow that the rate limits for so long lets the queue run out, to see the path's own delay.
-const BASE_PROBE: Duration = Duration::from_secs(5);
 /// The window never falls below this many packets.
 const WINDOW_PACKETS_MIN: u64 = 8;
 /// Worth of sending in one go, and its bounds in packets.
@@ -105,12 +101,8 @@ pub struct MediaController {
     calm: u32,
     /// A rate that was held until a queue came which may not have been ours, and when that was.
     return_to: u64,
-    /// The rate at which the last queue was found that was ours.
-    ceiling: u64,
     queue_at: Option<Instant>,
     base: Base,
-    /// When little or less than is delivered was last sent, so that a queue of ours had to end.
-    drained_at: Instant,
     wander: Wander,
     queue_delay: Duration,
     /// Greatest standing queue since someone competes.
@@ -139,10 +131,8 @@ impl MediaController {
             steps: Steps::default(),
             calm: 0,
             return_to: 0,
-            ceiling: 0,
             queue_at: None,
             base: Base::new(now),
-            drained_at: now,
             wander: Wander::default(),
             queue_delay: Duration::ZERO,
             queue_delay_peak: Duration::ZERO,
@@ -307,31 +297,15 @@ impl MediaController {
             self.end_steps(now);
         } else if self.return_to > self.rate {
             self.set_rate(self.rate + ((self.return_to - self.rate) / 2).max(self.mtu));
-        } else if round.is_limited() && now.saturating_duration_since(self.drained_at) > BASE_PROBE
-        {
-            self.probe_base(now);
         } else if round.is_limited() {
             self.step_up();
-        } else {
-            self.drained_at = now;
         }
-    }
-
-    /// Who came late to a queue takes it for the path's own delay, and never yields to the others. Less is
-    /// sent for a moment, which shows what the path has.
-    fn probe_base(&mut self, now: Instant) {
-        self.drained_at = now;
-        self.steps.take(self.rate, true, self.rtt());
-        self.steps.resume = self.rate;
-        self.set_rate(scale(self.rate, DRAIN_MIN.0, DRAIN_MIN.1));
-        self.settling = true;
     }
 
     /// The queue is gone. Where the application limited, it may have gone by itself; a second one soon after
     /// was ours.
     fn end_steps(&mut self, now: Instant) {
         let steps = std::mem::take(&mut self.steps);
-        self.drained_at = now;
         let is_again = self
             .queue_at
             .is_some_and(|at| now.saturating_duration_since(at) < QUEUE_MEMORY);
@@ -346,11 +320,6 @@ impl MediaController {
     }
 
     fn step_up(&mut self) {
-        let (below, above) = NEAR_CEILING;
-        let near = scale(self.ceiling, below.0, below.1)..scale(self.ceiling, above.0, above.1);
-        if near.contains(&self.rate) {
-            self.calm = 0;
-        }
         let doublings = (self.calm / UP_CALM_ROUNDS).min(UP_DOUBLINGS_MAX);
         self.calm = self.calm.saturating_add(1);
         let packets = (UP_PACKETS * self.mtu) << doublings;
@@ -384,27 +353,15 @@ impl MediaController {
         if self.queue_delay > OURS_MIN * self.queue_bound(false) {
             self.steps.was_limited = true;
         }
-        if self.steps.was_limited {
-            self.ceiling = self.delivered[0].max(self.delivered[1]);
-        }
         self.return_to = 0;
         let is_first = self.steps.is_first();
-        // Where the application limited, an older round may say more; a deep queue shows the bottleneck now.
-        let delivered = match (
-            is_first && !is_limited,
-            self.queue_delay > self.queue_bound(false),
-        ) {
-            (true, _) => self.delivered_max(),
-            (false, false) => self.delivered[0].max(self.delivered[1]),
-            (false, true) => self.delivered[0],
+        // The rate may have been far above what was used; the first time an older round may say more.
+        let delivered = match is_first {
+            true => self.delivered_max(),
+            false => self.delivered[0].max(self.delivered[1]),
         };
         let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.steps.rate_before);
-        // What comes is the bottleneck's share if it differs from what is sent; else it says nothing.
-        let as_sent =
-            scale(self.rate, RESUME.0, RESUME.1)..=scale(self.rate, HEADROOM.0, HEADROOM.1);
-        if is_first || !as_sent.contains(&delivered) {
-            self.steps.resume = scale(at_most, RESUME.0, RESUME.1);
-        }
+        self.steps.resume = scale(at_most, RESUME.0, RESUME.1);
         let drained = bytes_in(delivered, self.queue_delay);
         let within = self
             .rtt()

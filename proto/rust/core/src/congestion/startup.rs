@@ -62,7 +62,7 @@ impl Startup {
 
     /// Bytes were acknowledged promptly while the rate limited.
     pub(super) fn grow(&mut self, bytes: u64, window_max: u64) {
-        if self.queued == 0 && self.flat == 0 {
+        if self.queued == 0 {
             self.window = self.window.saturating_add(bytes).min(window_max);
         }
     }
