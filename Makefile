@@ -92,6 +92,7 @@ sim-error: $(VENV)/.core ## How wrong the simulator is: against real time, and a
 bench-congestion: $(VENV)/.core ## Our congestion controller beside CUBIC, NewReno, BBR3: loss, queues, harm (BENCH_ARGS=--short)
 	$(CARGO) build --locked --release --package farcast-net --example congestion
 	$(BIN)/python bench/congestion.py $(BENCH_ARGS)
+
 .PHONY: guide
 guide: $(VENV)/.core ## docs/guide.md in network namespaces, command by command (iproute2); GUIDE_ARGS= builds no fresh clone
 	$(BIN)/python -m tests.guide $(GUIDE_ARGS)

@@ -24,6 +24,7 @@ from farcast.edge.settings import (
     RECOVERY,
     UPSTREAM,
     Address,
+    Controller,
     Folder,
     SettingError,
     kind_of,
@@ -115,7 +116,7 @@ class EdgeConfig:
     auth_cluster: str = ""
     moq_net_draft_16: bool = True
     moq_net_from_group_start: bool = True
-    congestion_controller: str = "media"
+    congestion_controller: Controller = "media"
     congestion_send_queue_ms: int = 150
     congestion_limits: Mapping[str, int] = field(default_factory=dict)
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
@@ -343,8 +344,10 @@ def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, An
     controller = known.get("controller", "media")
     limits = {name: known[name] for name in CONGESTION_LIMITS if name in known}
     if limits and controller != "media":
-        text = f"[congestion]: {next(iter(limits))} is a limit of the controller media, which {controller} is not"
-        errors.append(text)
+        name = next(iter(limits))
+        errors.append(
+            f"[congestion]: {name} is a limit of the controller media, which {controller} is not: take it out"
+        )
     rates = {name: limits.get(name, usual) for name, usual in RATES.items()}
     for low, high in pairwise(rates):
         if rates[low] > rates[high]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from farcast.certificates import is_cluster
 from farcast.proto.joining.tokens import BadJoinToken, JoinToken, decode_join_token
@@ -20,7 +20,8 @@ from farcast.proto.urls import ServerUrl, join_host_port, parse_url, split_host_
 
 DRAFTS_SPOKEN = (18, 16)
 AUTH_MODES = ("token", "open")
-CONTROLLERS = ("media", "cubic", "newreno", "bbr3")
+Controller = Literal["media", "cubic", "newreno", "bbr3"]
+CONTROLLERS = get_args(Controller)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 UPSTREAM = "upstream"
 JOIN_FILE_BYTES_MAX = 8_192
@@ -311,8 +312,8 @@ CONGESTION_LIMITS: dict[str, Kind] = {
     "outage_ms": _count_kind(30_000, min=0),
     "loss_max_permille": _count_kind(900, min=20),
 }
-"""Keys of ``[congestion]`` beside ``controller`` and ``send_queue_ms``: what `CongestionLimits` takes, under the
-same names."""
+"""Keys of ``[congestion]`` beside ``controller`` and ``send_queue_ms``: what `CongestionLimits` takes, under
+the same names."""
 
 LIMITS_TRACK = ("queue_bytes_max", "queue_ms_max", "cache_bytes_max", "cache_ms_max", "cache_groups_max")
 """Keys of ``[limits]`` that the agent gives along with each track and each viewer."""

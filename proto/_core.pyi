@@ -297,7 +297,7 @@ class CongestionLimits:
         rate_initial_bps: int = 2_000_000,
         rate_min_bps: int = 64_000,
         rate_max_bps: int = 1_000_000_000,
-        initial_packets: int = 32,
+        initial_packets: int = 24,
         queue_delay_ms_max: int = 25,
         outage_ms: int = 1_000,
         loss_max_permille: int = 250,

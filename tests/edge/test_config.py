@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from farcast.edge.config import ConfigError, ControlConfig, EdgeConfig, changed_fields, load_config
-from farcast.edge.settings import LIMITS_DATAPATH, Address
-from farcast.proto._core import DatapathConfig
+from farcast.edge.config import RATES, ConfigError, ControlConfig, EdgeConfig, changed_fields, load_config
+from farcast.edge.settings import CONGESTION_LIMITS, LIMITS_DATAPATH, Address
+from farcast.proto._core import CongestionLimits, DatapathConfig
 from farcast.proto.agent.config import MediaLimits
 
 
@@ -318,3 +318,49 @@ def test_the_configuration_that_the_readme_shows_is_accepted_and_shows_the_defau
         "ops",
     ):
         assert getattr(config, field) == getattr(EdgeConfig(), field)
+
+
+def test_congestion_control_is_configured_and_reaches_the_datapath(tmp_path: Path) -> None:
+    config = load_config(
+        write(
+            tmp_path,
+            "dev_cert = true\nauth.mode = 'open'\n[congestion]\ncontroller = 'media'\nqueue_delay_ms_max = 40\n",
+        )
+    )
+    assert (config.congestion_controller, config.congestion_limits) == ("media", {"queue_delay_ms_max": 40})
+
+
+def test_defaults_of_congestion_control_are_those_of_the_datapath() -> None:
+    limits, datapath = CongestionLimits(), DatapathConfig()
+    assert {name: getattr(limits, name) for name in RATES} == RATES
+    assert EdgeConfig().congestion_controller == datapath.congestion
+    assert EdgeConfig().congestion_send_queue_ms == datapath.send_queue_ms
+    for name, kind in CONGESTION_LIMITS.items():
+        assert kind.from_toml(getattr(limits, name)) == getattr(limits, name)
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ("controller = 'vegas'", "controller: 'vegas' is not one of media, cubic, newreno, bbr3"),
+        ("queue_delay_ms_max = 4", "queue_delay_ms_max: must be a whole number from 5 to 2000, not 4"),
+        ("loss_max_permille = 1000", "loss_max_permille: must be a whole number from 20 to 900, not 1000"),
+        ("rate_max_bps = 1000000", "rate_initial_bps = 2000000 is above rate_max_bps = 1000000: set both"),
+        (
+            "rate_min_bps = 9000000\nrate_initial_bps = 8000000",
+            "rate_min_bps = 9000000 is above rate_initial_bps = 8000000: set both",
+        ),
+        (
+            "controller = 'cubic'\noutage_ms = 10",
+            "outage_ms is a limit of the controller media, which cubic is not",
+        ),
+    ],
+)
+def test_impossible_congestion_control_is_refused_with_the_reason(
+    tmp_path: Path, lines: str, fault: str
+) -> None:
+    errors = errors_of(
+        write(tmp_path, f"[congestion]\n{lines}\n"), {}, {"dev_cert": True, "auth.mode": "open"}
+    )
+    assert len(errors) == 1
+    assert fault in errors[0]

@@ -26,7 +26,9 @@ HOP = {
 }  # fmt: skip
 SESSION = {
     "session": 1, "transport": "hop", "remote": "127.0.0.1:9", "rtt_us": 80_000, "rtt_min_us": 79_000,
-    "congestion_window_bytes": 1, "packets_sent": 1, "packets_lost": 0, "bytes_sent": 1, "bytes_received": 1,
+    "congestion_window_bytes": 1, "rate_bps": 3_000_000, "delivered_bps": 1, "pacing_bps": 3_000_000,
+    "queue_delay_us": 7_000, "is_rate_capped": False, "is_rate_competing": False, "congestion": "media",
+    "packets_sent": 1, "packets_lost": 0, "bytes_sent": 1, "bytes_received": 1,
     "hop": HOP,
 }  # fmt: skip
 TOTALS = [
@@ -216,3 +218,11 @@ def test_sessions_are_counted_by_transport() -> None:
     assert 'farcast_sessions{transport="webtransport"} 0.0' in text
     assert "farcast_ready 0.0" in text
     assert 'farcast_hop_rtt_seconds{peer="127.0.0.1:9"} 0.08' in text
+
+
+def test_rates_and_queues_of_public_sessions_are_told_as_distributions() -> None:
+    text = render(snapshot(), ready=True, hop_peers={}, counters={}, membership=None).decode()
+    for name in ("rate_bits_per_second", "pacing_bits_per_second", "queue_delay_seconds"):
+        assert f'farcast_session_{name}_bucket{{le="+Inf"}} 1.0' in text, "hops do not count"
+    assert 'farcast_session_queue_delay_seconds_bucket{le="0.005"} 0.0' in text
+    assert 'farcast_sessions_rate_limited{cause="competing"} 0.0' in text

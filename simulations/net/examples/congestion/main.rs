@@ -211,6 +211,9 @@ fn run(experiment: &Experiment) -> Result<(World<Node>, Seen), String> {
         let added = world.add_link(from, to, way.link());
         added.map_err(|error| error.to_string())?;
     }
+    // Whatever is asked of a host, it is looked at when it wants to be woken.
+    let woken = world.execute(SENDER, Vec::new());
+    woken.map_err(|error| error.to_string())?;
     let mut seen = Seen {
         totals: vec![Vec::new(); specs.len()],
         ..Seen::default()

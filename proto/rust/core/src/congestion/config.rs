@@ -99,7 +99,7 @@ impl Default for MediaConfig {
             rate_initial: 250_000,
             rate_min: 8_000,
             rate_max: 125_000_000,
-            initial_packets: 32,
+            initial_packets: 24,
             queue_delay_max: Duration::from_millis(25),
             outage: Duration::from_millis(1_000),
             loss_max_permille: 250,

@@ -40,6 +40,8 @@ const ECN_DOWN: (u64, u64) = (85, 100);
 const QUEUE_PACKETS: u64 = 2;
 /// The bound of a queue is never beyond so many of the configured one, however much a path's delay wanders.
 const QUEUE_BOUND_MAX: u32 = 5;
+/// A queue of so many bounds does not come by itself.
+const OURS_MIN: u32 = 2;
 /// A queue so long after the last one is another matter.
 const QUEUE_MEMORY: Duration = Duration::from_secs(10);
 /// Of the rate before a queue that nobody knows the cause of: where it goes back to, and if another one came
@@ -256,9 +258,13 @@ impl MediaController {
 
     fn start_up(&mut self, now: Instant, round: &Round, rtt: Duration, mut startup: Startup) {
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
-        let outcome = match has_queue && self.policer.is_unusual(round.loss_permille()) {
+        let permille = round.loss_permille();
+        let outcome = match has_queue && self.policer.is_unusual(permille) {
             true => Outcome::Queue,
-            false => startup.end_round(self.delivered[0], round.is_limited(), has_queue),
+            false => {
+                let has_lost = permille > u64::from(self.config.loss_max_permille);
+                startup.end_round(self.delivered[0], round.is_limited(), has_queue, has_lost)
+            }
         };
         self.mode = Mode::Startup(startup);
         match outcome {
@@ -344,6 +350,9 @@ impl MediaController {
 
     fn step_down(&mut self, _now: Instant, is_limited: bool, rtt: Duration) {
         self.steps.take(self.rate, is_limited, rtt);
+        if self.queue_delay > OURS_MIN * self.queue_bound(false) {
+            self.steps.was_limited = true;
+        }
         self.return_to = 0;
         let is_first = self.steps.is_first();
         // The rate may have been far above what was used; the first time an older round may say more.

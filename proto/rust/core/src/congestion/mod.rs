@@ -13,14 +13,15 @@
 //!   Where a queue stands that is what the bottleneck gives us, so that one round trip tells the new rate
 //!   after a change (`media`).
 //! - *Loss that tracks the rate* (`policer`). A policer or a tiny buffer drops without delaying. Loss that
-//!   lasts is put to a test: the rate goes just below what was delivered. Loss that then ends was caused
-//!   by the rate, which is capped there; loss that stays belongs to the path and is not answered,
-//!   however bursty, up to [`MediaConfig::loss_max_permille`].
+//!   lasts is judged by what a film's varying traffic shows, and put to a test only where the rate limits;
+//!   loss that stays belongs to the path and is not answered, however bursty, up to
+//!   [`MediaConfig::loss_max_permille`].
+//! - *Who limits.* Where the application sends less than the rate, delay that comes and goes is the path's
+//!   (`wander`), and only a deep queue counts.
 //!
 //! **What it does.**
 //!
-//! - *Start:* paced at [`MediaConfig::rate_initial`], doubling a round while the application uses the
-//!   rate, until a queue shows or more is not delivered.
+//! - *Start:* slow start, paced, until a queue shows or more is not delivered (`startup`).
 //! - *Up:* some packets a round (so that flows that share become equal), more after a calm while; only
 //!   when the rate is what limits. *Down:* to what is delivered, low enough to drain what stands; then back
 //!   to nine tenths of it.

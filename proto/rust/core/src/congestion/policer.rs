@@ -319,3 +319,6 @@ fn sum<'a>(windows: impl Iterator<Item = &'a Window>) -> Window {
         ..sum
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,11 +68,13 @@ impl Startup {
     }
 
     /// A round ended.
+    /// `has_lost`: more than any path loses by itself.
     pub(super) fn end_round(
         &mut self,
         delivered: u64,
         is_limited: bool,
         has_queue: bool,
+        has_lost: bool,
     ) -> Outcome {
         self.queued = if has_queue { self.queued + 1 } else { 0 };
         if self.queued >= ROUNDS_QUEUED {
@@ -84,7 +86,8 @@ impl Startup {
         let has_grown = delivered >= scale(self.best, GROWTH.0, GROWTH.1);
         self.flat = if has_grown { 0 } else { self.flat + 1 };
         self.best = self.best.max(delivered);
-        match self.flat >= ROUNDS_FLAT {
+        let most = if has_lost { 1 } else { ROUNDS_FLAT };
+        match self.flat >= most {
             true => Outcome::Flat,
             false => Outcome::GoesOn,
         }

@@ -1,20 +1,32 @@
 //! The controller on synthetic acknowledgements.
 
 use super::*;
+use proptest::prelude::*;
 
 const MS: Duration = Duration::from_millis(1);
+const PACKET: u64 = 1_200;
 
 fn epoch() -> Instant {
     #[allow(clippy::disallowed_methods)] // any instant serves as the epoch
     Instant::now()
 }
 
-/// Acknowledge a packet of 1200 bytes a millisecond for so long, at one round trip.
-fn feed(controller: &mut MediaController, from: Instant, ms: u32, rtt: Duration) -> Instant {
+fn controller(now: Instant) -> MediaController {
+    MediaController::new(MediaConfig::default(), now, PACKET as u16)
+}
+
+/// Acknowledge a packet a millisecond for so long, at one round trip.
+fn feed(
+    controller: &mut MediaController,
+    from: Instant,
+    ms: u32,
+    rtt: Duration,
+    app_limited: bool,
+) -> Instant {
     for step in 0..ms {
         let now = from + step * MS;
         controller.srtt = Some(rtt);
-        controller.acked(now, now - rtt, 1_200, false);
+        controller.acked(now, now - rtt, PACKET, app_limited);
     }
     from + ms * MS
 }
@@ -22,32 +34,131 @@ fn feed(controller: &mut MediaController, from: Instant, ms: u32, rtt: Duration)
 #[test]
 fn the_rate_grows_while_it_is_used_and_nothing_queues() {
     let now = epoch() + 1_000 * MS;
-    let mut controller = MediaController::new(MediaConfig::default(), now, 1_200);
+    let mut controller = controller(now);
     let before = controller.rate();
-    feed(&mut controller, now, 1_000, 50 * MS);
+    feed(&mut controller, now, 1_000, 50 * MS, false);
     assert!(controller.rate() > before);
 }
 
 #[test]
 fn a_standing_queue_lowers_the_rate_below_what_is_delivered() {
     let now = epoch() + 1_000 * MS;
-    let mut controller = MediaController::new(MediaConfig::default(), now, 1_200);
-    let now = feed(&mut controller, now, 1_000, 50 * MS);
-    feed(&mut controller, now, 300, 120 * MS);
+    let mut controller = controller(now);
+    let now = feed(&mut controller, now, 1_000, 50 * MS, false);
+    feed(&mut controller, now, 600, 120 * MS, false);
     assert!(controller.rate() < 1_200_000, "{}", controller.rate());
 }
 
 #[test]
-fn no_sequence_of_acknowledgements_leaves_the_limits() {
-    let now = epoch() + 10_000 * MS;
-    let config = MediaConfig::default();
-    let mut controller = MediaController::new(config, now, 0);
-    for step in 0..2_000u32 {
-        let at = now + step * 7 * MS;
-        controller.srtt = Some(Duration::MAX);
-        controller.on_packet_lost(u16::MAX, 0, at);
-        controller.acked(at, at - (step % 900) * MS, u64::MAX, step % 3 == 0);
-        assert!((config.rate_min..=config.rate_max).contains(&controller.rate()));
-        assert!(controller.window() > 0);
+fn delay_that_the_application_cannot_have_caused_leaves_the_rate_alone() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let now = feed(&mut controller, now, 400, 50 * MS, false);
+    controller.mode = Mode::Delay;
+    let now = feed(&mut controller, now, 400, 50 * MS, true);
+    let before = controller.rate();
+    feed(&mut controller, now, 600, 130 * MS, true);
+    assert_eq!(controller.rate(), before);
+}
+
+#[test]
+fn an_application_that_sends_little_neither_raises_nor_lowers_the_rate() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let now = feed(&mut controller, now, 1_000, 50 * MS, true);
+    let before = controller.rate();
+    feed(&mut controller, now, 5_000, 50 * MS, true);
+    assert_eq!(controller.rate(), before);
+}
+
+#[test]
+fn loss_alone_never_lowers_the_rate_of_a_film() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let mut now = feed(&mut controller, now, 500, 50 * MS, true);
+    let before = controller.rate();
+    for _ in 0..1_000 {
+        controller.on_packet_lost(PACKET as u16, 0, now);
+        now = feed(&mut controller, now, 4, 50 * MS, true);
+    }
+    assert_eq!(controller.rate(), before);
+}
+
+#[test]
+fn a_mark_of_congestion_lowers_the_rate_once_a_round() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let now = feed(&mut controller, now, 500, 50 * MS, false);
+    let before = controller.rate();
+    for _ in 0..5 {
+        controller.on_congestion_event(now, now, false, true, 0, 0);
+    }
+    assert_eq!(controller.rate(), scale(before, ECN_DOWN.0, ECN_DOWN.1));
+}
+
+#[test]
+fn slow_start_at_most_doubles_a_round_trip() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let now = feed(&mut controller, now, 100, 50 * MS, false);
+    let before = controller.rate();
+    feed(&mut controller, now, 50, 50 * MS, false);
+    assert!(controller.rate() <= 2 * before);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ack {
+        rtt_ms: u32,
+        bytes: u64,
+        app_limited: bool,
+    },
+    Lost(u16),
+    Ecn,
+    Mtu(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let bytes = prop_oneof![0u64..3_000, Just(u64::MAX)];
+    prop_oneof![
+        8 => (0u32..3_000, bytes, any::<bool>())
+            .prop_map(|(rtt_ms, bytes, app_limited)| Step::Ack { rtt_ms, bytes, app_limited }),
+        2 => any::<u16>().prop_map(Step::Lost),
+        1 => Just(Step::Ecn),
+        1 => any::<u16>().prop_map(Step::Mtu),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_events_leaves_the_limits(
+        steps in prop::collection::vec((0u32..400, step()), 1..400),
+        outage_ms in 0u64..5_000,
+    ) {
+        let config = MediaConfig {
+            outage: Duration::from_millis(outage_ms),
+            ..MediaConfig::default()
+        };
+        let mut now = epoch() + 10_000 * MS;
+        let mut controller = MediaController::new(config, now, 1_200);
+        for (wait_ms, step) in steps {
+            now += wait_ms * MS;
+            match step {
+                Step::Ack { rtt_ms, bytes, app_limited } => {
+                    controller.srtt = Some(rtt_ms * MS);
+                    controller.acked(now, now - rtt_ms * MS, bytes, app_limited);
+                }
+                Step::Lost(bytes) => controller.on_packet_lost(bytes, 0, now),
+                Step::Ecn => controller.on_congestion_event(now, now, false, true, 0, 0),
+                Step::Mtu(mtu) => controller.on_mtu_update(mtu),
+            }
+            let metrics = controller.metrics();
+            let rate = metrics.pacing_rate.unwrap_or(0);
+            prop_assert!((config.rate_min..=config.rate_max).contains(&rate));
+            prop_assert!(controller.window() >= WINDOW_PACKETS_MIN * controller.mtu);
+            let most = bytes_in(config.rate_max, controller.rtt() + config.outage);
+            prop_assert!(controller.window() <= 2 * (most + STARTUP_WINDOW_MAX));
+            prop_assert!(controller.figures().usable >= rate);
+        }
     }
 }
