@@ -110,10 +110,17 @@ fn publish(net: &mut Net, host: usize, object: NewObject) {
 
 /// A publisher (0), a subscriber (1) with a sink, and their session.
 fn pair(via: Via, seed: u64) -> (Net, Ends) {
+    pair_over(via, seed, None)
+}
+
+fn pair_over(via: Via, seed: u64, link: Option<LinkSpec>) -> (Net, Ends) {
     let mut net = Net::new(seed);
     for host in 0..2 {
         net.add_host(vec![Draft::D18, Draft::D16]);
         add_track(&mut net, host);
+    }
+    if let Some(link) = link {
+        net.set_links(0, 1, link);
     }
     let ends = net.connect(0, 1, via);
     net.execute(1, sink());
@@ -204,12 +211,11 @@ fn a_whole_subgroup_that_came_before_its_alias_was_bound_still_ends() {
 
 #[test]
 fn a_late_joiner_behind_a_long_round_trip_keeps_the_running_group() {
-    let (mut net, ends) = pair(Via::Quic(Draft::D18), 1);
     let far = LinkSpec {
         rate_bps: Some(6_000_000),
         ..LinkSpec::delay_ms(120)
     };
-    net.set_links(0, 1, far);
+    let (mut net, ends) = pair_over(Via::Quic(Draft::D18), 1, Some(far));
     net.execute(1, bind(ends.far));
     // 3 Mbit/s for five seconds in one group, then somebody joins.
     for id in 0..150 {
