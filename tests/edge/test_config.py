@@ -324,7 +324,8 @@ def test_congestion_control_is_configured_and_reaches_the_datapath(tmp_path: Pat
     config = load_config(
         write(
             tmp_path,
-            "dev_cert = true\nauth.mode = 'open'\n[congestion]\ncontroller = 'media'\nqueue_delay_ms_max = 40\n",
+            "dev_cert = true\nauth.mode = 'open'\n"
+            "[congestion]\ncontroller = 'media'\nqueue_delay_ms_max = 40\n",
         )
     )
     assert (config.congestion_controller, config.congestion_limits) == ("media", {"queue_delay_ms_max": 40})
