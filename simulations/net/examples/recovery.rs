@@ -311,18 +311,7 @@ fn main() {
     let options = options();
     let policy = if options.hop { policy() } else { None };
     let mut world = world(&options);
-    world.execute(RECEIVER, vec![connect(&options)]).unwrap();
-    let mut served = None;
-    while world.now_us() < 1_500_000 {
-        for (_, host, event) in world.run_until(1_500_000).unwrap() {
-            match event {
-                Event::SessionOpened { session, .. } if host == SENDER => served = Some(session),
-                Event::SessionOpened { .. } => world.execute(RECEIVER, watch()).unwrap(),
-                _ => {}
-            }
-        }
-    }
-    let session = served.expect("a session");
+    let session = meet(&mut world, &options);
     world.execute(SENDER, serve(session, policy)).unwrap();
     world.trace_objects(RECEIVER, true).unwrap();
     let begin_us = 2_000_000;
@@ -336,27 +325,7 @@ fn main() {
     let before = *world.link_stats(SENDER, RECEIVER).unwrap();
     let back_before = *world.link_stats(RECEIVER, SENDER).unwrap();
     let mut seen = BTreeMap::from([(VIDEO, Seen::default()), (AUDIO, Seen::default())]);
-    let (mut next, mut now_us) = ([0u64; 2], begin_us);
-    while now_us < end_us + SETTLE_US {
-        let until_us = now_us + 1_000_000;
-        let mut commands = Vec::new();
-        for (at, track) in [VIDEO, AUDIO].into_iter().enumerate() {
-            loop {
-                let (offset_us, command) = frame(track, next[at]);
-                let at_us = begin_us + offset_us;
-                if at_us >= until_us.min(end_us) {
-                    break;
-                }
-                commands.push((at_us, command));
-                next[at] += 1;
-            }
-        }
-        commands.sort_by_key(|(at_us, _)| *at_us);
-        world.schedule(SENDER, commands).unwrap();
-        run_to(&mut world, until_us);
-        take(&mut world, &mut seen);
-        now_us = until_us;
-    }
+    let (next, now_us) = play(&mut world, begin_us, end_us, &mut seen);
     let after = *world.link_stats(SENDER, RECEIVER).unwrap();
     let back = *world.link_stats(RECEIVER, SENDER).unwrap();
     world
@@ -394,6 +363,53 @@ fn main() {
         ),
         hop
     );
+}
+
+/// Connects the two; the sender's session.
+fn meet(world: &mut World, options: &Options) -> u64 {
+    world.execute(RECEIVER, vec![connect(options)]).unwrap();
+    let mut served = None;
+    while world.now_us() < 1_500_000 {
+        for (_, host, event) in world.run_until(1_500_000).unwrap() {
+            match event {
+                Event::SessionOpened { session, .. } if host == SENDER => served = Some(session),
+                Event::SessionOpened { .. } => world.execute(RECEIVER, watch()).unwrap(),
+                _ => {}
+            }
+        }
+    }
+    served.expect("a session")
+}
+
+/// Sends both tracks to their end and lets them arrive; how many frames each had, and what time it is.
+fn play(
+    world: &mut World,
+    begin_us: u64,
+    end_us: u64,
+    seen: &mut BTreeMap<u64, Seen>,
+) -> ([u64; 2], u64) {
+    let (mut next, mut now_us) = ([0u64; 2], begin_us);
+    while now_us < end_us + SETTLE_US {
+        let until_us = now_us + 1_000_000;
+        let mut commands = Vec::new();
+        for (at, track) in [VIDEO, AUDIO].into_iter().enumerate() {
+            loop {
+                let (offset_us, command) = frame(track, next[at]);
+                let at_us = begin_us + offset_us;
+                if at_us >= until_us.min(end_us) {
+                    break;
+                }
+                commands.push((at_us, command));
+                next[at] += 1;
+            }
+        }
+        commands.sort_by_key(|(at_us, _)| *at_us);
+        world.schedule(SENDER, commands).unwrap();
+        run_to(world, until_us);
+        take(world, seen);
+        now_us = until_us;
+    }
+    (next, now_us)
 }
 
 /// Runs on; what the datapaths tell their agents does not matter here.

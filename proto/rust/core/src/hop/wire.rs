@@ -297,7 +297,7 @@ fn decode_symbol(reader: &mut Reader) -> Result<Symbol, HopError> {
         ids.push(id);
     }
     let shard = reader.rest();
-    if shard.is_empty() || shard.len() % 2 != 0 {
+    if shard.is_empty() || !shard.len().is_multiple_of(2) {
         return Err(HopError::Malformed("size of a repair symbol"));
     }
     Ok(Symbol {
