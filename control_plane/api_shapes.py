@@ -348,8 +348,9 @@ class OverrideRow(TypedDict):
 
 
 class Why(TypedDict):
-    """Why a route is as it is; ``backups``: node id and what its branch shares with the route. ``pins`` and
-    ``overrides`` are the orders that bear on it."""
+    """Why a route is as it is; ``backups``: node id and what its branch shares with the route.
+    ``why_kept_back``: why that is not in force yet. ``pins`` and ``overrides`` are the orders that bear on
+    it."""
 
     src: str
     dst: str

@@ -158,19 +158,24 @@ def _served(endpoint: Endpoint, access: ApiAccess) -> Callable[[Request], Any]:
         except Refused as refusal:
             if endpoint.action and token is not None and refusal.status in _NOTED:
                 _note(access, endpoint, token, request, request_id, Changed(None, about), refusal.reason)
-            response = fault(refusal, request_id)
-            if endpoint.body is not None:
-                # What was not read of the body would be taken for the next request.
-                response.headers["connection"] = "close"
-            return response
+            return _ending(fault(refusal, request_id), request)
         if isinstance(answer, Changed):
             _note(access, endpoint, token, request, request_id, answer)
             answer = answer.answer
         response = answer if isinstance(answer, Response) else JSONResponse(answer)
         response.headers["x-request-id"] = request_id
-        return response
+        return _ending(response, request)
 
     return serve
+
+
+def _ending(response: Response, request: Request) -> Response:
+    """Say that the connection ends where a body was not read to its end: the server closes it then, and a
+    client that sends its next request into that would get no answer."""
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if has_body and not getattr(request.state, "read", False) and request.scope["http_version"] != "2":
+        response.headers["connection"] = "close"
+    return response
 
 
 def fault(refusal: Refused, request_id: str) -> Response:
@@ -244,6 +249,7 @@ async def _body(request: Request, endpoint: Endpoint) -> Any:
         data += chunk
         if len(data) > BODY_BYTES_MAX:
             raise Refused(413, f"body is longer than {BODY_BYTES_MAX} bytes")
+    request.state.read = True
     try:
         wanted = json.loads(data)
     except (ValueError, RecursionError):

@@ -203,7 +203,7 @@ class _Asked:
         if blocked:
             return blocked
         if self.pin is not None:
-            return f"{self.dst} is held to another way by the pin {self.pin.pin.name}"
+            return _held_by(self.pin, self.dst)
         if not candidate.within_bounds and (chosen is None or chosen.within_bounds):
             return self._beyond(candidate)
         if chosen is None:
@@ -311,6 +311,10 @@ def _dearer(candidate: Candidate, chosen: Candidate) -> str:
     return f"costs {more_ms:.1f} ms more{why}"
 
 
+def _held_by(state: PinState, dst: str) -> str:
+    return f"{dst} is held to another way by the pin {state.pin.name}"
+
+
 def _summary(
     chosen: tuple[str, ...], candidates: tuple[Candidate, ...], dst: str, pin: PinState | None
 ) -> str:
@@ -319,7 +323,8 @@ def _summary(
         return f"nothing reaches {dst}: no link into it, or into a relay before it, is usable"
     way = " > ".join(chosen)
     if pin is not None and taken.path == pin.pin.way[: len(taken.path)]:
-        best = min((c for c in candidates if c.within_bounds), key=_order, default=taken)
+        open_ones = (c for c in candidates if c.within_bounds and c.why_not in ("", _held_by(pin, dst)))
+        best = min(open_ones, key=_order, default=taken)
         free = "" if best.chosen else f"; the best known is {' > '.join(best.path)} at {best.cost_ms:.0f} ms"
         return f"{way} at {taken.cost_ms:.0f} ms by order, pinned{free}"
     others = [c for c in candidates if not c.chosen and c.within_bounds >= taken.within_bounds]

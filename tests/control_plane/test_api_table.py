@@ -392,3 +392,12 @@ def test_prices_without_effect_are_remarked(client: httpx.Client) -> None:
 
 def test_the_description_holds_no_more_than_a_browser_takes(client: httpx.Client) -> None:
     assert len(json.dumps(client.get("/openapi.json").json())) < 200_000
+
+
+def test_a_refusal_before_the_body_was_read_says_that_the_connection_ends(client: httpx.Client) -> None:
+    order = {"node_id": "lon-1"}
+    wrong = {"Authorization": "Bearer wrong"}
+    assert client.post("/drain", json=order, headers=wrong).headers.get("connection") == "close"
+    assert client.post("/drain", content=b" " * (BODY_BYTES_MAX + 1)).headers.get("connection") == "close"
+    assert "connection" not in client.post("/drain", json=order).headers
+    assert "connection" not in client.get("/status", headers=wrong).headers

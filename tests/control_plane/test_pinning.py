@@ -196,3 +196,10 @@ def test_why_says_that_a_pin_is_suspended() -> None:
     made, memory = planned(NEAR, cut)
     told = explain(at(cut, 1), made, memory, CONFIG, "a", "b")
     assert told.summary.endswith("; the pin a > b is suspended: the link a > b is silent")
+
+
+def test_the_better_way_that_why_names_is_one_that_could_be_taken() -> None:
+    barred = with_nodes(NEAR, m={"transit": False})
+    made, memory = planned(barred)
+    told = explain(at(barred, 0), made, memory, CONFIG, "a", "b")
+    assert told.summary == "a > b at 50 ms by order, pinned"
