@@ -135,10 +135,12 @@ class Access:
 
     # ---- Enforcing --------------------------------------------------------------------------------
 
-    def handle_snapshot(self, snapshot: Mapping[str, Any], now_us: int) -> None:
-        """The datapath's counters: meter them, and end the newest publisher of a key that sends too much."""
+    def handle_snapshot(self, snapshot: Mapping[str, Any], now_us: int) -> bool:
+        """The datapath's counters: meter them, and end the newest publisher of a key that sends too much;
+        whether there was one."""
         if self.gate.is_open:
-            return
+            return False
+        closed = False
         self.quotas.handle_snapshot(snapshot["sessions"], now_us)
         while (found := self.quotas.over()) is not None:
             session, key_id = found
@@ -148,6 +150,8 @@ class Access:
                 continue
             self._hub.counters["sessions_over_quota"] += 1
             self._close(peer, SessionCode.UNAUTHORIZED, f"key {key_id} sends more bit/s than its quota")
+            closed = True
+        return closed
 
     def _over_quota(
         self, peer: Peer, action: Action, namespace: TrackNamespace, track: bytes | None

@@ -275,8 +275,8 @@ class Agent:
     def meter(self, now_us: int, snapshot: Mapping[str, Any]) -> None:
         """Count what the sessions of each key have moved since the snapshot before."""
         self._hub.now_us = max(now_us, self._hub.now_us)
-        self._access.handle_snapshot(snapshot, now_us)
-        self._pump()
+        if self._access.handle_snapshot(snapshot, now_us):
+            self._pump()
 
     def measure_demand(self, now_us: int, snapshot: Mapping[str, Any]) -> tuple[TrackLoad, ...]:
         """Tracks taken from each origin and their rate, since the snapshot before."""
