@@ -114,8 +114,8 @@ class Viewing:
                 self._edge_event(event, now_us)
             case client.EdgeListRefused() | client.SentTo():
                 self._edge_event(event, now_us)
-            case client.Waiting(namespace):
-                self._note_once(f"waiting for {namespace.path()}: nobody publishes it yet")
+            case client.Waiting(namespace, _, full):
+                self._note_once(f"waiting for {namespace.path()}: {full or 'nobody publishes it yet'}")
             case client.TrackReady(track) if track.decode() in self._tracks:
                 self.playback.handle_joined(now_us + self._clock_offset_us)
             case client.SubgroupEnded(track) if track.decode() in self._tracks:

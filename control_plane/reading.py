@@ -279,4 +279,10 @@ def trust(controller: Controller) -> dict[str, Any]:
 
 def _key(key: TrustedKey) -> dict[str, Any]:
     scopes = [write_scope(scope) for scope in key.scopes]
-    return {"key_id": key.key_id, "x": key.x, "issuer": key.issuer, "scope": scopes}
+    return {
+        "key_id": key.key_id,
+        "x": key.x,
+        "issuer": key.issuer,
+        "scope": scopes,
+        "quotas": asdict(key.quotas),
+    }

@@ -200,6 +200,7 @@ class EdgeMembership:
         """
         self._asked = False
         agent, now_us = self._agent, snapshot["now_us"]
+        agent.meter(now_us, snapshot)
         peers = agent.hop_peers()
         self._rtt_us = {
             peers[session["session"]]: session["hop"]["rtt_us"]

@@ -127,6 +127,20 @@ class Gate:
             return known.fault
         return Refusal("no token allows this" if known.grants else "this needs a token")
 
+    def payers(
+        self, session: int, action: Action, namespace: TrackNamespace, track: bytes | None, unix_s: float
+    ) -> tuple[str, ...]:
+        """The keys whose tokens allow this now, each once, in order: one of them has to have room for it."""
+        known = self._sessions.get(session)
+        if self._policy is None or known is None:
+            return ()
+        good = (
+            grant.key_id
+            for grant in known.grants
+            if grant.expires_unix_s > unix_s and grant.allows(action, namespace, track)
+        )
+        return tuple(key_id for key_id in dict.fromkeys(good) if key_id not in self._policy.exhausted)
+
     def may_go_on(self, session: int, action: Action, namespace: TrackNamespace, track: bytes | None) -> bool:
         """Whether what a session does is still covered by a grant, were it in its last grace."""
         if self._policy is None:

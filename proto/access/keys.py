@@ -36,6 +36,20 @@ class Quotas:
     egress_bps_max: int = 0
 
 
+QUOTA_MAX: Final = 2**53 - 1
+
+
+def read_quotas(value: object) -> Quotas:
+    """Quotas out of JSON: whole numbers by the names of `Quotas`. Raises `BadKey`."""
+    names = tuple(Quotas.__dataclass_fields__)
+    if not isinstance(value, dict) or not value.keys() <= set(names):
+        raise BadKey(f"quotas is an object of {', '.join(names)}")
+    for name, most in value.items():
+        if type(most) is not int or not 0 <= most <= QUOTA_MAX:
+            raise BadKey(f"{name} of quotas: a whole number, 0 (no bound) to {QUOTA_MAX}")
+    return Quotas(**value)
+
+
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
     """An issuer's public key. ``x``: base64url as in a JWK. ``scopes``: bounds of its tokens; empty is none.

@@ -11,11 +11,12 @@ that goes on without its sound would help nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from farcast.proto.access.gate import EXPIRY_GRACE_SECONDS, AccessPolicy, Gate, Refusal
+from farcast.proto.access.quotas import QuotaTable
 from farcast.proto.access.scopes import Action
 from farcast.proto.access.tokens import TOKEN_BYTES_MAX, TOKEN_TYPE
 from farcast.proto.agent.discovery import Announcing
@@ -49,6 +50,9 @@ class Access:
         self.gate = Gate(hub.config.access)
         self._local = hub.config.access
         self._planned: AccessPolicy | None = None
+        self._edges: Collection[str] = ()
+        self.quotas = QuotaTable(self._namespaces_of)
+        self._set_quotas()
 
     # ---- Input ------------------------------------------------------------------------------------
 
@@ -72,19 +76,27 @@ class Access:
             self._arm()
 
     def policy_changed(
-        self, *, local: AccessPolicy | None = None, planned: AccessPolicy | None = None
+        self,
+        *,
+        local: AccessPolicy | None = None,
+        planned: AccessPolicy | None = None,
+        edges: Collection[str] = (),
     ) -> None:
-        """The edge's own configuration or a plan brought other keys or revocations. An open edge stays so."""
+        """The edge's own configuration or a plan brought other keys or revocations. An open edge stays so.
+        ``edges``: node ids of the plan, which divide the quotas of its keys."""
         if self._local is None:
             return
         self._local = local or self._local
         self._planned = planned or self._planned
+        self._edges = edges or self._edges
         self.gate.handle_policy(self._local.joined(self._planned))
+        self._set_quotas()
         self._enforce()
 
     def forget(self, peer: Peer) -> None:
         """The session is over."""
         self.gate.forget(peer.id)
+        self.quotas.forget(peer.id)
         self._hub.cancel_timer("unshown", peer.id)
 
     def unshown_due(self, session: int) -> None:
@@ -117,11 +129,58 @@ class Access:
             return None
         refusal = self.gate.refusal(peer.id, action, namespace, track, self._hub.unix_s)
         if refusal is None:
-            return None
+            return self._over_quota(peer, action, namespace, track)
         self._hub.counters[f"unauthorized_{action.name.lower()}"] += 1
         return _code(refusal), refusal.reason
 
     # ---- Enforcing --------------------------------------------------------------------------------
+
+    def handle_snapshot(self, snapshot: Mapping[str, Any], now_us: int) -> bool:
+        """The datapath's counters: meter them, and end the newest publisher of a key that sends too much;
+        whether there was one."""
+        if self.gate.is_open:
+            return False
+        closed = False
+        self.quotas.handle_snapshot(snapshot["sessions"], now_us)
+        while (found := self.quotas.over()) is not None:
+            session, key_id = found
+            peer = self._peers.get(session)
+            if peer is None:
+                self.quotas.forget(session)
+                continue
+            self._hub.counters["sessions_over_quota"] += 1
+            self._close(peer, SessionCode.UNAUTHORIZED, f"key {key_id} sends more bit/s than its quota")
+            closed = True
+        return closed
+
+    def _over_quota(
+        self, peer: Peer, action: Action, namespace: TrackNamespace, track: bytes | None
+    ) -> tuple[RequestCode, str] | None:
+        payers = self.gate.payers(peer.id, action, namespace, track, self._hub.unix_s)
+        why_not = self.quotas.admit(payers, peer.id, action, namespace)
+        if why_not is None:
+            return None
+        self._hub.counters[f"over_quota_{action.name.lower()}"] += 1
+        return RequestCode.EXCESSIVE_LOAD, why_not
+
+    def _namespaces_of(self, session: int) -> Iterator[TrackNamespace]:
+        """In which a session publishes now."""
+        peer = self._peers.get(session)
+        for role in peer.roles.values() if peer is not None else ():
+            if isinstance(role, Publication):
+                yield role.name.namespace
+            elif isinstance(role, Announcing):
+                yield role.namespace
+
+    def _set_quotas(self) -> None:
+        if self._local is not None:
+            planned = self._planned.keys if self._planned is not None else {}
+            keys = self._local.joined(self._planned).keys
+            quotas = {key_id: key.quotas for key_id, key in keys.items()}
+            own = self._hub.config.node_id
+            edges = {own, *self._edges}
+            rank = sum(node_id < own for node_id in edges)
+            self.quotas.handle_quotas(quotas, planned, len(edges), rank)
 
     def _is_asked(self, peer: Peer) -> bool:
         return peer.upstream is None and not peer.is_hop

@@ -56,6 +56,7 @@ from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 if TYPE_CHECKING:
     from farcast.proto._core import ClientTls
     from farcast.proto.access.gate import AccessPolicy
+    from farcast.proto.access.quotas import QuotaTable
     from farcast.proto.control.edge_plan import EdgePlan
     from farcast.proto.control.messages import Offer, TrackLoad
 
@@ -185,7 +186,8 @@ class Agent:
         described = status.describe(
             self._hub, self._peers, self._tracks, self._namespaces, self._upstreams, self._plan, self._standby
         )
-        return {**described, "access": self._access.gate.status()}
+        usage = self._access.quotas.status()
+        return {**described, "access": {**self._access.gate.status(), "usage": usage}}
 
     # --- input ------------------------------------------------------------------------------------
 
@@ -228,7 +230,10 @@ class Agent:
         if plan.edge_list:
             self._local.publish(EDGE_LIST, plan.edge_list.encode())
         if plan.access is not None and (before is None or before.access is not plan.access):
-            self._access.policy_changed(planned=read_rules(plan.access, plan.version.epoch.cluster))
+            rules = read_rules(plan.access, plan.version.epoch.cluster)
+            self._access.policy_changed(planned=rules, edges=list(plan.nodes))
+        elif before is not None and before.nodes.keys() != plan.nodes.keys():
+            self._access.policy_changed(edges=list(plan.nodes))
         for track in list(self._tracks.by_id.values()):
             links = self._plan.links_for(track.name.namespace) if track.source is None else None
             if links is not None:
@@ -262,6 +267,17 @@ class Agent:
         self._hub.now_us = now_us
         self._local.publish(EDGE_LIST, edge_list)
         self._pump()
+
+    @property
+    def quotas(self) -> QuotaTable:
+        """What each key of an issuer takes here."""
+        return self._access.quotas
+
+    def meter(self, now_us: int, snapshot: Mapping[str, Any]) -> None:
+        """Count what the sessions of each key have moved since the snapshot before."""
+        self._hub.now_us = max(now_us, self._hub.now_us)
+        if self._access.handle_snapshot(snapshot, now_us):
+            self._pump()
 
     def measure_demand(self, now_us: int, snapshot: Mapping[str, Any]) -> tuple[TrackLoad, ...]:
         """Tracks taken from each origin and their rate, since the snapshot before."""

@@ -101,10 +101,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nobody publishes the namespace (or not this track) yet; it is tried again."""
+    """Nobody publishes the namespace (or not this track) yet, or (``full`` says why) there is no room now; it
+    is tried again."""
 
     namespace: TrackNamespace
     track: bytes
+    full: str = ""
 
 
 @dataclass(frozen=True, slots=True)

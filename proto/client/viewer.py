@@ -409,8 +409,9 @@ class Viewer(ClientEngine[ViewerEvent]):
             # The one that was cancelled for it is still there: the two overtook each other.
             self._timers.set(("retry", track.name), self._now_us + WHOLE_RETRY_MS * 1_000)
         elif event.code in WORTH_WAITING:
+            track.full = event.reason if event.code is RequestCode.EXCESSIVE_LOAD else ""
             self._retry_later(track, event.retry_ms or 0)
-            self._events.append(Waiting(self._config.namespace, track.name))
+            self._events.append(Waiting(self._config.namespace, track.name, track.full))
         else:
             reason = event.reason or event.code.name
             self._forget(track)
@@ -491,7 +492,8 @@ class Viewer(ClientEngine[ViewerEvent]):
         self._forget(track)
         namespace = self._config.namespace.path()
         seconds = self._config.wait_ms_max / 1_000
-        reason = f"nobody publishes track {_text(track.name)} of {namespace} (waited {seconds:g} s)"
+        why = track.full or f"nobody publishes track {_text(track.name)} of {namespace}"
+        reason = f"{why} (waited {seconds:g} s)"
         self._events.append(Failed(reason, track.name))
 
     def _end(self, track: WatchedTrack, reason: str) -> None:

@@ -35,7 +35,7 @@ class Subscription:
 @dataclass(slots=True, eq=False)
 class WatchedTrack:
     """``sink`` is where the datapath hands it over, ``restarts`` says that its publisher starts over,
-    ``ending`` that it has ended, but for streams on their way."""
+    ``ending`` that it has ended, but for streams on their way, ``full`` why there was no room for us."""
 
     name: bytes
     id: int
@@ -46,6 +46,7 @@ class WatchedTrack:
     subscriptions: dict[int, Subscription] = field(default_factory=dict)
     restarts: bool = False
     retries: int = 0
+    full: str = ""
     ending: str | None = None
 
     def at(self, session: int | None) -> Subscription | None:

@@ -10,7 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from farcast.errors import EXIT_USAGE, UserError
-from farcast.proto.access.keys import KEYS_MAX, BadKey, TrustedKey, is_key_id
+from farcast.proto.access.keys import KEYS_MAX, BadKey, TrustedKey, is_key_id, read_quotas
 from farcast.proto.access.tokens import BadToken, read_scope
 
 KEY_FILE_BYTES_MAX = 64 << 10
@@ -37,7 +37,7 @@ def load_public_keys(file: Path) -> dict[str, TrustedKey]:
     """The public keys in a file, by id: one JWK, several of them one a line, or a JWK set (RFC 7517).
 
     Besides what a JWK has, a key may name its ``issuer``, and bound what its tokens allow by a ``scope`` as
-    in a token. Raises `UserError` that names the file and the key.
+    in a token, and by ``quotas`` (`read_quotas`). Raises `UserError` that names the file and the key.
     """
     try:
         content = file.read_bytes()
@@ -72,7 +72,8 @@ def read_public_key(value: object) -> TrustedKey:
         raise BadKey("kid, x and issuer are texts")
     if scopes and not isinstance(scopes, list):
         raise BadKey("scope is a list as in a token")
-    return TrustedKey(key_id, x, issuer, tuple(read_scope(scope) for scope in scopes))
+    quotas = read_quotas(value.get("quotas", {}))
+    return TrustedKey(key_id, x, issuer, tuple(read_scope(scope) for scope in scopes), quotas)
 
 
 def _jwks(file: Path, content: bytes) -> list[object]:

@@ -65,6 +65,11 @@ class Network:
         status = httpx.get(f"http://{self.ops}/status.json", timeout=20).json()
         return bool(status["agent"]["access"]["keys"] == keys)
 
+    def usage(self, key_id: str) -> dict[str, int]:
+        status = httpx.get(f"http://{self.ops}/status.json", timeout=20).json()
+        usage: dict[str, dict[str, int]] = status["agent"]["access"]["usage"]
+        return usage.get(key_id, {})
+
     def told(self) -> str:
         """All that the processes tell over HTTP, and how they were started."""
         state = self.folder / "control"
@@ -170,3 +175,27 @@ def test_only_tokens_of_a_trusted_issuer_let_in_until_they_are_revoked(network: 
         assert secret not in logged
         assert secret.rsplit(".", 1)[-1] not in logged
     assert json.loads(run("token", "keys", "--json", *network.control))["revoked_keys"] == ["shop-1"]
+
+
+def test_a_key_trusted_for_one_viewer_gets_one_and_its_bounds_can_be_changed(network: Network) -> None:
+    publish, watch = (
+        network.token_file("p", "--publish", NAMESPACE),
+        network.token_file("w", "--watch", NAMESPACE),
+    )
+    public = network.folder / "shop.public.json"
+    run("token", "trust", public, "--max-viewers", "1", "--max-mbps", "100", *network.control)
+    until(lambda: network.knows(keys=1))
+    (kept,) = json.loads(run("token", "keys", "--json", *network.control))["keys"]
+    assert kept["quotas"]["viewers_max"] == 1
+    assert kept["quotas"]["egress_bps_max"] == 100_000_000
+    publisher = network.media("publish", "--token", publish)
+    with killed_at_end(publisher):
+        watcher = network.media("watch", "--token", watch, "--json")
+        with killed_at_end(watcher):
+            until(lambda: network.usage("shop-1").get("viewers") == 1)
+            late = end(network.media("watch", "--token", watch, "--timeout", "3"))
+            assert late.code == 1
+            assert "key shop-1 has used up its quota of 1 viewers" in late.err
+            run("token", "trust", public, "--max-viewers", "2", *network.control)
+            until(lambda: figures(network.media("watch", "--token", watch, "--seconds", "1", "--json")))
+            assert network.usage("shop-1")["bytes_out"] > 0

@@ -8,11 +8,13 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from joserfc import jws
 from joserfc.errors import JoseError
 
@@ -41,6 +43,7 @@ VALID_DEFAULT = "15m"
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
+Quota = Annotated[int | None, Parameter(validator=Number(gte=0, lte=2**53 - 1))]
 Paths = Annotated[Sequence[str], Parameter(consume_multiple=True, negative=())]
 
 token = App(name="token", help="Make keys of issuers, and tokens for publishers and viewers.")
@@ -166,6 +169,10 @@ def trust(
     file: Path,
     *,
     issuer: str = "",
+    max_publishers: Quota = None,
+    max_viewers: Quota = None,
+    max_namespaces: Quota = None,
+    max_mbps: Annotated[float | None, Parameter(validator=Number(gte=0, lte=1e9))] = None,
     state_dir: StateDir = None,
     api: Api = None,
     token_file: TokenFile = None,
@@ -182,13 +189,29 @@ def trust(
         its tokens allow nothing beyond it.
     issuer
         What the issuer calls itself in its tokens; any name unless given.
+    max_publishers
+        So many sessions by tokens of a key may publish at one time, in the whole cluster; 0 is no bound.
+    max_viewers
+        So many may watch.
+    max_namespaces
+        So many namespaces may be published.
+    max_mbps
+        So many megabits per second may its publishers send, and its viewers get.
     """
+    told = {
+        "publishers_max": max_publishers,
+        "viewers_max": max_viewers,
+        "namespaces_max": max_namespaces,
+        "egress_bps_max": None if max_mbps is None else round(max_mbps * 1e6),
+    }
+    bounds = {name: most for name, most in told.items() if most is not None}
     keys = load_public_keys(file)
     cluster = control_api(state_dir, api, token_file)
     done: dict[str, Any] = {}
     for each in keys.values():
         jwk: dict[str, object] = {"kty": "OKP", "crv": "Ed25519", "kid": each.key_id, "x": each.x}
         jwk |= {"issuer": issuer or each.issuer, "scope": [write_scope(scope) for scope in each.scopes]}
+        jwk |= {"quotas": {**asdict(each.quotas), **bounds}}
         done = cluster.post("/access", {"trust": jwk})
     return _done(done, f"trusted: {', '.join(keys)}", json=json)
 
@@ -255,12 +278,25 @@ def keys(
     if json:
         print_json(found)
         return EXIT_OK
-    rows = [(key["key_id"], key["issuer"], _bounds(key["scope"]), "trusted") for key in found["keys"]]
-    rows += [(key_id, "", "", "revoked") for key_id in found["revoked_keys"]]
-    print_table(("key", "issuer", "bounds", "state"), rows)
+    rows = [
+        (key["key_id"], key["issuer"], _bounds(key["scope"]), _quotas(key["quotas"]), "trusted")
+        for key in found["keys"]
+    ]
+    rows += [(key_id, "", "", "", "revoked") for key_id in found["revoked_keys"]]
+    print_table(("key", "issuer", "bounds", "quotas", "state"), rows)
     if found["revoked_tokens"]:
         note(f"{len(found['revoked_tokens'])} tokens are revoked and have not ended yet")
     return EXIT_OK
+
+
+def _quotas(quotas: dict[str, int]) -> str:
+    said = [
+        (quotas["publishers_max"], "publishers"),
+        (quotas["viewers_max"], "viewers"),
+        (quotas["namespaces_max"], "namespaces"),
+        (quotas["egress_bps_max"] / 1e6, "Mbit/s"),
+    ]
+    return ", ".join(f"{most:g} {what}" for most, what in said if most) or "none"
 
 
 def _bounds(scopes: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from access_tokens import LIFE_SECONDS, NOW_UNIX_S, POLICY, make_token
 
 from farcast.proto.access.gate import EXPIRY_GRACE_SECONDS, AccessPolicy
+from farcast.proto.access.keys import Quotas
 from farcast.proto.access.scopes import PUBLISHER, VIEWER
 from farcast.proto.agent.access import SHOWN_MS_MAX, token_in
 from farcast.proto.moqt.errors import RequestCode, SessionCode
@@ -230,3 +231,45 @@ def test_an_open_edge_takes_no_policy() -> None:
     world.run(20)
     assert publisher.closed is None
     assert watching(world, edge).found(SubscribeAccepted)
+
+
+def with_quotas(quotas: Quotas) -> AccessPolicy:
+    return replace(POLICY, keys={"k1": replace(POLICY.keys["k1"], quotas=quotas)})
+
+
+def test_a_key_that_has_its_viewers_is_told_so_and_another_one_may_come_when_one_leaves() -> None:
+    world = World()
+    edge = guarded(world)
+    edge.engine.apply_access(world.now_us, local=with_quotas(Quotas(viewers_max=1)))
+    publishing(world, edge, PUBLISH)
+    first = watching(world, edge, WATCH)
+    assert first.found(SubscribeAccepted)
+    second = watching(world, edge, WATCH)
+    assert refused(second) is RequestCode.EXCESSIVE_LOAD
+    assert "quota of 1 viewers" in second.last(RequestRejected).reason
+    assert edge.engine.counters["over_quota_subscribe"] == 1
+    assert edge.engine.quotas.used("k1")[:2] == (1, 1)
+
+
+def test_a_key_that_has_its_publishers_gets_no_other_one() -> None:
+    world = World()
+    edge = guarded(world)
+    edge.engine.apply_access(world.now_us, local=with_quotas(Quotas(publishers_max=1)))
+    assert publishing(world, edge, PUBLISH).found(PublishAccepted)
+    late = publishing(world, edge, PUBLISH, name=FullTrackName.of("live/a", "audio"))
+    assert refused(late) is RequestCode.EXCESSIVE_LOAD
+
+
+def test_a_publisher_above_the_bit_rate_of_its_key_is_closed() -> None:
+    world = World()
+    edge = guarded(world)
+    edge.engine.apply_access(world.now_us, local=with_quotas(Quotas(egress_bps_max=8_000)))
+    publisher = publishing(world, edge, PUBLISH)
+    (session,) = edge.engine._access.quotas._payers
+    for second in range(10):
+        counters = {"session": session, "bytes_received": 10_000 * second, "bytes_sent": 0}
+        edge.engine.meter(world.now_us + second * 1_000_000, {"sessions": [counters]})
+    world.run(20)
+    assert closed_with(publisher) == SessionCode.UNAUTHORIZED
+    assert edge.engine.status(world.now_us)["access"]["usage"]["k1"]["bytes_in"] > 0
+    assert edge.engine.counters["sessions_over_quota"] == 1
