@@ -420,12 +420,14 @@ class Removed(TypedDict):
 
 
 class AccessKey(TypedDict):
-    """One issuer's key. ``scope``: bounds of what its tokens allow."""
+    """One issuer's key. ``scope``: bounds of what its tokens allow; ``quotas``: what they may use at once, 0
+    for no bound."""
 
     key_id: str
     x: str
     issuer: str
     scope: list[dict[str, Any]]
+    quotas: dict[str, int]
 
 
 class RevokedToken(TypedDict):
