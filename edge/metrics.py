@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
 TRANSPORTS = ("quic", "webtransport", "hop")
 PUBLIC = ("quic", "webtransport")
-RATE_BUCKETS = (256e3, 1e6, 2e6, 4e6, 8e6, 16e6, 64e6)
+RATE_BUCKETS = (32e3, 125e3, 250e3, 500e3, 1e6, 2e6, 8e6)
 QUEUE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-"""Bounds of what sessions are counted by: bits per second, seconds."""
+"""Bounds of what sessions are counted by: bytes per second, seconds."""
 
 _CONGESTION = {
     "rate_bps": (
-        "farcast_session_rate_bits_per_second",
+        "farcast_session_rate_bytes_per_second",
         "What congestion control lets public sessions send, of those that are open.",
         RATE_BUCKETS,
-        1.0,
+        1 / 8,
     ),
     "pacing_bps": (
-        "farcast_session_pacing_bits_per_second",
+        "farcast_session_pacing_bytes_per_second",
         "What the pacers of public sessions let out, of those that are open.",
         RATE_BUCKETS,
-        1.0,
+        1 / 8,
     ),
     "queue_delay_us": (
         "farcast_session_queue_delay_seconds",

@@ -22,7 +22,8 @@ HOP = {
     "chunks_sent": 10, "chunks_repaired": 1, "chunks_received": 20, "chunks_duplicate": 2, "chunks_lost": 1,
     "chunks_given_up": 0, "acks_sent": 3, "acks_received": 4, "heartbeats_sent": 5, "queue_bytes": 6,
     "unacked_bytes": 7, "groups_shed": 0, "datagrams_malformed": 0, "rtt_us": 80_000,
-    "rx_packets": 8, "rx_lost": 1,
+    "rx_packets": 8, "rx_lost": 1, "symbols_sent": 2, "chunks_restored": 1, "repair_bytes": 1_200,
+    "media_bytes": 12_000, "repairs_withheld": 0, "rounds_failed": 0, "budget_misses": 0,
 }  # fmt: skip
 SESSION = {
     "session": 1, "transport": "hop", "remote": "127.0.0.1:9", "rtt_us": 80_000, "rtt_min_us": 79_000,
@@ -222,7 +223,7 @@ def test_sessions_are_counted_by_transport() -> None:
 
 def test_rates_and_queues_of_public_sessions_are_told_as_distributions() -> None:
     text = render(snapshot(), ready=True, hop_peers={}, counters={}, membership=None).decode()
-    for name in ("rate_bits_per_second", "pacing_bits_per_second", "queue_delay_seconds"):
+    for name in ("rate_bytes_per_second", "pacing_bytes_per_second", "queue_delay_seconds"):
         assert f'farcast_session_{name}_bucket{{le="+Inf"}} 1.0' in text, "hops do not count"
     assert 'farcast_session_queue_delay_seconds_bucket{le="0.005"} 0.0' in text
     assert 'farcast_sessions_rate_limited{cause="competing"} 0.0' in text
