@@ -37,6 +37,8 @@ COMMANDS = (
     ("ca", TRUST, "Make a cluster's authority, and certificates for its edges and control planes."),
     ("sim", CHECK, "Run scenarios in virtual time over modelled links; say whether promises hold."),
     ("token", TRUST, "Make keys of issuers, and tokens for publishers and viewers."),
+    ("config", CHECK, "Check a configuration, or show it with where each value comes from."),
+    ("completion", CHECK, "Print the completion of bash, zsh or fish."),
     ("doctor", CHECK, "Check whether this machine can run Farcast, and say what to do where it cannot."),
     ("version", CHECK, "Print what is installed."),
 )
