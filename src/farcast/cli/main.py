@@ -28,6 +28,7 @@ COMMANDS = (
     ("publish", MEDIA, "Publish a film in real time."),
     ("watch", MEDIA, "Watch a namespace: measure what arrives, and record it."),
     ("status", NETWORK, "Show the edges of a cluster, and how far each has come."),
+    ("top", NETWORK, "Watch edges, links, routes and the busiest namespaces live."),
     ("routes", NETWORK, "Show how what edges publish reaches the others."),
     ("links", NETWORK, "Show what edges measured of the links between them."),
     ("why", NETWORK, "Explain a route: candidates, costs, the reason."),
