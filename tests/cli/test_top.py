@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -135,3 +136,24 @@ def test_the_worst_link_is_the_first(state: Path) -> None:
     answers["/links"] = {"links": [good, lossy, silent]}
     rows = frame_of(answers).tables[1].rows
     assert [row[0] for row in rows][:2] == ["c > d", "a > b"]
+
+
+def test_an_answer_that_comes_while_the_screen_is_taken_down_is_dropped(state: Path) -> None:
+    control = control_api(state, None, None)
+    asked, released = threading.Event(), threading.Event()
+
+    def take() -> Frame:
+        asked.set()
+        released.wait(5)
+        return take_frame(control)
+
+    app = TopScreen(take, 60.0)
+
+    async def use() -> None:
+        async with app.run_test(size=(120, 60)) as pilot:
+            await until(asked.is_set, pilot.pause)
+            app.exit()
+            released.set()
+        assert app.return_code == 0
+
+    asyncio.run(use())

@@ -7,11 +7,13 @@ at a time; while it fails, the last frame stays and the headline says why.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import App, ComposeResult, ScreenStackError
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.css.query import NoMatches
 from textual.widgets import DataTable, Footer, Static
 from textual.worker import Worker, WorkerState
 
@@ -80,16 +82,17 @@ class TopScreen(App[None]):
 
     async def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An answer is there, or will not come."""
-        if event.state not in (WorkerState.SUCCESS, WorkerState.ERROR, WorkerState.CANCELLED):
-            return
+        if event.state not in (WorkerState.SUCCESS, WorkerState.ERROR):
+            return  # cancelled: the screen is being taken down
         self._asking = False
-        match event.worker.result:
-            case Frame() as frame:
-                await self._show(frame)
-            case str(reason):
-                self._say(reason)
-            case _:
-                self._say(str(event.worker.error or "no answer"))
+        with suppress(NoMatches, ScreenStackError):  # it came while the screen was being taken down
+            match event.worker.result:
+                case Frame() as frame:
+                    await self._show(frame)
+                case str(reason):
+                    self._say(reason)
+                case _:
+                    self._say(str(event.worker.error or "no answer"))
 
     async def _show(self, frame: Frame) -> None:
         self._headline = frame.headline
