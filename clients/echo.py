@@ -3,7 +3,7 @@
 Every QUIC server answers a long-header packet of a version that it does not know with a Version Negotiation
 packet (RFC 9000 §6.1), at once and without any state: an echo that is there already. The answer carries our
 connection id back, which says whose it is. It is shorter than the question, so that nobody can use it to
-amplify anything, and nothing had to be added to the edge. Versions of the form 0x?a?a?a?a are kept for exactly
+amplify anything, and nothing had to be added to the edge. Versions of the form 0x?a?a?a?a are kept for just
 this (§15).
 
 Sizes are asked with "don't fragment" set, so a question that arrives says that the way out carries datagrams
@@ -131,16 +131,12 @@ async def echo(remote: str, plan: EchoPlan | None = None) -> EchoReport:
     except OSError as error:
         return EchoReport(len(ledger.sent_s), unreachable=error.strerror or str(error))
     rtts = tuple(
-        (ledger.back_s[key] - sent_s) * 1_000
-        for key, sent_s in ledger.sent_s.items()
-        if key in ledger.back_s
+        (ledger.back_s[key] - sent_s) * 1_000 for key, sent_s in ledger.sent_s.items() if key in ledger.back_s
     )
     return EchoReport(len(ledger.sent_s), rtts, ledger.refused)
 
 
-async def path_mtu(
-    remote: str, sizes: Sequence[int] = SIZES, timeout_s: float = 1.0
-) -> int | None:
+async def path_mtu(remote: str, sizes: Sequence[int] = SIZES, timeout_s: float = 1.0) -> int | None:
     """The largest of ``sizes`` (UDP payload, bytes) that gets there unfragmented; None if none does.
 
     All are asked for at once, those without an answer once more.

@@ -1,15 +1,16 @@
 """What a client's way to a network is like: handshakes, the edge list, every edge of it, a NAT's new binding.
 
-- *Handshakes*, raw QUIC and WebTransport, by the tools' own engine and datapath, with the user's trust and token.
-- *UDP*: "open" where QUIC packets are answered (`farcast.clients.echo`), "refused" where the machine says that
-  nothing listens, "silent" where nothing comes back: a firewall, or nobody there. A handshake that fails over
-  open UDP is not the network's doing.
+- *Handshakes*, raw QUIC and WebTransport, by the tools' own engine and datapath, with the user's trust and
+  token.
+- *UDP*: "open" where QUIC packets are answered (`farcast.clients.echo`), "refused" where the machine says
+  that nothing listens, "silent" where nothing comes back: a firewall, or nobody there. A handshake that fails
+  over open UDP is not the network's doing.
 - *Edges*: probed a few at a time, those of the list at most `EDGES_MAX`.
-- *A NAT's new binding*: a session runs through a relay on this machine, which changes its port in mid-session as
-  a NAT does. The session survives if bytes go on coming. Which address the edge saw is not known: it tells
+- *A NAT's new binding*: a session runs through a relay on this machine, which changes its port in mid-session
+  as a NAT does. The session survives if bytes go on coming. Which address the edge saw is not known: it tells
   nobody (no QUIC address discovery), so whether there is a NAT cannot be said.
-- *The clock*: an edge gives no time stamp, so there is no offset. An edge list that was issued in the future of
-  this machine's clock proves that the clock is behind by at least so much.
+- *The clock*: an edge gives no time stamp, so there is no offset. An edge list that was issued in the future
+  of this machine's clock proves that the clock is behind by at least so much.
 """
 
 from __future__ import annotations

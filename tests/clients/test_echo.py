@@ -95,16 +95,36 @@ def test_probes_are_bounded(probes: int) -> None:
         EchoPlan(probes=probes)
 
 
-def test_a_server_that_does_not_follow_to_a_new_port_is_not_taken_to() -> None:
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_server_is_heard_anew_only_if_it_follows_to_the_new_port(follows: bool) -> None:
+    async def serve(server: trio.socket.SocketType) -> None:
+        first = None
+        while True:
+            datagram, peer = await server.recvfrom(100)
+            first = first or peer
+            await server.sendto(datagram, peer if follows else first)
+
+    async def ask(client: trio.socket.SocketType, address: str) -> None:
+        host, port = address.split(":")
+        for _ in range(5):
+            await client.sendto(b"ping", (host, int(port)))
+
     async def use() -> bool:
-        with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        with (
+            trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+            trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        ):
             await server.bind(("127.0.0.1", 0))
             port = server.getsockname()[1]
-            async with Rebinding.to(f"127.0.0.1:{port}") as relay:
+            async with Rebinding.to(f"127.0.0.1:{port}") as relay, trio.open_nursery() as nursery:
+                nursery.start_soon(serve, server)
+                await ask(client, relay.address)
+                await relay.heard_anew()
                 await relay.rebind()
-                with trio.move_on_after(0.2):
+                await ask(client, relay.address)
+                with trio.move_on_after(5.0 if follows else 0.3) as waiting:
                     await relay.heard_anew()
-                    return True
-        return False
+                nursery.cancel_scope.cancel()
+        return not waiting.cancelled_caught
 
-    assert not trio.run(use)
+    assert trio.run(use) is follows
