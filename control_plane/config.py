@@ -197,7 +197,7 @@ def load_config(file: Path | None, flags: Mapping[str, object]) -> ControlConfig
     """
     errors: list[str] = []
     values: dict[str, Any] = {}
-    for path, raw, origin in [*_from_file(file, errors), *_from_flags(flags)]:
+    for path, raw, origin in settings(file, flags, errors):
         try:
             value = SCHEMA[path](raw)
         except _BadValue as error:
@@ -212,6 +212,16 @@ def load_config(file: Path | None, flags: Mapping[str, object]) -> ControlConfig
     if errors:
         raise ConfigError(errors)
     return _build(values)
+
+
+def settings(
+    file: Path | None, flags: Mapping[str, object], errors: list[str] | None = None
+) -> list[tuple[str, object, str]]:
+    """Everything that was written: dotted key, raw value, where; of two for a key the later one counts.
+
+    Unknown keys go to ``errors``; `ConfigError` if the file is not readable.
+    """
+    return [*_from_file(file, [] if errors is None else errors), *_from_flags(flags)]
 
 
 _NEEDED: Final = {

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from cyclopts import App
+
 from farcast.cli.control_api import Api, StateDir, TokenFile, control_api
 from farcast.cli.options import Json
 from farcast.cli.output import print_json, print_table
 from farcast.errors import EXIT_OK
 
+links = App(name="links", help="Show what edges measured of the links between them, or export it.")
+"""The commands ``farcast links`` and ``farcast links export``."""
 
-def links(
+links.command("farcast.cli.links_export:export", name="export")
+
+
+@links.default
+def show(
     node: str | None = None,
     /,
     *,

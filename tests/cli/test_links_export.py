@@ -1,0 +1,95 @@
+"""``farcast links export``: from a control plane's measurements to a world that the simulator runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from control_api import served
+from control_world import World
+
+from farcast.cli import main
+from farcast.simulations.export_file import read_export
+
+THREE = ("fra-1", "jkt-1", "sin-1")
+
+
+@pytest.fixture
+def world() -> World:
+    return World(THREE, lambda a, b: 18.0 if {a, b} == {"jkt-1", "sin-1"} else 170.0).run(6)
+
+
+@pytest.fixture
+def state(world: World, tmp_path: Path) -> Iterator[Path]:
+    with served(world, tmp_path):
+        yield tmp_path
+
+
+def export(state: Path, *tokens: str) -> int:
+    return main.run(["links", "export", "--state-dir", str(state), *tokens])
+
+
+def test_each_direction_of_each_link_is_in_the_file(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = state / "links.json"
+    assert export(state, "--out", str(file), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(file), "edges": 3, "links": 6}
+    found = read_export(file)
+    assert [(edge.node_id, edge.country) for edge in found.edges] == [
+        ("fra-1", "DE"),
+        ("jkt-1", "ID"),
+        ("sin-1", "SG"),
+    ]
+    rtts = {(link.src, link.dst): link.rtt_us for link in found.links}
+    assert rtts["jkt-1", "sin-1"].p50 == pytest.approx(18_000, rel=0.03)
+    assert rtts["fra-1", "jkt-1"].p50 == pytest.approx(170_000, rel=0.03)
+    for rtt in rtts.values():
+        assert rtt.p99 is not None
+        assert rtt.p50 <= rtt.p90 <= rtt.p99
+
+
+@pytest.mark.slow
+def test_what_was_exported_is_imported_and_simulated(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, scenario = state / "links.json", state / "ours.toml"
+    assert export(state, "--out", str(file)) == 0
+    assert main.run(["sim", "import", str(file), "--out", str(scenario)]) == 0
+    scenario.write_text(scenario.read_text() + "\n[short]\nduration_s = 12\n")
+    capsys.readouterr()
+    assert main.run(["sim", "run", str(scenario), "--short", "--json"]) in (0, 99)
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["runs"], told["runs_failed"], told["invariant_failures"]) == (1, 0, 0)
+
+
+def test_a_link_that_is_silent_is_left_out(
+    state: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.disconnect("fra-1")
+    world.run(1)
+    links = json.loads(_json_links(state, capsys))["links"]
+    usable = {(link["src"], link["dst"]) for link in links if link["usable"]}
+    both = {pair for pair in usable if pair[::-1] in usable}
+    file = state / "links.json"
+    assert export(state, "--out", str(file)) == 0
+    assert {(link.src, link.dst) for link in read_export(file).links} == both
+
+
+def _json_links(state: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main.run(["links", "--state-dir", str(state), "--json"]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_file_that_is_there_stays(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = state / "links.json"
+    file.write_text("mine")
+    assert export(state, "--out", str(file)) == 2
+    assert file.read_text() == "mine"
+    assert "--force" in capsys.readouterr().err
+
+
+def test_without_any_measurement_there_is_nothing_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(World(("sin-1",), lambda a, b: 1.0).run(2), tmp_path):
+        assert export(tmp_path, "--out", str(tmp_path / "links.json")) == 1
+    assert "no link was measured both ways yet" in capsys.readouterr().err
