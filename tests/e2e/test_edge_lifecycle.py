@@ -214,7 +214,7 @@ def test_health_certificate_hash_and_metrics_are_told(edges: Edges) -> None:
     for name, family in families.items():
         assert name.startswith("farcast_"), name
         assert family.documentation, name
-        assert family.type in ("counter", "gauge", "info"), name
+        assert family.type in ("counter", "gauge", "histogram", "info"), name
         assert not name.endswith(OTHER_UNITS), f"{name}: base units are {BASE_UNITS}"
         for sample in family.samples:
             assert sample.name.endswith("_total") == (family.type == "counter"), sample.name
