@@ -14,8 +14,8 @@ or copying without it is wasted.
 Where the budget allows several rounds (short round trips) each round need only meet the root of the target.
 
 Rejected: parity beside the media (a block of 50 chunks needs 48 to 62 % at 5 % loss in bursts of three, a
-frame of 11 chunks more than twice that, where repair of what was lost needs 10 %); cancelling copies on acknowledgement (the copies are over long before
-it comes).
+frame of 11 chunks more than twice that, where repair of what was lost needs 10 %); cancelling copies on
+acknowledgement (the copies are over long before it comes).
 
 Sources: the reference of the transport, "Closed forms"; Meng et al., "Hairpin", NSDI 2024; E. N. Gilbert,
 1960.
