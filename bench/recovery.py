@@ -22,6 +22,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,8 @@ GOALS = {
 
 def line(row: Row) -> str:
     """A row as the example reads it."""
-    head = (
-        row.loss_ppm_max,
-        row.burst_milli_max,
-        row.rtt_us_max,
-        row.budget_ms_min,
-        row.spacing_us,
-        row.collect_us,
-        row.span_us,
-    )
-    return " ".join(
-        str(int(n)) for n in (*head, row.coded, row.small_copies, *row.essential, *row.disposable)
-    )
+    *head, essential, disposable = astuple(row)
+    return " ".join(str(int(n)) for n in (*head, *essential, *disposable))
 
 
 def copies(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, replace
 from functools import lru_cache
 from typing import Final
 
@@ -21,20 +22,5 @@ def policy_command(session: int, offered: Recovery, assumed: Assumptions) -> Com
 
 @lru_cache(maxsize=16)
 def _policy(assumed: Assumptions, coded: bool) -> HopPolicy:
-    rows = [
-        (
-            row.loss_ppm_max,
-            row.burst_milli_max,
-            row.rtt_us_max,
-            row.budget_ms_min,
-            row.spacing_us,
-            row.collect_us,
-            row.span_us,
-            row.coded and coded,
-            row.small_copies,
-            row.essential,
-            row.disposable,
-        )
-        for row in table(assumed)
-    ]
+    rows = [astuple(row) for row in table(replace(assumed, coded=coded))]
     return HopPolicy(rows, assumed.disposable_priority_min)

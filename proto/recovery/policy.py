@@ -23,7 +23,7 @@ Sources: the reference of the transport, "Closed forms"; Meng et al., "Hairpin",
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
@@ -110,7 +110,7 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, in the units of ``Command.HopPolicy``; see the datapath's ``PolicyRow``."""
+    """One row, in the units and the order of ``Command.HopPolicy``; see the datapath's ``PolicyRow``."""
 
     loss_ppm_max: int
     burst_milli_max: int
@@ -132,12 +132,6 @@ def correlation(loss: float, burst: float, lag: float) -> float:
     return float(max(1.0 - leave - enter, 0.0) ** lag)
 
 
-def correlation_time(loss: float, burst_ms: float, gap_ms: float) -> float:
-    """The same for bursts in time: ``exp(-gap / c)`` with ``1 / c = 1 / burst + 1 / gap between bursts``."""
-    good_ms = burst_ms * (1.0 - loss) / loss if loss > 0 else inf
-    return float(2.718281828459045 ** (-gap_ms * (1.0 / burst_ms + 1.0 / good_ms)))
-
-
 @lru_cache(maxsize=256)
 def _ladder(loss: float, rho: float) -> tuple[tuple[float, ...], ...]:
     """Entry ``n``: chances of 0 … n losses among ``n`` datagrams of which neighbours correlate by ``rho``."""
@@ -155,20 +149,6 @@ def _ladder(loss: float, rho: float) -> tuple[tuple[float, ...], ...]:
 def failure(chunks: int, datagrams: int, loss: float, rho: float = 0.0) -> float:
     """Chance that fewer than ``chunks`` of ``datagrams`` (at most 64) arrive."""
     return sum(_ladder(loss, rho)[datagrams][datagrams - chunks + 1 :])
-
-
-def copies_residual(loss: float, copies: Sequence[int]) -> float:
-    """What ``copies[i]`` datagrams in round ``i`` leave missing, if none correlate."""
-    return float(loss ** sum(copies))
-
-
-def copies_overhead(loss: float, copies: Sequence[int]) -> float:
-    """What they cost beyond the one datagram that there must be."""
-    total, reached = 0.0, 1.0
-    for count in copies:
-        total += count * reached
-        reached *= loss**count
-    return total - 1.0
 
 
 def rounds_in(budget_ms: float, rtt_ms: float) -> int:

@@ -14,8 +14,6 @@ from farcast.proto.recovery.policy import (
     ROUND_SYMBOLS_MAX,
     Assumptions,
     PolicyError,
-    copies_overhead,
-    copies_residual,
     correlation,
     datagrams_for,
     failure,
@@ -25,12 +23,6 @@ from farcast.proto.recovery.policy import (
 
 LOSS = st.floats(0.001, 0.5)
 CHUNKS = st.integers(1, ROUND_CHUNKS_MAX)
-
-
-def test_copies_leave_and_cost_what_the_closed_forms_say() -> None:
-    assert copies_residual(0.05, (1, 3)) == pytest.approx(6.25e-6)
-    assert copies_overhead(0.05, (1, 3)) == pytest.approx(0.15)
-    assert copies_overhead(0.2, (1, 2, 3)) == pytest.approx(0.424)
 
 
 def test_a_block_needs_the_parity_of_the_published_table() -> None:

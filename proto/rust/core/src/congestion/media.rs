@@ -223,7 +223,7 @@ impl MediaController {
             return;
         }
         match self.mode {
-            Mode::Startup(startup) => self.start_up(now, &round, rtt, startup),
+            Mode::Startup(startup) => self.start_up(&round, rtt, startup),
             Mode::Delay => self.keep_short(now, &round, rtt),
             Mode::Competing { since, empty } => self.compete(now, &round, since, empty),
         }
@@ -256,7 +256,7 @@ impl MediaController {
             .clamp(self.config.queue_delay_max, most)
     }
 
-    fn start_up(&mut self, now: Instant, round: &Round, rtt: Duration, mut startup: Startup) {
+    fn start_up(&mut self, round: &Round, rtt: Duration, mut startup: Startup) {
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         let permille = round.loss_permille();
         let outcome = match has_queue && self.policer.is_unusual(permille) {
@@ -272,7 +272,7 @@ impl MediaController {
             Outcome::Queue => {
                 self.rate = self.rate();
                 self.mode = Mode::Delay;
-                self.step_down(now, round.is_limited(), rtt);
+                self.step_down(round.is_limited(), rtt);
             }
             Outcome::Flat => {
                 self.mode = Mode::Delay;
@@ -345,10 +345,10 @@ impl MediaController {
         if self.steps.are_in_vain(rtt) {
             return self.handle_foreign_queue(now, rtt);
         }
-        self.step_down(now, is_limited, rtt);
+        self.step_down(is_limited, rtt);
     }
 
-    fn step_down(&mut self, _now: Instant, is_limited: bool, rtt: Duration) {
+    fn step_down(&mut self, is_limited: bool, rtt: Duration) {
         self.steps.take(self.rate, is_limited, rtt);
         if self.queue_delay > OURS_MIN * self.queue_bound(false) {
             self.steps.was_limited = true;
