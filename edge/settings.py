@@ -285,7 +285,14 @@ SIZES = frozenset(
 )
 """Limits that may be above 4 GiB."""
 
-LIMITS_TRACK = ("queue_bytes_max", "queue_ms_max", "cache_bytes_max", "cache_ms_max", "cache_groups_max")
+LIMITS_TRACK = (
+    "queue_bytes_max",
+    "queue_ms_max",
+    "layer_ms_max",
+    "cache_bytes_max",
+    "cache_ms_max",
+    "cache_groups_max",
+)
 """Keys of ``[limits]`` that the agent gives along with each track and each viewer."""
 
 SCHEMA: dict[str, Kind] = {

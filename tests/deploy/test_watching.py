@@ -66,9 +66,10 @@ def _edge_text() -> bytes:
         "totals": _Counters()
         | {key: 1 for key in edge_metrics._TOTALS}
         | {f"{key}_{way}": 1 for key in edge_metrics._DIRECTED for way in ("in", "out")}
-        | {"groups_dropped_slow": 1, "groups_dropped_evicted": 1},
+        | {"groups_dropped_slow": 1, "groups_dropped_evicted": 1}
+        | {"layers_dropped": 1, "layer_switches_down": 1, "layer_switches_up": 1},
         "sessions": [{"session": 1, "transport": "hop", "remote": "127.0.0.1:1", "rtt_us": 1, "hop": hop}],
-        "downstreams": [{"queue_bytes": 1}],
+        "downstreams": [{"queue_bytes": 1, "layers_given_up": 1}],
         "tracks": 1,
         "cache_bytes": 1,
     }
