@@ -43,8 +43,15 @@ def snapshot() -> Any:
         "totals": {name: number for number, name in enumerate(TOTALS)},
         "sessions": [SESSION, {**SESSION, "session": 2, "transport": "quic", "hop": None}],
         "downstreams": [
-            {"downstream": 1, "session": 2, "objects": 1, "bytes": 1, "groups_dropped": 0,
-             "layers_given_up": 1, "queue_bytes": 9}
+            {
+                "downstream": 1,
+                "session": 2,
+                "objects": 1,
+                "bytes": 1,
+                "groups_dropped": 0,
+                "layers_given_up": 1,
+                "queue_bytes": 9,
+            }
         ],
         "tracks": 3,
         "cache_bytes": 4,
