@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 CHAOS_RUNS ?= 50
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
+GUIDE_ARGS ?= --clone
 SIM_ARGS ?=
 SIM_SEEDS ?= 10
 SIM_DIR ?= target/sim
@@ -86,6 +87,10 @@ sim-long: $(VENV)/.core $(VENV)/.tools ## All scenarios in full over many seeds 
 .PHONY: sim-error
 sim-error: $(VENV)/.core ## How wrong the simulator is: against real time, and against other data
 	$(BIN)/python bench/sim_error.py $(BENCH_ARGS)
+
+.PHONY: guide
+guide: $(VENV)/.core ## docs/guide.md in network namespaces, command by command (iproute2); GUIDE_ARGS= builds no fresh clone
+	$(BIN)/python -m tests.guide $(GUIDE_ARGS)
 
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory

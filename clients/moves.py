@@ -20,12 +20,14 @@ CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class MovesReport:
-    """``moves`` from one edge to another, ``edges`` used in order of first use, and the longest pause between
-    two objects of a track around a move; ``None`` without a move, or where nothing was received."""
+    """``moves`` from one edge to another, ``edges`` used in order of first use, the one used now (empty
+    before the first), and the longest pause between two objects of a track around a move; ``None`` without a
+    move, or where nothing was received."""
 
     moves: int = 0
     move_gap_ms_max: float | None = None
     edges: tuple[str, ...] = ()
+    edge: str = ""
 
 
 class MoveMeter:
@@ -34,12 +36,14 @@ class MoveMeter:
     def __init__(self) -> None:
         self._moves = 0
         self._edges: list[str] = []
+        self._edge = ""
         self._arrived_us: dict[str, int] = {}
         self._watched_until_us: int | None = None
         self._gap_us_max: int | None = None
 
     def connected(self, event: client.Connected) -> None:
         """A session stands."""
+        self._edge = event.edge
         if event.edge and event.edge not in self._edges and len(self._edges) < EDGES_LISTED_MAX:
             self._edges.append(event.edge)
 
@@ -62,7 +66,7 @@ class MoveMeter:
     def report(self) -> MovesReport:
         """The figures so far."""
         gap_ms = None if self._gap_us_max is None else self._gap_us_max / 1_000
-        return MovesReport(self._moves, gap_ms, tuple(self._edges))
+        return MovesReport(self._moves, gap_ms, tuple(self._edges), self._edge)
 
 
 def describe(event: client.Moved) -> str:

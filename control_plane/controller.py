@@ -181,7 +181,7 @@ class Controller:
         step = self.cycle.handle_planned(planned, self.members, now_us)
         if step.escapes or step.upgrades:
             self.journal.write("info", "routes moved", escapes=step.escapes, upgrades=step.upgrades)
-        self.pushes.commit_trees(step.trees, now_us, ordered=not step.escapes)
+        self.pushes.commit_trees(step.trees, now_us, hurried=step.hurried)
         self._release(self._planned_for & reached_everywhere(step.trees, self._unplanned))
         self._advance(now_us)
 
@@ -347,7 +347,7 @@ class Controller:
                         reason=reason,
                     )
                     if self.cycle.handle_nack(node_id, self.members, now_us):
-                        self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
+                        self.pushes.commit_trees(self.cycle.trees, now_us)
                     self.pushes.look_at([node_id])
             case CertificateAsked(request):
                 self._renew(state, request)
@@ -423,7 +423,7 @@ class Controller:
         if newly_silent or urgent:
             self.cycle.want()
         if not report.distrust and self.cycle.handle_report(member, self.members, now_us):
-            self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
+            self.pushes.commit_trees(self.cycle.trees, now_us)
         self.journal.count("reports")
         state.channel.ack_report(report.sequence)
 
@@ -509,7 +509,7 @@ class Controller:
             self.journal.count("edges_withdrawn")
             self.journal.write("warning", "edge withdrawn", node_id=member.node_id, region=member.region)
         if gone:
-            self.pushes.commit_trees(self.cycle.trees, now_us, ordered=False)
+            self.pushes.commit_trees(self.cycle.trees, now_us)
 
     # ---- Certificates -----------------------------------------------------------------------------
 
@@ -621,7 +621,7 @@ class Controller:
         self.pushes.views.set_directory(self.directory.table)
         self.pushes.views.set_access(self.access.rules())
         self.pushes.views.set_revoked(self.trust_book.revocations())
-        self.pushes.commit_trees(restored.trees, now_us, ordered=False)
+        self.pushes.commit_trees(restored.trees, now_us)
         self.journal.write(
             "info",
             "reign begins",

@@ -185,8 +185,10 @@ class LinkTable:
         self.heard_us[at] = now_us
 
     def unlink(self, reporter: int, peers: Sequence[int]) -> None:
-        """No session joins ``reporter`` to these any more."""
-        self.known[np.array(peers, np.int64), reporter] = False
+        """No session joins ``reporter`` to these any more: it hears nothing from them and sends nothing."""
+        gone = np.array(peers, np.int64)
+        self.known[gone, reporter] = False
+        self.tx_bps[gone, reporter] = self.rx_bps[gone, reporter] = 0
 
     def counts(self, window_s: int) -> Floats:
         """``[packets / lost / runs, src, dst]`` of the last 1, 10 or 60 seconds, the running one included."""

@@ -3,8 +3,8 @@
 An edge whose control session is lost is **absent**, not gone: it goes on forwarding, and to take it out of
 the plan would break what works. It is withdrawn only when
 
-- the others that report a link to it all hear nothing from it, or
-- it stays absent for `MembersConfig.absent_ms_max`, nobody has a link to it, and at least half of the members
+- the others that report a link to it, `WITNESSES` at least (or all there are), hear nothing from it, or
+- it stays absent for `MembersConfig.absent_ms_max`, nobody hears it, and at least half of the members
   are connected and report. Where fewer are, it is the control plane that is cut off, and it takes out nobody.
 
 As long as anybody hears it, it stays. And it is never taken for granted that the others are the ones cut
@@ -19,6 +19,9 @@ from collections.abc import Iterable, Iterator, KeysView
 from dataclasses import dataclass, field
 
 from farcast.proto.control.messages import Hello, Load, NodeInfo, Report
+
+WITNESSES = 2
+"""One edge that hears nothing from an absent one may have lost only its link to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +238,19 @@ class Members:
         if member.absent_us is None or member.session is not None:
             return False
         heard = self.is_heard(member.node_id, now_us)
-        if heard is not None:
-            return not heard
+        if heard:
+            return False
+        if heard is False and self._witnesses(member.node_id, now_us) >= min(WITNESSES, self._fresh(now_us)):
+            return True
         patience_ms = self._config.restored_ms_max if member.restored else self._config.absent_ms_max
         return now_us >= member.absent_us + patience_ms * 1_000 and self._is_quorate(now_us)
+
+    def _witnesses(self, node_id: str, now_us: int) -> int:
+        """Edges that say whether they hear the node."""
+        return sum(node_id in m.hears and self._is_fresh(m, now_us) for m in self._members.values())
+
+    def _fresh(self, now_us: int) -> int:
+        return sum(self._is_fresh(member, now_us) for member in self._members.values())
 
     def _is_quorate(self, now_us: int) -> bool:
         """Whether at least half of the members are connected and report: who is absent is, then, not we."""

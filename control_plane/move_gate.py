@@ -52,11 +52,13 @@ class GateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be in force now. ``kept_back``: upgrades that have to wait; ``refused``: more were wanted at
-    once than may move; ``canary``: the edge that just became one."""
+    """What is to be in force now. ``hurried``: nodes with a route that escapes, and those that move with it
+    because they stand above it in its new tree; ``kept_back``: upgrades that have to wait; ``refused``: more
+    were wanted at once than may move; ``canary``: the edge that just became one."""
 
     trees: Trees
     escapes: int = 0
+    hurried: frozenset[str] = frozenset()
     upgrades: int = 0
     kept_back: int = 0
     refused: bool = False
@@ -82,6 +84,8 @@ class MoveGate:
     _canary: _Canary | None = None
     _rests_until_us: int = 0
     _slice_us: int = -(1 << 62)
+    why_kept_back: str = ""
+    """Why upgrades of the last step have to wait, for people; empty if none has to."""
 
     @property
     def canary(self) -> str | None:
@@ -94,20 +98,27 @@ class MoveGate:
         """Go from ``old`` towards ``new``. ``viewers``: of each edge; the canary is one with few."""
         moves = list(moves_between(old, new))
         upgrades = {(move.origin, move.node): move for move in moves if not is_escape(move)}
+        escaping = frozenset(move.node for move in moves if (move.origin, move.node) not in upgrades)
         limit = max(self.config.moves_min, int(self.config.share_max * count_routes(old)))
+        self.why_kept_back = ""
         if not upgrades:
             self._finish_canary()
-            return Step(new, escapes=len(moves))
+            return Step(new, escapes=len(moves), hurried=escaping)
         allowed, canary = self._allowed(old, new, upgrades, viewers, now_us)
-        trees, applied = _apply(old, new, upgrades, allowed, limit)
+        trees, applied, needed = _apply(old, new, upgrades, allowed, limit)
         if canary is not None:
             moved = {o: (old[o][n], trees[o][n].parent) for o, n in applied if n == canary}
             self._canary = _Canary(canary, now_us, moved, frozenset(upgrades.values()))
         if applied:
             self._slice_us = now_us
+        if len(applied) == len(upgrades):
+            self.why_kept_back = ""
+        elif not self.why_kept_back:
+            self.why_kept_back = "not all routes may leave healthy hops at once: the others follow in slices"
         return Step(
             trees,
             escapes=len(moves) - len(upgrades),
+            hurried=escaping | needed,
             upgrades=len(applied),
             kept_back=len(upgrades) - len(applied),
             refused=len(upgrades) > limit,
@@ -175,22 +186,26 @@ class MoveGate:
         now_us: int,
     ) -> tuple[set[tuple[str, str]], str | None]:
         """The upgrades that may be applied now, and the node that becomes the canary with them."""
-        if now_us < self._rests_until_us or now_us < self._slice_us + self.config.slice_ms * 1_000:
+        if now_us < self._rests_until_us:
+            seconds = (self._rests_until_us - now_us) // 1_000_000
+            self.why_kept_back = f"the last upgrade failed at its canary: none for {seconds} s from now"
+            return set(), None
+        if now_us < self._slice_us + self.config.slice_ms * 1_000:
+            self.why_kept_back = "other routes have just moved: the next ones follow in a second"
             return set(), None
         canary = self._canary
         if canary is not None:
             due_us = canary.started_us + self.config.canary_ms_max * 1_000
             canary.passed = canary.passed or now_us >= due_us
             if not canary.passed:
+                self.why_kept_back = f"{canary.node} tries out its new upstream first"
                 return set(), None
             tested = {key for key, move in upgrades.items() if move in canary.tested}
             if tested:
                 return tested, None
             self._canary = None
-        nodes = {node for _, node in upgrades}
-        if len(nodes) == 1:
-            return set(upgrades), None
         chosen = self._choose_canary(old, new, upgrades, viewers)
+        self.why_kept_back = f"{chosen} tries out its new upstream first"
         return {key for key in upgrades if key[1] == chosen}, chosen
 
     def _choose_canary(
@@ -216,17 +231,19 @@ def _apply(
     upgrades: Mapping[tuple[str, str], Move],
     allowed: set[tuple[str, str]],
     limit: int,
-) -> tuple[Trees, set[tuple[str, str]]]:
-    """``new`` without the upgrades that are not allowed or above the limit; and those that were applied.
+) -> tuple[Trees, set[tuple[str, str]], set[str]]:
+    """``new`` without the upgrades that are not allowed or above the limit; those that were applied; and the
+    nodes that moved for an escape's sake.
 
     What an escape needs above it is applied with it, allowed or not: a route off a dead hop never waits.
     """
-    trees, applied = dict(new), set[tuple[str, str]]()
+    trees, applied, moved_along = dict(new), set[tuple[str, str]](), set[str]()
     for origin in sorted({origin for origin, _ in upgrades}):
         before, after = old[origin], new[origin]
         held = {node for o, node in upgrades if o == origin}
         above = paths(after, origin)
         needed = _above_escapes(before, after, above, held)
+        moved_along |= needed
         kept: set[str] = set()
         for node in top_down(after, origin):
             if node in needed:
@@ -238,7 +255,7 @@ def _apply(
                 else:
                     kept.add(node)
         trees[origin] = mix(before, after, origin, kept)
-    return trees, applied
+    return trees, applied, moved_along
 
 
 def _above_escapes(

@@ -82,6 +82,11 @@ class PlanCycle:
         """The edge that tries out an upgrade now."""
         return self._gate.canary
 
+    @property
+    def why_kept_back(self) -> str:
+        """Why better routes have to wait; empty if none has to."""
+        return self._gate.why_kept_back
+
     def holding(self, now_us: int) -> bool:
         """Whether the routes of the run before are still kept as they are."""
         return now_us < self._hold_until_us

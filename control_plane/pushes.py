@@ -1,13 +1,13 @@
 """Sends each edge what it does not have yet of the plan in force.
 
 Order is make before break: an edge that is to take tracks from a new parent is told after that parent has
-acknowledged its own change, or after `PushConfig.order_ms_max`. Escapes do not wait for each other; their new
+acknowledged its own change, or after `PushConfig.order_ms_max`. An edge with an escape does not wait; its new
 parents are only told first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from farcast.control_plane.branches import Trees, moves_between
@@ -64,12 +64,13 @@ class Pushes:
         self._pending.pop(node_id, None)
         self._waits.pop(node_id, None)
 
-    def commit_trees(self, trees: Trees, now_us: int, *, ordered: bool) -> bool:
-        """Put trees in force; whether anything changed. ``ordered``: children wait for their new parents."""
+    def commit_trees(self, trees: Trees, now_us: int, *, hurried: Collection[str] | None = None) -> bool:
+        """Put trees in force; whether anything changed. Children wait for their new parents, but those in
+        ``hurried``; ``None``: nobody waits."""
         old = self.views.trees
         if not self.views.set_trees(trees):
             return False
-        self._order(old, trees, now_us, ordered=ordered)
+        self._order(old, trees, now_us, hurried)
         self.commit()
         return True
 
@@ -138,7 +139,7 @@ class Pushes:
         rollout.handle_sent(version, view, now_us)
         return True
 
-    def _order(self, old: Trees, new: Trees, now_us: int, *, ordered: bool) -> None:
+    def _order(self, old: Trees, new: Trees, now_us: int, hurried: Collection[str] | None) -> None:
         parents: dict[str, set[str]] = {}
         for move in moves_between(old, new):
             parents.setdefault(move.node, set()).add(move.new)
@@ -146,13 +147,12 @@ class Pushes:
         self._pending = dict.fromkeys([*sorted(first), *self._pending])
         due_us = now_us + self._config.order_ms_max * 1_000
         for node_id, above in parents.items():
-            if ordered:
-                self._waits[node_id] = (frozenset(above), due_us)
-            else:
+            if hurried is None or node_id in hurried:
                 self._waits.pop(node_id, None)
-        if not ordered:
-            for node_id in first | parents.keys():
-                self.rollout(node_id).hurry()
+                for each in (node_id, *above):
+                    self.rollout(each).hurry()
+            else:
+                self._waits[node_id] = (frozenset(above), due_us)
 
     def _must_wait(self, node_id: str, now_us: int) -> bool:
         wait = self._waits.get(node_id)

@@ -175,6 +175,7 @@ def why(controller: Controller, src: str, dst: str) -> dict[str, Any]:
     assert isinstance(told, dict)
     told["in_force"] = in_force
     told["kept_back"] = bool(in_force) and list(planned.plan.trees[src].path(dst)) != in_force
+    told["why_kept_back"] = controller.cycle.why_kept_back if told["kept_back"] else ""
     return told
 
 

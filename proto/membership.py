@@ -204,7 +204,7 @@ class EdgeMembership:
         self._rtt_us = {
             peers[session["session"]]: session["hop"]["rtt_us"]
             for session in snapshot["sessions"]
-            if session["hop"] is not None and session["session"] in peers
+            if session["hop"] is not None and not session["hop"]["is_silent"] and session["session"] in peers
         }
         report = self.reporter.handle_snapshot(
             snapshot,

@@ -109,14 +109,15 @@ class EdgePlan:
     def nearest(
         self, exclude: Collection[str] = (), rtt_us: Mapping[str, int] | None = None
     ) -> list[NodeInfo]:
-        """The other nodes that do not drain: own region first, then by measured RTT, then by id."""
+        """The other nodes that do not drain: those with a measured RTT, then the own region, then by RTT,
+        then by id. Without any measured nobody knows which of them are there."""
         own = self.nodes.get(self.node_id)
         region = own.region if own else None
         measured = rtt_us or {}
 
         def distance(node: NodeInfo) -> tuple[bool, bool, int, str]:
             rtt = measured.get(node.node_id)
-            return node.region != region, rtt is None, rtt or 0, node.node_id
+            return rtt is None, node.region != region, rtt or 0, node.node_id
 
         skipped = {self.node_id, *exclude}
         others = (node for node in self.nodes.values() if node.node_id not in skipped and not node.draining)

@@ -13,7 +13,7 @@ nothing: its next report covers the time since the one before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from farcast.proto.control.messages import BURST_BUCKETS, LinkReport
@@ -54,6 +54,14 @@ class Totals:
             self.tx_bytes - before.tx_bytes,
             {bucket: count for bucket, count in buckets.items() if count > 0},
         )
+
+    def no_less_lost_than(self, before: Totals) -> Totals:
+        """What the next counting starts from. A packet that was only late is taken back from the losses,
+        after they may have been reported; then as many of the next losses have been reported already."""
+        if self._restarted_since(before):
+            return self
+        bursts = tuple(map(max, self.rx_bursts, before.rx_bursts))
+        return replace(self, rx_lost=max(self.rx_lost, before.rx_lost), rx_bursts=bursts)
 
     def _restarted_since(self, before: Totals) -> bool:
         """Losses do not count here: a packet that was only late is taken back from them."""
@@ -186,9 +194,9 @@ class LinkTable:
                 self.sessions_ignored += 1
                 continue
             link = self.links.get(peer) or self.links.setdefault(peer, Link(peer, since_us))
-            now = _totals(hop)
-            link.count(now.since(self._totals.get(session["session"], Totals())))
-            totals[session["session"]] = now
+            now, before = _totals(hop), self._totals.get(session["session"], Totals())
+            link.count(now.since(before))
+            totals[session["session"]] = now.no_less_lost_than(before)
             gauges.setdefault(peer, []).append(_gauges(hop))
         self._totals = totals
         for peer, of_sessions in gauges.items():

@@ -6,8 +6,10 @@ that brings it to one of them: a link, one direction of it, 20 % loss in one dir
 killed or stopped; then mends it. After that a relay and a viewer's edge are drained, twice, and all that goes
 on without a control plane is tried: an edge starts again, a viewer joins it, a link is cut.
 
-``noticed`` is from the fault until the edge has left the upstream and written so in its log, less the one-way
-delay of what was still under way; ``resumed`` is from the fault to the first new picture at the viewer.
+``noticed`` is from the fault until the edge writes in its log that it takes the upstream for dead, less the
+one-way delay of what was still under way; ``resumed`` is from the fault to the first new picture at the
+viewer, and ``propagation`` what of that no edge can avoid: the last packet's way to the edge that notices,
+the round trip to its new upstream, and the ways from there to the viewer's edge.
 
 A packet that is lost at random is repaired a round trip later, up to 236 ms here, with or without a drain. So
 what is promised of drains is judged over links of the same delays and jitter that lose nothing
@@ -38,7 +40,7 @@ from .faults import KINDS
 from .judge import Drain, Judge, Outcome
 from .show import Show
 from .switches import SwitchLog
-from .tree import Branches
+from .tree import Branches, propagation
 
 SEATS = ["fra-1", "dxb-1", "iad-1", "lon-1"]
 RUNS_DEFAULT = 50
@@ -102,16 +104,25 @@ async def one_run(
     kind = KINDS[number % len(KINDS)]
     fault = await branches.pick(kind, SEATS, draw)
     stranded = show.at_edge(fault.dead_edge) if fault.dead_edge else frozenset()
+    edges = show.edges()
+    alive = sorted({*edges.values()} - {fault.dead_edge})
+    routes = await branches.of(alive)
     before, before_by_logs = time.monotonic(), time.time()
     fault.begin(cluster)
     await trio.sleep(BREAK_SECONDS)
     after = time.monotonic()
     moved = log.take()
+    rerouted = await branches.of(alive)
     await fault.end(cluster)
     await trio.sleep(MEND_SECONDS)
     gaps = {seat.node_id: seat.longest_gap(before, after) for seat in show.seats}
     begun_by = before + ON_THE_WAY_SECONDS_MAX
     breaks = {seat.node_id: seat.longest_gap(before, after, begun_by) for seat in show.seats}
+    propagation_ms = {
+        seat: propagation(routes[edge], rerouted[edge], cluster.links.normal)
+        for seat, edge in edges.items()
+        if edge in routes and edge in rerouted
+    }
     return Outcome(
         fault,
         before,
@@ -122,6 +133,7 @@ async def one_run(
         moved,
         false_alarms=quiet,
         ways_ms=fault.ways_ms(cluster),
+        propagation_ms=propagation_ms,
     )
 
 

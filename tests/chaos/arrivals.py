@@ -29,11 +29,11 @@ class Arrivals:
             self.times.append(time.monotonic())
 
     def longest_gap(self, since: float, until: float, begun_by: float | None = None) -> Gap:
-        """The longest time without an object that ends in an interval, or goes on at its end; with
-        ``begun_by`` only of those that begin until then."""
+        """The longest time without an object that ends in an interval, or goes on at its end, and then to
+        where it ended so far; with ``begun_by`` only of those that begin until then."""
         first = max(0, bisect_left(self.times, since) - 1)
         last = bisect_left(self.times, until)
-        times = [*self.times[first:last], until]
+        times = [*self.times[first:last], *(self.times[last : last + 1] or [until])]
         gaps = [Gap(before, after) for before, after in pairwise(times)]
         if begun_by is not None:
             gaps = [gap for gap in gaps if gap.begin <= begun_by]

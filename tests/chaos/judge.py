@@ -26,7 +26,7 @@ class Outcome:
     """One run. ``begun``: by the clock of the gaps, and by that of the edges' logs (seconds). ``gaps``: of
     each viewer while the fault lasted; ``breaks``: of these the one that the fault itself made; ``stranded``:
     viewers whose own edge is dead. ``moved``: what edges did about it. ``ways_ms``: to each edge that can
-    notice it, one way."""
+    notice it, one way; ``propagation_ms``: the part of distance alone, for each viewer whose branch moved."""
 
     fault: Fault
     begun: float
@@ -37,10 +37,11 @@ class Outcome:
     moved: list[Switch]
     false_alarms: list[Switch]
     ways_ms: Mapping[str, float]
+    propagation_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def noticed_ms(self) -> list[float]:
-        """From the fault until an upstream was left as dead, less the way of what was still under way, one
+        """From the fault until an upstream was taken for dead, less the way of what was still under way, one
         for each edge that left one; of several upstreams that an edge left, the one that took it longest."""
         if not self.fault.breaks:
             return []
@@ -54,17 +55,34 @@ class Outcome:
     @property
     def resumed_ms(self) -> list[float]:
         """From the fault to the first new picture, for each viewer in mid-tree whose film it broke off."""
-        return self._resumed([n for n in self.breaks if n not in self.stranded])
+        return [1000 * (gap.end - self.begun) for gap in self._broken(self.mid_tree).values()]
+
+    @property
+    def resumed_propagation_ms(self) -> list[float]:
+        """The part of distance alone, of the same viewers in the same order."""
+        return [self.propagation_ms.get(node_id, 0.0) for node_id in self._broken(self.mid_tree)]
+
+    @property
+    def is_unnoticed(self) -> bool:
+        """Whether something broke and neither an edge nor a viewer noticed: another way was taken before."""
+        return self.fault.breaks and not (self.noticed_ms or self._broken(list(self.breaks)))
+
+    @property
+    def mid_tree(self) -> list[str]:
+        """Viewers whose own edge lives."""
+        return [node_id for node_id in self.breaks if node_id not in self.stranded]
 
     @property
     def edge_resumed_ms(self) -> list[float]:
         """The same for viewers of an edge that is itself dead: they have to find another one."""
-        return self._resumed([n for n in self.breaks if n in self.stranded])
+        return [1000 * (gap.end - self.begun) for gap in self._broken(list(self.stranded)).values()]
 
-    def _resumed(self, node_ids: list[str]) -> list[float]:
-        gaps = [self.breaks[node_id] for node_id in node_ids] if self.fault.breaks else []
-        hit = [gap for gap in gaps if gap.seconds > UNNOTICED_SECONDS_MAX and gap.end > self.begun]
-        return [1000 * (gap.end - self.begun) for gap in hit]
+    def _broken(self, node_ids: list[str]) -> dict[str, Gap]:
+        """The gaps of those viewers whose film the fault broke off."""
+        gaps = {n: self.breaks[n] for n in node_ids if n in self.breaks} if self.fault.breaks else {}
+        return {
+            n: gap for n, gap in gaps.items() if gap.seconds > UNNOTICED_SECONDS_MAX and gap.end > self.begun
+        }
 
     def line(self, number: int, runs: int) -> str:
         """For whoever watches."""
@@ -72,7 +90,9 @@ class Outcome:
         causes = ", ".join(sorted({switch.cause for switch in self.moved})) or "none"
         return (
             f"{number:>3}/{runs} {self.fault.kind}: {self.fault.upstream} > {self.fault.victim}; "
-            f"moves: {causes}; longest gap {1000 * longest[1].seconds:.0f} ms at {longest[0]}"
+            f"moves: {causes}; longest gap {1000 * longest[1].seconds:.0f} ms at {longest[0]}; "
+            f"noticed {_list(self.noticed_ms)}; resumed {_list(self.resumed_ms)}, "
+            f"of which distance {_list(self.resumed_propagation_ms)}"
         )
 
 
@@ -133,22 +153,28 @@ class Judge:
             and (resumed is None or resumed <= RESUMED_MS_P99_MAX)
             and (edge is None or edge <= EDGE_DEAD_RESUMED_MS_P99_MAX)
             and (figures["drain_gap_ms_max"] or 0) < DRAIN_GAP_MS_MAX
+            and figures["false_alarms"] == 0
+            and (self.control_gone.get("gap_ms") or 0) <= RESUMED_MS_P99_MAX
         )
 
     def figures(self) -> dict[str, Any]:
         """The last line."""
         noticed = [ms for outcome in self.outcomes for ms in outcome.noticed_ms]
         resumed = [ms for outcome in self.outcomes for ms in outcome.resumed_ms]
+        ways = [ms for outcome in self.outcomes for ms in outcome.resumed_propagation_ms]
         edge = [ms for outcome in self.outcomes for ms in outcome.edge_resumed_ms]
         alarms = [s for outcome in self.outcomes for s in outcome.false_alarms if s.is_alarm]
         lossy = [drain for drain in self.drains if drain.lossy]
         clean = [drain for drain in self.drains if not drain.lossy]
         return {
             "runs": len(self.outcomes),
+            "unnoticed": sum(outcome.is_unnoticed for outcome in self.outcomes),
             "noticed_ms_p50": _rounded(percentile(noticed, 0.50)),
             "noticed_ms_p99": _rounded(percentile(noticed, 0.99)),
             "resumed_ms_p50": _rounded(percentile(resumed, 0.50)),
             "resumed_ms_p99": _rounded(percentile(resumed, 0.99)),
+            "resumed_propagation_ms_p50": _rounded(percentile(ways, 0.50)),
+            "resumed_propagation_ms_p99": _rounded(percentile(ways, 0.99)),
             "edge_dead_resumed_ms_p50": _rounded(percentile(edge, 0.50)),
             "edge_dead_resumed_ms_p99": _rounded(percentile(edge, 0.99)),
             "objects_lost": self.lost,
@@ -174,6 +200,10 @@ class Judge:
             links = "lossy links" if drain.lossy else "links without loss"
             gaps = f"longest gap {1000 * drain.gap:.0f}, without a drain {1000 * drain.without:.0f}"
             yield f"drain of {drain.node_id}, {links}", "1", "-", gaps
+
+
+def _list(values: list[float]) -> str:
+    return ", ".join(f"{ms:.0f}" for ms in values) or "-"
 
 
 def _pair(values: list[float]) -> str:

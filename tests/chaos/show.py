@@ -101,8 +101,12 @@ class Show:
     def at_edge(self, node_id: str) -> frozenset[str]:
         """The viewers (by their first edge) that this edge serves now."""
         address = self.cluster.listen(node_id)
-        edges = {seat: watcher.moves.edges for seat, watcher in self._watchers.items()}
-        return frozenset(seat for seat, visited in edges.items() if visited and visited[-1] == address)
+        return frozenset(seat for seat, watcher in self._watchers.items() if watcher.moves.edge == address)
+
+    def edges(self) -> dict[str, str]:
+        """The edge that serves each viewer now (by its first edge)."""
+        node_ids = [place.node_id for place in self.cluster.places]
+        return {seat: node_id for node_id in node_ids for seat in self.at_edge(node_id)}
 
     async def _watch(self, seat: Arrivals) -> None:
         options = WatchOptions(self._server(seat.node_id), NAMESPACE, others=self._others(seat.node_id))

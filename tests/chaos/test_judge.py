@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,13 @@ import pytest
 
 from farcast.cli.cluster import Cluster
 from farcast.cli.dev_world import Conditions, dev_links
+from farcast.proto._core import LinkConfig
 
 from .arrivals import Arrivals, Gap
 from .faults import Fault, Kind
 from .judge import DRAIN_GAP_MS_MAX, Drain, Judge, Outcome
 from .switches import Switch, SwitchLog
+from .tree import propagation
 
 BEGUN = 1_000.0
 BEGUN_BY_LOGS = 1_700_000_000.0
@@ -31,7 +34,7 @@ def outcome(*moved: Switch, kind: Kind = "link cut", ways_ms: dict[str, float] |
     return Outcome(fault, BEGUN, BEGUN_BY_LOGS, gaps, gaps, frozenset(), [*moved], [], ways_ms or {})
 
 
-def test_noticed_is_from_the_fault_to_the_move_and_not_what_the_edge_says_of_itself() -> None:
+def test_noticed_is_measured_from_the_fault_on_and_not_what_the_edge_says_of_itself() -> None:
     late = outcome(left("fra-1", 700), ways_ms={"fra-1": 80.0})
     assert late.noticed_ms == pytest.approx([620])
 
@@ -83,6 +86,27 @@ def test_a_longest_gap_may_go_on_at_the_end() -> None:
     assert seat.longest_gap(1.0, 1.5) == Gap(1.1, 1.5)
 
 
+def test_a_gap_that_outlasts_the_fault_is_not_cut_short_by_its_end() -> None:
+    seat = Arrivals("fra-1", times=[0.9, 1.0, 1.1, 4.0, 4.1])
+    assert seat.longest_gap(1.0, 1.5) == Gap(1.1, 4.0)
+
+
+def test_a_fault_that_nobody_noticed_is_counted_and_a_false_alarm_breaks_the_promise() -> None:
+    judge = Judge()
+    quiet = outcome()
+    judge.add(dataclasses.replace(quiet, breaks={"fra-1": Gap(BEGUN, BEGUN + 0.05)}))
+    assert (judge.figures()["unnoticed"], judge.is_in_time) == (1, True)
+    judge.add(dataclasses.replace(quiet, false_alarms=[left("lon-1", -500)]))
+    assert (judge.figures()["unnoticed"], judge.is_in_time) == (1, False)
+
+
+def test_media_that_does_not_come_back_without_a_control_plane_breaks_the_promise() -> None:
+    judge = Judge(control_gone={"first_picture_ms": 50.0, "gap_ms": 400.0})
+    assert judge.is_in_time
+    judge.control_gone["gap_ms"] = 501.0
+    assert not judge.is_in_time
+
+
 @pytest.mark.parametrize(
     ("kind", "ways_ms"),
     [
@@ -93,6 +117,32 @@ def test_a_longest_gap_may_go_on_at_the_end() -> None:
 def test_ways_lead_to_whoever_can_notice(kind: Kind, ways_ms: dict[str, float]) -> None:
     cluster = cast(Cluster, SimpleNamespace(links=SimpleNamespace(normal=dev_links(Conditions()))))
     assert Fault(kind, "sin-1", "fra-1").ways_ms(cluster) == pytest.approx(ways_ms)
+
+
+def test_an_upstream_is_noticed_when_its_silence_is_written_and_not_when_the_next_one_has_answered(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "fra-1.log"
+    switches = SwitchLog(cast(Cluster, SimpleNamespace(edges={"fra-1": SimpleNamespace(log=log)})))
+    silent = {"event": "hop is silent", "remote": "a", "timestamp": "2023-11-14T22:13:20.200000Z"}
+    move = {"event": "track took another upstream", "cause": "silent", "remote": "b"}
+    moves = [
+        {**move, "left": "a", "timestamp": "2023-11-14T22:13:20.350000Z"},
+        {**move, "left": "c", "timestamp": "2023-11-14T22:13:20.400000Z"},
+        {**move, "left": "a", "timestamp": "2023-11-14T22:13:27.000000Z"},
+    ]
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in [silent, *moves]))
+    assert [switch.at - BEGUN_BY_LOGS for switch in switches.take()] == pytest.approx([0.2, 0.4, 7.0])
+
+
+def test_distance_is_the_last_packets_way_the_question_the_answer_and_the_ways_below() -> None:
+    links = {
+        (a, b): LinkConfig(delay_us=ms * 1_000)
+        for a, b, ms in [("sin", "fra", 80), ("lon", "fra", 7), ("fra", "lon", 8), ("fra", "iad", 45)]
+    }
+    before, after = ["jkt", "sin", "fra", "iad"], ["jkt", "dxb", "lon", "fra", "iad"]
+    assert propagation(before, after, links) == pytest.approx(80 + 8 + 7 + 45)
+    assert propagation(before, before, links) == 0
 
 
 def test_moves_are_read_with_the_time_at_which_they_were_written(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import trio
 
 from farcast.cli.cluster import Cluster
+from farcast.proto._core import LinkConfig
 
 from .faults import Fault, Kind
 
@@ -18,6 +20,21 @@ POLL_SECONDS = 0.5
 POLLS_MAX = 60
 ANSWER_SECONDS_MAX = 10.0
 TRACK = "video"
+
+
+def propagation(
+    before: Sequence[str], after: Sequence[str], links: Mapping[tuple[str, str], LinkConfig]
+) -> float:
+    """Milliseconds that the move of a branch takes by distance alone: what was last sent on the old way has
+    to reach the edge that left it, a question the new upstream, and the answer the end of the branch."""
+    common = 0
+    while common < min(len(before), len(after)) and before[-1 - common] == after[-1 - common]:
+        common += 1
+    if common in (0, len(before), len(after)):
+        return 0.0
+    ask = (after[-common], after[-common - 1])
+    ways = [(before[-common - 1], before[-common]), ask, ask[::-1], *pairwise(after[-common:])]
+    return sum(links[source, to].delay_us for source, to in ways) / 1_000
 
 
 class Branches:

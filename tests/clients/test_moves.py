@@ -33,15 +33,22 @@ def test_the_longest_pause_is_that_around_a_move_and_no_other() -> None:
     meter.connected(client.Connected("quic", 18, "a:1"))
     for at_us in (0, 5 * SECOND, 5_100_000):
         meter.arrived("video", at_us)
-    assert meter.report() == MovesReport(0, None, ("a:1",))
+    assert meter.report() == MovesReport(0, None, ("a:1",), "a:1")
     meter.connected(client.Connected("quic", 18, "b:1"))
     meter.moved(6 * SECOND)
     meter.arrived("audio", 6_050_000)
     for at_us in (6_200_000, 6_300_000, 12 * SECOND):
         meter.arrived("video", at_us)
-    assert meter.report() == MovesReport(1, 5_700.0, ("a:1", "b:1"))
+    assert meter.report() == MovesReport(1, 5_700.0, ("a:1", "b:1"), "b:1")
     meter.arrived("video", 6 * SECOND + AFTERMATH_US + 60 * SECOND)
     assert meter.report().move_gap_ms_max == 5_700.0, "much later is another matter"
+
+
+def test_a_client_that_comes_back_to_an_edge_is_there_now() -> None:
+    meter = MoveMeter()
+    for edge in ("a:1", "b:1", "a:1"):
+        meter.connected(client.Connected("quic", 18, edge))
+    assert (meter.report().edges, meter.report().edge) == (("a:1", "b:1"), "a:1")
 
 
 @pytest.mark.parametrize(

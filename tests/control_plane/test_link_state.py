@@ -190,6 +190,8 @@ def test_viewers_egress_is_what_is_not_sent_to_other_edges() -> None:
     node = network(state, 1).node("a")
     assert (node.egress_bps, node.cpu) == (5_000_000, 0.5)
     assert state.load("a") == load
+    tell(state, "a", 2, link("c", tx_bps=2_000_000), unlinked=("b",), load=load)
+    assert network(state, 2).node("a").egress_bps == 8_000_000, "to b nothing is sent any more"
 
 
 def test_demand_is_by_origin() -> None:

@@ -77,6 +77,16 @@ def test_an_edge_that_nobody_hears_is_taken_out_at_once() -> None:
     assert overdue(members, 10.3) == (["sin-1"], [])
 
 
+def test_the_word_of_one_edge_among_several_is_not_enough_to_take_another_out_at_once() -> None:
+    members = cluster("sin-1", "fra-1", "iad-1")
+    lose(members, 10, "sin-1")
+    for now in (10.2, 12.0, 14.0):
+        says(members, "fra-1", now, sin_1=True)
+        says(members, "iad-1", now)
+        assert overdue(members, now + 0.5) == ([], [])
+    assert overdue(members, 15) == (["sin-1"], [])
+
+
 def test_a_connected_edge_is_never_taken_out() -> None:
     members = cluster("sin-1", "fra-1")
     says(members, "fra-1", 10, sin_1=True)

@@ -44,14 +44,16 @@ def test_an_upgrade_goes_to_one_edge_first_and_to_the_rest_after_its_good_report
     step = gate.step(OLD, NEW, upgrade, {}, 0)
     assert step.canary == "n1"
     assert list(moves_between(OLD, step.trees)) == [Move("o", "n1", "n0", "o")]
+    assert gate.why_kept_back == "n1 tries out its new upstream first"
     waiting = gate.step(step.trees, NEW, upgrade, {}, SECOND)
     assert waiting.upgrades == 0
+    assert gate.why_kept_back == "n1 tries out its new upstream first"
     assert not gate.handle_report("n1", frozenset())
     gate.handle_ack("n1")
     assert gate.handle_report("n1", frozenset())
     rest = gate.step(step.trees, NEW, upgrade, {}, 2 * SECOND)
     assert rest.trees == NEW
-    assert rest.kept_back == 0
+    assert (rest.kept_back, gate.why_kept_back) == (0, "")
 
 
 def test_the_canary_has_the_fewest_viewers_of_those_that_can_move_alone() -> None:
@@ -75,6 +77,8 @@ def test_a_canary_whose_new_upstream_is_silent_is_taken_back_and_upgrades_rest()
     assert gate.is_spoilt("n1", frozenset({"o"}))
     assert not gate.handle_report("n1", frozenset({"o"}))
     assert not list(moves_between(OLD, gate.take_back(first.trees, SECOND)))
+    assert gate.step(OLD, NEW, upgrade, {}, 21 * SECOND).upgrades == 0
+    assert gate.why_kept_back == "the last upgrade failed at its canary: none for 10 s from now"
     assert gate.step(OLD, NEW, upgrade, {}, 30 * SECOND).upgrades == 0
     assert gate.step(OLD, NEW, upgrade, {}, 31 * SECOND).canary == "n1"
 
@@ -107,6 +111,26 @@ def test_what_an_escape_needs_above_it_is_not_held_back() -> None:
         old, new, lambda move: move.node == "c", {"b": 100}, 0
     )
     assert step.trees == new
+    assert step.hurried == {"b", "c"}
+
+
+def test_an_escape_somewhere_does_not_hurry_the_upgrades_of_others() -> None:
+    old: Trees = {"o": star("o", "o"), "p": star("p", "p")}
+    new: Trees = {"o": {**old["o"], "n5": Upstreams("n7")}, "p": {**old["p"], "n6": Upstreams("n7")}}
+    step = MoveGate().step(old, new, lambda move: move.node == "n5", {}, 0)
+    assert (step.escapes, step.upgrades, sorted(step.hurried)) == (1, 1, ["n5"])
+
+
+def test_an_upgrade_of_one_edge_alone_is_taken_back_too_if_its_new_upstream_is_silent() -> None:
+    old: Trees = {"o": star("o", "o")}
+    new: Trees = {"o": {**old["o"], "n5": Upstreams("n7")}}
+    gate = MoveGate()
+    step = gate.step(old, new, upgrade, {}, 0)
+    assert (step.trees, step.canary) == (new, "n5")
+    gate.handle_ack("n5")
+    assert gate.is_spoilt("n5", frozenset({"n7"}))
+    assert gate.take_back(step.trees, SECOND) == old
+    assert gate.step(old, new, upgrade, {}, 2 * SECOND).upgrades == 0
 
 
 def test_upgrades_that_came_after_the_canary_need_a_canary_of_their_own() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,9 +48,10 @@ HOP = LinkConfig(delay_us=30_000)
 NOBODY = "127.0.0.1:9"
 ROUTES = {"e": ("r", "s", "o"), "r": ("o",), "s": ("o",), "o": ()}
 
+BLOCKED_SECONDS = 2.5
+
 GAP_MS_MAX = 500
 """After a failure in mid-tree; noticing it takes 200 ms of these."""
-DRAIN_GAP_MS_MAX = 183
 
 
 def free_address() -> str:
@@ -68,7 +70,7 @@ class Stage:
         for name, address in self.addresses.items():
             self._keep_plan(folder / f"state-{name}", name)
             network = ("--control", NOBODY, "--state-dir", str(folder / f"state-{name}"))
-            self.edges[name] = edges.start(name, *network, listen=address)
+            self.edges[name] = edges.start(name, *network, listen=address, hooks=name == "e")
         self.trust = Trust(fingerprints=tuple(bytes.fromhex(e.cert_sha256) for e in self.edges.values()))
         self.ledger = FrameLedger()
 
@@ -145,6 +147,27 @@ def test_a_killed_relay_is_left_and_every_frame_arrives(
     assert max(switch["gap_us"] or 0 for switch in switches) <= GAP_MS_MAX * 1_000
     status = stage.edges["e"].status()["control"]
     assert (status["connected"], status["plan_from_disk"]) == (False, True)
+    stage.close()
+
+
+@pytest.mark.slow
+def test_a_killed_relay_is_left_while_the_python_of_the_edge_below_is_blocked(
+    edges: Edges, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    stage = Stage(edges, tmp_path)
+    blocked = threading.Thread(target=stage.edges["e"].block, args=(BLOCKED_SECONDS,))
+
+    def trouble() -> None:
+        blocked.start()
+        threading.Timer(0.5, lambda: os.kill(stage.edges["r"].process.pid, signal.SIGKILL)).start()
+
+    stage.play(trouble)
+    blocked.join()
+    switches = stage.switches("e")
+    tell(f"gaps: {[switch['gap_us'] // 1000 for switch in switches if switch['gap_us'] is not None]} ms")
+    check_all_arrived(stage)
+    assert {(switch["cause"], switch["from"], switch["to"]) for switch in switches} == {("silent", "r", "s")}
+    assert max(switch["gap_us"] or 0 for switch in switches) <= GAP_MS_MAX * 1_000
     stage.close()
 
 

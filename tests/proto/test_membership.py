@@ -194,6 +194,29 @@ def test_viewers_are_sent_to_an_edge_that_they_can_reach() -> None:
     assert edge.engine.next_url() == "https://dxb.example/"
 
 
+def test_viewers_are_not_sent_to_an_edge_that_is_silent_or_that_nobody_hears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    edge = Edge()
+    near = m.NodeInfo(
+        node_id="sin-2", region="sin", address="10.0.0.4:1", public_url="https://sin-2.example/"
+    )
+    edge.feed(plan(1, nodes=(*NODES, near)), 0)
+    hops = {1: ("sin-2", 900, True), 3: ("fra-1", 160_000, False), 5: ("dxb-1", 90_000, False)}
+    monkeypatch.setattr(
+        edge.agent, "hop_peers", lambda: {session: node for session, (node, _, _) in hops.items()}
+    )
+    sessions = [
+        {"session": session, "hop": {"rtt_us": rtt_us, "is_silent": silent}}
+        for session, (_, rtt_us, silent) in hops.items()
+    ]
+    monkeypatch.setattr(edge.engine.reporter, "handle_snapshot", lambda *args, **kwargs: None)
+    monkeypatch.setattr(edge.engine, "_send", lambda report, now_us: None)
+    counters: Any = {**snapshot(1), "sessions": sessions}
+    edge.engine.handle_snapshot(counters, lambda *_: m.Load(), 1)
+    assert edge.engine.next_url() == "https://dxb.example/", "sin-2 is dead, fra-1 is further away"
+
+
 def test_events_of_a_broken_channel_change_nothing() -> None:
     edge = Edge()
     edge.feed(plan(1), 0)

@@ -41,7 +41,8 @@ def why(
     print_table(columns, [_row(candidate) for candidate in found["candidates"]])
     note(found["summary"])
     if found["kept_back"]:
-        note(f"not in force yet; now it is {' > '.join(found['in_force'])}")
+        why = found["why_kept_back"] or "it was planned this moment"
+        note(f"not in force yet ({why}); now it is {' > '.join(found['in_force'])}")
     for node_id, shares in found["backups"]:
         note(f"backup {node_id}" + (f" (shares {', '.join(shares)} with the route)" if shares else ""))
     return EXIT_OK

@@ -100,6 +100,18 @@ def test_load_is_in_every_report_and_demand_where_it_changed() -> None:
 # ---- Counting -------------------------------------------------------------------------------------
 
 
+def test_a_loss_that_was_only_late_is_not_counted_for_good() -> None:
+    edge = Edge()
+    seen = []
+    for second, rx_lost in enumerate((10, 8, 9, 11)):
+        now = hop(
+            has_media=True, rx_packets=100 * (second + 1), rx_lost=rx_lost, rx_bursts=[rx_lost, *[0] * 7]
+        )
+        seen.append(edge.link(snapshot(s1=now)))
+    assert [link.rx_lost for link in seen] == [10, 0, 0, 1]
+    assert [sum(link.rx_bursts) for link in seen] == [10, 0, 0, 1]
+
+
 def test_counts_are_those_since_the_last_report() -> None:
     edge = Edge()
     edge.report(snapshot(s1=hop(has_media=True, rx_packets=100, rx_bytes=1_000)))

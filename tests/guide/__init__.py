@@ -1,0 +1,1 @@
+"""Runs docs/guide.md, command by command, in network namespaces as its machines."""
