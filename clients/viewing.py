@@ -170,12 +170,18 @@ class Viewing:
     def _object(self, event: client.ObjectReceived, engine: Viewer, now_us: int) -> None:
         track = event.track.decode()
         if event.status != STATUS_NORMAL:
+            self._mark(track, event)
             return
         self._arrived_us = max(self._arrived_us, event.complete_us)
         if track in CATALOG_TRACKS:
             self._catalog_object(track, event.payload, engine, now_us)
         elif track in self._tracks:
             self.moves.arrived(track, event.complete_us)
+            self._take(track, self._orders[track].handle_object(event))
+
+    def _mark(self, track: str, event: client.ObjectReceived) -> None:
+        """An object without media; of a track with layers it says how many frames the group has."""
+        if track in self._tracks and self._tracks[track].info.layers > 1:
             self._take(track, self._orders[track].handle_object(event))
 
     def _catalog_object(self, name: str, payload: bytes, engine: Viewer, now_us: int) -> None:
@@ -194,7 +200,7 @@ class Viewing:
             return
         self._catalog = name
         self._tracks.update(new)
-        self._orders.update((name, GroupOrder()) for name in new)
+        self._orders.update((name, GroupOrder(track.info.layers)) for name, track in new.items())
         kinds = ", ".join(f"{track.info.name} ({track.info.codec})" for track in new.values())
         self._note(f"tracks in {name}: {kinds}")
         _subscribe(engine, now_us, {name: PRIORITY[track.info.kind] for name, track in new.items()})

@@ -1,7 +1,9 @@
 """The encoders of our own sources: H.264 (libx264) and Opus (libopus), without any delay.
 
 Every frame put in comes out at once: no B-frames, no look-ahead, one thread. H.264 is constrained
-baseline, which each browser decodes; the parameter sets are in the configuration only.
+baseline, which each browser decodes; the parameter sets are in the configuration only. With two layers every
+other picture is a B-picture that nothing refers to: main profile, and each frame is out one frame later,
+because libx264 makes no other pictures that can be left out.
 """
 
 from __future__ import annotations
@@ -38,14 +40,20 @@ class VideoSettings:
     framerate: Fraction
     bitrate: int
     gop_s: float
+    layers: int = 1
 
 
 class VideoEncoder:
-    """H.264, one frame in, one frame out. Raises :class:`MediaError` if the encoder refuses."""
+    """H.264, one frame in, one frame out. Raises :class:`MediaError` if the encoder refuses.
+
+    With two layers the first frame comes out with the second one put in, and `flush` gives the last.
+    """
 
     def __init__(self, name: str, settings: VideoSettings) -> None:
         self._context = context = _create(VideoCodecContext, "libx264")
         self._duration = round(VIDEO_TIMESCALE / settings.framerate)
+        self.delay: int = self._duration if settings.layers > 1 else 0
+        """Ticks that are added to every presentation time, because a frame is decoded before it is shown."""
         context.width, context.height = settings.width, settings.height
         context.pix_fmt = "yuv420p"
         context.time_base = Fraction(1, VIDEO_TIMESCALE)
@@ -57,13 +65,24 @@ class VideoEncoder:
         self.track = _video_track(name, settings, bytes(context.extradata or b""))
 
     def encode(self, image: av.VideoFrame, pts: int, *, keyframe: bool = False) -> Iterator[Sample]:
-        """Encode one picture in any pixel format; ``pts`` in ``VIDEO_TIMESCALE`` ticks."""
+        """Encode one picture in any pixel format; ``pts`` in ``VIDEO_TIMESCALE`` ticks (of samples: plus
+        `delay`)."""
         image = image.reformat(width=self.track.width, height=self.track.height, format="yuv420p")
         image.pts, image.time_base = pts, Fraction(1, VIDEO_TIMESCALE)
         image.pict_type = av.video.frame.PictureType.I if keyframe else av.video.frame.PictureType.NONE
+        yield from self._samples(image, pts)
+
+    def flush(self) -> Iterator[Sample]:
+        """What the encoder still holds."""
+        yield from self._samples(None, 0)
+
+    def _samples(self, image: av.VideoFrame | None, pts: int) -> Iterator[Sample]:
         for packet in self._context.encode(image):
-            at = pts if packet.pts is None else packet.pts
-            yield Sample(at, at, self._duration, packet.is_keyframe, annexb_to_lengths(bytes(packet)))
+            shown = pts if packet.pts is None else packet.pts
+            # Decode times count from a frame before the first picture; those of files are never negative.
+            decoded = shown if packet.dts is None else packet.dts + self.delay
+            data = annexb_to_lengths(bytes(packet))
+            yield Sample(decoded, shown + self.delay, self._duration, packet.is_keyframe, data)
 
 
 class AudioEncoder:
@@ -117,7 +136,11 @@ def _x264_options(settings: VideoSettings) -> dict[str, str]:
     rate_kbit = max(settings.bitrate // 1000, 1)
     limits = f"vbv-maxrate={rate_kbit * 3 // 2}:vbv-bufsize={rate_kbit}"
     params = f"keyint={gop}:min-keyint={gop}:scenecut=0:threads=1:{limits}"
-    return {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "x264-params": params}
+    profile = "baseline"
+    if settings.layers > 1:
+        params += ":bframes=1:b-adapt=0:b-pyramid=none:open-gop=0"
+        profile = "main"
+    return {"preset": "ultrafast", "tune": "zerolatency", "profile": profile, "x264-params": params}
 
 
 def _video_track(name: str, settings: VideoSettings, extradata: bytes) -> TrackInfo:
@@ -134,4 +157,6 @@ def _video_track(name: str, settings: VideoSettings, extradata: bytes) -> TrackI
         float(settings.framerate),
         extradata=avcc,
         bitrate=settings.bitrate * 3 // 2,
+        reorder_ms=round(1_000 / settings.framerate) if settings.layers > 1 else 0,
+        layers=settings.layers,
     )

@@ -44,6 +44,7 @@ def publish(
     packaging: Literal["cmaf", "loc"] = "cmaf",
     transcode: Flag = False,
     audio_only: Flag = False,
+    layers: Flag = False,
     seconds: float | None = None,
     draft: Draft = None,
     cert_sha256: CertSha256 = None,
@@ -70,6 +71,9 @@ def publish(
         Encode anew as H.264 and Opus, for sources that cannot be carried as they are.
     audio_only
         Publish a source although it has no video.
+    layers
+        Frames that no other refers to (B-frames) go into subgroups of their own, which an edge leaves out for
+        viewers whose link is too narrow for all. Browsers' @moq players cannot play such a track.
     seconds
         End after so much of the source.
     """
@@ -85,6 +89,7 @@ def publish(
         others=tuple(rest),
         token=token_from_option(token, os.environ),
         edge_list=not no_edge_list,
+        layers=layers,
     )
     opened = _open(source, transcode=transcode)
     if not audio_only:

@@ -84,7 +84,8 @@ fn setup() -> (Net, u64) {
 }
 
 fn publish(net: &mut Net, track: u64, (group, subgroup, object): (u64, u64, u64), len: usize) {
-    let last = object + 2 >= FRAMES_A_GROUP && (track == PICTURE || object + 1 == FRAMES_A_GROUP);
+    // The end of the group ends every subgroup of it.
+    let last = object + 1 == FRAMES_A_GROUP;
     let made = NewObject {
         group,
         subgroup,
@@ -94,7 +95,7 @@ fn publish(net: &mut Net, track: u64, (group, subgroup, object): (u64, u64, u64)
         properties: Bytes::new(),
         payload: vec![object as u8; len].into(),
         end_of_subgroup: last,
-        end_of_group: object + 1 == FRAMES_A_GROUP,
+        end_of_group: last,
     };
     net.execute(
         0,
@@ -105,47 +106,67 @@ fn publish(net: &mut Net, track: u64, (group, subgroup, object): (u64, u64, u64)
     );
 }
 
-/// What arrived, and when each group began.
-fn run() -> (Net, Vec<SinkObject>, Vec<u64>) {
-    let (mut net, _) = setup();
-    let (mut objects, mut began) = (Vec::new(), Vec::new());
+/// What arrived, when each group began, and how many subgroups of pictures ended whole, by subgroup.
+struct Run {
+    net: Net,
+    objects: Vec<SinkObject>,
+    began: Vec<u64>,
+    ended: BTreeMap<u64, u64>,
+}
+
+impl Run {
+    fn take(&mut self) {
+        for event in self.net.take_events(1) {
+            match event {
+                Event::Object(object) => self.objects.push(object),
+                Event::SinkSubgroupEnded {
+                    downstream: PICTURE,
+                    subgroup,
+                    reset: false,
+                    ..
+                } => *self.ended.entry(subgroup).or_default() += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn run() -> Run {
+    let (net, _) = setup();
+    let mut run = Run {
+        net,
+        objects: Vec::new(),
+        began: Vec::new(),
+        ended: BTreeMap::new(),
+    };
     for group in 0..SECONDS {
         match group {
-            SHRINKS_AT => net.set_links(0, 1, link(1_000_000)),
-            RECOVERS_AT => net.set_links(0, 1, link(5_000_000)),
+            SHRINKS_AT => run.net.set_links(0, 1, link(1_000_000)),
+            RECOVERS_AT => run.net.set_links(0, 1, link(5_000_000)),
             _ => {}
         }
-        began.push(net.now_us());
+        run.began.push(run.net.now_us());
         for object in 0..FRAMES_A_GROUP {
-            publish(&mut net, SOUND, (group, 0, object), 267);
+            publish(&mut run.net, SOUND, (group, 0, object), 267);
             let len = if object % 2 == 0 { 5_000 } else { 12_500 };
-            publish(&mut net, PICTURE, (group, object % 2, object), len);
-            net.run_for(Duration::from_micros(33_333));
+            publish(&mut run.net, PICTURE, (group, object % 2, object), len);
+            run.net.run_for(Duration::from_micros(33_333));
         }
-        objects.extend(
-            net.take_events(1)
-                .into_iter()
-                .filter_map(|event| match event {
-                    Event::Object(object) => Some(object),
-                    _ => None,
-                }),
-        );
+        run.take();
     }
-    net.run_for(Duration::from_secs(1));
-    objects.extend(
-        net.take_events(1)
-            .into_iter()
-            .filter_map(|event| match event {
-                Event::Object(object) => Some(object),
-                _ => None,
-            }),
-    );
-    (net, objects, began)
+    run.net.run_for(Duration::from_secs(1));
+    run.take();
+    run
 }
 
 #[test]
 fn a_shrunken_link_costs_the_layer_and_neither_sound_nor_base_and_it_comes_back() {
-    let (mut net, objects, began) = run();
+    let Run {
+        mut net,
+        objects,
+        began,
+        ended,
+    } = run();
     let mut seen: BTreeMap<(u64, u64, u64), Vec<u64>> = BTreeMap::new();
     let mut latest_us = BTreeMap::from([(SOUND, 0), (PICTURE, 0)]);
     for object in &objects {
@@ -188,6 +209,7 @@ fn a_shrunken_link_costs_the_layer_and_neither_sound_nor_base_and_it_comes_back(
         narrow < 15,
         "{narrow} of 60 frames of the layer in the narrow link"
     );
+    assert_eq!(ended[&0], SECONDS, "every base ended whole");
     let snapshot = net.snapshot(0);
     assert!(snapshot.totals.layer_switches_down >= 1);
     assert_eq!(
