@@ -21,8 +21,9 @@ from farcast.clients.media.encoders import (
     AUDIO_FRAME_SAMPLES,
     VIDEO_TIMESCALE,
     AudioEncoder,
-    VideoEncoder,
+    RenditionSpec,
     VideoSettings,
+    video_encoders,
 )
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.framecode import Image, read_frame_number
@@ -53,6 +54,7 @@ class TestSourceOptions:
     duration_s: float | None = None
     audio_bitrate: int = 64_000
     layers: int = 1
+    renditions: tuple[RenditionSpec, ...] = ()
 
 
 class TestSource:
@@ -72,20 +74,20 @@ class TestSource:
             options.gop_s,
             options.layers,
         )
-        self._video = VideoEncoder("video", settings)
+        self._videos = video_encoders(settings, options.renditions)
         self._audio = AudioEncoder("audio", options.audio_bitrate) if options.audio_bitrate else None
         self._painter = Painter(options.width, options.height)
         self._tone = make_tone()
-        self._captured_us: dict[int, int] = {}
-        self._ready: deque[Sample] = deque()
-        self._frame_number = 0
+        self._captured_us: dict[tuple[str, int], int] = {}
+        self._ready: deque[tuple[str, Sample]] = deque()
+        self._frames_out = 0
         self._painted = 0
         self._delay_us = (options.layers - 1) * MICROSECONDS // options.framerate
         duration_s = options.duration_s
         self._pictures_wanted = None if duration_s is None else math.ceil(duration_s * options.framerate)
         self._packet_number = 0
         self._group_wanted = True
-        self.tracks: tuple[TrackInfo, ...] = (self._video.track,)
+        self.tracks: tuple[TrackInfo, ...] = tuple(video.track for video in self._videos)
         if self._audio:
             self.tracks += (self._audio.track,)
         self.skipped: tuple[str, ...] = ()
@@ -111,7 +113,8 @@ class TestSource:
         self._options = replace(self._options, duration_s=0)
 
     def _video_time_us(self) -> int:
-        return self._frame_number * MICROSECONDS // self._options.framerate + self._delay_us
+        number = self._frames_out // len(self._videos)
+        return number * MICROSECONDS // self._options.framerate + self._delay_us
 
     def _audio_time_us(self) -> int:
         if not self._audio:
@@ -120,25 +123,27 @@ class TestSource:
 
     def _next_picture(self) -> Frame:
         """The next frame: with layers it is out when the picture after it has been put in."""
-        number, self._frame_number = self._frame_number, self._frame_number + 1
+        number, self._frames_out = self._frames_out // len(self._videos), self._frames_out + 1
         while not self._ready:
             if self._pictures_wanted is not None and self._painted >= self._pictures_wanted:
-                self._ready.extend(self._video.flush())
+                self._ready.extend((v.track.name, sample) for v in self._videos for sample in v.flush())
             else:
                 self._ready.extend(self._paint(number + self._options.layers - 1))
-        sample = self._ready.popleft()
+        name, sample = self._ready.popleft()
         self._group_wanted |= sample.keyframe
-        return _frame("video", sample, sample.keyframe, self._captured_us.pop(sample.pts))
+        return _frame(name, sample, sample.keyframe, self._captured_us.pop((name, sample.pts)))
 
-    def _paint(self, until: int) -> Iterator[Sample]:
-        """Put the next picture into the encoder; it was due so long before that of number ``until``."""
+    def _paint(self, until: int) -> Iterator[tuple[str, Sample]]:
+        """Put the next picture into the encoders; it was due so long before that of number ``until``."""
         number, self._painted = self._painted, self._painted + 1
         framerate = self._options.framerate
         captured_us = self._clock_us() - (until - number) * MICROSECONDS // framerate
         image = self._painter.paint(number, captured_us, flash=number % framerate < framerate * _BEEP_S)
         pts = number * VIDEO_TIMESCALE // framerate
-        self._captured_us[pts + self._video.delay] = captured_us
-        return self._video.encode(image, pts)
+        for video in self._videos:
+            self._captured_us[video.track.name, pts + video.delay] = captured_us
+            for sample in video.encode(image, pts):
+                yield video.track.name, sample
 
     def _next_sound(self) -> Frame:
         assert self._audio is not None
