@@ -331,14 +331,19 @@ class QueueLimits:
     Beyond either limit its oldest groups of the lowest priority go.
     """
 
-    __match_args__ = ("queue_bytes_max", "queue_ms_max")
-    def __new__(cls, queue_bytes_max: int = 8_388_608, queue_ms_max: int = 2_000) -> Self: ...
+    __match_args__ = ("queue_bytes_max", "queue_ms_max", "layer_ms_max")
+    def __new__(
+        cls, queue_bytes_max: int = 8_388_608, queue_ms_max: int = 2_000, layer_ms_max: int = 250
+    ) -> Self: ...
     @property
     def queue_bytes_max(self) -> int:
         """Bytes that wait for the viewer, over all its open groups."""
     @property
     def queue_ms_max(self) -> int:
         """How long the first waiting byte may wait."""
+    @property
+    def layer_ms_max(self) -> int:
+        """How long it may wait before the highest layer (subgroup above 0) is given up."""
 
 @final
 class LargestCell:
@@ -1162,6 +1167,9 @@ class TotalsDict(TypedDict):
     duplicate_bytes_in: int
     groups_dropped_slow: int
     groups_dropped_evicted: int
+    layers_dropped: int
+    layer_switches_down: int
+    layer_switches_up: int
     streams_rejected: int
     datagrams_dropped: int
     protocol_errors: int
@@ -1255,6 +1263,7 @@ class DownstreamStatsDict(TypedDict):
     objects: int
     bytes: int
     groups_dropped: int
+    layers_given_up: int
     queue_bytes: int
 
 @type_check_only
