@@ -581,6 +581,20 @@ class Command:
         def alias(self) -> int: ...
 
     @final
+    class ReachBack(Command):
+        """Have the upstream that feeds a track, if it is a hop's, send it from an older place on.
+
+        Older than the one from which it was subscribed; what was held here and is evicted is not asked for.
+        """
+
+        __match_args__ = ("track", "start")
+        def __new__(cls, track: int, start: tuple[int, int]) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def start(self) -> tuple[int, int]: ...
+
+    @final
     class HopPolicy(Command):
         """What to spend on losses of a hop; coded rows are for peers that offer it (NODE option)."""
 
