@@ -32,12 +32,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import accumulate
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
 ROUND_CHUNKS_MAX: Final = 16
 """Chunks of one coded round, as in the datapath."""
@@ -45,7 +45,7 @@ ROUND_SYMBOLS_MAX: Final = 64
 """Datagrams of one round, as in the datapath."""
 TARGET_ESSENTIAL: Final = 1e-4
 TARGET_DISPOSABLE: Final = 1e-3
-TARGET_SMALL: Final = 2e-5
+TARGET_SMALL: Final = 5e-5
 """Of small chunks (sound): a copy costs next to nothing."""
 LOSSES: Final = (
     0.005,
@@ -77,6 +77,11 @@ SPAN_LATE_MS: Final = 62.0
 """Of a round that comes after the budget anyway."""
 SPAN_FIRST_MS: Final = 20.0
 """Of a round after which another fits."""
+COPIES_SHARE: Final = 4
+"""The copies of a round leave within this part of its span, as in the datapath."""
+COLLECT_SHARE_MAX: Final = 0.4
+CHUNKS_RECKONED: Final = 8
+"""Larger rounds are continued from these: they are rare, and dear to reckon."""
 SLACK_MS: Final = 6
 """Kept for what the queue, jitter and the timers take of a span."""
 GAIN_MIN: Final = 2e-4
@@ -92,6 +97,10 @@ NOTICE_MS: Final = 12.0
 """Until a loss is known: so many round trips (RFC 9002, section 6.1.2), and what acknowledgements wait."""
 
 
+Symbols: TypeAlias = tuple[int, ...]
+"""Datagrams of a round, by the number of chunks from 1 on."""
+
+
 class PolicyError(ValueError):
     """A target, budget or rate that cannot be."""
 
@@ -103,7 +112,7 @@ class Assumptions:
     ``budget_ms``: of a chunk when the hop gets it. ``spacing_ms``: between the datagrams of a round where they
     have room; ``spans_ms``: how long the last round takes, by what time there is, downwards;
     ``collect_ms``: how long a round waits for further losses. ``packets_per_s``: what flows between the
-    datagrams of a round; ``frames_per_s``: of what they are. ``coded``: the peer takes coded symbols.
+    datagrams of a round; ``chunks_per_s`` of them may be lost, of ``frames_per_s``. ``coded``: the peer takes coded symbols.
     ``disposable_priority_min``: priorities from here on may be missed more often; 256 for none. Targets:
     shares of frames that may miss their budget.
     """
@@ -112,7 +121,8 @@ class Assumptions:
     spacing_ms: float = SPACING_MS
     collect_ms: float = COLLECT_MS
     spans_ms: tuple[float, ...] = SPANS_MS
-    packets_per_s: float = 320.0
+    packets_per_s: float = 400.0
+    chunks_per_s: float = 330.0
     frames_per_s: float = 30.0
     coded: bool = True
     disposable_priority_min: int = 256
@@ -158,11 +168,12 @@ def correlation(loss: float, burst: float, lag: float) -> float:
 
 
 @lru_cache(maxsize=4_096)
-def _losses_among(datagrams: int, loss: float, rho: float) -> tuple[float, ...]:
-    """Chances of 0 … n losses among n datagrams of which neighbours correlate by ``rho``."""
-    stay, fall = loss + (1.0 - loss) * rho, loss * (1.0 - rho)
+def _losses_among(loss: float, rhos: tuple[float, ...]) -> tuple[float, ...]:
+    """Chances of 0 … n losses among n datagrams; ``rhos``: how each but the first correlates with the one
+    before."""
     good, bad = [1.0 - loss, 0.0], [0.0, loss]
-    for _ in range(datagrams - 1):
+    for rho in rhos:
+        stay, fall = loss + (1.0 - loss) * rho, loss * (1.0 - rho)
         to_good = [g * (1.0 - fall) + b * (1.0 - stay) for g, b in zip(good, bad, strict=True)]
         to_bad = [g * fall + b * stay for g, b in zip(good, bad, strict=True)]
         good, bad = [*to_good, 0.0], [0.0, *to_bad]
@@ -170,8 +181,8 @@ def _losses_among(datagrams: int, loss: float, rho: float) -> tuple[float, ...]:
 
 
 def failure(chunks: int, datagrams: int, loss: float, rho: float = 0.0) -> float:
-    """Chance that fewer than ``chunks`` of ``datagrams`` (at most 64) arrive."""
-    return sum(_losses_among(datagrams, loss, rho)[datagrams - chunks + 1 :])
+    """Chance that fewer than ``chunks`` of ``datagrams`` arrive of which neighbours correlate by ``rho``."""
+    return sum(_losses_among(loss, (rho,) * (datagrams - 1))[datagrams - chunks + 1 :])
 
 
 def rounds_in(budget_ms: float, rtt_ms: float) -> int:
@@ -180,115 +191,142 @@ def rounds_in(budget_ms: float, rtt_ms: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
-    """Rows that differ by loss and burst alone."""
-
-    rtt_ms: int
-    budget_ms_min: int
-    span_ms: float
-    collect_ms: float
-    again: bool
-    """Another round fits behind this one."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Link:
-    """How a link loses, and how closely the datagrams of a round leave."""
+    """How a link loses, and how the datagrams of a round leave (the datapath's ``repair.rs`` does it so)."""
 
     loss: float
     burst: float
     spacing_ms: float
     span_ms: float
+    collect_ms: float
     packets_per_ms: float
 
-    def losses(self, datagrams: int) -> tuple[float, ...]:
-        """Chances of 0 … n losses among the n datagrams of a round."""
-        step_ms = min(self.spacing_ms, self.span_ms / max(datagrams - 1, 1))
-        lag = max(step_ms * self.packets_per_ms, 1.0)
-        return _losses_among(datagrams, self.loss, correlation(self.loss, self.burst, lag))
+    def rho(self, gap_ms: float) -> float:
+        """How datagrams correlate that leave one after the other with this gap."""
+        return correlation(self.loss, self.burst, max(gap_ms * self.packets_per_ms, 1.0))
+
+    def losses(self, chunks: int, datagrams: int) -> tuple[float, ...]:
+        """Chances of 0 … n losses among the n datagrams of a round: the copies within a share of its span,
+        then, when it has been collected, its symbols in what is left."""
+        copy_ms = min(self.spacing_ms, self.span_ms / COPIES_SHARE / chunks)
+        first_ms = max(self.collect_ms, chunks * copy_ms)
+        symbols = datagrams - chunks
+        symbol_ms = min(self.spacing_ms, (self.span_ms - first_ms) / max(symbols - 1, 1))
+        rhos = [self.rho(copy_ms)] * (chunks - 1)
+        if symbols:
+            rhos.append(self.rho(first_ms - (chunks - 1) * copy_ms))
+            rhos += [self.rho(symbol_ms)] * (symbols - 1)
+        return _losses_among(self.loss, tuple(rhos))
 
     def failure(self, chunks: int, datagrams: int) -> float:
         """Chance that a round fails."""
-        return sum(self.losses(datagrams)[datagrams - chunks + 1 :])
+        return sum(self.losses(chunks, datagrams)[datagrams - chunks + 1 :])
+
+    def copies_failure(self, copies: int) -> float:
+        """Chance that all copies of a small chunk are lost, which are not collected."""
+        gap_ms = min(self.spacing_ms, self.span_ms / max(copies - 1, 1))
+        return failure(1, copies, self.loss, self.rho(gap_ms))
 
 
 def table(assumed: Assumptions = Assumptions()) -> tuple[Row, ...]:
     """All rows, in the order in which they are tried."""
-    return tuple(_rows(assumed))
-
-
-def _rows(assumed: Assumptions) -> Iterator[Row]:
-    for cell in _cells(assumed):
-        for burst in BURSTS:
-            least: Row | None = None
-            for loss in LOSSES:
-                least = _row(assumed, cell, loss, burst, least)
-                yield least
-
-
-def _cells(assumed: Assumptions) -> Iterator[_Cell]:
     last_ms = assumed.spans_ms[len(assumed.spans_ms) // 2]
-    for rtt_ms in RTTS_MS:
-        needed_ms = SPAN_FIRST_MS + ROUND_RTT * rtt_ms + NOTICE_MS + last_ms
-        yield _Cell(rtt_ms, int(needed_ms) + SLACK_MS, SPAN_FIRST_MS, assumed.collect_ms / 4, True)
+    first = [row for burst in BURSTS for row in _first_rows(assumed, burst, last_ms)]
+    rows = [_for_rtt(row, rtt_ms, last_ms) for rtt_ms in RTTS_MS for row in first]
     for span_ms in assumed.spans_ms:
-        collect_ms = min(assumed.collect_ms, span_ms * 0.4)
-        yield _Cell(0, int(span_ms) + SLACK_MS, span_ms, collect_ms, False)
-    yield _Cell(0, 0, SPAN_LATE_MS, min(assumed.collect_ms, SPAN_LATE_MS * 0.4), False)
+        rows += [row for burst in BURSTS for row in _last_rows(assumed, burst, span_ms, int(span_ms) + SLACK_MS)]
+    rows += [row for burst in BURSTS for row in _last_rows(assumed, burst, SPAN_LATE_MS, 0)]
+    return tuple(rows)
 
 
-def _row(assumed: Assumptions, cell: _Cell, loss: float, burst: float, least: Row | None) -> Row:
-    """``least``: the row for the next smaller loss, which never costs more."""
-    at, length = min(loss, LOSS_WORST), (BURST_WORST if burst == inf else burst * 0.75)
-    per_ms = assumed.packets_per_s / 1_000.0
-    link = _Link(at, max(length, 1.0), assumed.spacing_ms, cell.span_ms, per_ms)
+def _for_rtt(row: Row, rtt_ms: int, last_ms: float) -> Row:
+    """A row after which another round fits."""
+    needed_ms = SPAN_FIRST_MS + ROUND_RTT * rtt_ms + NOTICE_MS + last_ms
+    return replace(row, rtt_us_max=rtt_ms * 1_000, budget_ms_min=int(needed_ms) + SLACK_MS)
 
-    def symbols(target: float, floor: tuple[int, ...]) -> tuple[int, ...]:
-        last = _last_round(link, _sizes(assumed, link, cell.collect_ms), target)
-        found = _first_round(link, last) if cell.again else last
-        return tuple(max(pair) for pair in zip(found, floor, strict=True))
 
+def _links(assumed: Assumptions, burst: float, span_ms: float, collect_ms: float) -> Iterator[_Link]:
+    """One for each row of a burst."""
+    length = max(BURST_WORST if burst == inf else burst * 0.75, 1.0)
+    for loss in LOSSES:
+        at = min(loss, LOSS_WORST)
+        yield _Link(at, length, assumed.spacing_ms, span_ms, collect_ms, assumed.packets_per_s / 1_000.0)
+
+
+def _last_rows(assumed: Assumptions, burst: float, span_ms: float, budget_ms_min: int) -> Iterator[Row]:
+    """Of a round that must do; the row for more loss never has less."""
     none = tuple(range(1, ROUND_CHUNKS_MAX + 1))
-    small = copies_for(link, assumed.target_small, cell.again)
+    essential, disposable, small = none, none, 1
+    collect_ms = min(assumed.collect_ms, span_ms * COLLECT_SHARE_MAX)
+    for loss, link in zip(LOSSES, _links(assumed, burst, span_ms, collect_ms), strict=True):
+        sizes = _sizes(assumed, link)
+        essential = _most(essential, _last_round(link, sizes, assumed.target_essential))
+        disposable = _most(disposable, _last_round(link, sizes, assumed.target_disposable))
+        small = max(small, copies_for(link, assumed.target_small / link.loss))
+        row = _row(assumed, loss, burst, link, (small, essential, disposable))
+        yield replace(row, budget_ms_min=budget_ms_min)
+
+
+def _first_rows(assumed: Assumptions, burst: float, last_ms: float) -> Iterator[Row]:
+    """Of a round after which another fits, for any round trip."""
+    links = _links(assumed, burst, SPAN_FIRST_MS, min(assumed.collect_ms, SPAN_FIRST_MS * COLLECT_SHARE_MAX))
+    last = _last_rows(assumed, burst, last_ms, 0)
+    none = tuple(range(1, ROUND_CHUNKS_MAX + 1))
+    essential, disposable, small = none, none, 1
+    for loss, link, after in zip(LOSSES, links, last, strict=True):
+        essential = _most(essential, _first_round(link, after.essential))
+        disposable = _most(disposable, _first_round(link, after.disposable))
+        small = max(small, copies_for(link, (assumed.target_small / link.loss) ** 0.5))
+        yield _row(assumed, loss, burst, link, (small, essential, disposable))
+
+
+def _most(before: Symbols, now: Symbols) -> Symbols:
+    return tuple(map(max, before, now))
+
+
+def _row(
+    assumed: Assumptions, loss: float, burst: float, link: _Link, counts: tuple[int, Symbols, Symbols]
+) -> Row:
+    """For any round trip and any budget."""
+    small, essential, disposable = counts
     return Row(
         loss_ppm_max=int(loss * 1_000_000),
         burst_milli_max=0 if burst == inf else int(burst * 1_000),
-        rtt_us_max=cell.rtt_ms * 1_000,
-        budget_ms_min=cell.budget_ms_min,
-        spacing_us=int(assumed.spacing_ms * 1_000),
-        collect_us=int(cell.collect_ms * 1_000),
-        span_us=int(cell.span_ms * 1_000),
+        rtt_us_max=0,
+        budget_ms_min=0,
+        spacing_us=int(link.spacing_ms * 1_000),
+        collect_us=int(link.collect_ms * 1_000),
+        span_us=int(link.span_ms * 1_000),
         coded=assumed.coded,
-        small_copies=max(small, least.small_copies if least else 1),
-        essential=symbols(assumed.target_essential, least.essential if least else none),
-        disposable=symbols(assumed.target_disposable, least.disposable if least else none),
+        small_copies=small,
+        essential=essential,
+        disposable=disposable,
     )
 
 
-def copies_for(link: _Link, target: float, again: bool) -> int:
-    """Least copies that leave at most ``target`` of all chunks missing; another round does the same."""
-    wanted = min(target / link.loss, 1.0)
-    if again:
-        wanted = wanted**0.5
+def copies_for(link: _Link, wanted: float) -> int:
+    """Least copies of a small chunk of which all are lost with at most this chance."""
     count = 1
-    while count < SMALL_COPIES_MAX and link.failure(1, count) > wanted:
+    while count < SMALL_COPIES_MAX and link.copies_failure(count) > wanted:
         count += 1
     return count
 
 
-def _sizes(assumed: Assumptions, link: _Link, collect_ms: float) -> tuple[float, ...]:
+def _sizes(assumed: Assumptions, link: _Link) -> tuple[float, ...]:
     """Rounds of 1 … 16 chunks in a frame."""
-    lost_per_ms = link.loss * link.packets_per_ms
-    mean = link.burst + lost_per_ms * collect_ms
+    lost_per_ms = link.loss * assumed.chunks_per_s / 1_000.0
+    mean = link.burst + lost_per_ms * link.collect_ms
     shares = [(1.0 - 1.0 / mean) ** k for k in range(ROUND_CHUNKS_MAX)]
     chunks = sum(share * k for k, share in enumerate(shares, 1))
     lost_per_frame = 1_000.0 * lost_per_ms / assumed.frames_per_s
     return tuple(share * lost_per_frame / chunks for share in shares)
 
 
-def _last_round(link: _Link, sizes: tuple[float, ...], target: float) -> tuple[int, ...]:
+def _last_round(link: _Link, sizes: tuple[float, ...], target: float) -> Symbols:
     """Datagrams for 1 … 16 chunks that leave at most ``target`` of the frames missing, at the least cost."""
-    counts = list(range(1, ROUND_CHUNKS_MAX + 1))
+    counts = list(range(1, CHUNKS_RECKONED + 1))
+    # Larger rounds are reckoned as the largest of these.
+    shares = [*sizes[: CHUNKS_RECKONED - 1], sum(sizes[CHUNKS_RECKONED - 1 :])]
     fails = [link.failure(k, k) for k in counts]
     gains: list[tuple[float, int, float]] = []
 
@@ -297,28 +335,36 @@ def _last_round(link: _Link, sizes: tuple[float, ...], target: float) -> tuple[i
             after = link.failure(at + 1, counts[at] + 1)
             heappush(gains, (after - fails[at], at, after))
 
-    for at in range(ROUND_CHUNKS_MAX):
+    for at in range(CHUNKS_RECKONED):
         offer(at)
-    missing = sum(map(operator.mul, sizes, fails))
+    missing = sum(map(operator.mul, shares, fails))
     while missing > target and gains:
         gain, at, after = heappop(gains)
         if -gain < GAIN_MIN:
             break
-        missing += sizes[at] * gain
+        missing += shares[at] * gain
         counts[at], fails[at] = counts[at] + 1, after
         offer(at)
-    growing = accumulate(counts, lambda before, count: max(before + 1, count))
+    return _continued(counts)
+
+
+def _continued(counts: list[int]) -> Symbols:
+    """Growing, and beyond those that were reckoned growing as between the last two pairs."""
+    growing = list(accumulate(counts, lambda before, count: max(before + 1, count)))
+    slope = max((growing[-1] - growing[-3]) / 2.0, 1.0)
+    growing += [round(growing[-1] + slope * k) for k in range(1, ROUND_CHUNKS_MAX - len(growing) + 1)]
     return tuple(min(count, ROUND_SYMBOLS_MAX) for count in growing)
 
 
-def _first_round(link: _Link, last: tuple[int, ...]) -> tuple[int, ...]:
+def _first_round(link: _Link, last: Symbols) -> Symbols:
     """Datagrams for 1 … 16 chunks that cost least together with those of a second round, ``last``."""
 
     def cost(k: int, n: int) -> float:
-        again = enumerate(link.losses(n)[n - k + 1 :], n - k + 1)
+        again = enumerate(link.losses(k, n)[n - k + 1 :], n - k + 1)
         return n + sum(share * last[max(round(lost * k / n), 1) - 1] for lost, share in again)
 
-    found = []
-    for k in range(1, ROUND_CHUNKS_MAX + 1):
-        found.append(min(range(k, min(2 * k + 2, ROUND_SYMBOLS_MAX)), key=lambda n, k=k: cost(k, n)))
-    return tuple(found)
+    found = [
+        min(range(k, 2 * k + 2), key=lambda n, k=k: cost(k, n))  # type: ignore[misc]
+        for k in range(1, CHUNKS_RECKONED + 1)
+    ]
+    return _continued(found)

@@ -126,7 +126,7 @@ impl Repairs {
         let row = *self.policy.row(loss_ppm, burst_milli, rtt_us, left_ms);
         let disposable = self.policy.is_disposable(priority);
         if bytes <= SMALL_BYTES {
-            self.plan_copies(now, no, row.small_copies, row.spacing_us, store);
+            self.plan_copies(now, no, row.small_copies, &row, store);
         } else if row.coded {
             self.join_round(now, no, together, usize::from(disposable), row, store);
         } else {
@@ -135,7 +135,7 @@ impl Repairs {
             } else {
                 row.essential
             };
-            self.plan_copies(now, no, symbols[0], row.spacing_us, store);
+            self.plan_copies(now, no, symbols[0], &row, store);
         }
     }
 
@@ -144,10 +144,16 @@ impl Repairs {
         at: Instant,
         no: FrameNo,
         copies: u8,
-        us: u32,
+        row: &PolicyRow,
         store: &mut FrameStore,
     ) {
         store.queue_repair(no);
+        let even = row.span_us / u32::from(copies.saturating_sub(1).max(1));
+        let us = if row.span_us == 0 {
+            row.spacing_us
+        } else {
+            row.spacing_us.min(even)
+        };
         for copy in 1..u32::from(copies) {
             self.plan(at + spaced(us, copy), Planned::Copy(no), store);
         }
