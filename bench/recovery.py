@@ -30,8 +30,8 @@ from farcast.proto.recovery.policy import (
     COLLECT_MS,
     ROUND_CHUNKS_MAX,
     SPACING_MS,
-    TARGET_ESSENTIAL,
     SPANS_MS,
+    TARGET_ESSENTIAL,
     Assumptions,
     Row,
     correlation,
@@ -147,7 +147,12 @@ def main() -> None:
     frames = options.frames or (SHORT_FRAMES if options.short else FRAMES)
     only = options.only or (["ours"] if options.short else ["ours", "copies", "arq", "streams"])
     table_of_hop = table(
-        Assumptions(spacing_ms=options.spacing_ms, collect_ms=options.collect_ms, target_essential=options.target, spans_ms=tuple(options.span_ms))
+        Assumptions(
+            spacing_ms=options.spacing_ms,
+            collect_ms=options.collect_ms,
+            target_essential=options.target,
+            spans_ms=tuple(options.span_ms),
+        )
     )
     ours = "\n".join(line(row) for row in table_of_hop)
     burst = ["time=1", "burst=2.85"] if options.time else ["burst=3"]

@@ -8,7 +8,8 @@ fails when more than ``n - k`` of them are lost, and then, as a rule, one frame 
 repair arrived now (time left less the way to the peer). Where that is enough for a second round, the first
 sends what costs least in all, hardly ever more than each chunk once; the last one that fits must meet the
 target. Its datagrams share its span evenly, so the more there are, the closer they leave: each cell of the
-table is computed with the distance that it will have, ``min(spacing, span / (n - 1))``.
+table is computed with the distance that it will have, ``min(spacing, span
+/ (n - 1))``.
 
 **Bursts.** Losses come in bursts (Gilbert): after ``t`` the chance that a datagram meets the same bad state as
 the one before is ``p + (1 - p) * rho``. In packets, ``rho = (1 - r - q) ** lag`` with ``r = 1 / L``, ``q = p
@@ -31,9 +32,9 @@ Sources: the reference of the transport, "Closed forms"; Meng et al., "Hairpin",
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from heapq import heappop, heappush
 from itertools import accumulate
 from math import inf
@@ -43,7 +44,7 @@ ROUND_CHUNKS_MAX: Final = 16
 """Chunks of one coded round, as in the datapath."""
 ROUND_SYMBOLS_MAX: Final = 64
 """Datagrams of one round, as in the datapath."""
-TARGET_ESSENTIAL: Final = 1e-4
+TARGET_ESSENTIAL: Final = 1.6e-4
 TARGET_DISPOSABLE: Final = 1e-3
 TARGET_SMALL: Final = 5e-5
 """Of small chunks (sound): a copy costs next to nothing."""
@@ -63,11 +64,10 @@ LOSSES: Final = (
     0.17,
     0.21,
     0.26,
-    0.33,
-    0.45,
+    0.35,
     1.0,
 )
-"""Upper bounds of the rows by loss; a row is computed for its bound, the last for 0.6."""
+"""Upper bounds of the rows by loss; a row is computed for its bound, the last for 0.5."""
 SMALL_COPIES_MAX: Final = 12
 SPACING_MS: Final = 16.0
 COLLECT_MS: Final = 30.0
@@ -80,13 +80,18 @@ SPAN_FIRST_MS: Final = 20.0
 COPIES_SHARE: Final = 4
 """The copies of a round leave within this part of its span, as in the datapath."""
 COLLECT_SHARE_MAX: Final = 0.4
+TIMES_MAX: Final = 3
+MORE_MAX: Final = 4
+"""A round has at most so many times its chunks, and so many more: beyond that the link is what is wrong."""
 CHUNKS_RECKONED: Final = 8
 """Larger rounds are continued from these: they are rare, and dear to reckon."""
 SLACK_MS: Final = 6
 """Kept for what the queue, jitter and the timers take of a span."""
+HEAVY: Final = ((0.075, 1.0), (0.125, 6.0), (0.175, 9.0), (1.0, 12.0))
+"""Up to a loss, by what targets of frames are multiplied: on a worse link the last frames cost too much."""
 GAIN_MIN: Final = 2e-4
 """What one more datagram of a round must save of its failures: a frame is not worth more than its inverse."""
-LOSS_WORST: Final = 0.6
+LOSS_WORST: Final = 0.5
 BURSTS: Final = (1.5, 4.0, inf)
 """Upper bounds by mean burst, datagrams; the last is computed for 8."""
 BURST_WORST: Final = 8.0
@@ -167,8 +172,7 @@ def correlation(loss: float, burst: float, lag: float) -> float:
     return float(max(1.0 - leave - enter, 0.0) ** lag)
 
 
-@lru_cache(maxsize=4_096)
-def _losses_among(loss: float, rhos: tuple[float, ...]) -> tuple[float, ...]:
+def _losses_among(loss: float, rhos: Sequence[float]) -> tuple[float, ...]:
     """Chances of 0 … n losses among n datagrams; ``rhos``: how each but the first correlates with the one
     before."""
     good, bad = [1.0 - loss, 0.0], [0.0, loss]
@@ -180,9 +184,24 @@ def _losses_among(loss: float, rhos: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(g + b for g, b in zip(good, bad, strict=True))
 
 
+def _few_lost(loss: float, rhos: Sequence[float], most: int) -> float:
+    """Chance that at most so many are lost."""
+    good, bad = [1.0 - loss] + [0.0] * most, [0.0] * (most + 1)
+    if most:
+        bad[1] = loss
+    for rho in rhos:
+        fall = loss * (1.0 - rho)
+        hold, stay = 1.0 - fall, fall + rho
+        rise = 1.0 - stay
+        pairs = [(g * hold + b * rise, g * fall + b * stay) for g, b in zip(good, bad, strict=True)]
+        good = [pair[0] for pair in pairs]
+        bad = [0.0, *(pair[1] for pair in pairs[:-1])]
+    return sum(good) + sum(bad)
+
+
 def failure(chunks: int, datagrams: int, loss: float, rho: float = 0.0) -> float:
     """Chance that fewer than ``chunks`` of ``datagrams`` arrive of which neighbours correlate by ``rho``."""
-    return sum(_losses_among(loss, (rho,) * (datagrams - 1))[datagrams - chunks + 1 :])
+    return 1.0 - _few_lost(loss, (rho,) * (datagrams - 1), datagrams - chunks)
 
 
 def rounds_in(budget_ms: float, rtt_ms: float) -> int:
@@ -205,9 +224,9 @@ class _Link:
         """How datagrams correlate that leave one after the other with this gap."""
         return correlation(self.loss, self.burst, max(gap_ms * self.packets_per_ms, 1.0))
 
-    def losses(self, chunks: int, datagrams: int) -> tuple[float, ...]:
-        """Chances of 0 … n losses among the n datagrams of a round: the copies within a share of its span,
-        then, when it has been collected, its symbols in what is left."""
+    def rhos(self, chunks: int, datagrams: int) -> list[float]:
+        """How each datagram of a round but the first correlates with the one before: the copies within a share
+        of its span, then, when it has been collected, its symbols in what is left."""
         copy_ms = min(self.spacing_ms, self.span_ms / COPIES_SHARE / chunks)
         first_ms = max(self.collect_ms, chunks * copy_ms)
         symbols = datagrams - chunks
@@ -216,11 +235,11 @@ class _Link:
         if symbols:
             rhos.append(self.rho(first_ms - (chunks - 1) * copy_ms))
             rhos += [self.rho(symbol_ms)] * (symbols - 1)
-        return _losses_among(self.loss, tuple(rhos))
+        return rhos
 
     def failure(self, chunks: int, datagrams: int) -> float:
         """Chance that a round fails."""
-        return sum(self.losses(chunks, datagrams)[datagrams - chunks + 1 :])
+        return 1.0 - _few_lost(self.loss, self.rhos(chunks, datagrams), datagrams - chunks)
 
     def copies_failure(self, copies: int) -> float:
         """Chance that all copies of a small chunk are lost, which are not collected."""
@@ -230,13 +249,18 @@ class _Link:
 
 def table(assumed: Assumptions = Assumptions()) -> tuple[Row, ...]:
     """All rows, in the order in which they are tried."""
-    last_ms = assumed.spans_ms[len(assumed.spans_ms) // 2]
-    first = [row for burst in BURSTS for row in _first_rows(assumed, burst, last_ms)]
-    rows = [_for_rtt(row, rtt_ms, last_ms) for rtt_ms in RTTS_MS for row in first]
+    second_ms = assumed.spans_ms[len(assumed.spans_ms) // 2]
+    last = {span_ms: _all_bursts(assumed, span_ms) for span_ms in (*assumed.spans_ms, SPAN_LATE_MS)}
+    first = [_first_rows(assumed, burst, rows) for burst, rows in zip(BURSTS, last[second_ms], strict=True)]
+    rows = [_for_rtt(row, rtt_ms, second_ms) for rtt_ms in RTTS_MS for rows in first for row in rows]
     for span_ms in assumed.spans_ms:
-        rows += [row for burst in BURSTS for row in _last_rows(assumed, burst, span_ms, int(span_ms) + SLACK_MS)]
-    rows += [row for burst in BURSTS for row in _last_rows(assumed, burst, SPAN_LATE_MS, 0)]
-    return tuple(rows)
+        least_ms = int(span_ms) + SLACK_MS
+        rows += [replace(row, budget_ms_min=least_ms) for rows in last[span_ms] for row in rows]
+    return (*rows, *(row for rows in last[SPAN_LATE_MS] for row in rows))
+
+
+def _all_bursts(assumed: Assumptions, span_ms: float) -> list[list[Row]]:
+    return [_last_rows(assumed, burst, span_ms) for burst in BURSTS]
 
 
 def _for_rtt(row: Row, rtt_ms: int, last_ms: float) -> Row:
@@ -253,31 +277,32 @@ def _links(assumed: Assumptions, burst: float, span_ms: float, collect_ms: float
         yield _Link(at, length, assumed.spacing_ms, span_ms, collect_ms, assumed.packets_per_s / 1_000.0)
 
 
-def _last_rows(assumed: Assumptions, burst: float, span_ms: float, budget_ms_min: int) -> Iterator[Row]:
+def _last_rows(assumed: Assumptions, burst: float, span_ms: float) -> list[Row]:
     """Of a round that must do; the row for more loss never has less."""
     none = tuple(range(1, ROUND_CHUNKS_MAX + 1))
-    essential, disposable, small = none, none, 1
+    essential, disposable, small, rows = none, none, 1, []
     collect_ms = min(assumed.collect_ms, span_ms * COLLECT_SHARE_MAX)
     for loss, link in zip(LOSSES, _links(assumed, burst, span_ms, collect_ms), strict=True):
-        sizes = _sizes(assumed, link)
-        essential = _most(essential, _last_round(link, sizes, assumed.target_essential))
-        disposable = _most(disposable, _last_round(link, sizes, assumed.target_disposable))
+        sizes, factor = _sizes(assumed, link), next(factor for most, factor in HEAVY if loss <= most)
+        failure_of = cache(link.failure)
+        essential = _most(essential, _last_round(failure_of, sizes, assumed.target_essential * factor))
+        disposable = _most(disposable, _last_round(failure_of, sizes, assumed.target_disposable * factor))
         small = max(small, copies_for(link, assumed.target_small / link.loss))
-        row = _row(assumed, loss, burst, link, (small, essential, disposable))
-        yield replace(row, budget_ms_min=budget_ms_min)
+        rows.append(_row(assumed, loss, burst, link, (small, essential, disposable)))
+    return rows
 
 
-def _first_rows(assumed: Assumptions, burst: float, last_ms: float) -> Iterator[Row]:
-    """Of a round after which another fits, for any round trip."""
+def _first_rows(assumed: Assumptions, burst: float, last: Sequence[Row]) -> list[Row]:
+    """Of a round after which another, of the rows ``last``, fits."""
     links = _links(assumed, burst, SPAN_FIRST_MS, min(assumed.collect_ms, SPAN_FIRST_MS * COLLECT_SHARE_MAX))
-    last = _last_rows(assumed, burst, last_ms, 0)
     none = tuple(range(1, ROUND_CHUNKS_MAX + 1))
-    essential, disposable, small = none, none, 1
+    essential, disposable, small, rows = none, none, 1, []
     for loss, link, after in zip(LOSSES, links, last, strict=True):
         essential = _most(essential, _first_round(link, after.essential))
         disposable = _most(disposable, _first_round(link, after.disposable))
         small = max(small, copies_for(link, (assumed.target_small / link.loss) ** 0.5))
-        yield _row(assumed, loss, burst, link, (small, essential, disposable))
+        rows.append(_row(assumed, loss, burst, link, (small, essential, disposable)))
+    return rows
 
 
 def _most(before: Symbols, now: Symbols) -> Symbols:
@@ -322,17 +347,17 @@ def _sizes(assumed: Assumptions, link: _Link) -> tuple[float, ...]:
     return tuple(share * lost_per_frame / chunks for share in shares)
 
 
-def _last_round(link: _Link, sizes: tuple[float, ...], target: float) -> Symbols:
+def _last_round(failure_of: Callable[[int, int], float], sizes: tuple[float, ...], target: float) -> Symbols:
     """Datagrams for 1 … 16 chunks that leave at most ``target`` of the frames missing, at the least cost."""
     counts = list(range(1, CHUNKS_RECKONED + 1))
     # Larger rounds are reckoned as the largest of these.
     shares = [*sizes[: CHUNKS_RECKONED - 1], sum(sizes[CHUNKS_RECKONED - 1 :])]
-    fails = [link.failure(k, k) for k in counts]
+    fails = [failure_of(k, k) for k in counts]
     gains: list[tuple[float, int, float]] = []
 
     def offer(at: int) -> None:
-        if counts[at] < ROUND_SYMBOLS_MAX:
-            after = link.failure(at + 1, counts[at] + 1)
+        if counts[at] < TIMES_MAX * (at + 1) + MORE_MAX:
+            after = failure_of(at + 1, counts[at] + 1)
             heappush(gains, (after - fails[at], at, after))
 
     for at in range(CHUNKS_RECKONED):
@@ -360,7 +385,8 @@ def _first_round(link: _Link, last: Symbols) -> Symbols:
     """Datagrams for 1 … 16 chunks that cost least together with those of a second round, ``last``."""
 
     def cost(k: int, n: int) -> float:
-        again = enumerate(link.losses(k, n)[n - k + 1 :], n - k + 1)
+        losses = _losses_among(link.loss, link.rhos(k, n))
+        again = enumerate(losses[n - k + 1 :], n - k + 1)
         return n + sum(share * last[max(round(lost * k / n), 1) - 1] for lost, share in again)
 
     found = [

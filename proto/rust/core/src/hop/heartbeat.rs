@@ -39,7 +39,7 @@ const IDLE_INTERVALS: u32 = 3;
 /// Requests make heartbeats close together again only after this many times `heartbeat_start_ms`.
 const START_AGAIN: u32 = 3;
 /// Heartbeats behind the last of several packets at once.
-const TAIL_PROBES: u32 = 3;
+const TAIL_PROBES: u32 = 2;
 /// No longer interval is believed.
 const INTERVAL_MAX: Duration = Duration::from_secs(20);
 
