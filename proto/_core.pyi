@@ -123,6 +123,7 @@ class DatapathConfig:
         hop_reorder_ms: int | None = None,
         hop_bounds_packets_min: int | None = None,
         hop_switch_hold_ms: int | None = None,
+        hop_budget_ms: int | None = None,
         hop_repair_percent_max: int | None = None,
         hop_repair_burst_bytes: int | None = None,
         hop_repair_bps_min: int | None = None,
