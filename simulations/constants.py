@@ -102,6 +102,10 @@ LIVE_TAIL_US: Final = 2_000_000
 PICTURE_GRACE_US: Final = 5_000_000
 """A viewer that leaves within five seconds without a picture says nothing about the first picture."""
 
+FIRST_FREEZE_US: Final = 1_000_000
+"""A first picture that stands for a second without another one is frozen. W3C's rule needs an average of
+pictures before it; a player that shows its first picture at once may wait a buffer's length for the next."""
+
 HD_HEIGHT: Final = 720
 """Lines from which on a picture is HD."""
 
