@@ -45,6 +45,14 @@ RENDER_US: Final = 25_000
 """From the decoded picture to its light on a screen of 60 Hz: half a refresh on average until the next one
 begins (8.3 ms) and one in the compositor (16.7 ms). The response of the panel is left out."""
 
+MICROPHONE_US: Final = 10_000
+"""From the air to the time stamp of a frame of sound: one period of a system's shared audio engine,
+which hands over what it has recorded every 10 ms (WASAPI's shared mode, and the frames of WebRTC)."""
+
+SPEAKER_US: Final = 20_000
+"""From a decoded sample's turn to the air: two such periods, one that is being played and one that is filled.
+Drivers, effects and anything wireless come on top, in this world as nowhere."""
+
 # ---- Our own viewers: an adaptive jitter buffer, see playout.py
 
 BUFFER_SAMPLE_US: Final = 500_000

@@ -100,7 +100,8 @@ _OUTPUTS: Final = (
         "av_skew",
         "ms",
         "samples",
-        "delay of the picture minus delay of the sound at the same moment: positive when sound leads",
+        "delay of the picture minus delay of the sound at the same moment, devices included: positive when "
+        "sound leads; the mean of a second",
     ),
     OutputInfo(
         "audio_gaps", "%", "ratio", "sound concealed because it was not there in time, by sound published"

@@ -13,9 +13,11 @@ from farcast.simulations.constants import (
     FIRST_FREEZE_US,
     HD_HEIGHT,
     LIVE_TAIL_US,
+    MICROPHONE_US,
     PICTURE_GRACE_US,
     RENDER_US,
     SKEW_WINDOW_US,
+    SPEAKER_US,
 )
 from farcast.simulations.measured import WORLD, Floats, Measured, Ratios, Samples, ViewerInfo
 from farcast.simulations.playout import NEVER, Freezes, Times, audio_delay, freezes
@@ -184,15 +186,16 @@ def _latencies(view: View) -> Times:
 
 
 def _skews(view: View) -> Floats:
-    """The mean of each second in which pictures were shown while sound was heard."""
+    """The mean of each second in which pictures were shown while sound was heard: from light to light less
+    from air to air, with the devices of both in it, as eyes and ears have it."""
     playout = view.playout
     captured = view.video.capture_us[playout.shown]
-    shown_us = playout.shown_us - RENDER_US
-    skew = (shown_us - captured) - audio_delay(playout, view.audio, shown_us)
+    heard = audio_delay(playout, view.audio, playout.shown_us - SPEAKER_US) + MICROPHONE_US + SPEAKER_US
+    skew = (playout.shown_us - captured + CAPTURE_US) - heard
     known = np.isfinite(skew) & (captured >= playout.live_from_us)
     if not known.any():
         return np.empty(0)
-    window = shown_us[known] // SKEW_WINDOW_US
+    window = playout.shown_us[known] // SKEW_WINDOW_US
     _, place, counts = np.unique(window, return_inverse=True, return_counts=True)
     return np.asarray(np.bincount(place, skew[known]) / counts / 1e3, np.float64)
 

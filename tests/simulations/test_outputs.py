@@ -15,7 +15,9 @@ from farcast.simulations.constants import (
     CAPTURE_US,
     DECODE_VIDEO_US,
     ENCODE_VIDEO_US,
+    MICROPHONE_US,
     RENDER_US,
+    SPEAKER_US,
     STOCK_BUFFER_US,
 )
 from farcast.simulations.measured import WORLD, Measured, ViewerInfo
@@ -48,6 +50,8 @@ TRACKS = (
     TrackInfo("pub", "live/a", "video", "video", 720, 2_500_000, 33_333, ENCODE_VIDEO_US),
     TrackInfo("pub", "live/a", "audio", "audio", 0, 64_000, 20_000),
 )
+
+DEVICES_MS = (CAPTURE_US + RENDER_US - MICROPHONE_US - SPEAKER_US) / 1e3
 
 Delay = Callable[[Array], Array]
 
@@ -227,7 +231,13 @@ def test_a_calm_run_has_no_stall_no_loss_and_all_of_it_in_hd() -> None:
     assert share(measured, "hd_share") == 1.0
     skew = values(measured, "av_skew")
     assert skew.size >= 27
-    assert np.abs(skew).max() < 20
+    assert np.abs(skew - DEVICES_MS).max() < 20
+
+
+def test_skew_has_the_devices_of_both_in_it() -> None:
+    """Sound and picture that come alike differ by camera and screen less microphone and speaker."""
+    skew = values(measure(run_of(Seat())), "av_skew")
+    assert np.median(skew) == pytest.approx(DEVICES_MS, abs=FRAME_US["audio"] / 2e3 + 1)
 
 
 @pytest.mark.parametrize("gap_s", [0.5, 1.0, 2.5])
