@@ -36,6 +36,12 @@ VIOLATIONS_MAX: Final = 200
 GROUPS_BEHIND_MAX: Final = 3
 """After a calm phase a viewer is at most so many groups behind what is being published."""
 
+LOSSY: Final = 0.06
+"""An access that loses as much (of RFC 8868's set nothing is promised there) may starve for a while and is
+not cut off: a viewer there is found when it is `LOSSY_BEHIND_US` behind. Its stalls say what it suffers."""
+
+LOSSY_BEHIND_US: Final = 15_000_000
+
 JOINED_US: Final = 8_000_000
 """Who came more lately than this is not asked for the newest group yet."""
 
@@ -147,7 +153,16 @@ class Invariants:
             self.report(now_us, "newest-group", unserved(name, viewer.without_catalog(), newest))
             wanted = [w.track for w in viewer.watched() if w.track not in viewer.ended]
             got = {track: group for track, (group, _) in viewer.newest.items()}
-            self.report(now_us, "newest-group", behind(name, wanted, got, newest))
+            self.report(now_us, "newest-group", behind(name, wanted, got, newest, self._groups_behind(name)))
+
+    def _groups_behind(self, name: str) -> int:
+        """How many groups a viewer may be behind."""
+        client = self._network.clients[name]
+        if client.access_down.mean_loss < LOSSY:
+            return GROUPS_BEHIND_MAX
+        films = [self._network.films[p.name] for p in self._network.spec.publishers if p.room == client.room]
+        longest_us = [t.info.frame_us * t.frames_a_group for film in films for t in film.tracks]
+        return max(GROUPS_BEHIND_MAX, LOSSY_BEHIND_US // max(longest_us))
 
     def _can_be_served(self, name: str) -> bool:
         """Whether one of the edges that a viewer can come to runs: of a stock one, the one that it knows."""
@@ -266,12 +281,18 @@ def served(name: str, events: Iterable[object]) -> list[str]:
     return [f"{name}: {type(event).__name__}" for event in events if isinstance(event, given)]
 
 
-def behind(name: str, wanted: Iterable[int], got: Mapping[int, int], newest: Mapping[int, int]) -> list[str]:
+def behind(
+    name: str,
+    wanted: Iterable[int],
+    got: Mapping[int, int],
+    newest: Mapping[int, int],
+    groups_max: int = GROUPS_BEHIND_MAX,
+) -> list[str]:
     """Tracks of which a viewer has not the newest group, nor one shortly before it."""
     return [
         f"{name}: track {track} is at group {got.get(track, -1)}, published is {newest[track]}"
         for track in wanted
-        if track in newest and got.get(track, -1) < newest[track] - GROUPS_BEHIND_MAX
+        if track in newest and got.get(track, -1) < newest[track] - groups_max
     ]
 
 

@@ -89,6 +89,17 @@ def test_a_viewer_that_falls_behind_for_good_is_found_although_no_fault_was_draw
     assert all(violation.text.startswith("viewer-0: track") for violation in found)
 
 
+def test_a_viewer_behind_an_access_that_loses_much_is_given_time_and_found_all_the_same() -> None:
+    spec = small_spec(viewers=("fra",), access_loss=0.07)
+    run = PacketRun(spec, small_scenario(1.0), 1)
+    group_us = max(t.info.frame_us * t.frames_a_group for t in run.network.films["host"].tracks)
+    assert run.invariants._groups_behind("viewer-0") == 15_000_000 // group_us > 3
+    clean = PacketRun(small_spec(viewers=("fra",), access_loss=0.05), small_scenario(1.0), 1)
+    assert clean.invariants._groups_behind("viewer-0") == 3
+    assert invariants.behind("v", [0], {0: 5}, {0: 20}, 15) == []
+    assert len(invariants.behind("v", [0], {0: 4}, {0: 20}, 15)) == 1
+
+
 def test_a_viewer_that_never_got_a_catalog_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ViewerHost, "_take_catalog", lambda *_: None)
     (found,) = PacketRun(small_spec(viewers=("fra",)), small_scenario(9.0), 1).run().violations
