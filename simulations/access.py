@@ -23,7 +23,6 @@ All of it is synthesised from measured marginals; no trace of a single packet of
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,8 +32,9 @@ from typing import Final
 import numpy as np
 
 from farcast.simulations.backbone import queue_bytes
+from farcast.simulations.data_files import read_rows
 from farcast.simulations.links import BurstLoss, DiurnalLoss, LinkModel, WindowLoss
-from farcast.simulations.matrices import DATA, Floats
+from farcast.simulations.matrices import Floats
 from farcast.simulations.scenario import Access
 
 MLAB_PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
@@ -449,5 +449,4 @@ def _pantheon() -> Mapping[str, Mapping[str, str]]:
 
 @lru_cache(maxsize=16)
 def _rows(name: str) -> tuple[Mapping[str, str], ...]:
-    with (DATA / name).open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+    return tuple(read_rows(name))
