@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from farcast.errors import EXIT_USAGE, UserError
-from farcast.simulations import access, data_files, matrices
+from farcast.simulations import access, backbone, data_files, matrices
 from farcast.simulations.data_files import DATA, read_rows
 from farcast.simulations.scenario_file import load_scenario
 from farcast.simulations.worlds import build_world
@@ -22,7 +22,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = tmp_path / "data"
     shutil.copytree(DATA, copy)
     monkeypatch.setattr(data_files, "DATA", copy)
-    for module in (access, matrices):
+    for module in (access, backbone, matrices):
         for cached in vars(module).values():
             if hasattr(cached, "cache_clear"):
                 cached.cache_clear()
