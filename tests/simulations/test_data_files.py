@@ -54,8 +54,7 @@ def test_a_table_that_cannot_be_used_is_named(damage: str, tables: Path) -> None
 
 
 def test_a_world_without_its_table_is_wrong_usage_and_no_broken_promise(tables: Path) -> None:
-    scenario = load_scenario("sea-to-eu")
     (tables / "aws_region_rtt_p50_p90_cloudping_1y.csv").unlink()
     with pytest.raises(UserError, match=r"aws_region_rtt.*\.csv: cannot be read") as raised:
-        build_world(scenario, 1)
+        build_world(load_scenario("sea-to-eu"), 1)
     assert raised.value.exit_code == EXIT_USAGE
