@@ -17,6 +17,7 @@ from typing import Any, Final
 from farcast.simulations import events as e
 from farcast.simulations.bad_plans import bad_plan
 from farcast.simulations.client_faults import ClientFaults, at_rate
+from farcast.simulations.dialects import Older
 from farcast.simulations.links import BurstLoss, LinkModel
 from farcast.simulations.network import LinkChangeFn, Network
 from farcast.simulations.random_faults import draw_faults
@@ -61,6 +62,13 @@ class FaultPlayer:
         play = PLAYERS[type(event)]
         self._stirred_us = max(self._stirred_us, began_us + event.at_us + self._lasts_us(event))
         self._network.twin.at(began_us + event.at_us, lambda now_us: self._play(play, event, now_us))
+
+    def prepare(self, events: Iterable[e.AnyEvent]) -> None:
+        """Before anything runs: edges that are to be upgraded from the build before are of that build."""
+        for event in events:
+            if isinstance(event, e.Upgrade) and event.from_before:
+                for node in self._nodes_of(event.nodes or ("all",)):
+                    self._set_build(node, is_before=True)
 
     def is_calm(self, now_us: int) -> bool:
         """Whether a calm phase has just lasted long enough that everybody must have the newest group."""
@@ -371,7 +379,17 @@ class FaultPlayer:
             stop_us = at_us + event.drain_us
             twin.at(at_us, partial(self._order_drain, node, event.drain_us // 1_000))
             twin.at(stop_us, partial(self._stop, node))
-            twin.at(stop_us + event.down_us, partial(self._come_back, node))
+            twin.at(stop_us + event.down_us, partial(self._come_back_as, node, event.to_before))
+
+    def _come_back_as(self, node_id: str, is_before: bool, now_us: int) -> None:
+        self._stop(node_id, now_us)
+        self._set_build(node_id, is_before=is_before)
+        self._come_back(node_id, now_us)
+
+    def _set_build(self, node_id: str, *, is_before: bool) -> None:
+        pipe = self._network.edges[node_id].pipe
+        if pipe is not None:
+            pipe.older = Older() if is_before else None
 
     # ---- The control plane -------------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ class PacketRun:
         self.network = Network(spec, seed, self._note)
         self.invariants = Invariants(self.network)
         self.faults = FaultPlayer(self.network, seed)
+        self.faults.prepare(scenario.events)
         self._traces = ObjectTraces(self.network.twin.world, self._track_indices())
         self.network.twin.observe(self.invariants.look)
 

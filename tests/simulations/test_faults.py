@@ -212,6 +212,26 @@ def test_a_rolling_upgrade_restarts_every_edge_once() -> None:
     assert all(until_the_end(result, viewer(result, k)) for k in range(4))
 
 
+def test_edges_of_two_builds_serve_side_by_side_while_one_after_the_other_is_upgraded() -> None:
+    whole = e.Upgrade(
+        at_us=2 * SECOND,
+        gap_us=4 * SECOND,
+        drain_us=2 * SECOND,
+        down_us=500_000,
+        nodes=("sin", "fra", "jkt", "dxb"),
+        from_before=True,
+    )
+    run = PacketRun(small_spec(), small_scenario(16.0, (whole,)), 1)
+    edges = run.network.edges.values()
+    assert all(edge.pipe is not None and edge.pipe.older is not None for edge in edges)
+    result = run.run()
+    assert result.violations == ()
+    older = [node for node, edge in run.network.edges.items() if edge.pipe and edge.pipe.older]
+    assert older == ["dxb-1"], "the last one waits for its upgrade"
+    assert all(edge.agent.plan is not None for edge in edges)
+    assert all(until_the_end(result, viewer(result, k)) for k in range(4))
+
+
 def test_a_viewer_comes_back_from_a_black_out_at_another_address() -> None:
     event = e.BlackOut(at_us=3 * SECOND, clients=("viewer-0",), for_us=2 * SECOND, profile="mobile-median")
     result, run = play(event, seconds=12.0)
