@@ -33,7 +33,15 @@ import numpy as np
 
 from farcast.simulations.backbone import queue_bytes
 from farcast.simulations.data_files import read_rows
-from farcast.simulations.links import BurstLoss, DiurnalLoss, LinkModel, WindowLoss
+from farcast.simulations.links import (
+    BurstLoss,
+    DiurnalLoss,
+    LinkModel,
+    LossModel,
+    TimedBurstLoss,
+    TwoLevelLoss,
+    WindowLoss,
+)
 from farcast.simulations.matrices import Floats
 from farcast.simulations.scenario import Access
 
@@ -401,8 +409,11 @@ def _overridden(drawn: DrawnAccess, access: Access) -> DrawnAccess:
         delay_us = round(access.rtt_ms * 500)
         up, down = (replace(model, delay_us=delay_us) for model in (up, down))
         drawn = replace(drawn, reaches_edge=True)
+    if access.loss is None and (access.loss_bad is not None or access.loss_burst_ms is not None):
+        key = "loss_bad" if access.loss_bad is not None else "loss_burst_ms"
+        raise AccessError(key, "says how losses come, and there is no loss beside it that says how many")
     if access.loss is not None:
-        losses = _burst(access.loss, access.loss_burst)
+        losses = _losses(access, access.loss)
         up, down = (replace(model, losses=losses) for model in (up, down))
     if access.jitter_ms is not None:
         jitter_us = round(access.jitter_ms * 1_000)
@@ -430,6 +441,25 @@ def _limited(model: LinkModel, rate_bps: int | None, access: Access) -> LinkMode
 
 def _with_rate(model: LinkModel, rate_bps: int) -> LinkModel:
     return replace(model, rate_bps=max(rate_bps, 1), queue_bytes=queue_bytes(rate_bps, QUEUE_MS))
+
+
+def _losses(access: Access, loss: float) -> tuple[LossModel, ...]:
+    """Losses in the form that an access asks for: runs of packets, outages in time, or two levels."""
+    if access.loss_burst_ms is not None:
+        return (TimedBurstLoss(loss, max(round(access.loss_burst_ms * 1_000), 1)),) if loss > 0 else ()
+    if access.loss_bad is None:
+        return _burst(loss, access.loss_burst)
+    if not 0.0 < access.bad_share < 1.0:
+        raise AccessError("bad_share", f"{access.bad_share:g}: neither none nor all of the packets")
+    leaves = 1.0 / access.bad_packets
+    return (
+        TwoLevelLoss(
+            good=BurstLoss(loss, 1.0),
+            bad=BurstLoss(access.loss_bad, access.loss_burst),
+            good_to_bad=leaves * access.bad_share / (1.0 - access.bad_share),
+            bad_to_good=leaves,
+        ),
+    )
 
 
 def _burst(loss: float, burst: float) -> tuple[BurstLoss, ...]:

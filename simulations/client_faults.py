@@ -194,7 +194,7 @@ class ClientFaults:
                 if event.for_us is not None:
                     end(now_us + event.for_us)
             return
-        target = network.names.target(parse_url(url_of(event.node, "quic")))
+        target = network.names.known(parse_url(url_of(event.node, "quic")))
         if target is None:
             return
         for k in range(event.count):

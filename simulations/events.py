@@ -249,6 +249,14 @@ class Rebind(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamesGone(Event):
+    """The resolver has no answer to any name (the domain is on hold): what clients learn of edges from lists
+    and farewells they cannot reach, unless they know its address already."""
+
+    for_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Crowd(Event):
     """``count`` more viewers like those of the load's entry ``viewers`` join within ``over_us``, evenly. They
     are clients of the world that `build_world` makes: whoever runs it has nothing to do at this event."""
@@ -314,6 +322,7 @@ AnyEvent: TypeAlias = (
     | Upgrade
     | BlackOut
     | Rebind
+    | NamesGone
     | Crowd
     | SlowViewer
     | Hostile
@@ -344,6 +353,7 @@ EVENTS: Final[dict[str, type[AnyEvent]]] = {
     "upgrade": Upgrade,
     "black-out": BlackOut,
     "rebind": Rebind,
+    "names-gone": NamesGone,
     "crowd": Crowd,
     "slow-viewer": SlowViewer,
     "hostile": Hostile,

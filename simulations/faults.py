@@ -421,6 +421,15 @@ class FaultPlayer:
     def _hostile(self, event: e.Hostile, now_us: int) -> None:
         self._clients.hostile(event, now_us)
 
+    def _names_gone(self, event: e.NamesGone, now_us: int) -> None:
+        names = self._network.names
+        names.outages += 1
+
+        def undo(at_us: int) -> None:
+            names.outages -= 1
+
+        self._after(event.for_us, now_us, undo)
+
     def _nothing(self, event: e.AnyEvent, now_us: int) -> None:
         """Its effects are in the world, or were scheduled as events of their own."""
 
@@ -466,6 +475,7 @@ PLAYERS: Final[dict[type, Callable[..., None]]] = {
     e.Upgrade: FaultPlayer._upgrade,
     e.BlackOut: FaultPlayer._black_out,
     e.Rebind: FaultPlayer._rebind,
+    e.NamesGone: FaultPlayer._names_gone,
     e.Crowd: FaultPlayer._nothing,
     e.SlowViewer: FaultPlayer._slow,
     e.Hostile: FaultPlayer._hostile,
