@@ -90,6 +90,7 @@ async def agent_config(config: EdgeConfig, credentials: Credentials) -> AgentCon
         peer_certificate=peer_certificate,
         plan_hops=plan_hops(config, credentials),
         access=access_policy(config, credentials),
+        recovery=config.recovery_targets,
     )
 
 

@@ -270,6 +270,7 @@ PUBLIC_URL = _string_kind(_read_public_url)
 URL = _string_kind(_read_url)
 
 RECOVERY = (
+    "budget_ms",
     "repair_percent_max",
     "repair_burst_bytes",
     "repair_bps_min",
@@ -277,6 +278,9 @@ RECOVERY = (
     "coded_bytes_max",
 )
 """Keys of ``[recovery]``: bounds on what hops spend on repairs, as ``hop_`` and the name in the datapath."""
+
+RECOVERY_TARGETS = ("frames_missed_ppm", "disposable_missed_ppm", "sound_missed_ppm")
+"""Further keys of it: what repairs are to achieve, for the table of repairs."""
 
 LIMITS_DATAPATH = (
     "sessions_max",
@@ -359,7 +363,9 @@ SCHEMA: dict[str, Kind] = {
     "quirks.moq_net_draft_16": BOOLEAN,
     "quirks.moq_net_from_group_start": BOOLEAN,
     **{f"limits.{name}": SIZE if name in SIZES else COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
-    **{f"recovery.{name}": SIZE if "bytes" in name else COUNT for name in RECOVERY},
+    **{f"recovery.{name}": SIZE if "bytes" in name else COUNT for name in RECOVERY[1:]},
+    "recovery.budget_ms": _count_kind(10_000, min=50),
+    **{f"recovery.{name}": _count_kind(500_000) for name in RECOVERY_TARGETS},
 }
 
 UPSTREAM_SCHEMA: dict[str, Kind] = {

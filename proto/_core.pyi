@@ -240,6 +240,10 @@ class DatapathConfig:
     def hop_switch_hold_ms(self) -> int:
         """How long a track stays where it went because of loss or delay."""
     @property
+    def hop_budget_ms(self) -> int:
+        """What an object may take through the network, from the edge that it enters at to that of its viewers."""
+
+    @property
     def hop_repair_percent_max(self) -> int:
         """Bytes of repairs of every kind per 100 bytes of new media."""
 
