@@ -45,6 +45,8 @@ class ControlConfig:
     risk_groups: Path | None = None
     regions: frozenset[str] = frozenset()
     epoch_min: int = 1
+    registry: str = "embedded"
+    consul: Address = Address("127.0.0.1", 8500)
     log_level: str = "info"
     guard: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, int] = field(default_factory=dict)
@@ -95,6 +97,12 @@ def _level(value: object) -> str:
     return str(value)
 
 
+def _registry(value: object) -> str:
+    if value not in ("embedded", "consul"):
+        raise _BadValue(f"{value!r} is not one of embedded, consul")
+    return str(value)
+
+
 def _count(minimum: int, maximum: int = 2**31) -> Callable[[object], int]:
     def read(value: object) -> int:
         if type(value) is not int or not minimum <= value <= maximum:
@@ -121,6 +129,8 @@ SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "risk_groups": _file,
     "regions": _regions,
     "epoch_min": _count(1),
+    "registry": _registry,
+    "consul": _address,
     "log_level": _level,
     "hop.cert": _file,
     "hop.key": _file,

@@ -15,7 +15,7 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -64,23 +64,43 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 async def run_control(config: ControlConfig, *, ready_json: bool = False) -> int:
     """Run a control plane until a signal ends it; the exit code. Raises `UserError` if it cannot start."""
     configure_logs(config.log_level)
-    service = open_service(config)
     loop = asyncio.get_running_loop()
     ended_by: list[signal.Signals] = []
+    stopped = asyncio.Event()
 
     def end(number: signal.Signals) -> None:
         ended_by.append(number)
-        service.stop()
+        stopped.set()
 
     for number in SIGNALS:
         loop.add_signal_handler(number, end, number)
     try:
-        await service.run(ready_json=ready_json)
+        if config.registry == "consul":
+            from farcast.control_plane.registry.terms import run_terms
+
+            await run_terms(config, stopped, ready_json=ready_json)
+        else:
+            service = open_service(config)
+            await run_until(service.run(ready_json=ready_json), service.stop, stopped)
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
     log.info("stopped", signal=ended_by[0].name if ended_by else None)
     return EXIT_INTERRUPTED if ended_by[:1] == [signal.SIGINT] else EXIT_OK
+
+
+async def run_until(work: Coroutine[Any, Any, None], stop: Callable[[], None], over: asyncio.Event) -> None:
+    """Run ``work`` to its end; ``stop`` tells it to end as soon as ``over`` is set."""
+
+    async def watch() -> None:
+        await over.wait()
+        stop()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await work
+    finally:
+        watcher.cancel()
 
 
 class ControlService:
@@ -240,13 +260,13 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     clock, which is read once."""
     identity = load_control_identity(config.hop_cert, config.hop_key, config.hop_ca)
     risk_groups = _load_groups(config)
-    _make_state_dir(config.state_dir)
+    make_state_dir(config.state_dir)
     token = load_token(config.state_dir)
     listener = bind_api(config.api.host, config.api.port)
     store = Store(config.state_dir)
     try:
         restored = store.open_reign(identity.cluster, config.epoch_min)
-        runtime = _bind(config, identity)
+        runtime = bind_runtime(config, identity)
     except BaseException:
         store.close()
         listener.close()
@@ -285,7 +305,8 @@ def _load_groups(config: ControlConfig) -> RiskGroups:
     return groups
 
 
-def _make_state_dir(directory: Path) -> None:
+def make_state_dir(directory: Path) -> None:
+    """Make the directory where it is not there; `UserError` if that cannot be done."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -294,7 +315,8 @@ def _make_state_dir(directory: Path) -> None:
         ) from error
 
 
-def _bind(config: ControlConfig, identity: ControlIdentity) -> Runtime:
+def bind_runtime(config: ControlConfig, identity: ControlIdentity) -> Runtime:
+    """The datapath at the address for edges; `UserError` if it cannot be had."""
     from farcast.proto._core import CoreError, DatapathConfig, Runtime, ServerTls
 
     try:
