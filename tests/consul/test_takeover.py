@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ def free_port(kind: socket.SocketKind) -> int:
 class Consul:
     """A development agent: a server of its own."""
 
-    def __init__(self) -> None:
-        self.port = free_port(socket.SOCK_STREAM)
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port(socket.SOCK_STREAM)
         ports = [f"-http-port={self.port}", "-dns-port=-1", "-grpc-port=-1"]
         ports += [
             f"-{name}-port={free_port(socket.SOCK_STREAM)}" for name in ("server", "serf-lan", "serf-wan")
@@ -63,6 +64,11 @@ class Consul:
     def leader(self) -> Any:
         found = self.ask("GET", "/v1/kv/farcast/shows/leader")
         return found[0] if found else None
+
+    def named(self) -> Any:
+        """Who holds the lock."""
+        key = self.leader()
+        return json.loads(base64.b64decode(key["Value"]))["name"] if key and "Session" in key else None
 
 
 def wait_for(holds: Callable[[], bool], seconds_max: float) -> None:
@@ -165,7 +171,8 @@ class Cluster:
         return commands.start("control", *files, *registry, *state)
 
     def close(self) -> None:
-        for process in (*self.controls, self.consul.process):
+        processes: list[subprocess.Popen[Any]] = [*self.controls, self.consul.process]
+        for process in processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
@@ -197,7 +204,7 @@ async def settled(edges: list[Edge]) -> None:
             await trio.sleep(4)
 
 
-def play(cluster: Cluster, scenario: Callable[[list[Edge]], Any]) -> None:
+def play(cluster: Cluster, scenario: Callable[[list[Edge]], Awaitable[None]]) -> None:
     edges = [Edge(cluster.authority, node_id, cluster.addresses) for node_id in THREE]
 
     async def main() -> None:
@@ -252,5 +259,33 @@ def test_session_lost_one_leads_again(cluster: Cluster) -> None:
         cluster.consul.ask("PUT", f"/v1/session/destroy/{lost}")
         await until(lambda: (cluster.consul.leader() or {}).get("Session") not in (None, lost))
         await until(lambda: all(edge.link.joined for edge in edges))
+
+    play(cluster, scenario)
+
+
+def test_two_leaders_the_older_one_stands_down_and_no_edge_follows_it(cluster: Cluster) -> None:
+    async def scenario(edges: list[Edge]) -> None:
+        epoch = edges[0].plan_epoch
+        cluster.controls[0].send_signal(signal.SIGSTOP)
+        await until(lambda: cluster.consul.named() == "c2")
+        cluster.controls[0].send_signal(signal.SIGCONT)
+        await until(lambda: all(edge.epochs[-1] > epoch for edge in edges))
+        await trio.sleep(3)
+        assert cluster.consul.named() == "c2"
+        assert all(edge.link.joined and edge.epochs == sorted(edge.epochs) for edge in edges)
+        assert cluster.controls[0].poll() is None
+
+    play(cluster, scenario)
+
+
+def test_consul_restarted_empty_one_leads_and_epochs_never_fall(cluster: Cluster) -> None:
+    async def scenario(edges: list[Edge]) -> None:
+        cluster.consul.process.kill()
+        cluster.consul.process.wait()
+        cluster.consul = await trio.to_thread.run_sync(Consul, cluster.consul.port)
+        await until(lambda: bool((cluster.consul.leader() or {}).get("Session")))
+        await trio.sleep(3)
+        await until(lambda: all(edge.link.joined for edge in edges))
+        assert all(edge.epochs == sorted(edge.epochs) for edge in edges)
 
     play(cluster, scenario)
