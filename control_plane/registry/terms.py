@@ -15,12 +15,14 @@ from typing import Final
 
 import structlog
 
+from farcast.control_plane.api import bind_tcp, load_token, serve_api
 from farcast.control_plane.config import Address, ControlConfig
 from farcast.control_plane.control_sessions import ControlSessions
 from farcast.control_plane.controller import Controller, ControllerConfig
 from farcast.control_plane.driver import Driver
 from farcast.control_plane.identity import ControlIdentity, edge_identity, load_control_identity
 from farcast.control_plane.registry.consul import ConsulLeadership
+from farcast.control_plane.registry.standby_api import standby_app
 from farcast.control_plane.service import bind_runtime, make_state_dir, open_service, run_until, wall_clock_us
 from farcast.control_plane.store import Restored, Store
 from farcast.proto.control.messages import Epoch
@@ -65,7 +67,13 @@ async def _stand_by(
 ) -> Address:
     """Refuse edges until we are elected or stopped; the address that they know us by."""
     election = leadership.election
-    runtime = bind_runtime(config, config.listen, identity)
+    token = load_token(config.state_dir)
+    listener = bind_tcp(config.api, "--api")
+    try:
+        runtime = bind_runtime(config, config.listen, identity)
+    except BaseException:
+        listener.close()
+        raise
     restored = Restored(Epoch(cluster=identity.cluster, number=0))
     controller = Controller(
         ControllerConfig(regions=config.regions), restored, runtime.now_us(), wall_clock_us()
@@ -91,12 +99,18 @@ async def _stand_by(
             look()
             await asyncio.sleep(SEEN_POLL_S)
 
+    def leader() -> str | None:
+        return None if election.leader == identity.name else election.leader
+
     look()
     watcher = asyncio.create_task(watch())
+    api = asyncio.create_task(serve_api(standby_app(leader, token), listener, over))
     try:
         await run_until(driver.run(), driver.close, over)
     finally:
         watcher.cancel()
+        over.set()
+        await api
     return address
 
 
