@@ -64,6 +64,10 @@ format: $(VENV)/.tools ## Rewrite Python and Rust sources in the house format
 interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browser against ours
 	PYTHON=$(abspath $(BIN)/python) tests/interop/run.sh
 
+.PHONY: consul
+consul: $(VENV)/.core $(VENV)/.tools ## Control planes that take over from one another, against a real Consul
+	FARCAST_CONSUL=$$(tests/consul/install.sh $(abspath $(VENV))/consul) $(BIN)/pytest tests/consul/test_takeover.py $(PYTEST_ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments (CHAOS_RUNS=N)
 	$(BIN)/python -m tests.chaos $(CHAOS_RUNS) $(CHAOS_ARGS)

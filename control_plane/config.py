@@ -51,6 +51,8 @@ class ControlConfig:
     ca_dir: Path | None = None
     cert_life_s: int = 7 * 86_400
     advertise: tuple[str, ...] = ()
+    registry: str = "embedded"
+    consul: Address = Address("127.0.0.1", 8500)
     log_level: str = "info"
     traces: str = "off"
     guard: Mapping[str, Any] = field(default_factory=dict)
@@ -105,6 +107,12 @@ def _level(value: object) -> str:
 def _traces(value: object) -> str:
     if value not in TRACES:
         raise _BadValue(f"{value!r} is not one of {', '.join(TRACES)}")
+    return str(value)
+
+
+def _registry(value: object) -> str:
+    if value not in ("embedded", "consul"):
+        raise _BadValue(f"{value!r} is not one of embedded, consul")
     return str(value)
 
 
@@ -165,6 +173,8 @@ SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "ca_dir": _file,
     "cert_life": _life,
     "advertise": _endpoints,
+    "registry": _registry,
+    "consul": _address,
     "log_level": _level,
     "traces": _traces,
     "hop.cert": _file,

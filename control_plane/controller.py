@@ -107,6 +107,10 @@ class Controller:
     ) -> None:
         self.config = config
         self.epoch = restored.epoch
+        self.epoch_seen = 0
+        """The highest epoch that an edge said it follows."""
+        self.standby: str | None = None
+        """Why no edge may join: who leads instead of us."""
         self.started_us = now_us
         self.journal = Journal()
         self.members = Members(config.members)
@@ -393,6 +397,10 @@ class Controller:
             known = ", ".join(sorted(self.config.regions))
             return f"region {hello.region!r} is not of this cluster; its regions are {known}"
         holds = hello.holds.epoch if hello.holds else None
+        if holds is not None and holds.cluster == self.epoch.cluster:
+            self.epoch_seen = max(self.epoch_seen, holds.number)
+        if self.standby is not None:
+            return self.standby
         if holds is not None and holds.cluster != self.epoch.cluster:
             return f"edge belongs to cluster {holds.cluster!r}, this is {self.epoch.cluster!r}"
         if holds is not None and holds.number > self.epoch.number:

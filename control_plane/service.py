@@ -16,7 +16,7 @@ import hashlib
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -75,23 +75,43 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 async def run_control(config: ControlConfig, *, ready_json: bool = False) -> int:
     """Run a control plane until a signal ends it; the exit code. Raises `UserError` if it cannot start."""
     configure_logs(config.log_level)
-    service = open_service(config)
     loop = asyncio.get_running_loop()
     ended_by: list[signal.Signals] = []
+    stopped = asyncio.Event()
 
     def end(number: signal.Signals) -> None:
         ended_by.append(number)
-        service.stop()
+        stopped.set()
 
     for number in SIGNALS:
         loop.add_signal_handler(number, end, number)
     try:
-        await service.run(ready_json=ready_json)
+        if config.registry == "consul":
+            from farcast.control_plane.registry.terms import run_terms
+
+            await run_terms(config, stopped, ready_json=ready_json)
+        else:
+            service = open_service(config)
+            await run_until(service.run(ready_json=ready_json), service.stop, stopped)
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
     log.info("stopped", signal=ended_by[0].name if ended_by else None)
     return EXIT_INTERRUPTED if ended_by[:1] == [signal.SIGINT] else EXIT_OK
+
+
+async def run_until(work: Coroutine[Any, Any, None], stop: Callable[[], None], over: asyncio.Event) -> None:
+    """Run ``work`` to its end; ``stop`` tells it to end as soon as ``over`` is set."""
+
+    async def watch() -> None:
+        await over.wait()
+        stop()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await work
+    finally:
+        watcher.cancel()
 
 
 class ControlService:
@@ -344,7 +364,7 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
         authority = open_authority(config.ca_dir, identity.cluster, identity.roots, now)
     risk_groups = _load_groups(config)
     tracer = open_tracer(config.traces, identity.cluster)
-    _make_state_dir(config.state_dir)
+    make_state_dir(config.state_dir)
     access = open_access(config.state_dir, unix_us=unix_us)
     listener = bind_tcp(config.api, "--api")
     store = Store(config.state_dir)
@@ -399,7 +419,8 @@ def _load_groups(config: ControlConfig) -> RiskGroups:
     return groups
 
 
-def _make_state_dir(directory: Path) -> None:
+def make_state_dir(directory: Path) -> None:
+    """Make the directory where it is not there; `UserError` if that cannot be done."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -416,7 +437,7 @@ def _bind(
         join_socket = bind_tcp(config.listen, "--listen") if joins else None
         port = join_socket.getsockname()[1] if join_socket else config.listen.port
         try:
-            return _bind_udp(config, Address(config.listen.host, port), identity), join_socket
+            return bind_runtime(config, Address(config.listen.host, port), identity), join_socket
         except BaseException as error:
             if join_socket is not None:
                 join_socket.close()
@@ -426,7 +447,8 @@ def _bind(
     raise AssertionError("unreachable")
 
 
-def _bind_udp(config: ControlConfig, listen: Address, identity: ControlIdentity) -> Runtime:
+def bind_runtime(config: ControlConfig, listen: Address, identity: ControlIdentity) -> Runtime:
+    """The datapath at the address for edges; `UserError` if it cannot be had."""
     from farcast.proto._core import CoreError, DatapathConfig, Runtime, ServerTls
 
     try:

@@ -27,6 +27,8 @@ def control(
     advertise: Annotated[list[str] | None, Parameter(negative=())] = None,
     config: Path | None = None,
     epoch_min: int | None = None,
+    registry: str | None = None,
+    consul: str | None = None,
     log_level: str | None = None,
     ready_json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -68,6 +70,10 @@ def control(
         TOML file.
     epoch_min
         Begin with this epoch or a later one; only after the state directory was lost.
+    registry
+        embedded (this is the only control plane) or consul (several; the holder of Consul's lock leads).
+    consul
+        IP:PORT of the local Consul agent's HTTP API; 127.0.0.1:8500 unless set.
     log_level
         debug, info, warning or error.
     ready_json
@@ -88,6 +94,8 @@ def control(
         "cert_life": cert_life,
         "advertise": advertise,
         "epoch_min": epoch_min,
+        "registry": registry,
+        "consul": consul,
         "log_level": log_level,
     }
     loaded = load_config(config, flags)

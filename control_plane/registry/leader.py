@@ -1,0 +1,258 @@
+"""Leadership by a lock in Consul, as an engine: answers of Consul come in, requests go out.
+
+    TTL check of our own service ──► session (lock delay 1 s) ──► lock key ──► epoch ──► leader
+
+Two lanes, one request each at a time: *beat* keeps our check passing, *lock* watches the key by blocking
+queries and takes it where it is free. The session hangs on our check, so a process that is gone loses the
+lock after the check's TTL plus the lock delay; Consul's defaults take up to 35 s.
+
+The key's value names the leader and its epoch and outlives the lock. An epoch is above the lock's index,
+above every epoch that stood in the key, and above every one that edges told of: a deleted key or an empty
+Consul cannot make edges refuse a rightful leader, and two leaders never share a number that edges have seen.
+
+Where Consul fails (refused, 500, no quorum) nothing changes: the leader leads on, since its edges fence it by
+its epoch; nobody new is elected, since that takes an answer. A leader stands down only where Consul says
+that another holds the lock. One whose session is gone, or whose key was deleted, takes the lock again and
+goes on in its reign, unless another one has reigned between.
+
+Limits: one request a lane, `WAIT_US` below `WAIT_TIMEOUT_US`, values of at most `VALUE_BYTES_MAX` bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+from urllib.parse import quote
+
+CHECK_TTL_US: Final = 5_000_000
+BEAT_US: Final = 1_000_000
+WAIT_US: Final = 5_000_000
+WAIT_TIMEOUT_US: Final = 10_000_000
+"""Consul adds up to a sixteenth of the wait; the client is more patient than both."""
+TIMEOUT_US: Final = 3_000_000
+RETRY_US: Final = 500_000
+"""Waits after a failure are from this to twice this, by the jitter."""
+VALUE_BYTES_MAX: Final = 4_096
+
+
+class Lane(Enum):
+    """What a request is for."""
+
+    BEAT = auto()
+    LOCK = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request to the agent; ``body`` is JSON or empty."""
+
+    lane: Lane
+    method: str
+    path: str
+    body: bytes
+    timeout_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Its answer; ``status`` 0: there was none."""
+
+    status: int
+    body: bytes = b""
+    index: int = 0
+
+
+class _Step(Enum):
+    BEAT = auto()
+    REGISTER = auto()
+    SESSION = auto()
+    WATCH = auto()
+    ACQUIRE = auto()
+    ANNOUNCE = auto()
+
+
+class Election:
+    """One candidate. `epoch` is that of our reign, else 0. ``instance`` is drawn anew for each process, so
+    that one that is started again does not keep the session of the one before alive. ``uniform`` gives the
+    jitter, from 0 to 1."""
+
+    def __init__(
+        self, cluster: str, name: str, instance: str, epoch_min: int, uniform: Callable[[], float]
+    ) -> None:
+        self._key = f"/v1/kv/farcast/{quote(cluster, safe='')}/leader"
+        self.name = name
+        self.service_id = f"farcast-control-{cluster}-{name}-{instance}"
+        self._uniform = uniform
+        self.epoch = 0
+        self.leader: str | None = None
+        """Who leads, as far as is known."""
+        self.failure: str | None = None
+        """Why Consul is of no use at the moment."""
+        self._seen = epoch_min - 1
+        self._reign = 0
+        """Of the epoch that we announce or rule in."""
+        self._session: str | None = None
+        self._passing = False
+        self._index = 0
+        self._steps = {Lane.BEAT: _Step.BEAT, Lane.LOCK: _Step.SESSION}
+        self._due_us = {Lane.BEAT: 0, Lane.LOCK: 0}
+        self._in_flight: set[Lane] = set()
+
+    @property
+    def session(self) -> str | None:
+        """Our session at Consul."""
+        return self._session
+
+    def see_epoch(self, number: int) -> None:
+        """An edge follows this epoch."""
+        self._seen = max(self._seen, number)
+
+    def poll_request(self, now_us: int) -> Request | None:
+        """A request that is due."""
+        for lane in Lane:
+            if lane in self._in_flight or self._due_us[lane] > now_us:
+                continue
+            if lane is Lane.LOCK and not self._passing and self._session is None:
+                self._due_us[lane] = now_us + RETRY_US
+                continue
+            self._in_flight.add(lane)
+            return self._request(lane)
+        return None
+
+    def poll_timeout(self) -> int | None:
+        """When `poll_request` is to be asked again; ``None``: after the next reply."""
+        return min((due for lane, due in self._due_us.items() if lane not in self._in_flight), default=None)
+
+    def handle_reply(self, lane: Lane, reply: Reply, now_us: int) -> None:
+        """The answer to the lane's request."""
+        self._in_flight.discard(lane)
+        self._due_us[lane] = now_us
+        if lane is Lane.BEAT:
+            self._take_beat(reply, now_us)
+            return
+        try:
+            self._take_lock(reply, now_us)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            self._fail(lane, f"Consul's answer to {self._steps[lane].name.lower()} is not understood", now_us)
+
+    # ---- Requests ---------------------------------------------------------------------------------
+
+    def _request(self, lane: Lane) -> Request:
+        step, check = self._steps[lane], f"service:{self.service_id}"
+        match step:
+            case _Step.BEAT:
+                return Request(lane, "PUT", f"/v1/agent/check/pass/{quote(check)}", b"", TIMEOUT_US)
+            case _Step.REGISTER:
+                service = {
+                    "ID": self.service_id,
+                    "Name": "farcast-control",
+                    "Check": {
+                        "TTL": f"{CHECK_TTL_US // 1_000_000}s",
+                        "Status": "passing",
+                        "DeregisterCriticalServiceAfter": "1m",
+                    },
+                }
+                return Request(lane, "PUT", "/v1/agent/service/register", _json(service), TIMEOUT_US)
+            case _Step.SESSION:
+                session = {"Name": self.service_id, "LockDelay": "1s", "Checks": ["serfHealth", check]}
+                return Request(lane, "PUT", "/v1/session/create", _json(session), TIMEOUT_US)
+            case _Step.WATCH:
+                path = f"{self._key}?index={self._index}&wait={WAIT_US // 1_000_000}s"
+                return Request(lane, "GET", path, b"", WAIT_TIMEOUT_US)
+            case _:
+                number = self._reign if step is _Step.ANNOUNCE else max(self._reign, self._seen)
+                value = {"name": self.name, "epoch": number}
+                return Request(lane, "PUT", f"{self._key}?acquire={self._session}", _json(value), TIMEOUT_US)
+
+    # ---- Replies ----------------------------------------------------------------------------------
+
+    def _take_beat(self, reply: Reply, now_us: int) -> None:
+        was_register = self._steps[Lane.BEAT] is _Step.REGISTER
+        self._steps[Lane.BEAT] = _Step.BEAT
+        self._passing = reply.status == 200
+        if self._passing:
+            self._due_us[Lane.BEAT] = now_us + BEAT_US
+        elif reply.status in (404, 500) and not was_register:
+            self._steps[Lane.BEAT] = _Step.REGISTER  # 1.8 says 500 of a check that it does not know.
+        else:
+            self._fail(Lane.BEAT, _failure(reply), now_us)
+
+    def _take_lock(self, reply: Reply, now_us: int) -> None:
+        step = self._steps[Lane.LOCK]
+        if step is _Step.WATCH and reply.status in (200, 404):
+            self._take_key(json.loads(reply.body)[0] if reply.status == 200 else None, reply, now_us)
+        elif reply.status != 200:
+            if b"invalid session" in reply.body:  # It ended with our check.
+                self._session = None
+            # A session that may still hold the lock is kept: our own new one would never get it.
+            self._steps[Lane.LOCK] = _Step.WATCH if self._session else _Step.SESSION
+            self._fail(Lane.LOCK, _failure(reply), now_us)
+        elif step is _Step.SESSION:
+            self._session = str(json.loads(reply.body)["ID"])
+            self._watch_anew()
+        elif step is _Step.ANNOUNCE and json.loads(reply.body) is True:
+            self.epoch, self.leader = self._reign, self.name
+            self._watch_anew()
+        else:
+            if json.loads(reply.body) is not True:  # Another was faster, or the lock delay runs.
+                self._due_us[Lane.LOCK] = now_us + self._jittered_us()
+            self._watch_anew()
+
+    def _take_key(self, key: dict[str, Any] | None, reply: Reply, now_us: int) -> None:
+        self.failure = None
+        self._index = reply.index if reply.index >= self._index else 0
+        value = _value(key)
+        holder = None if key is None else key.get("Session")
+        self._seen = max(self._seen, value["epoch"])
+        if holder is None:
+            if self.epoch and self._seen > self.epoch:
+                self.epoch = self._reign = 0
+            self._steps[Lane.LOCK] = _Step.ACQUIRE if self._session else _Step.SESSION
+        elif holder != self._session:
+            self.epoch = self._reign = 0
+            self.leader = value["name"]
+        elif self._reign == 0 or self._seen > self._reign:
+            self._reign = max(int(key["LockIndex"]) if key else 0, self._seen) + 1
+            self._seen = self._reign
+            self._steps[Lane.LOCK] = _Step.ANNOUNCE
+        elif self.epoch == 0 or value != {"name": self.name, "epoch": self._reign}:
+            self._steps[Lane.LOCK] = _Step.ANNOUNCE
+
+    def _watch_anew(self) -> None:
+        self._steps[Lane.LOCK], self._index = _Step.WATCH, 0
+
+    def _fail(self, lane: Lane, reason: str, now_us: int) -> None:
+        self.failure, self._index = reason, 0
+        self._due_us[lane] = now_us + self._jittered_us()
+
+    def _jittered_us(self) -> int:
+        return RETRY_US + int(RETRY_US * self._uniform())
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _failure(reply: Reply) -> str:
+    if reply.status == 0:
+        return "Consul does not answer"
+    return f"Consul says {reply.status}: {reply.body[:200].decode(errors='replace').strip()}"
+
+
+def _value(key: dict[str, Any] | None) -> dict[str, Any]:
+    """What the key holds; anything that is not ours counts as nothing."""
+    nothing = {"name": None, "epoch": 0}
+    raw = (key or {}).get("Value")
+    if not isinstance(raw, str) or len(raw) > VALUE_BYTES_MAX:
+        return nothing
+    try:
+        value = json.loads(base64.b64decode(raw))
+        number, name = value["epoch"], value["name"]
+    except (ValueError, TypeError, KeyError):
+        return nothing
+    is_ours = type(number) is int and 0 <= number < 2**53 and isinstance(name, str)
+    return {"name": name, "epoch": number} if is_ours else nothing
