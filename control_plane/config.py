@@ -20,6 +20,7 @@ from farcast.proto.control.ranges import is_node_id
 from farcast.proto.joining.tokens import ADDRESSES_MAX
 from farcast.proto.urls import join_host_port, split_host_port
 
+REGISTRIES: Final = ("embedded", "consul")
 TRACES: Final = ("off", "otlp")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -53,6 +54,7 @@ class ControlConfig:
     advertise: tuple[str, ...] = ()
     registry: str = "embedded"
     consul: Address = Address("127.0.0.1", 8500)
+    consul_token_file: Path | None = None
     log_level: str = "info"
     traces: str = "off"
     guard: Mapping[str, Any] = field(default_factory=dict)
@@ -111,8 +113,8 @@ def _traces(value: object) -> str:
 
 
 def _registry(value: object) -> str:
-    if value not in ("embedded", "consul"):
-        raise _BadValue(f"{value!r} is not one of embedded, consul")
+    if value not in REGISTRIES:
+        raise _BadValue(f"{value!r} is not one of {', '.join(REGISTRIES)}")
     return str(value)
 
 
@@ -162,7 +164,15 @@ def _endpoints(value: object) -> tuple[str, ...]:
     return tuple(items)
 
 
-_FILES: Final = ("state_dir", "ca_dir", "risk_groups", "hop.cert", "hop.key", "hop.ca")
+_FILES: Final = (
+    "state_dir",
+    "ca_dir",
+    "risk_groups",
+    "consul_token_file",
+    "hop.cert",
+    "hop.key",
+    "hop.ca",
+)
 SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "listen": _address,
     "api": _address,
@@ -175,6 +185,7 @@ SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "advertise": _endpoints,
     "registry": _registry,
     "consul": _address,
+    "consul_token_file": _file,
     "log_level": _level,
     "traces": _traces,
     "hop.cert": _file,

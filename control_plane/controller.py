@@ -60,6 +60,9 @@ from farcast.proto.control.ranges import is_node_id
 from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
 from farcast.proto.joining.revocations import Certified
 
+STANDBY_RETRY_MS = 2_000
+"""Within this time an edge asks a control plane again that stands by: at half of it, on average."""
+
 TICK_US = 1_000_000
 """Deadlines of sessions and members are looked at so often."""
 
@@ -358,7 +361,7 @@ class Controller:
         if refusal is not None:
             self.journal.count("joins_refused")
             self.journal.write("warning", "edge refused", node_id=hello.node_id, reason=refusal)
-            state.channel.refuse(refusal)
+            state.channel.refuse(refusal, STANDBY_RETRY_MS if self.standby is not None else 0)
             return
         state.hello = hello
         is_newcomer = hello.node_id not in self.members

@@ -13,7 +13,10 @@ Consul cannot make edges refuse a rightful leader, and two leaders never share a
 Where Consul fails (refused, 500, no quorum) nothing changes: the leader leads on, since its edges fence it by
 its epoch; nobody new is elected, since that takes an answer. A leader stands down only where Consul says
 that another holds the lock. One whose session is gone, or whose key was deleted, takes the lock again and
-goes on in its reign, unless another one has reigned between.
+goes on in its reign, unless another one has reigned between. Where the key itself is gone, whoever knew
+another leader leaves it to that one for `EMPTY_US`: it alone can put back what was beside the key.
+
+Indexes follow Consul's rules: one that falls starts anew at 0, and looks are `WATCH_PAUSE_US` apart at least.
 
 Limits: one request a lane, `WAIT_US` below `WAIT_TIMEOUT_US`, values of at most `VALUE_BYTES_MAX` bytes.
 """
@@ -22,48 +25,25 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Any, Final
 from urllib.parse import quote
+
+from farcast.control_plane.registry.calls import RETRY_US, Lane, Reply, Request, as_json, failure_of
 
 CHECK_TTL_US: Final = 5_000_000
 BEAT_US: Final = 1_000_000
 WAIT_US: Final = 5_000_000
 WAIT_TIMEOUT_US: Final = 10_000_000
 """Consul adds up to a sixteenth of the wait; the client is more patient than both."""
-TIMEOUT_US: Final = 3_000_000
-RETRY_US: Final = 500_000
-"""Waits after a failure are from this to twice this, by the jitter."""
+WATCH_PAUSE_US: Final = 100_000
+"""Between two looks at the key, however fast Consul answers."""
+EMPTY_US: Final = 5_000_000
+"""A key that is gone belongs to the leader that was known for so long."""
 VALUE_BYTES_MAX: Final = 4_096
-
-
-class Lane(Enum):
-    """What a request is for."""
-
-    BEAT = auto()
-    LOCK = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request to the agent; ``body`` is JSON or empty."""
-
-    lane: Lane
-    method: str
-    path: str
-    body: bytes
-    timeout_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Its answer; ``status`` 0: there was none."""
-
-    status: int
-    body: bytes = b""
-    index: int = 0
+SERVICE: Final = "farcast-control"
+_LANES: Final = (Lane.BEAT, Lane.LOCK)
 
 
 class _Step(Enum):
@@ -78,12 +58,20 @@ class _Step(Enum):
 class Election:
     """One candidate. `epoch` is that of our reign, else 0. ``instance`` is drawn anew for each process, so
     that one that is started again does not keep the session of the one before alive. ``uniform`` gives the
-    jitter, from 0 to 1."""
+    jitter, from 0 to 1; ``meta`` stands with our service in Consul, for people."""
 
     def __init__(
-        self, cluster: str, name: str, instance: str, epoch_min: int, uniform: Callable[[], float]
+        self,
+        cluster: str,
+        name: str,
+        instance: str,
+        epoch_min: int,
+        uniform: Callable[[], float],
+        meta: Mapping[str, str] | None = None,
     ) -> None:
-        self._key = f"/v1/kv/farcast/{quote(cluster, safe='')}/leader"
+        self.key = f"farcast/{cluster}/leader"
+        self._path = f"/v1/kv/{quote(self.key)}"
+        self._meta = {} if meta is None else meta
         self.name = name
         self.service_id = f"farcast-control-{cluster}-{name}-{instance}"
         self._uniform = uniform
@@ -98,6 +86,10 @@ class Election:
         self._session: str | None = None
         self._passing = False
         self._index = 0
+        self._vacant_us: int | None = None
+        """Since when there is no key at all."""
+        self.acquired = 0
+        """How often the lock was taken: each time what stands beside it in Consul may be gone."""
         self._steps = {Lane.BEAT: _Step.BEAT, Lane.LOCK: _Step.SESSION}
         self._due_us = {Lane.BEAT: 0, Lane.LOCK: 0}
         self._in_flight: set[Lane] = set()
@@ -113,7 +105,7 @@ class Election:
 
     def poll_request(self, now_us: int) -> Request | None:
         """A request that is due."""
-        for lane in Lane:
+        for lane in _LANES:
             if lane in self._in_flight or self._due_us[lane] > now_us:
                 continue
             if lane is Lane.LOCK and not self._passing and self._session is None:
@@ -139,34 +131,54 @@ class Election:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             self._fail(lane, f"Consul's answer to {self._steps[lane].name.lower()} is not understood", now_us)
 
+    def resignation(self) -> list[Request]:
+        """What gives the lock up, in order; a release has no lock delay, a session that ends has."""
+        requests = []
+        if self._session is not None:
+            if self.epoch:
+                value = as_json({"name": self.name, "epoch": self._reign})
+                path = f"{self._path}?release={self._session}"
+                requests.append(Request(Lane.LOCK, "PUT", path, value))
+            requests.append(Request(Lane.LOCK, "PUT", f"/v1/session/destroy/{self._session}"))
+        path = f"/v1/agent/service/deregister/{quote(self.service_id)}"
+        return [*requests, Request(Lane.BEAT, "PUT", path)]
+
     # ---- Requests ---------------------------------------------------------------------------------
 
     def _request(self, lane: Lane) -> Request:
         step, check = self._steps[lane], f"service:{self.service_id}"
         match step:
             case _Step.BEAT:
-                return Request(lane, "PUT", f"/v1/agent/check/pass/{quote(check)}", b"", TIMEOUT_US)
+                return Request(lane, "PUT", f"/v1/agent/check/pass/{quote(check)}")
             case _Step.REGISTER:
-                service = {
-                    "ID": self.service_id,
-                    "Name": "farcast-control",
-                    "Check": {
-                        "TTL": f"{CHECK_TTL_US // 1_000_000}s",
-                        "Status": "passing",
-                        "DeregisterCriticalServiceAfter": "1m",
-                    },
-                }
-                return Request(lane, "PUT", "/v1/agent/service/register", _json(service), TIMEOUT_US)
+                return Request(lane, "PUT", "/v1/agent/service/register", as_json(self._service()))
             case _Step.SESSION:
-                session = {"Name": self.service_id, "LockDelay": "1s", "Checks": ["serfHealth", check]}
-                return Request(lane, "PUT", "/v1/session/create", _json(session), TIMEOUT_US)
+                session = {
+                    "Name": self.service_id,
+                    "LockDelay": "1s",
+                    "NodeChecks": ["serfHealth"],
+                    "ServiceChecks": [{"ID": check}],
+                }
+                return Request(lane, "PUT", "/v1/session/create", as_json(session))
             case _Step.WATCH:
-                path = f"{self._key}?index={self._index}&wait={WAIT_US // 1_000_000}s"
-                return Request(lane, "GET", path, b"", WAIT_TIMEOUT_US)
+                path = f"{self._path}?index={self._index}&wait={WAIT_US // 1_000_000}s"
+                return Request(lane, "GET", path, timeout_us=WAIT_TIMEOUT_US)
             case _:
                 number = self._reign if step is _Step.ANNOUNCE else max(self._reign, self._seen)
                 value = {"name": self.name, "epoch": number}
-                return Request(lane, "PUT", f"{self._key}?acquire={self._session}", _json(value), TIMEOUT_US)
+                return Request(lane, "PUT", f"{self._path}?acquire={self._session}", as_json(value))
+
+    def _service(self) -> dict[str, Any]:
+        return {
+            "ID": self.service_id,
+            "Name": SERVICE,
+            "Meta": dict(self._meta),
+            "Check": {
+                "TTL": f"{CHECK_TTL_US // 1_000_000}s",
+                "Status": "passing",
+                "DeregisterCriticalServiceAfter": "1m",
+            },
+        }
 
     # ---- Replies ----------------------------------------------------------------------------------
 
@@ -179,7 +191,7 @@ class Election:
         elif reply.status in (404, 500) and not was_register:
             self._steps[Lane.BEAT] = _Step.REGISTER  # 1.8 says 500 of a check that it does not know.
         else:
-            self._fail(Lane.BEAT, _failure(reply), now_us)
+            self._fail(Lane.BEAT, failure_of(reply), now_us)
 
     def _take_lock(self, reply: Reply, now_us: int) -> None:
         step = self._steps[Lane.LOCK]
@@ -190,7 +202,7 @@ class Election:
                 self._session = None
             # A session that may still hold the lock is kept: our own new one would never get it.
             self._steps[Lane.LOCK] = _Step.WATCH if self._session else _Step.SESSION
-            self._fail(Lane.LOCK, _failure(reply), now_us)
+            self._fail(Lane.LOCK, failure_of(reply), now_us)
         elif step is _Step.SESSION:
             self._session = str(json.loads(reply.body)["ID"])
             self._watch_anew()
@@ -198,7 +210,9 @@ class Election:
             self.epoch, self.leader = self._reign, self.name
             self._watch_anew()
         else:
-            if json.loads(reply.body) is not True:  # Another was faster, or the lock delay runs.
+            if json.loads(reply.body) is True:
+                self.acquired += step is _Step.ACQUIRE
+            else:  # Another was faster, or the lock delay runs.
                 self._due_us[Lane.LOCK] = now_us + self._jittered_us()
             self._watch_anew()
 
@@ -208,19 +222,32 @@ class Election:
         value = _value(key)
         holder = None if key is None else key.get("Session")
         self._seen = max(self._seen, value["epoch"])
-        if holder is None:
+        self._due_us[Lane.LOCK] = now_us + WATCH_PAUSE_US
+        if self._is_anothers(key, now_us):
+            pass  # Looked at again after `WAIT_US` or the next change.
+        elif holder is None:
             if self.epoch and self._seen > self.epoch:
                 self.epoch = self._reign = 0
             self._steps[Lane.LOCK] = _Step.ACQUIRE if self._session else _Step.SESSION
+            self._due_us[Lane.LOCK] = now_us
         elif holder != self._session:
             self.epoch = self._reign = 0
             self.leader = value["name"]
         elif self._reign == 0 or self._seen > self._reign:
             self._reign = max(int(key["LockIndex"]) if key else 0, self._seen) + 1
             self._seen = self._reign
-            self._steps[Lane.LOCK] = _Step.ANNOUNCE
+            self._steps[Lane.LOCK], self._due_us[Lane.LOCK] = _Step.ANNOUNCE, now_us
         elif self.epoch == 0 or value != {"name": self.name, "epoch": self._reign}:
             self._steps[Lane.LOCK] = _Step.ANNOUNCE
+
+    def _is_anothers(self, key: dict[str, Any] | None, now_us: int) -> bool:
+        """Whether a key that is gone belongs to the leader of before, who knows what stood beside it."""
+        if key is not None or self.epoch or self.leader in (None, self.name):
+            self._vacant_us = None
+            return False
+        if self._vacant_us is None:
+            self._vacant_us = now_us
+        return now_us < self._vacant_us + EMPTY_US
 
     def _watch_anew(self) -> None:
         self._steps[Lane.LOCK], self._index = _Step.WATCH, 0
@@ -231,16 +258,6 @@ class Election:
 
     def _jittered_us(self) -> int:
         return RETRY_US + int(RETRY_US * self._uniform())
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value).encode()
-
-
-def _failure(reply: Reply) -> str:
-    if reply.status == 0:
-        return "Consul does not answer"
-    return f"Consul says {reply.status}: {reply.body[:200].decode(errors='replace').strip()}"
 
 
 def _value(key: dict[str, Any] | None) -> dict[str, Any]:
