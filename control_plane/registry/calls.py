@@ -12,6 +12,8 @@ RETRY_US: Final = 500_000
 """Waits after a failure are from this to twice this, by the jitter."""
 BODY_BYTES_MAX: Final = 64 << 10
 """Of an answer, unless its request says otherwise."""
+NOT_UNDERSTOOD: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
+"""What comes of reading an answer that is none."""
 
 
 class Lane(Enum):

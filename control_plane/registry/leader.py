@@ -30,7 +30,15 @@ from enum import Enum, auto
 from typing import Any, Final
 from urllib.parse import quote
 
-from farcast.control_plane.registry.calls import RETRY_US, Lane, Reply, Request, as_json, failure_of
+from farcast.control_plane.registry.calls import (
+    NOT_UNDERSTOOD,
+    RETRY_US,
+    Lane,
+    Reply,
+    Request,
+    as_json,
+    failure_of,
+)
 
 CHECK_TTL_US: Final = 5_000_000
 BEAT_US: Final = 1_000_000
@@ -42,6 +50,7 @@ WATCH_PAUSE_US: Final = 100_000
 EMPTY_US: Final = 5_000_000
 """A key that is gone belongs to the leader that was known for so long."""
 VALUE_BYTES_MAX: Final = 4_096
+EPOCH_MAX: Final = 2**53
 SERVICE: Final = "farcast-control"
 _LANES: Final = (Lane.BEAT, Lane.LOCK)
 
@@ -128,7 +137,7 @@ class Election:
             return
         try:
             self._take_lock(reply, now_us)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except NOT_UNDERSTOOD:
             self._fail(lane, f"Consul's answer to {self._steps[lane].name.lower()} is not understood", now_us)
 
     def resignation(self) -> list[Request]:
@@ -234,7 +243,10 @@ class Election:
             self.epoch = self._reign = 0
             self.leader = value["name"]
         elif self._reign == 0 or self._seen > self._reign:
-            self._reign = max(int(key["LockIndex"]) if key else 0, self._seen) + 1
+            lock_index = int(key["LockIndex"]) if key else 0
+            if lock_index > EPOCH_MAX:
+                raise ValueError(lock_index)
+            self._reign = max(lock_index, self._seen) + 1
             self._seen = self._reign
             self._steps[Lane.LOCK], self._due_us[Lane.LOCK] = _Step.ANNOUNCE, now_us
         elif self.epoch == 0 or value != {"name": self.name, "epoch": self._reign}:
@@ -269,7 +281,7 @@ def _value(key: dict[str, Any] | None) -> dict[str, Any]:
     try:
         value = json.loads(base64.b64decode(raw))
         number, name = value["epoch"], value["name"]
-    except (ValueError, TypeError, KeyError):
+    except NOT_UNDERSTOOD:
         return nothing
-    is_ours = type(number) is int and 0 <= number < 2**53 and isinstance(name, str)
+    is_ours = type(number) is int and 0 <= number <= EPOCH_MAX and isinstance(name, str)
     return {"name": name, "epoch": number} if is_ours else nothing

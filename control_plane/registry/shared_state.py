@@ -23,7 +23,15 @@ from enum import Enum, auto
 from typing import Any, Final
 from urllib.parse import quote
 
-from farcast.control_plane.registry.calls import RETRY_US, Lane, Reply, Request, as_json, failure_of
+from farcast.control_plane.registry.calls import (
+    NOT_UNDERSTOOD,
+    RETRY_US,
+    Lane,
+    Reply,
+    Request,
+    as_json,
+    failure_of,
+)
 from farcast.control_plane.registry.documents import (
     NAMES,
     NETWORK,
@@ -219,7 +227,7 @@ class SharedState:
                 self._take_look(reply, now_us)
         except BadDocument as error:
             self._fail(str(error), now_us)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except NOT_UNDERSTOOD:
             self._fail("Consul's answer is not understood", now_us)
 
     def _take_load(self, reply: Reply, now_us: int) -> None:
