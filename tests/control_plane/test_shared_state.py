@@ -86,7 +86,6 @@ class Leader:
         assert self.state.loaded is not None, self.state.failure
         return self.state.begin(restored, self.acquired, self.now_us)
 
-    @property
     def verdict(self) -> Verdict:
         return self.state.verdict
 
@@ -110,7 +109,7 @@ def test_the_next_leader_begins_with_everything_that_the_one_before_knew() -> No
     first = Leader(consul, "s1")
     assert first.begin(EVERYTHING) == EVERYTHING
     first.run(15)
-    assert first.verdict is Verdict.SHARED
+    assert first.verdict() is Verdict.SHARED
     hand_over(consul, "s2")
     assert Leader(consul, "s2").begin() == EVERYTHING
 
@@ -140,14 +139,14 @@ def test_an_order_is_shared_only_when_consul_has_it() -> None:
     leader.begin()
     leader.run(15)
     leader.state.handle_save(Save(1, intents=Intents({"sin-1": 1_000})))
-    assert leader.verdict is Verdict.WAITING
+    assert leader.verdict() is Verdict.WAITING
     consul.failing = 500
     leader.run(5)
-    assert leader.verdict is Verdict.WAITING
+    assert leader.verdict() is Verdict.WAITING
     assert leader.state.failure == "Consul says 500: No cluster leader"
     consul.failing = None
     leader.run(2)
-    assert leader.verdict is Verdict.SHARED
+    assert leader.verdict() is Verdict.SHARED
     assert leader.state.failure is None
 
 
@@ -163,7 +162,7 @@ def test_who_lost_the_lock_writes_nothing_and_says_so() -> None:
     new.run(15)
     old.state.handle_save(Save(9, intents=Intents({"iad-1": 5_000})))
     old.run(3)
-    assert old.verdict is Verdict.FENCED
+    assert old.verdict() is Verdict.FENCED
     assert dict(Leader(consul, "s2").begin().intents.drains) == {"fra-1": 5_000}
 
 
@@ -175,10 +174,10 @@ def test_who_takes_its_own_lock_again_is_fenced_no_more() -> None:
     hand_over(consul, "s2")
     leader.state.handle_save(Save(1, intents=Intents({"iad-1": 5_000})))
     leader.run(2)
-    assert leader.verdict is Verdict.FENCED
+    assert leader.verdict() is Verdict.FENCED
     leader.session, leader.acquired = "s2", 2
     leader.run(3)
-    assert leader.verdict is Verdict.SHARED
+    assert leader.verdict() is Verdict.SHARED
 
 
 def test_kv_emptied_everything_is_written_again() -> None:
@@ -230,7 +229,7 @@ def test_network_documents_wait_for_their_turn_and_orders_do_not() -> None:
     assert len(writes(consul)) - before <= 10 * SECOND // NETWORK_PAUSE_US + 1
     leader.state.handle_save(Save(101, intents=Intents({"sin-1": 7})))
     leader.run(0.1)
-    assert leader.verdict is Verdict.SHARED
+    assert leader.verdict() is Verdict.SHARED
 
 
 def large(count: int, salt: str = "") -> KeptAccess:
