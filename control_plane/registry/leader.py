@@ -13,8 +13,9 @@ Consul cannot make edges refuse a rightful leader, and two leaders never share a
 Where Consul fails (refused, 500, no quorum) nothing changes: the leader leads on, since its edges fence it by
 its epoch; nobody new is elected, since that takes an answer. A leader stands down only where Consul says
 that another holds the lock. One whose session is gone, or whose key was deleted, takes the lock again and
-goes on in its reign, unless another one has reigned between. Where the key itself is gone, whoever knew
-another leader leaves it to that one for `EMPTY_US`: it alone can put back what was beside the key.
+goes on in its reign, unless another one has reigned between. Where Consul has just come back, or the key
+itself is gone, whoever knew another leader leaves the lock to that one for `EMPTY_US`: it alone knows what
+was ordered meanwhile, and can put back what was beside the key.
 
 Indexes follow Consul's rules: one that falls starts anew at 0, and looks are `WATCH_PAUSE_US` apart at least.
 
@@ -48,7 +49,7 @@ WAIT_TIMEOUT_US: Final = 10_000_000
 WATCH_PAUSE_US: Final = 100_000
 """Between two looks at the key, however fast Consul answers."""
 EMPTY_US: Final = 5_000_000
-"""A key that is gone belongs to the leader that was known for so long."""
+"""So long a lock that is free because Consul failed belongs to the leader that was known."""
 VALUE_BYTES_MAX: Final = 4_096
 EPOCH_MAX: Final = 2**53
 SERVICE: Final = "farcast-control"
@@ -96,7 +97,7 @@ class Election:
         self._passing = False
         self._index = 0
         self._vacant_us: int | None = None
-        """Since when there is no key at all."""
+        """Since when the lock is free for no fault of the leader."""
         self.acquired = 0
         """How often the lock was taken: each time what stands beside it in Consul may be gone."""
         self._steps = {Lane.BEAT: _Step.BEAT, Lane.LOCK: _Step.SESSION}
@@ -226,13 +227,13 @@ class Election:
             self._watch_anew()
 
     def _take_key(self, key: dict[str, Any] | None, reply: Reply, now_us: int) -> None:
-        self.failure = None
+        had_failed, self.failure = self.failure is not None, None
         self._index = reply.index if reply.index >= self._index else 0
         value = _value(key)
         holder = None if key is None else key.get("Session")
         self._seen = max(self._seen, value["epoch"])
         self._due_us[Lane.LOCK] = now_us + WATCH_PAUSE_US
-        if self._is_anothers(key, now_us):
+        if holder is None and self._is_anothers(key is None or had_failed, now_us):
             pass  # Looked at again after `WAIT_US` or the next change.
         elif holder is None:
             if self.epoch and self._seen > self.epoch:
@@ -241,7 +242,7 @@ class Election:
             self._due_us[Lane.LOCK] = now_us
         elif holder != self._session:
             self.epoch = self._reign = 0
-            self.leader = value["name"]
+            self.leader, self._vacant_us = value["name"], None
         elif self._reign == 0 or self._seen > self._reign:
             lock_index = int(key["LockIndex"]) if key else 0
             if lock_index > EPOCH_MAX:
@@ -252,14 +253,13 @@ class Election:
         elif self.epoch == 0 or value != {"name": self.name, "epoch": self._reign}:
             self._steps[Lane.LOCK] = _Step.ANNOUNCE
 
-    def _is_anothers(self, key: dict[str, Any] | None, now_us: int) -> bool:
-        """Whether a key that is gone belongs to the leader of before, who knows what stood beside it."""
-        if key is not None or self.epoch or self.leader in (None, self.name):
-            self._vacant_us = None
+    def _is_anothers(self, consul_failed: bool, now_us: int) -> bool:
+        """Whether a free lock is left to the leader of before: it is not that which failed."""
+        if self.epoch or self.leader in (None, self.name):
             return False
-        if self._vacant_us is None:
+        if self._vacant_us is None and consul_failed:
             self._vacant_us = now_us
-        return now_us < self._vacant_us + EMPTY_US
+        return self._vacant_us is not None and now_us < self._vacant_us + EMPTY_US
 
     def _watch_anew(self) -> None:
         self._steps[Lane.LOCK], self._index = _Step.WATCH, 0

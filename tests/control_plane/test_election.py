@@ -93,6 +93,29 @@ def test_without_quorum_the_leader_leads_on_and_nobody_is_elected(status: int) -
     assert len(candidates.leaders) == 1
 
 
+def test_consul_back_the_leader_has_its_lock_again_although_a_standby_is_faster() -> None:
+    candidates = led_by_c1()
+    before = candidates.leaders
+    candidates.consul.failing = 0
+    candidates.run(20)
+    candidates.consul.failing = None
+    candidates.callers["c1"].paused = True
+    candidates.run(2)
+    candidates.callers["c1"].paused = False
+    candidates.run(15)
+    assert candidates.leaders == before
+
+
+def test_consul_back_a_standby_does_not_wait_for_a_dead_leader_for_ever() -> None:
+    candidates = led_by_c1()
+    candidates.consul.failing = 500
+    candidates.run(20)
+    candidates.kill("c1")
+    candidates.consul.failing = None
+    candidates.run(15)
+    assert list(candidates.leaders) == ["c2"]
+
+
 def test_failures_are_met_with_patience() -> None:
     candidates = led_by_c1()
     candidates.consul.failing = 500
