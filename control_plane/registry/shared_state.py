@@ -6,7 +6,7 @@ Every transaction begins with ``check-session`` on the leader's key: one that do
 and has not noticed writes nothing, and says so to whoever waits for an answer (`verdict`). A new leader reads
 after it has the lock, so it sees all that a leader before it can ever have written.
 
-Orders are written at once, network documents at most every `NETWORK_PAUSE_US`, and so that they take
+Orders are written at once, network documents after a pause (`NETWORK_PAUSES_US`), and so that each takes
 `NETWORK_BYTES_PER_SECOND` of Consul's log at most. Where the lock was taken anew, and where the look every
 `LOOK_US` misses a key, all is written again: somebody has emptied Consul, or put another one there.
 
@@ -45,7 +45,8 @@ from farcast.control_plane.registry.documents import (
 )
 from farcast.control_plane.store import Restored, Save
 
-NETWORK_PAUSE_US: Final = 2_000_000
+NETWORK_PAUSES_US: Final = {"trees": 200_000, "members": 1_000_000, "offers": 1_000_000}
+"""Between two versions of a network document in Consul, at least. Trees change seldom, by damping."""
 NETWORK_BYTES_PER_SECOND: Final = 128 << 10
 LOOK_US: Final = 10_000_000
 STATE_TIMEOUT_US: Final = 10_000_000
@@ -98,7 +99,8 @@ class SharedState:
         """Of the request that is on its way."""
         self._loading = False
         self._due_us = 0
-        self._network_us = 0
+        self._pausing_us: dict[str, int] = {}
+        """Name of a network document to when it may be written again."""
         self._look_us = 0
 
     # ---- Commands ---------------------------------------------------------------------------------
@@ -115,7 +117,7 @@ class SharedState:
         restored = merged(restored, self.loaded or {})
         self._known, self._loading = Known(restored), False
         self._dirty, self._acquired = set(NAMES), acquired
-        self._network_us, self._look_us = now_us, now_us + LOOK_US
+        self._pausing_us, self._look_us = dict.fromkeys(NETWORK, now_us), now_us + LOOK_US
         return restored
 
     def handle_save(self, save: Save) -> None:
@@ -170,8 +172,7 @@ class SharedState:
             return None
         if self._batches or self._dirty.intersection(ORDERS):
             return self._due_us
-        next_us = min(self._look_us, self._network_us) if self._dirty else self._look_us
-        return max(self._due_us, next_us)
+        return max(self._due_us, min([self._look_us, *(self._pausing_us[name] for name in self._dirty)]))
 
     def _ask(self, step: _Step, path: str, bytes_max: int) -> Request:
         self._step = step
@@ -181,8 +182,8 @@ class SharedState:
         return f"/v1/kv/{quote(self.prefix)}/"
 
     def _next(self, now_us: int) -> str | None:
-        names = (*ORDERS, *NETWORK) if now_us >= self._network_us else ORDERS
-        return next((name for name in names if name in self._dirty), None)
+        due = (*ORDERS, *(name for name in NETWORK if now_us >= self._pausing_us[name]))
+        return next((name for name in due if name in self._dirty), None)
 
     def _prepare(self, name: str) -> None:
         """Transactions that put a document there; none where it is there already."""
@@ -253,8 +254,8 @@ class SharedState:
         (name, packed), self._writing = self._writing, None
         self._there[name] = packed.sha256
         if name in NETWORK:
-            size = sum(map(len, packed.parts))
-            self._network_us = now_us + max(NETWORK_PAUSE_US, size * 1_000_000 // NETWORK_BYTES_PER_SECOND)
+            log_us = sum(map(len, packed.parts)) * 1_000_000 // NETWORK_BYTES_PER_SECOND
+            self._pausing_us[name] = now_us + max(NETWORK_PAUSES_US[name], log_us)
 
     def _take_look(self, reply: Reply, now_us: int) -> None:
         if reply.status not in (200, 404):

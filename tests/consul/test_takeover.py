@@ -18,6 +18,8 @@ from consul_cluster import ORIGIN, Cluster, Consul, Gate, three_servers, until
 
 TAKEOVER_SECONDS_MAX = 15
 """From the leader's last breath until every edge follows another one."""
+PLANNED_SECONDS = 7
+"""Of the planner's periods it takes that one, at least, to find out what it would like better."""
 STEADY_SECONDS = 8
 """Longer than a check of Consul lives, so that what is lost by it is lost by then."""
 
@@ -39,7 +41,7 @@ def play(cluster: Cluster, scenario: Callable[[], Awaitable[None]]) -> None:
             await settle(cluster)
             before = cluster.routes
             await scenario()
-            assert cluster.routes == before
+            assert cluster.routes == before, f"{cluster.routes} and not {before}"
             nursery.cancel_scope.cancel()
 
     try:
@@ -53,6 +55,7 @@ async def settle(cluster: Cluster) -> None:
     frankfurt, jakarta, _ = cluster.edges
     frankfurt.rtt_ms[ORIGIN] = jakarta.rtt_ms["fra-1"] = 300
     await until(lambda: frankfurt.routes.get(ORIGIN, ())[:1] == ("sin-1",))
+    await trio.sleep(2)
     frankfurt.rtt_ms[ORIGIN] = jakarta.rtt_ms["fra-1"] = NO_BETTER_MS
     with trio.fail_after(40):
         before: object = None
@@ -81,6 +84,8 @@ async def taken_over(cluster: Cluster, epoch: int, seconds_max: float = TAKEOVER
     """Until all edges follow a plan of a later epoch; how long it took them to join."""
     took_s = await until(lambda: cluster.all_joined(epoch + 1), seconds_max)
     await until(lambda: all(edge.epoch > epoch for edge in cluster.edges))
+    await until(lambda: not cluster.leader.api.get("/status")["holding"])
+    await trio.sleep(PLANNED_SECONDS)
     return took_s
 
 

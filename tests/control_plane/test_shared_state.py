@@ -21,7 +21,7 @@ from farcast.control_plane.registry.calls import Lane, Reply, Request
 from farcast.control_plane.registry.documents import BadDocument, Known, unpack
 from farcast.control_plane.registry.shared_state import (
     NETWORK_BYTES_PER_SECOND,
-    NETWORK_PAUSE_US,
+    NETWORK_PAUSES_US,
     SharedState,
     Verdict,
 )
@@ -224,9 +224,9 @@ def test_network_documents_wait_for_their_turn_and_orders_do_not() -> None:
     leader.run(15)
     before = len(writes(consul))
     for at in range(100):
-        leader.state.handle_save(Save(at, trees={"sin-1": {"fra-1": Upstreams("sin-1", (f"x-{at}",))}}))
+        leader.state.handle_save(Save(at, offers=(OfferChange((b"%d" % at,), "sin-1", at),)))
         leader.run(0.1)
-    assert len(writes(consul)) - before <= 10 * SECOND // NETWORK_PAUSE_US + 1
+    assert len(writes(consul)) - before <= 10 * SECOND // NETWORK_PAUSES_US["offers"] + 1
     leader.state.handle_save(Save(101, intents=Intents({"sin-1": 7})))
     leader.run(0.1)
     assert leader.verdict() is Verdict.SHARED

@@ -310,6 +310,11 @@ class Cluster:
             control.end()
 
     @property
+    def leader(self) -> Control:
+        """The control plane that leads."""
+        return next(control for control in self.controls if control.says().startswith("leads"))
+
+    @property
     def routes(self) -> list[Routes]:
         """Those of all edges."""
         return [edge.routes for edge in self.edges]
