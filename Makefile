@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 CHAOS_RUNS ?= 50
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
+CONSUL_ARGS ?=
 GUIDE_ARGS ?= --clone
 SIM_ARGS ?=
 SIM_SEEDS ?= 10
@@ -65,8 +66,9 @@ interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browse
 	PYTHON=$(abspath $(BIN)/python) tests/interop/run.sh
 
 .PHONY: consul
-consul: $(VENV)/.core $(VENV)/.tools ## Control planes that take over from one another, against a real Consul
-	FARCAST_CONSUL=$$(tests/consul/install.sh $(abspath $(VENV))/consul) $(BIN)/pytest tests/consul/test_takeover.py $(PYTEST_ARGS)
+consul: $(VENV)/.core $(VENV)/.tools ## Control planes that take over from one another, against a real Consul (CONSUL_ARGS="-k killed")
+	FARCAST_CONSUL=$$(tests/consul/install.sh $(abspath $(VENV))/consul) && export FARCAST_CONSUL && \
+	    $(BIN)/pytest tests/consul $(CONSUL_ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments (CHAOS_RUNS=N)

@@ -97,7 +97,8 @@ class ConsulLeadership:
         self._waiting.add(changed)
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await changed.wait()
         finally:
             self._waiting.discard(changed)
 
@@ -115,8 +116,10 @@ class ConsulLeadership:
                     task.add_done_callback(self._tasks.discard)
                 due_us = self._poll_timeout()
                 wait_s = None if due_us is None else max(0, due_us - _now_us()) / 1e6
+                # Not wait_for: of Python 3.11 that loses a cancellation that meets the event.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await self._wake.wait()
         finally:
             for task in self._tasks:
                 task.cancel()

@@ -65,7 +65,7 @@ class Consul:
             self._arguments += ["-server", f"-bootstrap-expect={peers}", f"-data-dir={directory}"]
             self._arguments += ["-hcl=performance { raft_multiplier = 1 }"]
         if join is not None:
-            self._arguments.append(f"-retry-join=127.0.0.1:{join}")
+            self._arguments += [f"-retry-join=127.0.0.1:{join}", "-retry-interval=1s"]
         self.start()
 
     def start(self) -> None:
