@@ -101,7 +101,8 @@ bench-congestion: $(VENV)/.core ## Our congestion controller beside CUBIC, NewRe
 
 .PHONY: guide
 guide: $(VENV)/.core ## docs/guide.md in network namespaces, command by command (iproute2); GUIDE_ARGS= builds no fresh clone
-	$(BIN)/python -m tests.guide $(GUIDE_ARGS)
+	consul=$$(tests/consul/install.sh $(abspath $(VENV))/consul || echo $(abspath $(BIN))/none) && \
+	    PATH="$$(dirname "$$consul"):$$PATH" $(BIN)/python -m tests.guide $(GUIDE_ARGS)
 
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory

@@ -50,6 +50,8 @@ WATCH_PAUSE_US: Final = 100_000
 """Between two looks at the key, however fast Consul answers."""
 EMPTY_US: Final = 5_000_000
 """So long a lock that is free because Consul failed belongs to the leader that was known."""
+UNSETTLED_US: Final = 10_000_000
+"""After a failure of Consul, what it says of sessions and checks may still be of that."""
 VALUE_BYTES_MAX: Final = 4_096
 EPOCH_MAX: Final = 2**53
 SERVICE: Final = "farcast-control"
@@ -96,6 +98,8 @@ class Election:
         self._session: str | None = None
         self._passing = False
         self._index = 0
+        self._settled_us = 0
+        """From when on a lock that comes free says something about its holder."""
         self._vacant_us: int | None = None
         """Since when the lock is free for no fault of the leader."""
         self.acquired = 0
@@ -227,13 +231,13 @@ class Election:
             self._watch_anew()
 
     def _take_key(self, key: dict[str, Any] | None, reply: Reply, now_us: int) -> None:
-        had_failed, self.failure = self.failure is not None, None
+        self.failure = None
         self._index = reply.index if reply.index >= self._index else 0
         value = _value(key)
         holder = None if key is None else key.get("Session")
         self._seen = max(self._seen, value["epoch"])
         self._due_us[Lane.LOCK] = now_us + WATCH_PAUSE_US
-        if holder is None and self._is_anothers(key is None or had_failed, now_us):
+        if holder is None and self._is_anothers(key is None or now_us < self._settled_us, now_us):
             pass  # Looked at again after `WAIT_US` or the next change.
         elif holder is None:
             if self.epoch and self._seen > self.epoch:
@@ -265,7 +269,7 @@ class Election:
         self._steps[Lane.LOCK], self._index = _Step.WATCH, 0
 
     def _fail(self, lane: Lane, reason: str, now_us: int) -> None:
-        self.failure, self._index = reason, 0
+        self.failure, self._index, self._settled_us = reason, 0, now_us + UNSETTLED_US
         self._due_us[lane] = now_us + self._jittered_us()
 
     def _jittered_us(self) -> int:

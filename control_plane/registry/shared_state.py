@@ -182,6 +182,8 @@ class SharedState:
         return f"/v1/kv/{quote(self.prefix)}/"
 
     def _next(self, now_us: int) -> str | None:
+        if "members" in self._dirty and self._dirty.intersection(ORDERS):
+            return "members"  # An order about an edge means nothing to who does not know the edge.
         due = (*ORDERS, *(name for name in NETWORK if now_us >= self._pausing_us[name]))
         return next((name for name in due if name in self._dirty), None)
 

@@ -11,7 +11,7 @@ import commands
 import pytest
 import trio
 from access_tokens import X
-from consul_cluster import Cluster, Consul, until
+from consul_cluster import SETUP_SECONDS_MAX, Cluster, Consul, until, wait_for
 
 from farcast.edge.joining import JoinRefused, Wanted, join
 from farcast.errors import UserError
@@ -21,8 +21,11 @@ from farcast.proto.joining.tokens import JoinToken, decode_join_token
 @pytest.fixture
 def consul(tmp_path: Path) -> Iterator[Consul]:
     server = Consul(tmp_path / "consul")
-    yield server
-    server.kill()
+    try:
+        wait_for(lambda: server.has_leader, SETUP_SECONDS_MAX)
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture

@@ -14,7 +14,16 @@ from pathlib import Path
 import commands
 import pytest
 import trio
-from consul_cluster import ORIGIN, Cluster, Consul, Gate, three_servers, until
+from consul_cluster import (
+    ORIGIN,
+    SETUP_SECONDS_MAX,
+    Cluster,
+    Consul,
+    Gate,
+    three_servers,
+    until,
+    wait_for,
+)
 
 TAKEOVER_SECONDS_MAX = 15
 """From the leader's last breath until every edge follows another one."""
@@ -27,8 +36,11 @@ STEADY_SECONDS = 8
 @pytest.fixture
 def consul(tmp_path: Path) -> Iterator[Consul]:
     server = Consul(tmp_path / "consul")
-    yield server
-    server.kill()
+    try:
+        wait_for(lambda: server.has_leader, SETUP_SECONDS_MAX)
+        yield server
+    finally:
+        server.kill()
 
 
 def play(cluster: Cluster, scenario: Callable[[], Awaitable[None]]) -> None:
@@ -209,6 +221,7 @@ def test_kv_emptied(tmp_path: Path, consul: Consul) -> None:
 def test_index_reset(tmp_path: Path) -> None:
     """Another Consul, which knows nothing, in the place of the one there was."""
     consul = Consul()
+    wait_for(lambda: consul.has_leader, SETUP_SECONDS_MAX)
     cluster = Cluster(tmp_path, [consul.port] * 2)
 
     async def scenario() -> None:

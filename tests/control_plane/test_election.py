@@ -106,6 +106,22 @@ def test_consul_back_the_leader_has_its_lock_again_although_a_standby_is_faster(
     assert candidates.leaders == before
 
 
+def test_consul_back_the_session_ends_a_moment_later_and_the_leader_still_comes_first() -> None:
+    candidates = led_by_c1()
+    before, session = candidates.leaders, candidates.elections["c1"].session
+    assert session is not None
+    candidates.consul.failing = 0
+    candidates.run(2)
+    candidates.consul.failing = None
+    candidates.run(2)
+    candidates.callers["c1"].paused = True
+    candidates.consul.end_session(session, candidates.now_us)
+    candidates.run(2)
+    candidates.callers["c1"].paused = False
+    candidates.run(10)
+    assert candidates.leaders == before
+
+
 def test_consul_back_a_standby_does_not_wait_for_a_dead_leader_for_ever() -> None:
     candidates = led_by_c1()
     candidates.consul.failing = 500

@@ -232,6 +232,22 @@ def test_network_documents_wait_for_their_turn_and_orders_do_not() -> None:
     assert leader.verdict() is Verdict.SHARED
 
 
+def test_an_order_about_an_edge_that_has_just_joined_comes_with_the_edge() -> None:
+    consul = held_by("s1", "s2")
+    leader = Leader(consul, "s1")
+    leader.begin()
+    leader.run(15)
+    leader.state.handle_save(Save(1, members=()))
+    leader.run(0.1)
+    leader.state.handle_save(Save(2, members=(HELLO,), intents=Intents({"sin-1": 5})))
+    while leader.verdict() is not Verdict.SHARED:
+        leader.run(0.05)
+    hand_over(consul, "s2")
+    found = Leader(consul, "s2").begin()
+    assert found.members == (HELLO,)
+    assert dict(found.intents.drains) == {"sin-1": 5}
+
+
 def large(count: int, salt: str = "") -> KeptAccess:
     """Revoked tokens that cannot be compressed much."""
     names = (hashlib.sha256(f"{salt}{at}".encode()).hexdigest() for at in range(count))

@@ -30,6 +30,8 @@ from farcast.proto.control import messages as m
 from farcast.proto.control.edge_channel import EdgeChannel, EdgeChannelConfig
 from farcast.proto.control.edge_plan import EdgePlan, PlanStore
 
+SETUP_SECONDS_MAX = 60
+"""Until everything runs, on a machine that is busy; nothing is measured meanwhile."""
 THREE = ("fra-1", "jkt-1", "sin-1")
 ORIGIN = "jkt-1"
 Routes = dict[str, tuple[str, ...]]
@@ -58,7 +60,8 @@ class Consul:
         ports += [f"-serf-lan-port={self.serf_port}"]
         ports += [f"-{name}-port={free_port(socket.SOCK_STREAM)}" for name in ("server", "serf-wan")]
         local = ["-bind=127.0.0.1", "-client=127.0.0.1", f"-node=n{self.port}", "-log-level=err"]
-        self._arguments = [os.environ["FARCAST_CONSUL"], "agent", *local, *ports]
+        quiet = "-hcl=disable_update_check = true"
+        self._arguments = [os.environ["FARCAST_CONSUL"], "agent", quiet, *local, *ports]
         if directory is None:
             self._arguments.append("-dev")
         else:
@@ -112,7 +115,7 @@ def three_servers(directory: Path) -> Iterator[list[Consul]]:
     others = [Consul(directory / f"consul-{n}", peers=3, join=first.serf_port) for n in (2, 3)]
     servers = [first, *others]
     try:
-        wait_for(lambda: all(server.has_leader for server in servers), 30)
+        wait_for(lambda: all(server.has_leader for server in servers), SETUP_SECONDS_MAX)
         yield servers
     finally:
         for server in servers:
@@ -286,10 +289,15 @@ class Cluster:
         (directory / "ca" / "ca.key").write_bytes(self.authority.key_pem())
         self.addresses = [f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}" for _ in range(2)]
         self.controls: list[Control] = []
-        for number, port in enumerate(consul_ports, 1):
-            self.controls.append(self._control(f"c{number}", self.addresses[number - 1], port))
-            wait_for(lambda: self.controls[0].says().startswith("leads"), 20)
-        wait_for(lambda: self.controls[1].says() == "this control plane stands by; the leader is c1", 20)
+        try:
+            for number, port in enumerate(consul_ports, 1):
+                self.controls.append(self._control(f"c{number}", self.addresses[number - 1], port))
+                wait_for(lambda: self.controls[0].says().startswith("leads"), SETUP_SECONDS_MAX)
+            stands_by = "this control plane stands by; the leader is c1"
+            wait_for(lambda: self.controls[1].says() == stands_by, SETUP_SECONDS_MAX)
+        except BaseException:
+            self.close()
+            raise
         self.edges = [Edge(self.authority, node_id, self.addresses) for node_id in THREE]
 
     def _control(self, name: str, listen: str, consul_port: int) -> Control:
