@@ -134,7 +134,9 @@ class Invariants:
         }
         for name, viewer in network.viewers.items():
             if viewer.log.left_us is None and viewer.log.catalog_us is not None:
-                wanted = [w.track for w in viewer.watched() if w.track not in viewer.ended]
+                wanted = [
+                    w.track for w in viewer.watched() if w.until_us is None and w.track not in viewer.ended
+                ]
                 got = {track: group for track, (group, _) in viewer.newest.items()}
                 self.report(now_us, "newest-group", behind(name, wanted, got, newest))
 

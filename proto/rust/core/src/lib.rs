@@ -29,6 +29,7 @@ mod quic;
 mod relay;
 mod reroute;
 pub mod seed;
+mod send_room;
 mod session;
 mod silence;
 pub mod stats;
