@@ -344,7 +344,15 @@ class Network:
                 )
                 film = self.films[publisher.name]
                 shows.append((Viewer(config), film, self.first_track[publisher.name]))
-        host = ViewerHost(self.twin, shows, self.names, self._node_of, client.access_rate_bps, tapped_us)
+        host = ViewerHost(
+            self.twin,
+            shows,
+            self.names,
+            self._node_of,
+            client.access_rate_bps,
+            tapped_us,
+            adapts=client.adapts,
+        )
         datapath = client_datapath(DRAFTS)
         host.host = self.twin.add_host(self.next_address(), host, datapath, host.look)
         self._join(client, host.host)

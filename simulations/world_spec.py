@@ -71,7 +71,7 @@ class Client:
 
     ``entry``: name of its group in the scenario. ``region``: of its nearest edge. ``film``: what a publisher
     sends, empty for viewers. ``access_rate_bps``: downwards, a publisher's upwards. ``weight``: for how many
-    it stands.
+    it stands. ``adapts``: it chooses renditions by what arrives.
     """
 
     name: str
@@ -94,6 +94,7 @@ class Client:
     access_rate_bps: int
     reaches: tuple[Reach, ...]
     weight: float = 1.0
+    adapts: bool = False
 
     @property
     def edges(self) -> tuple[str, ...]:

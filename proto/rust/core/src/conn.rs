@@ -13,6 +13,7 @@ use crate::hop::{Hop, HopConfig};
 use crate::ingest::Inbound;
 use crate::object_trace::ObjectTrace;
 use crate::reroute::Reroute;
+use crate::send_room::SendRoom;
 use crate::silence::{self, Silence};
 use crate::stats::Totals;
 use crate::upstreams::Source;
@@ -168,6 +169,8 @@ pub(crate) struct Conn {
     pub(crate) starved: bool,
     /// When to look for downstreams that lag; armed while one is blocked.
     pub(crate) lag_check_at: Option<Instant>,
+    /// What bounds the bytes that QUIC holds for it.
+    pub(crate) send_room: SendRoom,
     /// When to end a WebTransport connection whose CLOSE capsule was just written.
     pub(crate) close_at: Option<Instant>,
     pub(crate) silence: Silence,
@@ -210,6 +213,7 @@ impl Conn {
             finish_check_at: None,
             starved: false,
             lag_check_at: None,
+            send_room: SendRoom::default(),
             close_at: None,
             silence: Silence::new(now),
             has_input: true,

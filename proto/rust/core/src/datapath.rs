@@ -262,7 +262,7 @@ impl Datapath {
             return;
         };
         let drained = self.exchange_endpoint_events(index, &mut conn);
-        session::tune_send_window(&mut conn, &self.ctx.limits);
+        session::tune_send_window(&mut conn, now, &self.ctx.limits);
         while let Some(event) = conn.quic.poll() {
             session::on_quic_event(&mut conn, &mut self.relay, &mut self.ctx, now, event);
         }
@@ -330,6 +330,7 @@ impl Datapath {
             }
         }
         order.sort_unstable();
+        let mut is_blocked = false;
         for (_, _, _, id, key) in order {
             let Some(downstream) = self.relay.downstreams.get_mut(&id) else {
                 continue;
@@ -339,6 +340,10 @@ impl Datapath {
             };
             let (ctx, conns) = (&mut self.ctx, &mut self.conns);
             crate::relay::pump(ctx, now, conns, downstream, &entry.track, key);
+            is_blocked |= downstream.has_blocked();
+        }
+        if let Some(conn) = self.conns.get(index).filter(|_| !is_blocked) {
+            conn.send_room.note_free();
         }
     }
 

@@ -30,6 +30,7 @@ mod reach;
 mod relay;
 mod reroute;
 pub mod seed;
+mod send_room;
 mod session;
 mod silence;
 pub mod stats;
