@@ -17,6 +17,7 @@ from farcast.control_plane.api_table import ApiAccess, Call, Changed, Endpoint, 
 from farcast.control_plane.api_tokens import ApiToken, Scope
 from farcast.control_plane.invitations import Invitee
 from farcast.issuers import read_public_key
+from farcast.redaction import NOT_THE_TOKEN, looks_like_token
 from farcast.proto.access.keys import BadKey
 from farcast.proto.access.tokens import BadToken
 from farcast.proto.joining.tokens import BadJoinToken, JoinToken
@@ -112,6 +113,8 @@ class _Trust:
         given = [name for name in order.__struct_fields__ if getattr(order, name) is not UNSET]
         if len(given) != 1:
             raise Refused(400, ACCESS_FORM, given[1] if given else "")
+        if looks_like_token(str(order.revoke_token)):
+            raise Refused(400, f"revoke_token: {NOT_THE_TOKEN}", "revoke_token")
         if order.trust is not UNSET:
             try:
                 key = read_public_key(order.trust)

@@ -178,6 +178,11 @@ class Controller:
             self._leave(session, state, reason, now_us)
             self._advance(now_us)
 
+    def handle_turned_away(self, reason: str) -> None:
+        """TLS refused somebody: no certificate, or one that is no good here. Anybody can cause it."""
+        self.journal.count("handshakes_failed")
+        self.journal.write("debug", "no good certificate", reason=reason)
+
     def handle_planned(self, planned: Planned, now_us: int) -> None:
         """The result of the job that `poll_job` gave."""
         step = self.cycle.handle_planned(planned, self.members, now_us)

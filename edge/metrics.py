@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from farcast import __version__
 from farcast.proto.access.scopes import Action
+from farcast.proto.access.tokens import Cause
 
 if TYPE_CHECKING:
     from farcast.edge.membership import Membership
@@ -193,6 +194,17 @@ class _Trust(Collector):
             name = action.name.lower()
             refused.add_metric([name], self._counters.get(f"unauthorized_{name}", 0))
         yield refused
+        tokens = CounterMetricFamily(
+            "farcast_tokens_refused", "Tokens that clients showed and that are no good.", labels=["cause"]
+        )
+        for cause in Cause:
+            tokens.add_metric([cause.value], self._counters.get(f"tokens_refused_{cause}", 0))
+        yield tokens
+        hops = self._counters.get("hops_refused", 0)
+        yield CounterMetricFamily("farcast_hops_refused", "Hops whose certificate does not count.", hops)
+        failed = self._counters.get("tls_handshakes_failed", 0)
+        text = "Incoming connections without a certificate that is good, where one is needed."
+        yield CounterMetricFamily("farcast_tls_handshakes_failed", text, failed)
         expiry = GaugeMetricFamily(
             "farcast_certificate_expiry_timestamp_seconds", "When it ends, Unix time.", labels=["certificate"]
         )

@@ -63,7 +63,7 @@ class Access:
         self.show(peer, tokens)
         in_path = token_in(path)
         if in_path is not None:
-            self.gate.handle_tokens(peer.id, [in_path], self._hub.unix_s)
+            self._take(peer, [in_path])
         if not self.gate.keys_of(peer.id):
             self._hub.set_timer("unshown", peer.id, after_ms=SHOWN_MS_MAX)
         self._arm()
@@ -72,8 +72,12 @@ class Access:
         """A client shows tokens with a request."""
         values = [token.value for token in tokens if token.token_type == TOKEN_TYPE]
         if values and self._is_asked(peer):
-            self.gate.handle_tokens(peer.id, values, self._hub.unix_s)
+            self._take(peer, values)
             self._arm()
+
+    def _take(self, peer: Peer, tokens: Iterable[bytes]) -> None:
+        for cause in self.gate.handle_tokens(peer.id, tokens, self._hub.unix_s):
+            self._hub.counters[f"tokens_refused_{cause}"] += 1
 
     def policy_changed(
         self,

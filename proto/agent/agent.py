@@ -328,6 +328,8 @@ class Agent:
         link = self._upstreams.connecting_as(event.session)
         if link is not None:
             self._upstream_lost(link, event.reason or f"closed by {event.by}")
+        elif event.by == "tls":
+            self._hub.counters["tls_handshakes_failed"] += 1
 
     def _stream_event(self, event: Any) -> None:
         peer = self._peers.get(event.session)
@@ -391,6 +393,7 @@ class Agent:
         if peer.is_hop:
             refusal = self._identify(peer, event)
             if refusal is not None:
+                self._hub.counters["hops_refused"] += 1
                 self._close(peer, *refusal)
                 return
         peer.established = True
@@ -416,6 +419,11 @@ class Agent:
         certified = identity(peer.certificates) if identity is not None else node.node_id
         if certified != node.node_id:
             return SessionCode.UNAUTHORIZED, f"SETUP says {node.node_id}, the certificate says {certified}"
+        read = self.config.peer_certificate
+        proved = read(peer.certificates) if read is not None else None
+        if proved is not None and node.region and node.region != proved.region:
+            reason = f"SETUP says region {node.region}, the certificate says {proved.region}"
+            return SessionCode.UNAUTHORIZED, reason
         planned = peer.upstream.planned if peer.upstream is not None else None
         if planned is not None and planned != node.node_id:
             return SessionCode.UNAUTHORIZED, f"the plan says {planned} is here, but it is {node.node_id}"

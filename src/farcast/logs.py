@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
+
+from farcast.redaction import redact
 
 
 def configure_logs(level: str, stream: TextIO | None = None) -> None:
@@ -25,8 +27,14 @@ def configure_logs(level: str, stream: TextIO | None = None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if pretty else [structlog.processors.format_exc_info]),
             structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(),
+            _redacted,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+
+
+def _redacted(_: Any, __: str, line: Any) -> str:
+    """The rendered line without secrets, whatever was put into it."""
+    return redact(str(line))

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Group
 
 from farcast import __version__
 from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
+from farcast.redaction import redact
 
 RUN = Group("Run", sort_key=1)
 MEDIA = Group("Media", sort_key=2)
@@ -130,5 +131,5 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _complain(message: str) -> None:
-    for line in message.splitlines():
+    for line in redact(message).splitlines():
         print(f"farcast: {line}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict
 from typing import Annotated, BinaryIO, Literal, cast
@@ -17,12 +16,14 @@ from farcast.cli.options import (
     Flag,
     Insecure,
     Json,
+    MediaTokenFile,
     Namespace,
     NoEdgeList,
     Token,
     check_seconds,
     interruptible,
     parse_namespace,
+    token_source,
 )
 from farcast.cli.output import note, print_json, print_table
 from farcast.clients.media.errors import MediaError
@@ -31,7 +32,6 @@ from farcast.clients.media.sources import open_source
 from farcast.clients.publish import PublishOptions, PublishReport
 from farcast.clients.publish import publish as publish_source
 from farcast.clients.server import servers_from_options
-from farcast.clients.tokens import token_from_option
 from farcast.errors import EXIT_USAGE, UserError
 
 
@@ -50,6 +50,7 @@ def publish(
     ca: Ca = None,
     insecure: Insecure = False,
     token: Token = None,
+    token_file: MediaTokenFile = None,
     no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
@@ -83,7 +84,7 @@ def publish(
         packaging,
         seconds,
         others=tuple(rest),
-        token=token_from_option(token, os.environ),
+        token=token_source(token, token_file),
         edge_list=not no_edge_list,
     )
     opened = _open(source, transcode=transcode)

@@ -36,6 +36,7 @@ from farcast.proto.access.tokens import (
     write_token,
 )
 from farcast.proto.moqt.names import InvalidName, TrackNamespace
+from farcast.redaction import NOT_THE_TOKEN, looks_like_token
 
 KEY_MODE = 0o600
 VALID_DEFAULT = "15m"
@@ -261,6 +262,8 @@ def revoke(
     """
     if (token_id is None) == (key_id is None):
         raise UserError("say what to revoke: TOKEN_ID, or --key-id KEY_ID", EXIT_USAGE)
+    if looks_like_token(token_id or ""):
+        raise UserError(f"TOKEN_ID: {NOT_THE_TOKEN}", EXIT_USAGE)
     order = {"revoke_token": token_id} if token_id is not None else {"revoke_key": key_id}
     done = control_api(state_dir, api, token_file).post("/access", order)
     return _done(done, f"revoked: {token_id or key_id}", json=json)
