@@ -183,7 +183,7 @@ def fault(refusal: Refused, request_id: str) -> Response:
     """The answer that says what is wrong."""
     told: dict[str, Any] = {"error": redact(refusal.reason), "request_id": request_id}
     if refusal.field:
-        told["field"] = refusal.field
+        told["field"] = redact(refusal.field)
     headers = {"x-request-id": request_id}
     if refusal.retry_after_s is not None:
         headers["retry-after"] = str(max(int(refusal.retry_after_s + 0.999), 1))

@@ -17,11 +17,11 @@ from farcast.control_plane.api_table import ApiAccess, Call, Changed, Endpoint, 
 from farcast.control_plane.api_tokens import ApiToken, Scope
 from farcast.control_plane.invitations import Invitee
 from farcast.issuers import read_public_key
-from farcast.redaction import NOT_THE_TOKEN, looks_like_token
 from farcast.proto.access.keys import BadKey
 from farcast.proto.access.tokens import BadToken
 from farcast.proto.joining.tokens import BadJoinToken, JoinToken
 from farcast.proto.urls import split_host_port
+from farcast.redaction import NOT_THE_TOKEN, looks_like_token
 
 ACCESS_FORM: Final = (
     'body must be one of {"trust": JWK}, {"distrust": KEY_ID}, {"revoke_key": KEY_ID}, '

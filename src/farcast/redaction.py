@@ -1,7 +1,8 @@
 """Takes secrets out of text that people will read: logs, complaints of commands, answers about failures.
 
 Nothing here should ever be needed: tokens are not put into messages. It is the last line, for the message
-that quotes what somebody else wrote: an unknown option with a token behind it, a URL in an exception of a library.
+that quotes what somebody else wrote: an unknown option with a token behind it, a URL in an exception of a
+library.
 Secrets of ours have shapes that nothing else has:
 
     JWT            three parts of base64url, the first one an object: eyJ….….…
@@ -18,7 +19,7 @@ from typing import Final
 HIDDEN: Final = "[secret]"
 
 _SECRETS: Final = re.compile(
-    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)?"
+    r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)?"
     r"|fcjoin1_[A-Za-z0-9_=-]+"
     r"|farcast_[A-Za-z0-9_-]{40,}"
     r"|(?<=PRIVATE KEY-----)[A-Za-z0-9+/=\s\\]+"
@@ -28,7 +29,7 @@ _SECRETS: Final = re.compile(
 )
 
 NOT_THE_TOKEN: Final = "that is a token; give its id (jti), which farcast token inspect shows"
-_JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_JWT: Final = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 
 def redact(text: str) -> str:
