@@ -374,7 +374,7 @@ class Controller:
         rollout.handle_join(hello.holds)
         if rollout.acked is None and hello.holds is not None:
             self.pushes.overtake(hello.holds)
-        state.channel.welcome(self.epoch, issues=self._issuer.can_issue)
+        state.channel.welcome(self.epoch, issues=self._issuer.can_issue, unix_us=self._unix(now_us))
         self.pushes.look_at([hello.node_id])
         if is_newcomer:
             self._take_newcomer(hello, now_us)

@@ -25,7 +25,7 @@ from farcast.edge.load import LoadMeter
 from farcast.edge.plan_file import PlanFile
 from farcast.edge.renewal import Renewable, Renewal
 from farcast.proto.control.edge_plan import BadPlanFile, EdgePlan
-from farcast.proto.control.events import CertificateReceived, EdgeEvent
+from farcast.proto.control.events import CertificateReceived, EdgeEvent, Joined
 from farcast.proto.control.messages import VERSION, Hello
 from farcast.proto.membership import (
     DrainWanted,
@@ -53,6 +53,9 @@ SAY_DRAINING_SECONDS_MAX = 0.5
 
 RESTART_SECONDS = 5.0
 """After a fault of its own, membership begins again so much later."""
+
+CLOCK_OFFSET_SECONDS_MAX = 60.0
+"""Half of what a token's issuer may be ahead; more than a message takes."""
 
 SNAPSHOT_SECONDS_MAX = 2.0
 """A datapath that has not given its counters by then is passed over in this report."""
@@ -93,6 +96,8 @@ class Membership:
         self._unwritten = trio.Event()
         self._acked_more = trio.Event()
         self.restarts = 0
+        self.clock_offset_seconds: float | None = None
+        """How far this machine's clock is ahead of the control plane's, when that was last joined."""
         config = MembershipConfig(_hello(options), options.tls.cluster)
         self.engine = EdgeMembership(config, node.driver.engine)
         link_options = ControlLinkOptions(options.addresses, options.tls)
@@ -137,6 +142,7 @@ class Membership:
             "cluster": control[0] if control else self._options.tls.cluster or None,
             "name": control[1] if control else None,
             "last_failure": self.link.last_failure,
+            "clock_offset_seconds": _rounded(self.clock_offset_seconds),
             "certificate_ends_unix_s": round(self.renewal.ends_unix_s) if self.renewal else None,
             "certificates_renewed": self.renewal.renewals if self.renewal else 0,
             "plan_version": str(plan.version) if plan is not None else None,
@@ -225,9 +231,23 @@ class Membership:
             if self.renewal is not None:
                 self.renewal.handle(event)
             return
+        if isinstance(event, Joined):
+            self._compare_clocks(event.welcome.unix_us)
         self._node.driver.call(lambda _, now_us: self.engine.handle_event(event, now_us))
         self.link.wake()
         self._take_events()
+
+    def _compare_clocks(self, theirs_unix_us: int) -> None:
+        """Tokens and certificates are judged by the wall clock; one that is off turns everybody away."""
+        if not theirs_unix_us:
+            return
+        self.clock_offset_seconds = time.time() - theirs_unix_us / 1e6
+        if abs(self.clock_offset_seconds) > CLOCK_OFFSET_SECONDS_MAX:
+            log.warning(
+                "clock differs from the control plane's; set the one that is wrong (NTP)",
+                ahead_seconds=round(self.clock_offset_seconds, 1),
+                because="tokens and certificates are judged by it",
+            )
 
     def _take_events(self) -> None:
         while (event := self.engine.poll_event()) is not None:
@@ -311,6 +331,10 @@ class Membership:
     def _make_report(self, snapshot: SnapshotDict) -> None:
         self.engine.handle_snapshot(snapshot, self._load.handle_snapshot, time.time_ns() // 1_000)
         self.link.wake()
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _hello(options: MembershipOptions) -> Hello:

@@ -168,6 +168,10 @@ class _Routing(Collector):
         jumps = reporter["clock_jumps"]
         yield CounterMetricFamily("farcast_clock_jumps", "Times that the wall clock jumped.", jumps)
         yield _gauge("farcast_control_connected", "1 while the edge has joined a control plane.", connected)
+        offset = membership.clock_offset_seconds
+        if offset is not None:
+            text = "This machine's clock minus the control plane's, when it joined."
+            yield _gauge("farcast_clock_offset_seconds", text, offset)
         plans = CounterMetricFamily("farcast_plans", "Plans considered.", labels=["outcome"])
         plans.add_metric(["applied"], membership.plans_applied)
         plans.add_metric(["refused"], membership.plans_refused)

@@ -189,12 +189,14 @@ class CertificateWanted(Record, frozen=True, kw_only=True, tag="certificate_want
 
 
 class Welcome(Record, frozen=True, kw_only=True, tag="welcome"):
-    """Answer to `Hello`: the version both will use. ``issues``: `CertificateWanted` is understood."""
+    """Answer to `Hello`: the version both will use. ``issues``: `CertificateWanted` is understood.
+    ``unix_us``: the control plane's wall clock; 0 is not told."""
 
     version: RecordVersion
     epoch: Epoch
     report_interval_us: Interval = 1_000_000
     issues: bool = False
+    unix_us: Count = 0
 
 
 class Refusal(Record, frozen=True, kw_only=True, tag="refusal"):

@@ -29,7 +29,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -102,7 +102,7 @@ def load_identity(cert: Path, key: Path) -> Identity:
     """The identity in two PEM files; `UserError` names the file that is wrong."""
     chain = load_certificates(cert)
     private = _load_key(key)
-    if _public_der(private) != _public_der(x509.load_der_x509_certificate(chain[0])):
+    if _public_der(private) != _public_of(cert, chain[0]):
         raise CertificateError(f"{key}: is not the key of the first certificate in {cert}")
     return Identity(tuple(chain), _key_der(private))
 
@@ -307,7 +307,7 @@ def load_authority(cert: Path, key: Path, now: datetime) -> Authority:
     certificate = load_certificates(cert)[0]
     private = _load_key(key)
     parsed = x509.load_der_x509_certificate(certificate)
-    if _public_der(private) != _public_der(parsed):
+    if _public_der(private) != _public_of(cert, certificate):
         raise CertificateError(f"{key}: is not the key of the certificate in {cert}")
     cluster = cluster_name(certificate)
     if cluster is None or not isinstance(private, PrivateKey):
@@ -380,8 +380,18 @@ def _load_key(file: Path) -> PrivateKeyTypes:
         raise CertificateError(f"{file}: cannot be read: {error.strerror}") from error
     except TypeError as error:
         raise CertificateError(f"{file}: the key is encrypted; decrypt it first (openssl pkey)") from error
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"{file}: holds no PEM private key (-----BEGIN PRIVATE KEY-----)") from error
+
+
+def _public_of(file: Path, certificate: bytes) -> bytes:
+    """The public key in a certificate (DER) of a file; `CertificateError` where it is none."""
+    try:
+        return _public_der(x509.load_der_x509_certificate(certificate))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError(
+            f"{file}: the key in its certificate cannot be read; is it damaged?"
+        ) from error
 
 
 def _make_key(seed: bytes | None) -> PrivateKey:

@@ -45,6 +45,8 @@ class ControlEngine:
         self.names: list[tuple[str, str] | None] = []
         self.events: list[e.ServerEvent] = []
         self.closed: list[str] = []
+        self.unix_us = 0
+        """What `Welcome` says of its clock."""
         self._changes = changes
         self._garbage = garbage
         self._streams: dict[int, int] = {}
@@ -87,7 +89,7 @@ class ControlEngine:
             self.events.append(event)
             match event:
                 case e.HelloReceived():
-                    channel.welcome(EPOCH)
+                    channel.welcome(EPOCH, unix_us=self.unix_us)
                 case e.ReportReceived(report):
                     channel.ack_report(report.sequence)
         self._send(session)
