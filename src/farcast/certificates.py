@@ -61,6 +61,14 @@ _SPIFFE = "spiffe://farcast/"
 _CLUSTER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _HOST = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
+_UNREADABLE = (
+    ValueError,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
@@ -111,7 +119,7 @@ def expiry_unix_s(leaf: bytes) -> float | None:
     """When a certificate (DER) ends, Unix time; ``None`` for what is no certificate."""
     try:
         return x509.load_der_x509_certificate(leaf).not_valid_after_utc.timestamp()
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
 
 
@@ -139,7 +147,7 @@ def certificate_hosts(leaf: bytes) -> list[str]:
     try:
         parsed = x509.load_der_x509_certificate(leaf)
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except _UNREADABLE:
         return []
     hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     return [host for host in hosts if not f".{host}".endswith(f".{_DOMAIN}")]
@@ -364,7 +372,7 @@ def _paths(certificate: bytes) -> list[list[str]]:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except _UNREADABLE:
         return []
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return [uri.removeprefix(_SPIFFE).split("/") for uri in uris if uri.startswith(_SPIFFE)]

@@ -3,6 +3,7 @@ an edge that serves."""
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,17 @@ def complaint(state: Path) -> UserError | None:
     except UserError as error:
         return error
     return None
+
+
+@pytest.mark.parametrize("name", [IDENTITY, AUTHORITY, JOINED, "plan"])
+def test_no_single_bit_of_a_file_makes_an_edge_fail_in_another_way(state: Path, name: str) -> None:
+    file, drawn = state / name, random.Random(name)
+    content = file.read_bytes()
+    for _ in range(40):
+        at, bit = drawn.randrange(len(content)), 1 << drawn.randrange(8)
+        file.write_bytes(bytes([*content[:at], content[at] ^ bit, *content[at + 1 :]]))
+        fault = complaint(state)
+        assert fault is None or len(fault.message.splitlines()) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut off", "a bit", "empty", "zeros"])
