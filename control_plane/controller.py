@@ -45,6 +45,7 @@ from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
 from farcast.control_plane.trust_book import Invitation, TrustBook
+from farcast.control_plane.usage_book import UsageBook
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.control.events import (
     Broken,
@@ -118,6 +119,8 @@ class Controller:
         self._unix_minus_clock_us = unix_us - now_us
         self.access = AccessBook(restored.access)
         self.trust_book = TrustBook(restored.trust)
+        self.usage = UsageBook(restored.usage)
+        self._now_us = now_us
         self._issuer = Issuer(self.trust_book, certify, self.journal)
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
@@ -278,7 +281,8 @@ class Controller:
         if self.orders.intents_changed:
             self.orders.intents_changed, self._saver.intents_changed = False, True
         state = (self.members, self.directory, self.cycle.trees, self.pushes.sequence)
-        return self._saver.poll(*state, self.access, self.trust_book, self.orders)
+        usage = self.usage.poll_changes(self._now_us)
+        return self._saver.poll(*state, self.access, self.trust_book, self.orders, usage)
 
     def poll_data(self) -> tuple[int, bytes] | None:
         """A session, and bytes for its stream."""
@@ -418,6 +422,9 @@ class Controller:
         newly_silent = self.members.handle_report(member, report, now_us)
         urgent = self.links.handle_report(member.node_id, report, now_us)
         take_offers(report, member, self.directory, self.journal, now_us)
+        self.usage.take(
+            member.node_id, report.boot_id, report.usage, self.access.keys, now_us, self._unix(now_us)
+        )
         if member.draining != drained:
             self.orders.set_draining(member)
         if newly_silent or urgent:
@@ -432,6 +439,7 @@ class Controller:
     def _leave(self, session: int, state: _Session, reason: str, now_us: int) -> None:
         node_id = state.channel.node_id
         if self.members.leave(node_id, session, now_us):
+            self.usage.leave(node_id)
             self.links.leave(node_id, now_us)
             self.journal.count("sessions_lost")
             self.journal.write("warning", "edge lost its control session", node_id=node_id, reason=reason)
@@ -460,6 +468,7 @@ class Controller:
         self.access.forget_ended(self._unix(now_us))
         self.trust_book.forget_ended(self._unix(now_us))
         self.orders.forget_ended(self._unix(now_us))
+        self.usage.forget_ended(self._unix(now_us))
         self.links.sample(now_us, self._unix(now_us))
         self._note_current(now_us)
         if self._renew_edge_list(now_us):
@@ -551,6 +560,7 @@ class Controller:
 
     def _advance(self, now_us: int) -> None:
         """Bring the plan up to what is known, and send it."""
+        self._now_us = now_us
         views = self.pushes.views
         changed = views.set_directory(self.directory.table)
         if self.access.changed:

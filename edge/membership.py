@@ -24,6 +24,7 @@ from farcast.edge.control_link import ControlLink, ControlLinkOptions
 from farcast.edge.load import LoadMeter
 from farcast.edge.plan_file import PlanFile
 from farcast.edge.renewal import Renewable, Renewal
+from farcast.proto.access.metering import SAVE_SECONDS, BadUsageFile
 from farcast.proto.control.edge_plan import BadPlanFile, EdgePlan
 from farcast.proto.control.events import CertificateReceived, EdgeEvent, Joined
 from farcast.proto.control.messages import VERSION, Hello
@@ -53,6 +54,9 @@ SAY_DRAINING_SECONDS_MAX = 0.5
 
 RESTART_SECONDS = 5.0
 """After a fault of its own, membership begins again so much later."""
+
+USAGE_NAME = "usage"
+"""Of the file beside the plan in which meters are kept."""
 
 CLOCK_OFFSET_SECONDS_MAX = 60.0
 """Half of what a token's issuer may be ahead; more than a message takes."""
@@ -91,6 +95,8 @@ class Membership:
         self.renewal: Renewal | None = None
         self._options = options
         self._file = file
+        self._usage_file = PlanFile(file.path.parent, USAGE_NAME)
+        self._usage_unwritten = False
         self._load = LoadMeter()
         self._woken = trio.Event()
         self._unwritten = trio.Event()
@@ -168,6 +174,7 @@ class Membership:
 
     def start_from_disk(self) -> None:
         """Follow the plan of the last run, if there is one, before anybody is served."""
+        self._load_usage()
         plan = self._load_plan()
         self._take_events()
         if plan is None:
@@ -211,6 +218,7 @@ class Membership:
             nursery.start_soon(self.link.run)
             nursery.start_soon(self._report_for_ever)
             nursery.start_soon(self._write_for_ever)
+            nursery.start_soon(self._keep_usage_for_ever)
             if self.renewal is not None:
                 nursery.start_soon(self.renewal.run)
 
@@ -290,6 +298,40 @@ class Membership:
                 log.error(
                     "plan cannot be kept; a restart would follow an older one", file=path, reason=reason
                 )
+
+    def _load_usage(self) -> None:
+        """What earlier processes have metered and not reported."""
+        try:
+            data = self._usage_file.read()
+            if data is not None:
+                self.engine.usage.load(data)
+        except (OSError, ValueError, BadUsageFile) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+            log.error("metered usage is lost", file=str(self._usage_file.path), reason=reason)
+
+    async def _keep_usage_for_ever(self) -> None:
+        """Keep on disk what a later process has to report if this one dies; at its end too."""
+        try:
+            while True:
+                await trio.sleep(SAVE_SECONDS)
+                data = self.engine.usage.dump(self._node.driver.engine.quotas)
+                if data is not None:
+                    await trio.to_thread.run_sync(self._write_usage, data)
+        finally:
+            if (data := self.engine.usage.dump(self._node.driver.engine.quotas)) is not None:
+                self._write_usage(data)
+
+    def _write_usage(self, data: bytes) -> None:
+        try:
+            self._usage_file.write(data)
+        except OSError as error:
+            if not self._usage_unwritten:
+                path = str(self._usage_file.path)
+                log.error("metered usage cannot be kept; what is not reported may be lost", file=path,
+                          reason=error.strerror)  # fmt: skip
+            self._usage_unwritten = True
+        else:
+            self._usage_unwritten = False
 
     # ---- Reports ----------------------------------------------------------------------------------
 

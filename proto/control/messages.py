@@ -17,7 +17,8 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from farcast.proto.access.records import AccessRules
+from farcast.proto.access.metering import USAGE_PER_REPORT_MAX
+from farcast.proto.access.records import AccessRules, KeyId
 from farcast.proto.control.ranges import (
     CERTIFICATE_BYTES_MAX,
     DRAIN_MS_MAX,
@@ -142,11 +143,29 @@ class TrackLoad(Record, frozen=True, kw_only=True, tag=False):
     bps: Bps
 
 
+class KeyUsage(Record, frozen=True, kw_only=True, tag=False):
+    """What the sessions of an issuer's key have used at the edge since the meter began (its process, by boot
+    id), and take now; ``refused``: how often its quota kept something out."""
+
+    meter: Token
+    key_id: KeyId
+    bytes_in: Count = 0
+    bytes_out: Count = 0
+    publisher_us: Count = 0
+    viewer_us: Count = 0
+    publishers: Count = 0
+    viewers: Count = 0
+    namespaces: Count = 0
+    bps: Bps = 0
+    refused: Count = 0
+
+
 class Report(Record, frozen=True, kw_only=True, tag="report"):
     """Every second. ``sent_us`` is the edge's monotonic clock since its boot. ``links`` holds those that
     changed. ``offered`` and ``withdrawn`` are changes against the report before; all is said again where
     ``full``; ``offers_follow`` says how many did not fit and come in the reports that follow.
-    ``distrust``: the process was paused or the clock jumped; do not judge links by this."""
+    ``distrust``: the process was paused or the clock jumped; do not judge links by this. ``usage``: of keys
+    of which it changed."""
 
     boot_id: Token
     sequence: Count
@@ -162,6 +181,7 @@ class Report(Record, frozen=True, kw_only=True, tag="report"):
     offered: Annotated[tuple[Offer, ...], Meta(max_length=NAMESPACES_MAX)] = ()
     withdrawn: Annotated[tuple[NamespaceFields, ...], Meta(max_length=NAMESPACES_MAX)] = ()
     offers_follow: Count = 0
+    usage: Annotated[tuple[KeyUsage, ...], Meta(max_length=USAGE_PER_REPORT_MAX)] = ()
 
 
 class PlanAck(Record, frozen=True, kw_only=True, tag="ack"):

@@ -313,7 +313,7 @@ class ServerChannel:
             raise BadMessage(f"reports come too often, at most {rate} a second are looked at")
         self._sequence_received = report.sequence
         self._resync_wanted = True
-        self._send_small(ReportAck(sequence=report.sequence))
+        self._send_small(ReportAck(sequence=report.sequence, resync=True))
 
     def _handle_plan_ack(self, ack: PlanAck) -> None:
         if self._is_answer(ack):

@@ -292,6 +292,50 @@ def keys(
     return EXIT_OK
 
 
+@token.command
+def usage(
+    key_id: str | None = None,
+    *,
+    days: Annotated[int, Parameter(validator=Number(gte=0, lte=400))] = 0,
+    state_dir: StateDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> int:
+    """Show what the sessions of each issuer's key have used in a cluster: bytes and minutes, and now.
+
+    Nothing is counted twice; what an edge counted in its last seconds before it died may be missing.
+
+    Example: farcast token usage --days 31 --state-dir control
+
+    Parameters
+    ----------
+    key_id
+        Only of this key.
+    days
+        Also for each of so many days of UTC, today included.
+    """
+    query = {"days": str(days), **({} if key_id is None else {"key_id": key_id})}
+    found = control_api(state_dir, api, token_file).get("/v1/usage", **query)
+    if json:
+        print_json(found)
+        return EXIT_OK
+    rows = []
+    for key in found["keys"]:
+        now = f"{key['now']['publishers']} publishers, {key['now']['viewers']} viewers"
+        rows.append((key["key_id"], "all", *_used(key["total"]), now if key["trusted"] else "not trusted"))
+        rows += [("", day["day"], *_used(day), "") for day in key["days"]]
+    print_table(("key", "day", "in", "out", "published", "watched", "now"), rows)
+    if found["left_out"]:
+        note(f"{found['left_out']} counts found no room and are missing")
+    return EXIT_OK
+
+
+def _used(used: dict[str, Any]) -> tuple[str, ...]:
+    sizes = (f"{used[name] / 1e9:.3f} GB" for name in ("bytes_in", "bytes_out"))
+    return (*sizes, *(f"{used[name]:.1f} min" for name in ("publisher_minutes", "viewer_minutes")))
+
+
 def _quotas(quotas: dict[str, int]) -> str:
     said = [
         (quotas["publishers_max"], "publishers"),
