@@ -41,12 +41,14 @@ from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
 from farcast.control_plane.plan_log import PlanLog
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.pushes import PushConfig, Pushes
+from farcast.control_plane.quota_shares import LOOK_US, QuotaShares, ShareEdge
 from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
 from farcast.control_plane.trust_book import Invitation, TrustBook
 from farcast.control_plane.usage_book import UsageBook
 from farcast.proto.access.keys import TrustedKey
+from farcast.proto.access.records import write_shares
 from farcast.proto.control.events import (
     Broken,
     CertificateAsked,
@@ -120,6 +122,9 @@ class Controller:
         self.access = AccessBook(restored.access)
         self.trust_book = TrustBook(restored.trust)
         self.usage = UsageBook(restored.usage)
+        self.shares = QuotaShares({node: dict(keys) for node, keys in restored.shares.items()})
+        self._shares_due = True
+        self._look_us = now_us
         self._now_us = now_us
         self._issuer = Issuer(self.trust_book, certify, self.journal)
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
@@ -282,7 +287,9 @@ class Controller:
             self.orders.intents_changed, self._saver.intents_changed = False, True
         state = (self.members, self.directory, self.cycle.trees, self.pushes.sequence)
         usage = self.usage.poll_changes(self._now_us)
-        return self._saver.poll(*state, self.access, self.trust_book, self.orders, usage)
+        shares = self.shares.possible if self.shares.kept_changed else None
+        self.shares.kept_changed = False
+        return self._saver.poll(*state, self.access, self.trust_book, self.orders, usage, shares)
 
     def poll_data(self) -> tuple[int, bytes] | None:
         """A session, and bytes for its stream."""
@@ -337,6 +344,7 @@ class Controller:
                 if self.pushes.rollout(node_id).handle_ack(version, now_us):
                     self.journal.count("plans_acked")
                     self.plan_log.handle_ack(node_id, version.sequence, now_us)
+                    self._take_shares_ack(node_id)
                     if self.pushes.is_current(node_id):
                         self.cycle.handle_ack(node_id)
                     self.pushes.look_at([node_id])
@@ -367,6 +375,7 @@ class Controller:
             return
         state.hello = hello
         is_newcomer = hello.node_id not in self.members
+        self._shares_due = True
         replaced = self.members.join(hello, session, now_us)
         if replaced is not None and (old := self._sessions.get(replaced)) is not None:
             old.channel.refuse("this edge has joined anew")
@@ -440,6 +449,7 @@ class Controller:
         node_id = state.channel.node_id
         if self.members.leave(node_id, session, now_us):
             self.usage.leave(node_id)
+            self._shares_due = True
             self.links.leave(node_id, now_us)
             self.journal.count("sessions_lost")
             self.journal.write("warning", "edge lost its control session", node_id=node_id, reason=reason)
@@ -469,6 +479,7 @@ class Controller:
         self.trust_book.forget_ended(self._unix(now_us))
         self.orders.forget_ended(self._unix(now_us))
         self.usage.forget_ended(self._unix(now_us))
+        self._shares_due |= now_us >= self._look_us
         self.links.sample(now_us, self._unix(now_us))
         self._note_current(now_us)
         if self._renew_edge_list(now_us):
@@ -563,6 +574,7 @@ class Controller:
         self._now_us = now_us
         views = self.pushes.views
         changed = views.set_directory(self.directory.table)
+        self._shares_due |= self.access.changed or self.orders.nodes_changed
         if self.access.changed:
             self.access.changed, self._saver.access_changed = False, True
             changed |= views.set_access(self.access.rules())
@@ -573,6 +585,8 @@ class Controller:
             self.orders.nodes_changed = False
             changed |= views.set_nodes({member.node_id: member.info for member in self.members})
             changed |= self._renew_edge_list(now_us)
+        if self._shares_due:
+            changed |= self._deal_shares(now_us)
         if changed:
             self.pushes.commit()
         self.plan_log.note(self.pushes.sequence, now_us)
@@ -580,6 +594,33 @@ class Controller:
             self._touch(node_id)
         for node_id in self.orders.tell_edges(self.channel_of, now_us):
             self._touch(node_id)
+
+    def _take_shares_ack(self, node_id: str) -> None:
+        """An edge follows a plan: what it may give out is what that plan said."""
+        acked = self.pushes.rollout(node_id).acked
+        if acked is not None and acked[1].shares == self.pushes.views.shares.get(node_id):
+            self.shares.acknowledged(node_id)
+            self._shares_due |= self.shares.is_wanting
+
+    def _deal_shares(self, now_us: int) -> bool:
+        """Give edges their shares of quotas; whether any are others."""
+        look = now_us >= self._look_us
+        self._look_us = now_us + LOOK_US if look else self._look_us
+        self._shares_due = False
+        edges = [
+            ShareEdge(
+                member.node_id,
+                takes=member.session is not None and member.hello.takes_shares,
+                divides=not member.hello.takes_shares,
+            )
+            for member in self.members
+        ]
+        self.shares.deal(self.access.quotas(), edges, self.usage.now, look=look)
+        if not self.shares.changed:
+            return False
+        self.shares.changed = False
+        told = {node_id: write_shares(shares) for node_id, shares in self.shares.targets.items()}
+        return self.pushes.views.set_shares(told)
 
     def _change_access(self, what: str, about: str, why_not: str | None, now_us: int) -> str | None:
         if why_not is None:

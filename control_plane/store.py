@@ -26,6 +26,7 @@ from farcast.control_plane.access_book import NOTHING_KEPT, KeptAccess
 from farcast.control_plane.branches import Tree, Upstreams
 from farcast.control_plane.directory import Fields, OfferChange
 from farcast.control_plane.intents import NO_INTENTS, Intents, decode, encode
+from farcast.control_plane.quota_shares import Shares
 from farcast.control_plane.trust_book import NO_TRUST_KEPT, KeptTrust
 from farcast.control_plane.usage_book import NO_USAGE_KEPT, Account, KeptUsage, Meter, Seen, UsageChange
 from farcast.errors import UserError
@@ -73,6 +74,7 @@ class Save:
     access: KeptAccess | None = None
     trust: KeptTrust | None = None
     usage: UsageChange | None = None
+    shares: Shares | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Restored:
     access: KeptAccess = NOTHING_KEPT
     trust: KeptTrust = NO_TRUST_KEPT
     usage: KeptUsage = NO_USAGE_KEPT
+    shares: Shares = field(default_factory=dict)
 
 
 class StoreError(UserError):
@@ -211,6 +214,7 @@ class Store:
             if "trust" in facts
             else NO_TRUST_KEPT,
             usage=self._read_usage(connection),
+            shares=msgspec.msgpack.decode(facts["shares"], type=Shares) if "shares" in facts else {},
         )
 
     def _read_usage(self, connection: sqlite3.Connection) -> KeptUsage:
@@ -264,6 +268,8 @@ class Store:
             facts["access"] = save.access
         if save.trust is not None:
             facts["trust"] = save.trust
+        if save.shares is not None:
+            facts["shares"] = save.shares
         self._write_facts(connection, facts)
         for origin, tree in save.trees.items():
             if tree is None:
@@ -320,6 +326,7 @@ def _merge(saves: Iterable[Save]) -> Save:
             access=merged.access if save.access is None else save.access,
             trust=merged.trust if save.trust is None else save.trust,
             usage=_merge_usage(merged.usage, save.usage),
+            shares=merged.shares if save.shares is None else save.shares,
         )
     return merged
 

@@ -390,4 +390,5 @@ def _hello(options: MembershipOptions) -> Hello:
         provider=options.provider,
         software=f"farcast/{__version__}",
         egress_bps_max=options.egress_bps_max,
+        takes_shares=True,
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from farcast.proto.access.gate import EXPIRY_GRACE_SECONDS, AccessPolicy, Gate, Refusal
-from farcast.proto.access.quotas import QuotaTable
+from farcast.proto.access.quotas import Amounts, QuotaTable
 from farcast.proto.access.scopes import Action
 from farcast.proto.access.tokens import TOKEN_BYTES_MAX, TOKEN_TYPE
 from farcast.proto.agent.discovery import Announcing
@@ -51,6 +51,7 @@ class Access:
         self._local = hub.config.access
         self._planned: AccessPolicy | None = None
         self._edges: Collection[str] = ()
+        self._shares: Mapping[str, Amounts] = {}
         self.quotas = QuotaTable(self._namespaces_of)
         self._set_quotas()
 
@@ -85,14 +86,16 @@ class Access:
         local: AccessPolicy | None = None,
         planned: AccessPolicy | None = None,
         edges: Collection[str] = (),
+        shares: Mapping[str, Amounts] | None = None,
     ) -> None:
         """The edge's own configuration or a plan brought other keys or revocations. An open edge stays so.
-        ``edges``: node ids of the plan, which divide the quotas of its keys."""
+        ``edges``: node ids of the plan, which divide the quotas of its keys; ``shares``: this one's."""
         if self._local is None:
             return
         self._local = local or self._local
         self._planned = planned or self._planned
         self._edges = edges or self._edges
+        self._shares = self._shares if shares is None else shares
         self.gate.handle_policy(self._local.joined(self._planned))
         self._set_quotas()
         self._enforce()
@@ -184,7 +187,7 @@ class Access:
             own = self._hub.config.node_id
             edges = {own, *self._edges}
             rank = sum(node_id < own for node_id in edges)
-            self.quotas.handle_quotas(quotas, planned, len(edges), rank)
+            self.quotas.handle_quotas(quotas, planned, len(edges), rank, self._shares)
 
     def _is_asked(self, peer: Peer) -> bool:
         return peer.upstream is None and not peer.is_hop

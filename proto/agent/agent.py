@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from farcast.proto._core import Command, Event
-from farcast.proto.access.records import read_rules
+from farcast.proto.access.records import read_rules, read_shares
 from farcast.proto.agent import status
 from farcast.proto.agent.access import Access
 from farcast.proto.agent.binding import Bindings
@@ -229,9 +229,14 @@ class Agent:
         self._discovery.listed(plan.directory)
         if plan.edge_list:
             self._local.publish(EDGE_LIST, plan.edge_list.encode())
+        shares = None
+        if plan.shares is not None and (before is None or before.shares is not plan.shares):
+            shares = read_shares(plan.shares)
         if plan.access is not None and (before is None or before.access is not plan.access):
             rules = read_rules(plan.access, plan.version.epoch.cluster)
-            self._access.policy_changed(planned=rules, edges=list(plan.nodes))
+            self._access.policy_changed(planned=rules, edges=list(plan.nodes), shares=shares)
+        elif shares is not None:
+            self._access.policy_changed(edges=list(plan.nodes), shares=shares)
         elif before is not None and before.nodes.keys() != plan.nodes.keys():
             self._access.policy_changed(edges=list(plan.nodes))
         for track in list(self._tracks.by_id.values()):

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from farcast.proto.access.metering import USAGE_PER_REPORT_MAX
-from farcast.proto.access.records import AccessRules, KeyId
+from farcast.proto.access.records import AccessRules, KeyId, Shares
 from farcast.proto.control.ranges import (
     CERTIFICATE_BYTES_MAX,
     DRAIN_MS_MAX,
@@ -78,7 +78,8 @@ class PlanVersion(Record, frozen=True, kw_only=True, tag=False):
 
 class Hello(Record, frozen=True, kw_only=True, tag="hello"):
     """First message of an edge. ``boot_id`` is drawn anew at each start of its process; ``advertise`` is the
-    ``host:port`` where others reach it; ``public_url`` what viewers are told; ``holds`` the plan it has."""
+    ``host:port`` where others reach it; ``public_url`` what viewers are told; ``holds`` the plan it has;
+    ``takes_shares``: it follows `PlanDelta.shares`, and does not divide quotas evenly."""
 
     versions: Annotated[tuple[RecordVersion, ...], Meta(min_length=1, max_length=16)]
     node_id: NodeId
@@ -90,6 +91,7 @@ class Hello(Record, frozen=True, kw_only=True, tag="hello"):
     software: Text = ""
     egress_bps_max: Bps = 0
     holds: PlanVersion | None = None
+    takes_shares: bool = False
 
 
 class LinkReport(Record, frozen=True, kw_only=True, tag=False):
@@ -264,7 +266,8 @@ class DirectoryEntry(Record, frozen=True, kw_only=True, tag=False):
 class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     """What changed since ``base``; everything, where ``base`` is ``None``. ``edge_list`` is the signed list
     for viewers (compact JWS), ``access`` who may publish and watch, ``revoked`` the certificates that count
-    no more, each where it changed. ``issued_unix_us`` is for people."""
+    no more, ``shares`` the edge's own parts of quotas, each where it changed. ``issued_unix_us`` is for
+    people."""
 
     version: PlanVersion
     base: PlanVersion | None = None
@@ -277,6 +280,7 @@ class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     edge_list: EdgeList | None = None
     access: AccessRules | None = None
     revoked: Revocations | None = None
+    shares: Shares | None = None
     issued_unix_us: Count = 0
 
 
