@@ -32,6 +32,7 @@ from farcast.control_plane.api_limits import Buckets, LimitsConfig
 from farcast.control_plane.api_tokens import TOKEN_FILE, ApiToken, ApiTokens, Scope
 from farcast.control_plane.audit import AuditLog
 from farcast.control_plane.sharing import Unshared, shared_by_nobody
+from farcast.redaction import redact
 
 BODY_BYTES_MAX: Final = 65_536
 TEXT_CHARACTERS_MAX: Final = 512
@@ -192,9 +193,9 @@ def _ending(response: Response, request: Request) -> Response:
 
 def fault(refusal: Refused, request_id: str) -> Response:
     """The answer that says what is wrong."""
-    told: dict[str, Any] = {"error": refusal.reason, "request_id": request_id}
+    told: dict[str, Any] = {"error": redact(refusal.reason), "request_id": request_id}
     if refusal.field:
-        told["field"] = refusal.field
+        told["field"] = redact(refusal.field)
     headers = {"x-request-id": request_id}
     if refusal.retry_after_s is not None:
         headers["retry-after"] = str(max(int(refusal.retry_after_s + 0.999), 1))
@@ -220,12 +221,12 @@ def _note(
         access.unix_us(),
         who=token.name if token else "",
         action=endpoint.action,
-        about=changed.about[:TEXT_CHARACTERS_MAX],
+        about=redact(changed.about)[:TEXT_CHARACTERS_MAX],
         request_id=request_id,
         outcome="refused" if refusal else "done",
         before=changed.before,
         after=changed.after,
-        reason=refusal[:TEXT_CHARACTERS_MAX],
+        reason=redact(refusal)[:TEXT_CHARACTERS_MAX],
         address=address_of(request),
     )
 

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from farcast import __version__
 from farcast.proto.access.scopes import Action
+from farcast.proto.access.tokens import Cause
 
 if TYPE_CHECKING:
     from farcast.edge.membership import Membership
@@ -170,6 +171,10 @@ class _Routing(Collector):
         jumps = reporter["clock_jumps"]
         yield CounterMetricFamily("farcast_clock_jumps", "Times that the wall clock jumped.", jumps)
         yield _gauge("farcast_control_connected", "1 while the edge has joined a control plane.", connected)
+        offset = membership.clock_offset_seconds
+        if offset is not None:
+            text = "This machine's clock minus the control plane's, when it joined."
+            yield _gauge("farcast_clock_offset_seconds", text, offset)
         plans = CounterMetricFamily("farcast_plans", "Plans considered.", labels=["outcome"])
         plans.add_metric(["applied"], membership.plans_applied)
         plans.add_metric(["refused"], membership.plans_refused)
@@ -196,6 +201,17 @@ class _Trust(Collector):
             name = action.name.lower()
             refused.add_metric([name], self._counters.get(f"unauthorized_{name}", 0))
         yield refused
+        tokens = CounterMetricFamily(
+            "farcast_tokens_refused", "Tokens that clients showed and that are no good.", labels=["cause"]
+        )
+        for cause in Cause:
+            tokens.add_metric([cause.value], self._counters.get(f"tokens_refused_{cause}", 0))
+        yield tokens
+        hops = self._counters.get("hops_refused", 0)
+        yield CounterMetricFamily("farcast_hops_refused", "Hops whose certificate does not count.", hops)
+        failed = self._counters.get("tls_handshakes_failed", 0)
+        text = "Incoming connections without a certificate that is good, where one is needed."
+        yield CounterMetricFamily("farcast_tls_handshakes_failed", text, failed)
         expiry = GaugeMetricFamily(
             "farcast_certificate_expiry_timestamp_seconds", "When it ends, Unix time.", labels=["certificate"]
         )

@@ -133,7 +133,7 @@ def _read_public_url(text: str) -> str:
     url = _read_url(text)
     if url.target == "hop":
         raise SettingError(f"{text!r} is a hop, clients speak moqt:// and https://")
-    return str(url)
+    return url.whole
 
 
 def _read_url(text: str) -> ServerUrl:

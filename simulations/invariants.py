@@ -145,14 +145,13 @@ class Invariants:
             for k, track in enumerate(publisher.film.tracks)
         }
         for name, viewer in network.viewers.items():
-<<<<<<< HEAD
             log = viewer.log
             if log.left_us is not None or now_us - log.tapped_us < JOINED_US or name in hampered:
                 continue
             if not self._can_be_served(name):
                 continue
             self.report(now_us, "newest-group", unserved(name, viewer.without_catalog(), newest))
-            wanted = [w.track for w in viewer.watched() if w.track not in viewer.ended]
+            wanted = [w.track for w in viewer.watched() if w.until_us is None and w.track not in viewer.ended]
             got = {track: group for track, (group, _) in viewer.newest.items()}
             self.report(now_us, "newest-group", behind(name, wanted, got, newest, self._groups_behind(name)))
 
@@ -170,14 +169,6 @@ class Invariants:
         client = self._network.clients[name]
         known = client.edges if client.stack == "farcast" else client.edges[:1]
         return any(self._network.edges[node].is_running for node in known)
-=======
-            if viewer.log.left_us is None and viewer.log.catalog_us is not None:
-                wanted = [
-                    w.track for w in viewer.watched() if w.until_us is None and w.track not in viewer.ended
-                ]
-                got = {track: group for track, (group, _) in viewer.newest.items()}
-                self.report(now_us, "newest-group", behind(name, wanted, got, newest))
->>>>>>> degrade2
 
 
 # ---- Checks ----------------------------------------------------------------------------------------

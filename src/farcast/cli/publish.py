@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,12 +17,14 @@ from farcast.cli.options import (
     Flag,
     Insecure,
     Json,
+    MediaTokenFile,
     Namespace,
     NoEdgeList,
     Token,
     check_seconds,
     interruptible,
     parse_namespace,
+    token_source,
 )
 from farcast.cli.output import note, print_json, print_table
 from farcast.clients.media.encoders import RenditionSpec, parse_renditions
@@ -33,7 +34,6 @@ from farcast.clients.media.sources import open_source
 from farcast.clients.publish import PublishOptions, PublishReport
 from farcast.clients.publish import publish as publish_source
 from farcast.clients.server import servers_from_options
-from farcast.clients.tokens import token_from_option
 from farcast.errors import EXIT_USAGE, UserError
 
 
@@ -54,6 +54,7 @@ def publish(
     ca: Ca = None,
     insecure: Insecure = False,
     token: Token = None,
+    token_file: MediaTokenFile = None,
     no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
@@ -92,7 +93,7 @@ def publish(
         packaging,
         seconds,
         others=tuple(rest),
-        token=token_from_option(token, os.environ),
+        token=token_source(token, token_file),
         edge_list=not no_edge_list,
         layers=layers,
     )

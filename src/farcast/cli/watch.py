@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,18 +13,19 @@ from farcast.cli.options import (
     Draft,
     Insecure,
     Json,
+    MediaTokenFile,
     Namespace,
     NoEdgeList,
     Token,
     check_seconds,
     interruptible,
     parse_namespace,
+    token_source,
 )
 from farcast.cli.output import note, print_json, print_table
 from farcast.clients.media.playback import Distribution, PlaybackReport
 from farcast.clients.moves import MovesReport
 from farcast.clients.server import servers_from_options
-from farcast.clients.tokens import token_from_option
 from farcast.clients.viewing import QUALITY_AUTO
 from farcast.clients.watch import Watcher, WatchOptions
 from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
@@ -45,6 +45,7 @@ def watch(
     ca: Ca = None,
     insecure: Insecure = False,
     token: Token = None,
+    token_file: MediaTokenFile = None,
     no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
@@ -81,7 +82,7 @@ def watch(
         seconds,
         timeout,
         others=tuple(rest),
-        token=token_from_option(token, os.environ),
+        token=token_source(token, token_file),
         edge_list=not no_edge_list,
         quality=quality,
     )
