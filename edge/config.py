@@ -22,12 +22,14 @@ from farcast.edge.settings import (
     LIMITS_DATAPATH,
     LIMITS_TRACK,
     RECOVERY,
+    SECOND_PATHS,
     UPSTREAM,
     Address,
     Controller,
     Folder,
     SettingError,
     kind_of,
+    second_path_key,
 )
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.joining.tokens import JoinToken
@@ -122,6 +124,7 @@ class EdgeConfig:
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
     limits_track: Mapping[str, int] = field(default_factory=dict)
     recovery: Mapping[str, int] = field(default_factory=dict)
+    second_paths: Mapping[str, Any] = field(default_factory=dict)
 
 
 HOP_FILES = ("hop.cert", "hop.key", "hop.ca")
@@ -221,6 +224,7 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
         limits_datapath=_limits(values, LIMITS_DATAPATH),
         limits_track=_limits(values, LIMITS_TRACK),
         recovery=_limits(values, RECOVERY, "recovery"),
+        second_paths=_second_paths(values),
     )
 
 
@@ -358,6 +362,11 @@ def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, An
 
 def _quirks(values: dict[str, Any]) -> dict[str, Any]:
     found = {path.partition(".")[2]: value for path, value in values.items() if path.startswith("quirks.")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _second_paths(values: dict[str, Any]) -> dict[str, Any]:
+    found = {name: values.get(second_path_key(name)) for name in SECOND_PATHS}
     return {name: value for name, value in found.items() if value is not None}
 
 

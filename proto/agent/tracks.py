@@ -53,6 +53,7 @@ class Source:
     between the publisher and us, its edge first; empty where the publisher is here. ``stale``: the edge above
     wants it to be asked for again, because its own route is another one now. ``is_whole``: asked for from its
     beginning, because it is behind what was held here; ``whole_from``: that of its running group then.
+    ``sends``: a standby that the datapath has send beside the source, as a second path.
     """
 
     track: Track
@@ -68,6 +69,7 @@ class Source:
     is_whole: bool = False
     whole_from: Location | None = None
     stale: bool = False
+    sends: bool = False
 
     @property
     def binding(self) -> tuple[int, int] | None:

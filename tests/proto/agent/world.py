@@ -277,6 +277,7 @@ _EXECUTE: dict[type, Callable[[Host, Any], None]] = {
     Command.SwitchUpstream: lambda host, c: host.reroutes.move(c.track, (c.session, c.alias)),
     Command.HopBounds: lambda host, command: None,
     Command.HopPolicy: lambda host, command: None,
+    Command.HopSecondPaths: lambda host, command: None,
     Command.AddDownstream: Host.add_downstream,
     Command.UpdateDownstream: lambda host, command: host.updates.append(command),
     Command.RemoveDownstream: Host.end_downstream,
