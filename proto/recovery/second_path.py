@@ -3,11 +3,11 @@
 A lost chunk comes back after ``9/8`` of a round trip (RFC 9002, section 6.1.2) and the time in which its
 round of repairs is spread. Two things can be wrong with that, and the table asks for both:
 
-- *It is seen.* Where that is longer than a picture may stand still (``stall_ms_max``: the freeze of W3C's
-  WebRTC statistics at 30 frames a second), every frame that loses a chunk is a stall, and of a frame of
-  ``k`` chunks that is some ``1 - (1 - p)^(k/b)`` in bursts of ``b``. Sound is of one chunk and costs next
-  to nothing twice; pictures cost as much again as there is, so they wait for a loss at which repair is seen
-  all the time.
+- *It is seen.* Where that, or a second round of it, is longer than a picture may stand still
+  (``stall_ms_max``: the freeze of W3C's WebRTC statistics at 30 frames a second), every frame that loses a
+  chunk is a stall, and of a frame of ``k`` chunks that is some ``1 - (1 - p)^(k/b)`` in bursts of ``b``.
+  Sound is of one chunk and costs next to nothing twice; pictures cost as much again as there is, so they
+  wait for a loss at which repair is seen all the time.
 - *It does not come.* Where no round of repairs fits in the budget, or the best row of the repair table
   misses its target, or repair costs as much as a second path would, the second path is the cheaper one at
   any delay.
@@ -46,6 +46,7 @@ from farcast.proto.recovery.policy import (
 )
 
 Stance: TypeAlias = Literal["off", "keep", "on"]
+STANCES: Final[tuple[Stance, ...]] = ("off", "keep", "on")
 Which: TypeAlias = Literal["off", "audio", "all"]
 
 RTTS_MS: Final = (60, 90, 120, 160, 200, 240, 300, 0)
@@ -57,6 +58,11 @@ LOSSES_PPM: Final = (
 """Upper bounds of the rows by loss, millionths; a row is computed for the bound before, where it begins."""
 ROUND_CHUNKS: Final = 4
 """Chunks that a round of repairs has on the average: those of one or two bursts."""
+
+
+SEEN_SHARE: Final = 1e-3
+"""Of chunks; a stall in so few frames is not what a second path is for."""
+ROUNDS_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,16 @@ def repair_ms(assumed: Assumptions, rtt_ms: float) -> float:
     return 1.125 * rtt_ms + assumed.collect_ms + assumed.span_ms / 2.0
 
 
+def late_ms(assumed: Assumptions, loss: float, rtt_ms: float) -> float:
+    """How late all chunks but `SEEN_SHARE` are at most: short round trips have several rounds, and each of
+    them brings less."""
+    fails = failure(ROUND_CHUNKS, _datagrams(assumed, loss, rtt_ms), loss, _correlation(assumed, loss))
+    rounds, missing = 1, loss * fails
+    while missing > SEEN_SHARE and rounds < ROUNDS_MAX:
+        rounds, missing = rounds + 1, missing * fails
+    return rounds * repair_ms(assumed, rtt_ms)
+
+
 def repair_share(assumed: Assumptions, loss: float, rtt_ms: float) -> float:
     """Bytes of repairs per byte of media."""
     datagrams = _datagrams(assumed, loss, rtt_ms)
@@ -153,15 +169,17 @@ def second_path_table(
 def _rows(wanted: SecondPaths, assumed: Assumptions) -> Iterator[SecondPathRow]:
     rise_us = wanted.rise_ms_max * 1_000
     # On time; late, but not so late that it would begin a second path; too late.
+    least: Stance
     for rise_us_max, least in ((int(rise_us / wanted.hysteresis), "off"), (rise_us, "keep")):
         for rtt_ms in RTTS_MS:
+            small: Stance = least
+            large: Stance = least
             for before_ppm, loss_ppm in zip((0, *LOSSES_PPM), LOSSES_PPM, strict=False):
                 loss, rtt = min(before_ppm / 1e6, LOSS_WORST), rtt_ms or RTT_WORST_MS
-                stances = (
-                    _stance(wanted, assumed, loss, rtt, wanted.audio_loss),
-                    _stance(wanted, assumed, loss, rtt, wanted.video_loss),
-                )
-                yield _row(wanted, loss_ppm, rtt_ms * 1_000, rise_us_max, _at_least(least, *stances))
+                # More loss is never less reason, though the repair table has its steps.
+                small = _more(small, _stance(wanted, assumed, loss, rtt, wanted.audio_loss))
+                large = _more(large, _stance(wanted, assumed, loss, rtt, wanted.video_loss))
+                yield _row(wanted, loss_ppm, rtt_ms * 1_000, rise_us_max, (small, large))
     yield _row(wanted, 1_000_000, 0, 0, ("on", "on"))
 
 
@@ -172,9 +190,8 @@ def _row(
     return SecondPathRow(loss_ppm, rtt_us, rise_us, small, large if wanted.which == "all" else "off")
 
 
-def _at_least(least: str, *stances: Stance) -> tuple[Stance, Stance]:
-    small, large = ("keep" if stance == "off" and least == "keep" else stance for stance in stances)
-    return small, large
+def _more(a: Stance, b: Stance) -> Stance:
+    return max(a, b, key=STANCES.index)
 
 
 def _stance(wanted: SecondPaths, assumed: Assumptions, loss: float, rtt_ms: float, enter: float) -> Stance:
@@ -189,6 +206,6 @@ def _cannot_hold(wanted: SecondPaths, assumed: Assumptions, loss: float, rtt_ms:
     """Whether one path that loses so much is not enough."""
     if loss <= 0:
         return False
-    is_seen = repair_ms(assumed, rtt_ms) > wanted.stall_ms_max and loss >= enter
+    is_seen = late_ms(assumed, loss, rtt_ms) > wanted.stall_ms_max and loss >= enter
     misses = loss >= enter and residual(assumed, loss, rtt_ms) > 2.0 * assumed.target_essential
     return is_seen or misses or repair_share(assumed, loss, rtt_ms) > wanted.extra_max

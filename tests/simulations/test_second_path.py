@@ -17,7 +17,7 @@ STALL_MS_MAX = 183
 WAYS = {("r", "e"): RTT_MS, ("s", "e"): RTT_MS, ("o", "e"): 200}
 
 
-def playing(second_paths: SecondPaths = SecondPaths(), **options: Any) -> tuple[Network, Any]:
+def playing(second_paths: SecondPaths | None = None, **options: Any) -> tuple[Network, Any]:
     """A film from ``o`` by relay ``r`` to a viewer at ``e``; ``s`` stands by."""
     net = Network("o", "r", "s", "e", rtt_ms=WAYS, second_paths=second_paths, **options)
     net.push(ROUTES)
