@@ -173,8 +173,8 @@ def _read_level(text: str) -> str:
 
 
 def _read_second_paths(text: str) -> str:
-    if text not in ("off", "audio", "all"):
-        raise SettingError(f"{text!r} is not one of off, audio, all")
+    if text not in ("off", "audio", "all", "always"):
+        raise SettingError(f"{text!r} is not one of off, audio, all, always")
     return text
 
 

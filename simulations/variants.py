@@ -9,7 +9,7 @@
 - ``farcast``: the world as it is.
 
 What the hops do for losses is set apart in `HOP_VARIANTS`: repair off (each lost chunk once more) and on,
-over one path and over two, the network as it is in all four.
+over one path and over two (and over two at all times), the network as it is in all of them.
 
 All are pure functions of the world and of the scenario, so the clients, their access and the seed are the
 same in all three. Faults that a variant has nothing for (a cut between edges where there is one edge) are
@@ -45,7 +45,7 @@ from farcast.simulations.scenario import Scenario
 from farcast.simulations.world_spec import WorldSpec
 
 VariantName: TypeAlias = Literal[
-    "one-relay", "direct", "plain-one-path", "one-path", "plain-two-paths", "farcast"
+    "one-relay", "direct", "plain-one-path", "one-path", "plain-two-paths", "two-paths-always", "farcast"
 ]
 
 
@@ -116,6 +116,7 @@ HOP_VARIANTS: Final[dict[VariantName, Variant]] = {
     "plain-one-path": _hops("plain-one-path", "repair off, one path", "plain", "off"),
     "one-path": _hops("one-path", "repair on, one path", "planned", "off"),
     "plain-two-paths": _hops("plain-two-paths", "repair off, two paths", "plain", "all"),
+    "two-paths-always": _hops("two-paths-always", "repair on, always two paths", "planned", "always"),
     "farcast": replace(VARIANTS["farcast"], title="repair on, two paths"),
 }
 """In the order of the table; the last one is Farcast as it is."""

@@ -47,7 +47,7 @@ from farcast.proto.recovery.policy import (
 
 Stance: TypeAlias = Literal["off", "keep", "on"]
 STANCES: Final[tuple[Stance, ...]] = ("off", "keep", "on")
-Which: TypeAlias = Literal["off", "audio", "all"]
+Which: TypeAlias = Literal["off", "audio", "all", "always"]
 
 RTTS_MS: Final = (60, 90, 120, 160, 200, 240, 300, 0)
 """Upper bounds of the rows by round trip, milliseconds; 0 for any, computed for `RTT_WORST_MS`."""
@@ -69,7 +69,8 @@ ROUNDS_MAX: Final = 4
 class SecondPaths:
     """What is wanted of second paths, and what they may cost.
 
-    ``which``: tracks that may have one; ``audio`` means those of little rate. ``stall_ms_max``: how late a
+    ``which``: tracks that may have one; ``audio`` means those of little rate; ``always``: all, whatever is
+    measured. ``stall_ms_max``: how late a
     repair may be before it is seen. ``audio_loss``, ``video_loss``: from this share lost on, where repair is
     seen. ``rise_ms_max``: how much later media may come than it did. ``extra_max``: repair may cost this
     share of the media. The limits are those of `SecondPathPolicy`.
@@ -163,6 +164,8 @@ def second_path_table(
     wanted: SecondPaths = DEFAULT, assumed: Assumptions = ASSUMED
 ) -> tuple[SecondPathRow, ...]:
     """All rows, in the order in which they are tried; none where no track may have a second path."""
+    if wanted.which == "always":
+        return (SecondPathRow(1_000_000, 0, 0, "on", "on"),)
     return tuple(_rows(wanted, assumed)) if wanted.which != "off" else ()
 
 
@@ -187,7 +190,7 @@ def _row(
     wanted: SecondPaths, loss_ppm: int, rtt_us: int, rise_us: int, stances: tuple[Stance, Stance]
 ) -> SecondPathRow:
     small, large = stances
-    return SecondPathRow(loss_ppm, rtt_us, rise_us, small, large if wanted.which == "all" else "off")
+    return SecondPathRow(loss_ppm, rtt_us, rise_us, small, "off" if wanted.which == "audio" else large)
 
 
 def _more(a: Stance, b: Stance) -> Stance:

@@ -66,7 +66,8 @@ def compare(
     a direct hop and plain streams, (c) Farcast; the same world, accesses and seeds in all three.
 
     With --paths: what the hops do for losses, (a) each lost chunk once more, (b) as the table of repairs
-    says, (c) as (a) over two paths, (d) as (b) over two paths, which is Farcast.
+    says, (c) as (a) over two paths, (d) as (b) over two at all times, (e) over two where it is
+    worth it, which is Farcast.
 
     With --base: this build against the results of another one, promise by promise; the exit code is 99 if one
     that held there is broken here.

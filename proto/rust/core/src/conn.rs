@@ -106,7 +106,8 @@ pub(crate) struct HopLink {
     pub(crate) second_paths: Option<Arc<SecondPathPolicy>>,
     /// Some track of which this is the active upstream has one.
     pub(crate) is_paired: bool,
-    /// When to look at that again.
+    /// When to look at its condition again, and when at its tracks.
+    pub(crate) look_at: Option<Instant>,
     pub(crate) weigh_at: Option<Instant>,
 }
 

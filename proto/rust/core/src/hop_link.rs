@@ -350,6 +350,7 @@ impl HopLink {
             bounds_check_at: None,
             second_paths: None,
             is_paired: false,
+            look_at: None,
             weigh_at: None,
         }
     }

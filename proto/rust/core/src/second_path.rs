@@ -8,7 +8,7 @@
 //! one already when that is noticed: there is no pause.
 //!
 //! Who takes one is a table (second_policy.rs) that the agent pushes; acted on it is here, because the agent may be
-//! busy, and what is measured of the hop is known here first. Every [`WEIGH_EVERY`] the hop's condition is looked
+//! busy, and what is measured of the hop is known here first. Every [`LOOK_EVERY`] the hop's condition is looked
 //! up, if there is any reason: tracks of little rate come first, then the others by priority, as far as the limits
 //! go. A second path is given up when its row has said *off* for so long; if by then it was the one that brought
 //! most, the track moves to it instead, for it is the better one.
@@ -19,9 +19,10 @@
 //! and the second hop leads over another edge anyhow).
 
 use crate::command::{SessionId, TrackId};
-use crate::conn::{Conn, Ctx};
+use crate::conn::{Conn, Ctx, HopLink};
 use crate::datapath::Datapath;
 use crate::event::{Event, SwitchCause};
+use crate::hop::Window;
 use crate::moves::{begin_move, can_feed, forward, link, resume_location, upstreams};
 use crate::pair::{Place, Second};
 use crate::reroute::Reroute;
@@ -31,8 +32,8 @@ use crate::upstreams::Source;
 use std::time::{Duration, Instant};
 
 /// How often a hop's condition is looked at.
-const WEIGH_EVERY: Duration = Duration::from_millis(50);
-/// The same where nothing is the matter with the hop itself: some track may be late all the same.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often its tracks are where nothing is the matter with the hop itself: some may be late all the same.
 const WEIGH_EVERY_CALM: Duration = Duration::from_millis(200);
 /// A second path that there is may be beyond the limits by one part in this many: rates move.
 const SLACK_SHARE: u64 = 4;
@@ -42,38 +43,38 @@ pub(crate) fn check(conn: &mut Conn, ctx: &mut Ctx, now: Instant) {
     let session = conn.session;
     let Some(link) = conn.hop() else { return };
     let has_none = link.second_paths.is_none() && !link.is_paired;
-    if has_none || link.weigh_at.is_some_and(|at| now < at) {
+    if has_none || link.look_at.is_some_and(|at| now < at) {
         return;
     }
+    link.look_at = Some(now + LOOK_EVERY);
     let condition = condition(link, now);
     let policy = link.second_paths.as_deref();
     let (small, large) = policy.map_or_else(Default::default, |p| p.stances(condition));
-    let is_calm = !link.is_paired && small.max(large) != Stance::On;
-    link.weigh_at = Some(
-        now + if is_calm {
-            WEIGH_EVERY_CALM
-        } else {
-            WEIGH_EVERY
-        },
-    );
-    ctx.reroutes.push_back(Reroute::Weigh { session });
+    let is_urgent = link.is_paired || small.max(large) == Stance::On;
+    if is_urgent || link.weigh_at.is_none_or(|at| at <= now) {
+        link.weigh_at = Some(now + WEIGH_EVERY_CALM);
+        ctx.reroutes.push_back(Reroute::Weigh { session });
+    }
 }
 
 /// What is measured of a hop in the direction of the media to here. Loss counts as soon as it shows in several
-/// places, and else when it lasts.
-fn condition(link: &mut crate::conn::HopLink, now: Instant) -> HopCondition {
-    let shown = link.hop.shown_loss(now);
-    let runs_min = link
-        .second_paths
-        .as_ref()
-        .map_or(0, |p| p.limits().runs_min);
-    let sudden = if shown.runs >= runs_min.max(1) {
-        u32::try_from(shown.lost * 1_000_000 / shown.due.max(1)).unwrap_or(u32::MAX)
-    } else {
-        0
-    };
+/// places, in fewer if they are close together, and else when it lasts.
+fn condition(link: &mut HopLink, now: Instant) -> HopCondition {
+    let policy = link.second_paths.as_deref();
+    let runs_min = policy.map_or(1, |policy| policy.limits().runs_min.max(1));
+    let windows = [
+        (Window::HalfSecond, runs_min),
+        (Window::Tenth, runs_min.max(3) - 1),
+    ];
+    let sudden = windows.map(|(window, runs_min)| {
+        let shown = link.hop.shown_loss(now, window);
+        let share = shown.lost * 1_000_000 / shown.due.max(1);
+        if shown.runs >= runs_min { share } else { 0 }
+    });
+    let sudden = sudden.into_iter().max().unwrap_or(0);
     HopCondition {
-        loss_ppm: sudden.max(link.hop.lasting_loss_ppm(now)),
+        loss_ppm: u32::try_from(sudden)
+            .map_or(u32::MAX, |ppm| ppm.max(link.hop.lasting_loss_ppm(now))),
         rtt_us: link.hop.rtt().as_micros() as u64,
         rise_us: link.hop.rtt_rise().as_micros() as u64,
     }

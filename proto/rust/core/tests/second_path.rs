@@ -151,7 +151,11 @@ fn both_parents_may_die_and_come_back_in_any_order_and_nothing_is_lost_or_double
         let mut mesh = paired(40 + seed * 3, 60 - seed * 3, 100 + seed);
         let mut random = SplitMix(seed);
         for _ in 0..6 {
-            let parent = if random.next_u64().is_multiple_of(2) { A } else { B };
+            let parent = if random.next_u64().is_multiple_of(2) {
+                A
+            } else {
+                B
+            };
             let one_way = random.next_u64().is_multiple_of(3);
             if one_way {
                 mesh.cut(parent, CHILD);

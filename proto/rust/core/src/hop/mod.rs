@@ -71,7 +71,7 @@ pub use frame::{
     CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, Supply, WAY_NODES_MAX, cut,
 };
 pub use policy::{HopPolicy, PolicyError, PolicyRow};
-pub(crate) use showing::Shown;
+pub(crate) use showing::{Shown, Window};
 
 pub use sender::{RESET_DELIVERY_TIMEOUT, RESET_TOO_FAR_BEHIND};
 
@@ -168,9 +168,9 @@ impl Hop {
         }
     }
 
-    /// Loss of the direction of the peer's datagrams as it shows within the last half second.
-    pub(crate) fn shown_loss(&self, now: Instant) -> Shown {
-        self.receiver.shown_loss(now)
+    /// Loss of the direction of the peer's datagrams as it shows.
+    pub(crate) fn shown_loss(&self, now: Instant, window: Window) -> Shown {
+        self.receiver.shown_loss(now, window)
     }
 
     /// Share of the peer's datagrams that never came, over the last ten seconds, millionths.

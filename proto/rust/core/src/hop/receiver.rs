@@ -8,7 +8,7 @@ use super::arrivals::Arrivals;
 use super::coding::Decoder;
 use super::config::{HopConfig, ms};
 use super::frame::Frame;
-use super::showing::{Showing, Shown};
+use super::showing::{Showing, Shown, Window};
 use super::window::{Seen, SeqWindow};
 use super::wire::{ACK_RANGES_MAX, Ack, Data, Symbol};
 use crate::stats::HopStats;
@@ -128,8 +128,8 @@ impl Receiver {
         self.showing.handle_number(now, seq);
     }
 
-    pub(super) fn shown_loss(&self, now: Instant) -> Shown {
-        self.showing.shown(now)
+    pub(super) fn shown_loss(&self, now: Instant, window: Window) -> Shown {
+        self.showing.shown(now, window)
     }
 
     pub(super) fn arrivals(&mut self) -> &mut Arrivals {

@@ -3,7 +3,8 @@
 //! arrivals.rs judges a number once it can hardly come any more, a tenth of a second later; that is right for
 //! telemetry and for leaving a hop. A second path should run before the viewer notices, and costs little if it
 //! was not needed. So here a number counts as lost as soon as a later one came, and as found again if it comes
-//! after all. Only the last half second is kept.
+//! after all. Only the last half second is kept, and of that the last tenth is looked at on its own: a few losses
+//! there say as much as some more in all.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,10 +12,18 @@ use std::time::{Duration, Instant};
 /// Width of one slot, and how many are kept.
 const SLOT: Duration = Duration::from_millis(50);
 const SLOTS: u32 = 10;
+const TENTH_SLOTS: u32 = 2;
 /// A number so far ahead of the last is no loss but nonsense: counting starts over there.
 const JUMP_MAX: u64 = 1 << 12;
 
-/// What showed within half a second.
+/// How far to look back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Window {
+    HalfSecond,
+    Tenth,
+}
+
+/// What showed within a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) due: u64,
@@ -52,10 +61,15 @@ impl Showing {
         slot[3] += u64::from(missing > 0);
     }
 
-    pub(super) fn shown(&self, now: Instant) -> Shown {
+    /// What showed within the last half second, or tenth of a second.
+    pub(super) fn shown(&self, now: Instant, window: Window) -> Shown {
+        let slots = match window {
+            Window::HalfSecond => SLOTS,
+            Window::Tenth => TENTH_SLOTS,
+        };
         let mut sum = [0; 4];
         for (began, slot) in &self.slots {
-            if now < *began + SLOT * SLOTS {
+            if now < *began + SLOT * slots {
                 sum.iter_mut().zip(slot).for_each(|(sum, one)| *sum += one);
             }
         }
@@ -95,10 +109,18 @@ mod tests {
         for (ms, number) in [(0, 0), (3, 1), (6, 5), (9, 6), (12, 8)] {
             showing.handle_number(at(start, ms), number);
         }
-        let shown = showing.shown(at(start, 12));
+        let shown = showing.shown(at(start, 12), Window::HalfSecond);
         assert_eq!((shown.due, shown.lost, shown.runs), (9, 4, 2));
-        assert_eq!(showing.shown(at(start, 499)), shown);
-        assert_eq!(showing.shown(at(start, 500)), Shown::default());
+        assert_eq!(showing.shown(at(start, 99), Window::Tenth), shown);
+        assert_eq!(
+            showing.shown(at(start, 100), Window::Tenth),
+            Shown::default()
+        );
+        assert_eq!(showing.shown(at(start, 499), Window::HalfSecond), shown);
+        assert_eq!(
+            showing.shown(at(start, 500), Window::HalfSecond),
+            Shown::default()
+        );
     }
 
     #[test]
@@ -108,9 +130,9 @@ mod tests {
         for number in [0, 3, 1, 2, 4] {
             showing.handle_number(start, number);
         }
-        let shown = showing.shown(start);
+        let shown = showing.shown(start, Window::HalfSecond);
         assert_eq!((shown.due, shown.lost, shown.runs), (5, 0, 0));
         showing.handle_number(start, u64::MAX - 1);
-        assert_eq!(showing.shown(start).lost, 0);
+        assert_eq!(showing.shown(start, Window::HalfSecond).lost, 0);
     }
 }
