@@ -103,12 +103,15 @@ pub(crate) fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackI
         let start = resume_location(datapath, now, track);
         forward(datapath, now, moving.to, true, start);
     }
-    if let Some(before) = before {
-        forward(datapath, now, before, false, None);
-    }
     settle(datapath, now, track, before, moving.to);
     let silent = Duration::ZERO;
     report(datapath, track, before, moving.to, moving.cause, silent);
+    let is_planned = moving.cause == SwitchCause::Command;
+    if let Some(before) = before
+        && !(is_planned && second_path::overlap(datapath, now, track, before))
+    {
+        forward(datapath, now, before, false, None);
+    }
     supply::tell(datapath, now, track);
 }
 

@@ -17,7 +17,10 @@ const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// Windows of the budgets of chunks: those that are compared with, and those that are compared.
 const BEST_WINDOW: Duration = Duration::from_secs(5);
-const RECENT_WINDOW: Duration = Duration::from_millis(100);
+const RECENT_WINDOW: Duration = Duration::from_millis(40);
+/// From this lateness on the track is looked at at once, and how often at most.
+const LATE_MS: u16 = 40;
+const LATE_EVERY: Duration = Duration::from_millis(50);
 
 /// Group and subgroup.
 pub(crate) type Place = (u64, u64);
@@ -28,6 +31,8 @@ pub(crate) struct Second {
     pub(crate) source: Source,
     /// When it was last wanted, or tolerated.
     pub(crate) wanted_at: Instant,
+    /// It only goes on for a moment after a planned move, and is not to become the active one again.
+    pub(crate) is_overlap: bool,
     /// New bytes since it began: its own, and those of the active one.
     pub(crate) brought: u64,
     pub(crate) beaten: u64,
@@ -114,6 +119,7 @@ impl Greatest {
 pub(crate) struct Lateness {
     best: Greatest,
     recent: Greatest,
+    next_news: Option<Instant>,
 }
 
 impl Default for Lateness {
@@ -121,15 +127,21 @@ impl Default for Lateness {
         Lateness {
             best: Greatest::new(BEST_WINDOW),
             recent: Greatest::new(RECENT_WINDOW),
+            next_news: None,
         }
     }
 }
 
 impl Lateness {
-    /// A chunk came with so much of its budget left.
-    pub(crate) fn add(&mut self, now: Instant, budget_ms: u16) {
+    /// A chunk came with so much of its budget left. Whether that is a reason to look at the track now.
+    pub(crate) fn add(&mut self, now: Instant, budget_ms: u16) -> bool {
         self.best.add(now, budget_ms);
         self.recent.add(now, budget_ms);
+        let is_news = self.rise_ms(now) >= LATE_MS && self.next_news.is_none_or(|at| at <= now);
+        if is_news {
+            self.next_news = Some(now + LATE_EVERY);
+        }
+        is_news
     }
 
     /// Milliseconds; 0 where nothing comes.
@@ -202,13 +214,20 @@ mod tests {
         let (mut lateness, start) = (Lateness::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(lateness.rise_ms(start), 0);
-        (0..40).for_each(|i| lateness.add(at(i * 50), 1_900 - (i % 2) as u16 * 400));
-        assert_eq!(lateness.rise_ms(at(1_960)), 0);
-        (40..60).for_each(|i| lateness.add(at(i * 50), 1_750));
-        assert_eq!(lateness.rise_ms(at(2_960)), 150);
-        assert_eq!(lateness.rise_ms(at(3_400)), 0, "nothing comes");
-        (70..300).for_each(|i| lateness.add(at(i * 50), 1_750));
-        assert_eq!(lateness.rise_ms(at(14_960)), 0);
+        let mut add = |range: std::ops::Range<u64>, budget: fn(u64) -> u16| {
+            let times = range.map(|i| (i * 20, budget(i)));
+            times
+                .filter(|(ms, budget)| lateness.add(at(*ms), *budget))
+                .count()
+        };
+        assert_eq!(add(0..100, |i| 1_900 - (i % 2) as u16 * 400), 0);
+        assert!(add(100..150, |_| 1_750) > 10);
+        assert_eq!(lateness.rise_ms(at(2_980)), 150);
+        assert_eq!(lateness.rise_ms(at(3_200)), 0, "nothing comes");
+        (160..750).for_each(|i| {
+            lateness.add(at(i * 20), 1_750);
+        });
+        assert_eq!(lateness.rise_ms(at(14_980)), 0);
     }
 
     #[test]

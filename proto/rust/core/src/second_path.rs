@@ -35,6 +35,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often its tracks are where nothing is the matter with the hop itself: some may be late all the same.
 const WEIGH_EVERY_CALM: Duration = Duration::from_millis(200);
+/// How long the upstream before a planned move sends beside the new one.
+const OVERLAP: Duration = Duration::from_secs(1);
 /// A second path that there is may be beyond the limits by one part in this many: rates move.
 const SLACK_SHARE: u64 = 4;
 
@@ -191,7 +193,7 @@ fn keep_or_take(
     if now.saturating_duration_since(second.wanted_at) < policy.clear() {
         return true;
     }
-    if second.brought > second.beaten {
+    if second.brought > second.beaten && !second.is_overlap {
         // The one that is to be given up is the other one.
         begin_move(
             datapath,
@@ -250,11 +252,50 @@ fn begin(datapath: &mut Datapath, now: Instant, track: TrackId, to: Source) {
     upstreams.second = Some(Second {
         source: to,
         wanted_at: now,
+        is_overlap: false,
         brought: 0,
         beaten: 0,
     });
     forward(datapath, now, to, true, start);
     report(datapath, track, to, true);
+}
+
+/// After a planned move the one before goes on for a moment beside the new one: what that can carry shows only when
+/// it has to. False: it is not to go on, or cannot.
+pub(crate) fn overlap(
+    datapath: &mut Datapath,
+    now: Instant,
+    track: TrackId,
+    before: Source,
+) -> bool {
+    let Some(upstreams) = upstreams(datapath, track) else {
+        return false;
+    };
+    let is_free = upstreams.second.is_none() && upstreams.has_standby(before);
+    let Some(active) = upstreams.active.filter(|_| is_free) else {
+        return false;
+    };
+    let policy = link(datapath, active.session).and_then(|link| link.second_paths.clone());
+    let Some(policy) = policy.filter(|policy| policy.is_in_use()) else {
+        return false;
+    };
+    if !can_feed(datapath, track, before) {
+        return false;
+    }
+    let Some(upstreams) = self::upstreams(datapath, track) else {
+        return false;
+    };
+    upstreams.second = Some(Second {
+        source: before,
+        // Given up as if it had been unwanted for so long already.
+        wanted_at: now - policy.clear().saturating_sub(OVERLAP),
+        is_overlap: true,
+        brought: 0,
+        beaten: 0,
+    });
+    report(datapath, track, before, true);
+    watch(datapath, track);
+    true
 }
 
 /// One path is enough: the second one stands by again.
@@ -363,6 +404,7 @@ mod tests {
             entry.upstreams.second = is_paired.then_some(Second {
                 source: second.source,
                 wanted_at: now,
+                is_overlap: false,
                 brought: 0,
                 beaten: 0,
             });

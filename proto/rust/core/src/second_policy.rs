@@ -126,6 +126,11 @@ impl SecondPathPolicy {
         Ok(SecondPathPolicy { rows, limits })
     }
 
+    /// Whether anything may take a second path.
+    pub(crate) fn is_in_use(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     /// What it may cost.
     pub fn limits(&self) -> &SecondPathLimits {
         &self.limits

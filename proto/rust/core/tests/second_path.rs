@@ -201,7 +201,8 @@ fn a_planned_move_to_the_second_makes_it_the_active_one_and_stops_the_other() {
     mesh.film(30);
     let moved = (mesh.a.near, mesh.b.near, SwitchCause::Command);
     assert_eq!(mesh.switches(), [moved]);
-    assert_eq!(on_two_paths(&mut mesh), 0);
+    mesh.film(60);
+    assert_eq!(on_two_paths(&mut mesh), 0, "after a moment");
     let before = mesh.sent_by(A, mesh.a.far);
     mesh.film(30);
     assert_eq!(mesh.sent_by(A, mesh.a.far), before);
