@@ -32,6 +32,7 @@ from farcast.edge.settings import (
     second_path_key,
 )
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto.agent.config import HOP_LOSS_MAX_PERMILLE, HOP_RTT_MAX_MS
 from farcast.proto.joining.tokens import JoinToken
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl
@@ -109,8 +110,8 @@ class EdgeConfig:
     join: JoinToken | None = None
     """To be joined with before all this can be used: the certificate files are not there yet."""
     hop: HopFiles | None = None
-    hop_loss_max_permille: int = 150
-    hop_rtt_max_ms: int = 0
+    hop_loss_max_permille: int = HOP_LOSS_MAX_PERMILLE
+    hop_rtt_max_ms: int = HOP_RTT_MAX_MS
     control: ControlConfig | None = None
     upstreams: tuple[Upstream, ...] = ()
     auth_mode: str = "token"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from farcast.proto.access.gate import AccessPolicy
 from farcast.proto.agent.backoff import BackoffConfig
@@ -124,6 +124,13 @@ class MediaLimits:
     queue_ms_max: int = 2_000
 
 
+HOP_LOSS_MAX_PERMILLE: Final = 150
+"""Of what is due in a second: beyond it repairs cost more than another way does."""
+HOP_RTT_MAX_MS: Final = 800
+"""About twice as far as any pair of the measured matrices, and what is repaired once over such a hop cannot
+be on a screen 600 ms after it was filmed: a queue or a detour, not distance."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanHops:
     """How the edges of a plan are reached: by which identity, and where otherwise than the plan says.
@@ -134,8 +141,8 @@ class PlanHops:
 
     tls: ClientTls
     addresses: Mapping[str, str] = field(default_factory=dict)
-    loss_max_permille: int = 150
-    rtt_max_us: int = 0
+    loss_max_permille: int = HOP_LOSS_MAX_PERMILLE
+    rtt_max_us: int = HOP_RTT_MAX_MS * 1_000
 
 
 PeerIdentity: TypeAlias = Callable[[Sequence[bytes]], str | None]
