@@ -132,11 +132,11 @@ impl Relay {
         };
         let arrival = entry.upstreams.handle_arrival(now, source, key, new_bytes);
         entry.upstreams.priority = meta.priority;
-        if entry.upstreams.active == Some(source) {
-            if entry.upstreams.lateness.add(now, meta.budget_ms) {
-                let session = source.session;
-                ctx.reroutes.push_back(Reroute::Weigh { session });
-            }
+        if entry.upstreams.active == Some(source)
+            && entry.upstreams.lateness.add(now, meta.budget_ms)
+        {
+            let session = source.session;
+            ctx.reroutes.push_back(Reroute::Weigh { session });
         }
         if arrival.by_second {
             ctx.totals.second_path_bytes_in += len;
