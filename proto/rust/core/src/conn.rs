@@ -14,6 +14,7 @@ use crate::ingest::Inbound;
 use crate::object_trace::ObjectTrace;
 use crate::reroute::Reroute;
 use crate::send_room::SendRoom;
+use crate::second_policy::SecondPathPolicy;
 use crate::silence::{self, Silence};
 use crate::stats::Totals;
 use crate::upstreams::Source;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use noq_proto::{Connection, FrameStats, StreamId, VarInt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What several parts of the datapath write to while they work on one connection.
@@ -101,6 +103,13 @@ pub(crate) struct HopLink {
     pub(crate) bounds: Bounds,
     /// When to look whether the hop is beyond them.
     pub(crate) bounds_check_at: Option<Instant>,
+    /// Which of its tracks take a second path.
+    pub(crate) second_paths: Option<Arc<SecondPathPolicy>>,
+    /// Some track of which this is the active upstream has one.
+    pub(crate) is_paired: bool,
+    /// When to look at its condition again, and when at its tracks.
+    pub(crate) look_at: Option<Instant>,
+    pub(crate) weigh_at: Option<Instant>,
 }
 
 /// Beyond these a hop's tracks move to standbys. 0 is no bound.

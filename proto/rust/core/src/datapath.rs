@@ -236,6 +236,10 @@ impl Datapath {
             sessions,
             downstreams: downstreams.collect(),
             tracks: tracks.len() as u64,
+            tracks_on_two_paths: tracks
+                .values()
+                .filter(|entry| entry.upstreams.second.is_some())
+                .count() as u64,
             cache_bytes: relay.cache_bytes(),
         }
     }
