@@ -241,7 +241,7 @@ class DatapathConfig:
         """How long a track stays where it went because of loss or delay."""
     @property
     def hop_budget_ms(self) -> int:
-        """What an object may take through the network, from the edge that it enters at to that of its viewers."""
+        """What an object may take through the network, from its first edge to that of its viewers."""
 
     @property
     def hop_repair_percent_max(self) -> int:

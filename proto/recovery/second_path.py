@@ -34,13 +34,11 @@ from typing import Final, Literal, TypeAlias
 
 from farcast.proto.recovery.policy import (
     BURST_WORST,
-    HEAVY_FACTOR,
-    HEAVY_LOSS,
     LOSS_WORST,
+    ROUND_SYMBOLS_MAX,
     Assumptions,
     PolicyError,
     correlation,
-    datagrams_for,
     failure,
     rounds_in,
 )
@@ -120,7 +118,7 @@ ASSUMED: Final = Assumptions()
 
 def repair_ms(assumed: Assumptions, rtt_ms: float) -> float:
     """How late a chunk is that a round of repairs brings, against one that was not lost."""
-    return 1.125 * rtt_ms + assumed.collect_ms + assumed.span_ms / 2.0
+    return 1.125 * rtt_ms + assumed.collect_ms + assumed.spans_ms[0] / 2.0
 
 
 def late_ms(assumed: Assumptions, loss: float, rtt_ms: float) -> float:
@@ -150,9 +148,13 @@ def residual(assumed: Assumptions, loss: float, rtt_ms: float) -> float:
 
 @lru_cache(maxsize=1024)
 def _datagrams(assumed: Assumptions, loss: float, rtt_ms: float) -> int:
-    target = assumed.target_essential * (HEAVY_FACTOR if loss > HEAVY_LOSS else 1.0)
-    rounds = min(rounds_in(assumed.budget_ms * 0.75, rtt_ms), 4)
-    return datagrams_for(ROUND_CHUNKS, loss, _correlation(assumed, loss), target, rounds)
+    """Least datagrams of a round that leave at most the target missing after all rounds that fit."""
+    rounds = min(rounds_in(assumed.budget_ms * 0.75, rtt_ms), ROUNDS_MAX)
+    wanted, rho = min((assumed.target_essential / loss) ** (1.0 / rounds), 1.0), _correlation(assumed, loss)
+    count = ROUND_CHUNKS
+    while count < ROUND_SYMBOLS_MAX and failure(ROUND_CHUNKS, count, loss, rho) > wanted:
+        count += 1
+    return count
 
 
 def _correlation(assumed: Assumptions, loss: float) -> float:
