@@ -253,6 +253,9 @@ impl Datapath {
     /// Work on all that came in, then carry it to the downstreams.
     fn drive(&mut self, now: Instant) {
         while let Some(index) = self.conns.next_ready() {
+            if let Some(conn) = self.conns.get(index) {
+                session::tune_send_window(conn, now, &self.config.limits);
+            }
             self.drive_conn(now, index);
         }
         if self.relay.has_work() {
@@ -266,7 +269,6 @@ impl Datapath {
             return;
         };
         let drained = self.exchange_endpoint_events(index, &mut conn);
-        session::tune_send_window(&mut conn, now, &self.ctx.limits);
         while let Some(event) = conn.quic.poll() {
             session::on_quic_event(&mut conn, &mut self.relay, &mut self.ctx, now, event);
         }

@@ -394,7 +394,7 @@ impl Hop {
             self.stats.acks_sent += 1;
             return Some((wire::encode_ack(&ack), false));
         }
-        let wanted_gap = self.receiver.arrivals().wanted_gap(now);
+        let wanted_gap = || self.receiver.arrivals().wanted_gap(now);
         let seq = || self.sender.take_seq();
         if let Some(heartbeat) = self.heartbeats.poll_heartbeat(now, wanted_gap, seq) {
             self.stats.heartbeats_sent += 1;
