@@ -5,10 +5,10 @@ lost and the mean length of a run of losses. The simulator's form (`farcast.simu
 the 90th percentile too: it is read off the log-normal distribution through the two that were measured, which
 is the distribution that the simulator fits to it anyway. Links that are silent at either end are left out.
 
-What was lost in the last hour is written as windows of time, all links by the same clock, each direction by
-itself: record in production, replay in CI. Where packets were close enough to tell how long runs of losses
-lasted (`SPACING_US_MAX`), a minute becomes its runs, evenly spread, each as long as they were on average, with
-nothing passing; elsewhere, and where runs were very many, one window in which the share is lost that was.
+What was lost in the last hour is written as windows of time, all links by the same clock, each direction
+by itself: record in production, replay in CI. Where packets were close enough to tell how long runs of losses
+lasted (`SPACING_US_MAX`), a minute becomes its runs, evenly spread, each as long as they were on average,
+with nothing passing; elsewhere, and where runs were very many, one window in which that share is lost.
 """
 
 from __future__ import annotations
