@@ -9,12 +9,15 @@
 - *A NAT's new binding*: a session runs through a relay on this machine, which changes its port in mid-session
   as a NAT does. The session survives if bytes go on coming. Which address the edge saw is not known: it tells
   nobody (no QUIC address discovery), so whether there is a NAT cannot be said.
-- *The clock*: an edge gives no time stamp, so there is no offset. An edge list that was issued in the future
-  of this machine's clock proves that the clock is behind by at least so much.
+- *The clock*: one of our edges tells what its clock shows (track ``clock`` in ``.farcast``); halfway between
+  question and answer that is compared with ours, and half the round trip is what it may be wrong by. Of
+  others an edge list that was issued in the future proves that this machine's clock is behind by at least so
+  much.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -44,6 +47,12 @@ REBIND_SECONDS: Final = 2.0
 LOSS_ACCEPTED: Final = 0.05
 """An edge that loses more of the probes is not chosen as long as there is another."""
 
+CLOCK_SECONDS_MAX: Final = 2.0
+CLOCK_AGE_US_MAX: Final = 50_000
+"""What an edge tells of its clock may be so old (`farcast.proto.agent.local_tracks`)."""
+
+OWN: Final = TrackNamespace((b".farcast",))
+CLOCK: Final = b"clock"
 NAMESPACE: Final = TrackNamespace((b"netcheck",))
 """Nothing of it is asked for; an engine that watches has one."""
 
@@ -96,7 +105,9 @@ class Netcheck:
     why: str
     rebinding_survived: bool | None = None
     observed_address: None = None
-    clock_offset_ms: None = None
+    clock_offset_ms: float | None = None
+    """How far this machine's clock is ahead of the edge's."""
+    clock_offset_error_ms: float | None = None
     clock_behind_ms_min: int | None = None
 
 
@@ -125,6 +136,7 @@ async def netcheck(server: Server, token: bytes = b"", plan: EchoPlan | None = N
     listed = _listed(edges, server.url)
     checks = await _check_edges(server, listed, plan)
     survived = await _rebind(server, shakes, token)
+    offset_ms, error_ms = await _clock(server, shakes, token) or (None, None)
     udp = _udp(first)
     chosen, why = choose(checks)
     return Netcheck(
@@ -137,6 +149,8 @@ async def netcheck(server: Server, token: bytes = b"", plan: EchoPlan | None = N
         chosen=chosen,
         why=why,
         rebinding_survived=survived,
+        clock_offset_ms=_rounded(offset_ms),
+        clock_offset_error_ms=_rounded(error_ms),
         clock_behind_ms_min=_behind_ms(edges),
     )
 
@@ -328,6 +342,51 @@ async def _rebind(server: Server, shakes: Sequence[Handshake], token: bytes) -> 
                 await relay.heard_anew()
                 return talk.closed is None
     return False
+
+
+async def _clock(server: Server, shakes: Sequence[Handshake], token: bytes) -> tuple[float, float] | None:
+    """How far our clock is ahead of the edge's, and by how much that may be wrong, milliseconds; None where
+    the edge does not tell."""
+    if not any(shake.connected for shake in shakes):
+        return None
+    kind = next(url for url, shake in zip(_both(server.url), shakes, strict=True) if shake.connected)
+    target = await replace(server, url=kind).target()
+    driver = Driver(open_runtime(target), Viewer(ViewerConfig(connection_to(Edges(target), token), OWN)))
+    connected, told = trio.Event(), trio.Event()
+    answer: list[tuple[int, bytes]] = []
+
+    def poll() -> None:
+        while (event := driver.engine.poll_event()) is not None:
+            match event:
+                case client.Connected():
+                    connected.set()
+                case client.ObjectReceived(payload=payload):
+                    answer.append((time.time_ns() // 1_000, payload))
+                    told.set()
+                case client.Failed() | client.TrackEnded() | client.Waiting():
+                    told.set()
+
+    driver.on_progress(poll)
+    async with running(driver):
+        asked_us = 0
+        with trio.move_on_after(CLOCK_SECONDS_MAX):
+            await connected.wait()
+            asked_us = time.time_ns() // 1_000
+            driver.call(lambda engine, now_us: engine.subscribe(CLOCK, now_us))
+            await told.wait()
+    return clock_offset_ms(asked_us, *answer[0]) if answer else None
+
+
+def clock_offset_ms(asked_us: int, heard_us: int, payload: bytes) -> tuple[float, float] | None:
+    """Offset and error out of an edge's answer; None for what is none."""
+    try:
+        theirs_us = json.loads(payload)["unix_us"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if type(theirs_us) is not int or not 0 < theirs_us < 2**53 or heard_us < asked_us:
+        return None
+    half_us = (heard_us - asked_us) / 2
+    return (asked_us + half_us - theirs_us) / 1_000, (half_us + CLOCK_AGE_US_MAX) / 1_000
 
 
 def _behind_ms(edges: EdgeList | None) -> int | None:

@@ -36,7 +36,7 @@ from farcast.proto.agent.discovery import Announcing, Discovery, PrefixQuery, Te
 from farcast.proto.agent.draining import Draining
 from farcast.proto.agent.hop_trust import HopTrust
 from farcast.proto.agent.hub import Hub
-from farcast.proto.agent.local_tracks import EDGE_LIST, LocalTracks
+from farcast.proto.agent.local_tracks import CLOCK, EDGE_LIST, LocalTracks
 from farcast.proto.agent.namespaces import NamespaceTable, PrefixSubscriber
 from farcast.proto.agent.offers import DemandMeter, Offers
 from farcast.proto.agent.plan_upstreams import PlanUpstreams
@@ -378,7 +378,7 @@ class Agent:
             moqt.Established: self._established,
             moqt.GoawayReceived: self._goaway,
             moqt.SessionFailed: self._failed,
-            moqt.SubscribeRequested: self._subscriptions.requested,
+            moqt.SubscribeRequested: self._subscribe_requested,
             moqt.PublishRequested: self._publications.requested,
             moqt.NamespacePublished: self._discovery.announced,
             moqt.NamespaceWithdrawn: self._request_over,
@@ -447,6 +447,11 @@ class Agent:
         if link is not None and link.peer is peer:
             self._upstreams.retire(link)
             self._standby.link_changed(link)
+
+    def _subscribe_requested(self, peer: Peer, event: moqt.SubscribeRequested) -> None:
+        if event.name == CLOCK and not peer.is_hop:
+            self._local.tell_clock()
+        self._subscriptions.requested(peer, event)
 
     def _subscribe_accepted(self, peer: Peer, event: moqt.SubscribeAccepted) -> None:
         role = peer.roles.get(event.request)

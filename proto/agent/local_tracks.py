@@ -1,4 +1,5 @@
-"""Tracks that this edge itself publishes: so far one, the list of edges (``edges`` in ``.farcast``).
+"""Tracks that this edge itself publishes in ``.farcast``: the list of edges (``edges``), and what its wall
+clock shows (``clock``, told to who asks: an object as JSON, ``{"unix_us": N}``).
 
 The namespace ``.farcast`` belongs to the edges: nobody may publish under it, and it is never asked of
 others, because every edge has its own copy of what is in it. Each object is a group of its own and replaces
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 OWN_NAMESPACE = TrackNamespace((b".farcast",))
 EDGE_LIST = FullTrackName(OWN_NAMESPACE, b"edges")
+CLOCK = FullTrackName(OWN_NAMESPACE, b"clock")
+CLOCK_US_MAX = 50_000
+"""What the clock shows may be so old: who asks more often costs nothing."""
+
 PRIORITY = 0
 """Goes before all media: it is small and rare."""
 
@@ -40,6 +45,14 @@ class LocalTracks:
         self._tracks = tracks
         self._sourcing = sourcing
         self._newest: dict[FullTrackName, tuple[int, bytes]] = {}
+        self._clock_told_us: int | None = None
+
+    def tell_clock(self) -> None:
+        """Somebody asks for `CLOCK`: what it shows now."""
+        now_us, told_us = self._hub.now_us, self._clock_told_us
+        if told_us is None or now_us - told_us > CLOCK_US_MAX:
+            self._clock_told_us = now_us
+            self.publish(CLOCK, b'{"unix_us": %d}' % (now_us + self._hub.unix_minus_clock_us))
 
     def publish(self, name: FullTrackName, payload: bytes) -> None:
         """Replace the object of a track; the same again is no news."""

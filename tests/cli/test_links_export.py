@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from control_api import served
 from control_world import World
+from hypothesis import given
+from hypothesis import strategies as st
 
 from farcast.cli import main
+from farcast.cli.links_export import MINUTE_US, minute_windows
 from farcast.simulations.export_file import read_export
+from farcast.simulations.links import WindowLoss
 
 THREE = ("fra-1", "jkt-1", "sin-1")
 
@@ -34,7 +38,12 @@ def export(state: Path, *tokens: str) -> int:
 def test_each_direction_of_each_link_is_in_the_file(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = state / "links.json"
     assert export(state, "--out", str(file), "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"file": str(file), "edges": 3, "links": 6}
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(file),
+        "edges": 3,
+        "links": 6,
+        "loss_windows": 0,
+    }
     found = read_export(file)
     assert [(edge.node_id, edge.country) for edge in found.edges] == [
         ("fra-1", "DE"),
@@ -93,3 +102,53 @@ def test_without_any_measurement_there_is_nothing_to_write(
     with served(World(("sin-1",), lambda a, b: 1.0).run(2), tmp_path):
         assert export(tmp_path, "--out", str(tmp_path / "links.json")) == 1
     assert "no link was measured both ways yet" in capsys.readouterr().err
+
+
+def test_losses_of_the_last_hour_are_windows_of_their_direction_by_one_clock(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(THREE, lambda a, b: 100.0).run(70)
+    world.loss["jkt-1", "sin-1"] = 0.2
+    world.run(60)
+    world.loss.clear()
+    world.loss["fra-1", "sin-1"] = 0.4
+    world.run(62)
+    file = tmp_path / "links.json"
+    with served(world, tmp_path):
+        assert export(tmp_path, "--out", str(file)) == 0
+        said = capsys.readouterr().err
+    assert "2 with losses of the last hour" in said
+    found = {(link.src, link.dst): link.loss_windows for link in read_export(file).links}
+    lossy = {pair: windows for pair, windows in found.items() if windows is not None}
+    assert set(lossy) == {("jkt-1", "sin-1"), ("fra-1", "sin-1")}
+    first, second = lossy["jkt-1", "sin-1"], lossy["fra-1", "sin-1"]
+    assert first.repeat_us == second.repeat_us == 3 * MINUTE_US
+    assert [start // MINUTE_US for start, _, _ in first.windows] == [1, 2], "a minute began in between"
+    assert second.windows[0][0] == 2 * MINUTE_US
+    assert sum(share for _, _, share in first.windows) == pytest.approx(0.2, abs=0.03)
+    model = next(link for link in read_export(file).links if link.src == "jkt-1" and link.dst == "sin-1")
+    assert model.model().mean_loss == pytest.approx(0.2 / 3, abs=0.01)
+
+
+@given(st.integers(1, 200_000), st.data())
+def test_a_minute_as_windows_loses_the_share_that_was_lost_in_runs_as_long_as_they_were(
+    packets: int, data: st.DataObject
+) -> None:
+    lost = data.draw(st.integers(0, packets))
+    runs = data.draw(st.integers(0, lost))
+    windows = minute_windows(5 * MINUTE_US, packets, lost, runs)
+    assert bool(windows) == bool(lost)
+    end_us = 5 * MINUTE_US
+    for start_us, length_us, share in windows:
+        assert start_us >= end_us
+        assert 0 < share <= 1
+        end_us = start_us + length_us
+    assert end_us <= 6 * MINUTE_US
+    if lost:
+        share = sum(length * share for _, length, share in windows) / MINUTE_US
+        assert share == pytest.approx(lost / packets, rel=0.05, abs=2e-5 * max(runs, 1))
+        WindowLoss(tuple(windows), 10 * MINUTE_US).kernel  # noqa: B018 - the kernel takes it
+    spacing_us = MINUTE_US // packets
+    if lost and spacing_us <= 10_000 and 0 < runs <= 600:
+        assert len(windows) == runs
+        assert windows[0][1] == pytest.approx(lost / runs * spacing_us, abs=spacing_us)

@@ -13,7 +13,7 @@ import trio
 from edges import Edges
 
 from farcast.cli.cluster import ClusterOptions, Place, open_cluster
-from farcast.clients.netcheck import EdgeCheck, choose
+from farcast.clients.netcheck import EdgeCheck, choose, clock_offset_ms
 from farcast.proto._core import LinkConfig
 
 FARCAST = str(Path(sys.executable).parent / "farcast")
@@ -46,6 +46,21 @@ def test_both_transports_and_a_new_port_are_tried(edges: Edges) -> None:
     assert only["loss"] < 1
     assert only["udp_payload_bytes_max"] >= 1_472
     assert found["chosen"] == only["node_id"]
+    assert abs(found["clock_offset_ms"]) <= found["clock_offset_error_ms"] + 1
+    assert found["clock_offset_error_ms"] < 2_000
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"[]", b"{}", b'{"unix_us": "1"}', b'{"unix_us": 1e9}', b'{"unix_us": true}', b"[" * 5_000],
+)
+def test_an_answer_that_is_no_time_is_none(payload: bytes) -> None:
+    assert clock_offset_ms(10, 20, payload) is None
+
+
+def test_the_offset_is_that_of_halfway_between_question_and_answer() -> None:
+    assert clock_offset_ms(1_000_000, 1_200_000, b'{"unix_us": 600000}') == (500.0, 150.0)
+    assert clock_offset_ms(1_000_000, 1_200_000, b'{"unix_us": 2100000}') == (-1_000.0, 150.0)
 
 
 def test_a_certificate_that_is_not_trusted_is_not_taken_for_a_blocked_port(edges: Edges) -> None:

@@ -77,6 +77,10 @@ def _show(found: Netcheck) -> None:
     if found.rebinding_survived is not None:
         lives = "lives on" if found.rebinding_survived else "ENDS"
         note(f"a session {lives} when a NAT changes its port")
+    if found.clock_offset_ms is not None:
+        ahead = "ahead of" if found.clock_offset_ms > 0 else "behind"
+        error = f"give or take {found.clock_offset_error_ms:.0f} ms"
+        note(f"this machine's clock is {abs(found.clock_offset_ms):.0f} ms {ahead} the edge's, {error}")
     if found.clock_behind_ms_min is not None:
         note(f"this machine's clock is behind by at least {found.clock_behind_ms_min} ms")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from farcast.proto._core import Command
 from farcast.proto.agent import TrackTiming
-from farcast.proto.agent.local_tracks import EDGE_LIST
+from farcast.proto.agent.local_tracks import CLOCK, CLOCK_US_MAX, EDGE_LIST
 from farcast.proto.client.edge_list import EDGE_LIST as WHERE_CLIENTS_LOOK
 from farcast.proto.moqt.errors import RequestCode
 from farcast.proto.moqt.events import RequestRejected, SubscribeAccepted
@@ -110,3 +112,20 @@ def test_nobody_else_may_publish_there(space: str) -> None:
     net.world.run(20)
     assert [event.code for event in client.found(RequestRejected)] == [RequestCode.UNAUTHORIZED] * 2
     assert net.edge.engine.offers(0) == ()
+
+
+def test_who_asks_for_the_clock_is_told_what_it_shows_and_asking_often_costs_nothing() -> None:
+    net = Net()
+    net.edge.engine.set_wall_clock(net.world.now_us, 1_800_000_000_000_000)
+    asked_us = net.world.now_us
+    before = len(published(net.edge))
+    for _ in range(20):
+        _, client = raw_client(net.world, net.edge, drafts=(18,))
+        client.session.subscribe(CLOCK)
+    net.world.run(20)
+    assert client.found(SubscribeAccepted)
+    told = published(net.edge)[before:]
+    took_us = net.world.now_us - asked_us
+    assert 1 <= len(told) <= took_us // CLOCK_US_MAX + 1 < 20
+    shown_us = json.loads(told[-1][1])["unix_us"] - 1_800_000_000_000_000
+    assert took_us - CLOCK_US_MAX - 40_000 <= shown_us <= took_us
