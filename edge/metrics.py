@@ -56,6 +56,9 @@ _CONGESTION = {
 }
 """Distributions over open sessions: key of the snapshot, name, text, bounds, its unit."""
 
+LAYERS_SHOWN_MAX = 3
+"""Subscriptions with more layers withheld count as with so many."""
+
 _TOTALS = {
     "duplicate_bytes_in": ("farcast_duplicate_bytes", "Bytes received of objects that were already held."),
     "streams_rejected": ("farcast_streams_rejected", "Data streams of peers that were refused."),
@@ -235,6 +238,12 @@ class _Snapshot(Collector):
         for reason in ("slow", "evicted"):
             dropped.add_metric([reason], totals[f"groups_dropped_{reason}"])
         yield dropped
+        switches = CounterMetricFamily(
+            "farcast_layer_switches", "Layers that viewers gave up, and got back.", labels=["direction"]
+        )
+        for way in ("down", "up"):
+            switches.add_metric([way], totals[f"layer_switches_{way}"])
+        yield switches
 
     def _state(self) -> Iterator[Metric]:
         snapshot = self._snapshot
@@ -250,6 +259,15 @@ class _Snapshot(Collector):
         )
         queued = sum(downstream["queue_bytes"] for downstream in snapshot["downstreams"])
         yield _gauge("farcast_queue_bytes", "Media that waits for slow viewers.", queued)
+        thinned = Counter(min(d["layers_given_up"], LAYERS_SHOWN_MAX) for d in snapshot["downstreams"])
+        family = GaugeMetricFamily(
+            "farcast_downstreams_thinned",
+            "Subscriptions from which so many layers are withheld.",
+            labels=["layers"],
+        )
+        for layers in range(1, LAYERS_SHOWN_MAX + 1):
+            family.add_metric([str(layers)], thinned[layers])
+        yield family
 
     def _congestion(self) -> Iterator[Metric]:
         public = [session for session in self._snapshot["sessions"] if session["transport"] in PUBLIC]

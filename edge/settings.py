@@ -315,7 +315,14 @@ CONGESTION_LIMITS: dict[str, Kind] = {
 """Keys of ``[congestion]`` beside ``controller`` and ``send_queue_ms``: what `CongestionLimits` takes, under
 the same names."""
 
-LIMITS_TRACK = ("queue_bytes_max", "queue_ms_max", "cache_bytes_max", "cache_ms_max", "cache_groups_max")
+LIMITS_TRACK = (
+    "queue_bytes_max",
+    "queue_ms_max",
+    "layer_ms_max",
+    "cache_bytes_max",
+    "cache_ms_max",
+    "cache_groups_max",
+)
 """Keys of ``[limits]`` that the agent gives along with each track and each viewer."""
 
 SCHEMA: dict[str, Kind] = {

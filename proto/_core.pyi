@@ -123,6 +123,7 @@ class DatapathConfig:
         hop_reorder_ms: int | None = None,
         hop_bounds_packets_min: int | None = None,
         hop_switch_hold_ms: int | None = None,
+        hop_budget_ms: int | None = None,
         hop_repair_percent_max: int | None = None,
         hop_repair_burst_bytes: int | None = None,
         hop_repair_bps_min: int | None = None,
@@ -331,14 +332,19 @@ class QueueLimits:
     Beyond either limit its oldest groups of the lowest priority go.
     """
 
-    __match_args__ = ("queue_bytes_max", "queue_ms_max")
-    def __new__(cls, queue_bytes_max: int = 8_388_608, queue_ms_max: int = 2_000) -> Self: ...
+    __match_args__ = ("queue_bytes_max", "queue_ms_max", "layer_ms_max")
+    def __new__(
+        cls, queue_bytes_max: int = 8_388_608, queue_ms_max: int = 2_000, layer_ms_max: int = 250
+    ) -> Self: ...
     @property
     def queue_bytes_max(self) -> int:
         """Bytes that wait for the viewer, over all its open groups."""
     @property
     def queue_ms_max(self) -> int:
         """How long the first waiting byte may wait."""
+    @property
+    def layer_ms_max(self) -> int:
+        """How long it may wait before the highest layer (subgroup above 0) is given up."""
 
 @final
 class LargestCell:
@@ -574,6 +580,20 @@ class Command:
         def session(self) -> int: ...
         @property
         def alias(self) -> int: ...
+
+    @final
+    class ReachBack(Command):
+        """Have the upstream that feeds a track, if it is a hop's, send it from an older place on.
+
+        Older than the one from which it was subscribed; what was held here and is evicted is not asked for.
+        """
+
+        __match_args__ = ("track", "start")
+        def __new__(cls, track: int, start: tuple[int, int]) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def start(self) -> tuple[int, int]: ...
 
     @final
     class HopPolicy(Command):
@@ -1162,6 +1182,9 @@ class TotalsDict(TypedDict):
     duplicate_bytes_in: int
     groups_dropped_slow: int
     groups_dropped_evicted: int
+    layers_dropped: int
+    layer_switches_down: int
+    layer_switches_up: int
     streams_rejected: int
     datagrams_dropped: int
     protocol_errors: int
@@ -1255,6 +1278,7 @@ class DownstreamStatsDict(TypedDict):
     objects: int
     bytes: int
     groups_dropped: int
+    layers_given_up: int
     queue_bytes: int
 
 @type_check_only

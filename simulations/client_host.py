@@ -343,6 +343,10 @@ class ViewerHost:
             for name, at_us in show.watched.items()
         )
 
+    def without_catalog(self) -> list[int]:
+        """The first track of each film of which it has no catalog."""
+        return [min(show.indices.values()) for show in self._shows if show.catalog is None and show.indices]
+
     def track_names(self) -> dict[int, FullTrackName]:
         """The tracks that its datapath holds, by their numbers there."""
         found: dict[int, FullTrackName] = {}

@@ -121,6 +121,8 @@ class MediaLimits:
     cache_groups_max: int = 64
     queue_bytes_max: int = 8 << 20
     queue_ms_max: int = 2_000
+    layer_ms_max: int = 250
+    """A viewer whose first waiting byte is older gives up its highest layer (subgroup above 0)."""
 
 
 HOP_LOSS_MAX_PERMILLE: Final = 150

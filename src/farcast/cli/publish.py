@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, BinaryIO, Literal, cast
 
@@ -25,6 +26,7 @@ from farcast.cli.options import (
     parse_namespace,
 )
 from farcast.cli.output import note, print_json, print_table
+from farcast.clients.media.encoders import RenditionSpec, parse_renditions
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.source import Source
 from farcast.clients.media.sources import open_source
@@ -44,6 +46,8 @@ def publish(
     packaging: Literal["cmaf", "loc"] = "cmaf",
     transcode: Flag = False,
     audio_only: Flag = False,
+    layers: Flag = False,
+    renditions: str | None = None,
     seconds: float | None = None,
     draft: Draft = None,
     cert_sha256: CertSha256 = None,
@@ -70,6 +74,11 @@ def publish(
         Encode anew as H.264 and Opus, for sources that cannot be carried as they are.
     audio_only
         Publish a source although it has no video.
+    renditions
+        Encode the picture anew in several, of which each viewer takes one: "720p:1800k,360p:600k".
+    layers
+        Frames that no other refers to (B-frames) go into subgroups of their own, which an edge leaves out for
+        viewers whose link is too narrow for all. Browsers' @moq players cannot play such a track.
     seconds
         End after so much of the source.
     """
@@ -85,8 +94,9 @@ def publish(
         others=tuple(rest),
         token=token_from_option(token, os.environ),
         edge_list=not no_edge_list,
+        layers=layers,
     )
-    opened = _open(source, transcode=transcode)
+    opened = _open(source, transcode=transcode, renditions=_renditions(renditions))
     if not audio_only:
         _check_video(opened, source)
     for line in opened.skipped:
@@ -102,10 +112,17 @@ def publish(
     return trio.run(main)
 
 
-def _open(source: str, *, transcode: bool) -> Source:
+def _renditions(spec: str | None) -> tuple[RenditionSpec, ...]:
+    try:
+        return () if spec is None else parse_renditions(spec)
+    except MediaError as error:
+        raise UserError(f"--renditions: {error}", EXIT_USAGE) from error
+
+
+def _open(source: str, *, transcode: bool, renditions: Sequence[RenditionSpec]) -> Source:
     stdin = _stdin() if source == "-" else None
     try:
-        return open_source(source, clock_us=_wall_us, stdin=stdin, transcode=transcode)
+        return open_source(source, clock_us=_wall_us, stdin=stdin, transcode=transcode, renditions=renditions)
     except MediaError as error:
         raise UserError(str(error)) from error
 

@@ -225,6 +225,7 @@ impl Datapath {
             objects: d.objects,
             bytes: d.bytes,
             groups_dropped: d.groups_dropped,
+            layers_given_up: d.layers_given_up(),
             queue_bytes: tracks
                 .get(&d.track)
                 .map_or(0, |entry| d.waiting_bytes(&entry.track)),

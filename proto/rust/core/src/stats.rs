@@ -23,6 +23,11 @@ pub struct Totals {
     pub groups_dropped_slow: u64,
     /// Groups that a viewer lagged behind in were evicted from the cache.
     pub groups_dropped_evicted: u64,
+    /// Subgroups above 0 that a viewer did not get, or not to their end, because it could not keep up.
+    pub layers_dropped: u64,
+    /// Times that a viewer gave up a layer, and got one back.
+    pub layer_switches_down: u64,
+    pub layer_switches_up: u64,
     pub streams_rejected: u64,
     /// QUIC datagrams of sessions that are not hops: objects in datagrams are not carried.
     pub datagrams_dropped: u64,
@@ -148,6 +153,7 @@ pub struct DownstreamStats {
     pub objects: u64,
     pub bytes: u64,
     pub groups_dropped: u64,
+    pub layers_given_up: u64,
     pub queue_bytes: u64,
 }
 

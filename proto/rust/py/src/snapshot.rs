@@ -43,6 +43,9 @@ fn totals<'py>(py: Python<'py>, from: &Totals) -> PyResult<Bound<'py, PyDict>> {
         duplicate_bytes_in,
         groups_dropped_slow,
         groups_dropped_evicted,
+        layers_dropped,
+        layer_switches_down,
+        layer_switches_up,
         streams_rejected,
         datagrams_dropped,
         protocol_errors,
@@ -143,6 +146,7 @@ fn downstream<'py>(py: Python<'py>, from: &DownstreamStats) -> PyResult<Bound<'p
         objects,
         bytes,
         groups_dropped,
+        layers_given_up,
         queue_bytes,
     ))
 }
