@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +151,36 @@ def test_a_standby_says_who_leads(cluster: Cluster, tmp_path: Path) -> None:
             await join(Wanted(at_standby, ""), tmp_path / "lon")
 
     run(scenario)
+
+
+def test_a_standby_is_ready_for_the_service_manager_and_stays_so_when_it_leads(
+    cluster: Cluster, consul: Consul, tmp_path: Path
+) -> None:
+    cluster.controls[1].end()
+    told: list[str] = []
+
+    def heard(what: str) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told.append(manager.recv(4_096).decode())
+        return what in told
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        watched = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1500000"}
+        standby = cluster.add("c3", "127.0.0.1:0", consul.port, **watched)
+        wait_for(lambda: heard("STATUS=stands by; the leader is c1"), SETUP_SECONDS_MAX)
+        wait_for(lambda: heard("WATCHDOG=1"), 5)
+        assert "READY=1" in told
+        cluster.controls[0].signal(signal.SIGKILL)
+        wait_for(lambda: standby.says().startswith("leads"), 15)
+        del told[:]
+        wait_for(lambda: heard("WATCHDOG=1"), 5)
+        standby.signal(signal.SIGTERM)
+        wait_for(lambda: heard("STOPPING=1"), 5)
+        standby.process.wait(10)
+    assert not (standby.state_dir / "api.json").exists()
 
 
 def run(scenario: Callable[[trio.Nursery], Awaitable[None]]) -> None:

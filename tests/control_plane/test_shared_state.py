@@ -237,7 +237,8 @@ def test_an_order_about_an_edge_that_has_just_joined_comes_with_the_edge() -> No
     leader = Leader(consul, "s1")
     leader.begin()
     leader.run(15)
-    leader.state.handle_save(Save(1, members=()))
+    other = Hello(versions=(1,), node_id="fra-1", region="fra", boot_id="b1", advertise="192.0.2.2:443")
+    leader.state.handle_save(Save(1, members=(other,)))
     leader.run(0.1)
     leader.state.handle_save(Save(2, members=(HELLO,), intents=Intents({"sin-1": 5})))
     while leader.verdict() is not Verdict.SHARED:

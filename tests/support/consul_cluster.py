@@ -242,7 +242,8 @@ class Edge:
 class Control:
     """One ``farcast control`` process."""
 
-    def __init__(self, directory: Path, name: str, command: list[str]) -> None:
+    def __init__(self, directory: Path, name: str, command: list[str], **environ: str) -> None:
+        self._environ = {**os.environ, **environ}
         self.name, self.state_dir = name, directory / name
         self._log = (directory / f"{name}.log").open("wb")
         self._command = [*command, f"--state-dir={self.state_dir}"]
@@ -251,7 +252,7 @@ class Control:
     def start(self) -> None:
         """Also again."""
         arguments = [FARCAST, "control", *self._command]
-        self.process = subprocess.Popen(arguments, stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen(arguments, stdout=self._log, stderr=self._log, env=self._environ)
 
     @property
     def api(self) -> ControlApi:
@@ -291,7 +292,7 @@ class Cluster:
         self.controls: list[Control] = []
         try:
             for number, port in enumerate(consul_ports, 1):
-                self.controls.append(self._control(f"c{number}", self.addresses[number - 1], port))
+                self.add(f"c{number}", self.addresses[number - 1], port)
                 wait_for(lambda: self.controls[0].says().startswith("leads"), SETUP_SECONDS_MAX)
             stands_by = "this control plane stands by; the leader is c1"
             wait_for(lambda: self.controls[1].says() == stands_by, SETUP_SECONDS_MAX)
@@ -300,7 +301,12 @@ class Cluster:
             raise
         self.edges = [Edge(self.authority, node_id, self.addresses) for node_id in THREE]
 
-    def _control(self, name: str, listen: str, consul_port: int) -> Control:
+    def add(self, name: str, listen: str, consul_port: int, **environ: str) -> Control:
+        """One more control plane."""
+        self.controls.append(self._control(name, listen, consul_port, **environ))
+        return self.controls[-1]
+
+    def _control(self, name: str, listen: str, consul_port: int, **environ: str) -> Control:
         identity = self.authority.issue_control(name)
         cert, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         cert.write_bytes(identity.chain_pem())
@@ -310,7 +316,7 @@ class Cluster:
         command += ["--registry=consul", f"--consul=127.0.0.1:{consul_port}"]
         command += ["--api=127.0.0.1:0", f"--listen={listen}"]
         command += [f"--advertise={address}" for address in self.addresses]
-        return Control(self.directory, name, command)
+        return Control(self.directory, name, command, **environ)
 
     def close(self) -> None:
         """End all processes."""
