@@ -30,6 +30,9 @@ from farcast.simulations.warmth import stays, warm_views
 RESUMES_FROM_ITS_END: Final = frozenset({"black-out"})
 """Faults that nothing can be done about while they last: what is judged begins when they are over."""
 
+SWITCH_PICTURES_MIN: Final = 10
+"""So many pictures of a rendition in a row are one that was watched."""
+
 Figure = tuple[str, Floats]
 Share = tuple[str, float, float]
 
@@ -139,14 +142,21 @@ def _figures(view: View, frozen: Freezes) -> Iterator[Figure]:
     if captured.size:
         yield "stalls", np.array([float(frozen.length_us.size)])
         yield "stall_length", _ms(frozen.length_us)
-        quality = view.video.quality[playout.shown]
-        yield "rendition_switches", np.array([float(np.count_nonzero(np.diff(quality)))])
+        yield "rendition_switches", np.array([float(_switches(view.video.quality[playout.shown]))])
     yield "av_skew", _skews(view)
     if view.is_first:
         connected_us = NEVER if client.connected_us is None else client.connected_us
         yield "connect", _waited(view, connected_us, client.tapped_us)
         yield "moves", np.array([float(len(client.moves))])
         yield "errors", np.array([float(len(client.errors))])
+
+
+def _switches(quality: Times) -> int:
+    """Changes of rendition on screen; where one takes over from another a few pictures of both alternate."""
+    bounds = np.flatnonzero(np.diff(quality)) + 1
+    runs = np.split(quality, bounds)
+    lasting = np.array([run[0] for run in runs if run.size >= SWITCH_PICTURES_MIN], np.int64)
+    return int(np.count_nonzero(np.diff(lasting)))
 
 
 def _waited(view: View, happened_us: int, from_us: int) -> Floats:
