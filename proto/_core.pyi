@@ -123,6 +123,7 @@ class DatapathConfig:
         hop_reorder_ms: int | None = None,
         hop_bounds_packets_min: int | None = None,
         hop_switch_hold_ms: int | None = None,
+        hop_budget_ms: int | None = None,
         hop_repair_percent_max: int | None = None,
         hop_repair_burst_bytes: int | None = None,
         hop_repair_bps_min: int | None = None,
@@ -579,6 +580,20 @@ class Command:
         def session(self) -> int: ...
         @property
         def alias(self) -> int: ...
+
+    @final
+    class ReachBack(Command):
+        """Have the upstream that feeds a track, if it is a hop's, send it from an older place on.
+
+        Older than the one from which it was subscribed; what was held here and is evicted is not asked for.
+        """
+
+        __match_args__ = ("track", "start")
+        def __new__(cls, track: int, start: tuple[int, int]) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def start(self) -> tuple[int, int]: ...
 
     @final
     class HopPolicy(Command):

@@ -11,12 +11,10 @@ of the same length; an object is a frame, as in `farcast.clients.film`.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -32,10 +30,10 @@ from farcast.clients.media.catalog import build_catalogs
 from farcast.clients.media.encoders import ALT_GROUP
 from farcast.clients.media.tracks import TrackInfo as MediaTrack
 from farcast.proto.properties import CAPTURE_TIME, encode_properties
+from farcast.simulations.data_files import read_rows
 from farcast.simulations.raw import FRAME_DTYPE, Array, TrackInfo
 from farcast.simulations.scenario import FilmConfig
 
-DATA = Path(__file__).parent / "data"
 FRAMES_FILE = "film_frames.csv"
 TRACKS_FILE = "film_tracks.csv"
 
@@ -200,32 +198,30 @@ def _modelled(group_bytes: float, frames: int, key_ratio: float, draw: Random) -
 def _recorded(track: str) -> Sizes:
     keys: list[int] = []
     others: list[int] = []
-    with (DATA / FRAMES_FILE).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["track"] == track:
-                (keys if row["key"] == "1" else others).append(int(row["bytes"]))
+    for row in read_rows(FRAMES_FILE):
+        if row["track"] == track:
+            (keys if row["key"] == "1" else others).append(int(row["bytes"]))
     return Sizes(tuple(keys), tuple(others))
 
 
 @cache
 def _recorded_tracks() -> dict[str, MediaTrack]:
     found: dict[str, MediaTrack] = {}
-    with (DATA / TRACKS_FILE).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            number = {key: int(float(row[key])) if row[key] else None for key in _NUMBERS}
-            found[row["name"]] = MediaTrack(
-                row["name"],
-                "audio" if row["kind"] == "audio" else "video",
-                row["codec"],
-                int(row["timescale"]),
-                width=number["width"],
-                height=number["height"],
-                framerate=float(row["framerate"]) if row["framerate"] else None,
-                samplerate=number["samplerate"],
-                channels=number["channels"],
-                extradata=bytes.fromhex(row["extradata"]),
-                bitrate=number["bitrate"],
-            )
+    for row in read_rows(TRACKS_FILE):
+        number = {key: int(float(row[key])) if row[key] else None for key in _NUMBERS}
+        found[row["name"]] = MediaTrack(
+            row["name"],
+            "audio" if row["kind"] == "audio" else "video",
+            row["codec"],
+            int(row["timescale"]),
+            width=number["width"],
+            height=number["height"],
+            framerate=float(row["framerate"]) if row["framerate"] else None,
+            samplerate=number["samplerate"],
+            channels=number["channels"],
+            extradata=bytes.fromhex(row["extradata"]),
+            bitrate=number["bitrate"],
+        )
     return found
 
 

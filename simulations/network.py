@@ -87,13 +87,20 @@ class SimNames:
     def __init__(self, trust: _Trust) -> None:
         self._trust = trust
         self._remotes: dict[str, str] = {}
+        self.outages = 0
+        """Faults that keep the resolver from answering."""
 
     def add(self, node_id: str, remote: str) -> None:
         """This edge is at ``ip:port``."""
         self._remotes[host_of(node_id)] = remote
 
     def target(self, url: ServerUrl) -> Target | None:
-        """An edge as a client connects to it; ``None`` for a name that there is not."""
+        """An edge as a client connects to it; ``None`` for a name that there is not, and for all while the
+        resolver has no answers."""
+        return None if self.outages else self.known(url)
+
+    def known(self, url: ServerUrl) -> Target | None:
+        """The same, resolver or not."""
         remote = self._remotes.get(url.host)
         if remote is None or url.target == "hop":
             return None
@@ -370,7 +377,7 @@ class Network:
         return self._issuer.token(TrackNamespace.parse(client.room), client.name)
 
     def _target(self, node_id: str, transport: str) -> Target:
-        target = self.names.target(parse_url(url_of(node_id, transport)))
+        target = self.names.known(parse_url(url_of(node_id, transport)))
         if target is None:
             raise LookupError(node_id)
         return target

@@ -136,6 +136,9 @@ class Access:
     ``loss_fraction``: the part of M-Lab's retransmission share that a media flow meets.
     For ``plain`` (and, where given, in place of what the profile says): ``rtt_ms``, ``down_bps``, ``up_bps``,
     ``loss``, ``queue_ms``, ``jitter_ms``, ``policer_bps``.
+    ``loss`` comes in runs of ``loss_burst`` packets; or, with ``loss_burst_ms``, in outages of that length on
+    average, however many packets they hit; or, with ``loss_bad``, on two levels: for the share ``bad_share``
+    of packets, ``bad_packets`` on end, the access is in a bad state that loses so much.
     """
 
     profile: str = "mlab"
@@ -147,6 +150,10 @@ class Access:
     up_bps: int | None = None
     loss: float | None = None
     loss_burst: float = 3.0
+    loss_burst_ms: float | None = None
+    loss_bad: float | None = None
+    bad_share: float = 0.05
+    bad_packets: float = 500.0
     queue_ms: float | None = None
     jitter_ms: float | None = None
     policer_bps: int | None = None

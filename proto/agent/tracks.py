@@ -53,6 +53,7 @@ class Source:
     between the publisher and us, its edge first; empty where the publisher is here. ``stale``: the edge above
     wants it to be asked for again, because its own route is another one now. ``is_whole``: asked for from its
     beginning, because it is behind what was held here; ``whole_from``: that of its running group then.
+    ``begins``: the place from which it sends, as far as that is known.
     """
 
     track: Track
@@ -67,6 +68,7 @@ class Source:
     incarnation: str = ""
     is_whole: bool = False
     whole_from: Location | None = None
+    begins: Location | None = None
     stale: bool = False
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,6 +20,7 @@ from farcast.simulations.compare import (
     bytes_to_clients,
     compare_results,
     compare_runs,
+    failures,
     summary_text,
 )
 from farcast.simulations.events import kind_of
@@ -34,6 +36,7 @@ from farcast.simulations.scenario import Scenario
 from farcast.simulations.variants import VARIANTS, VariantName, left_out
 from farcast.simulations.worlds import build_world
 
+FAILURES_MAX: Final = 12
 LETTERS: Final[dict[VariantName, str]] = {"one-relay": "a", "direct": "b", "farcast": "c"}
 
 
@@ -54,7 +57,7 @@ def compare(
     a direct hop and plain streams, (c) Farcast; the same world, accesses and seeds in all three.
 
     With --base: this build against the results of another one, promise by promise; the exit code is 99 if one
-    that held there is broken here.
+    that held there is broken here, if a run fails here, or an invariant.
 
     Example: farcast sim compare sea-to-eu --seeds 10
     """
@@ -106,9 +109,17 @@ def _run_variants(
 
 
 def _row(line: Line) -> tuple[str, ...]:
-    values = (line.pooled[name] for name in VARIANTS)
-    shown = ("" if value is None else amount(value, line.figure.unit) for value in values)
+    shown = (_shown(line, name) for name in VARIANTS)
     return (line.stack, line.figure.name, *shown, *(_verdict(line, name) for name in ("one-relay", "direct")))
+
+
+def _shown(line: Line, name: str) -> str:
+    """A variant's figure, and in how many seeds it never happened."""
+    value, never, seeds = line.pooled[name], line.never(name), len(line.by_seed[name])
+    if value is None:
+        return ""
+    text = "never" if math.isinf(value) else amount(value, line.figure.unit)
+    return f"{text} (never in {never} of {seeds} seeds)" if never and seeds > 1 else text
 
 
 def _verdict(line: Line, base: str) -> str:
@@ -174,7 +185,8 @@ def _line_json(line: Line) -> dict[str, object]:
         "viewers": line.stack,
         "figure": line.figure.name,
         "unit": line.figure.unit,
-        "values": dict(line.pooled),
+        "values": {name: finite(value) for name, value in line.pooled.items()},
+        "seeds_never": {name: line.never(name) for name in line.by_seed},
         "against": {
             base: {
                 "verdict": line.verdict(base, "farcast"),
@@ -194,7 +206,7 @@ def _with_base(ask: Ask, base: Path, jobs_max: int, *, json: bool) -> int:
     same = Ask(called=ask.called, scenario=ask.scenario, seeds=seeds)
     with Progressing(notes(), len(seeds)) as shown:
         (after,) = run_gate([same], jobs_max, shown)
-    changes = compare_results(before, after)
+    changes, failed = compare_results(before, after), failures(after)
     if json:
         print_json(
             {
@@ -203,14 +215,18 @@ def _with_base(ask: Ask, base: Path, jobs_max: int, *, json: bool) -> int:
                 "now": _build(after),
                 "promises": [_change_json(change) for change in changes],
                 "traces_equal": _traces_equal(before, after),
+                "failures": {"base": failures(before), "now": failed},
             }
         )
     else:
         print_table(("promise", _build(before), _build(after), "change", ""), map(_change_row, changes))
         same_traces = _traces_equal(before, after)
         note(f"{same_traces} of {len(seeds)} seeds left the same trace as with the other build")
+        note(f"runs and invariants that failed: {len(failures(before))} there, {len(failed)} here")
+        for line in failed[:FAILURES_MAX]:
+            note(line)
     is_worse = any(_became_worse(change) for change in changes)
-    return EXIT_PROMISE_BROKEN if is_worse else EXIT_OK
+    return EXIT_PROMISE_BROKEN if is_worse or failed else EXIT_OK
 
 
 def _result_in(file: Path, ask: Ask) -> Result:

@@ -275,6 +275,7 @@ _EXECUTE: dict[type, Callable[[Host, Any], None]] = {
     Command.UnbindUpstream: Host.unbind,
     Command.BindStandby: Host.stand_by,
     Command.SwitchUpstream: lambda host, c: host.reroutes.move(c.track, (c.session, c.alias)),
+    Command.ReachBack: lambda host, command: None,
     Command.HopBounds: lambda host, command: None,
     Command.HopPolicy: lambda host, command: None,
     Command.AddDownstream: Host.add_downstream,

@@ -327,6 +327,9 @@ pub enum Command {
         session: SessionId,
         alias: u64,
     },
+    /// Have the upstream that feeds a track, if it is a hop's, send it from a place on that lies before the
+    /// one from which it was subscribed.
+    ReachBack { track: TrackId, start: Location },
     /// Beyond this loss (received, over the last second) or smoothed round trip, the tracks of a hop
     /// move to standbys whose hops are within theirs. 0 is no bound.
     HopBounds {

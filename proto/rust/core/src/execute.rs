@@ -69,6 +69,9 @@ pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
             };
             bind_standby(datapath, now, binding, rank);
         }
+        Command::ReachBack { track, start } => {
+            crate::reach::reach_back(datapath, now, track, start);
+        }
         Command::SwitchUpstream {
             track,
             session,

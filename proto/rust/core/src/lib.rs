@@ -26,6 +26,7 @@ pub mod object_trace;
 pub mod payload;
 mod publish;
 mod quic;
+mod reach;
 mod relay;
 mod reroute;
 pub mod seed;

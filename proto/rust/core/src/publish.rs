@@ -6,7 +6,6 @@
 use crate::command::{NewObject, TrackId};
 use crate::conn::Ctx;
 use crate::event::Event;
-use crate::ingest::BUDGET_MS;
 use crate::moqt::object_status;
 use crate::relay::Relay;
 use crate::track::{End, ObjectKey, ObjectMeta};
@@ -40,7 +39,7 @@ pub(crate) fn publish(
         status: object.status,
         props_len: object.properties.len() as u64,
         body_len: body.len() as u64,
-        budget_ms: BUDGET_MS,
+        budget_ms: ctx.hop.budget_ms,
     };
     if let Err(conflict) = relay.write(ctx, now, track, key, &meta, (0, body)) {
         let reason = conflict.0;

@@ -10,6 +10,7 @@ use crate::command::SessionId;
 use crate::event::SwitchCause;
 use crate::hop::Supply;
 use crate::location::Location;
+use crate::reach::Reach;
 use crate::track::ObjectKey;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -72,6 +73,8 @@ pub(crate) struct Upstreams {
     pub(crate) told: Option<Supply>,
     /// The agent was told that nothing can come.
     pub(crate) was_starved: bool,
+    /// How far back the active one was asked to go.
+    pub(crate) reach: Reach,
 }
 
 /// What a piece of an object means for the upstreams.
@@ -116,6 +119,9 @@ impl Upstreams {
         self.standbys.retain(|(_, standby)| *standby != source);
         self.failed = None;
         let before = self.active.replace(source);
+        if before != Some(source) {
+            self.reach = Reach::default();
+        }
         let standbys = &self.standbys;
         self.supplies.retain(|of, _| {
             *of == source || Some(*of) == before || standbys.iter().any(|(_, s)| s == of)

@@ -92,6 +92,10 @@ pub enum Command {
         session: u64,
         alias: u64,
     },
+    ReachBack {
+        track: u64,
+        start: (u64, u64),
+    },
     #[pyo3(constructor = (session, loss_max_permille=0, rtt_max_us=0))]
     HopBounds {
         session: u64,
@@ -212,6 +216,8 @@ impl Command {
                 Core::UnbindUpstream { session, alias },
             Command::SwitchUpstream { track, session, alias } =>
                 Core::SwitchUpstream { track, session, alias },
+            Command::ReachBack { track, start } =>
+                Core::ReachBack { track, start: location(start) },
             Command::HopBounds { session, loss_max_permille, rtt_max_us } =>
                 Core::HopBounds { session, loss_max_permille, rtt_max_us },
             Command::HopPolicy { session, ref policy } =>

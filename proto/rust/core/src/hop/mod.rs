@@ -360,25 +360,28 @@ impl Hop {
     /// The next datagram, at most [`DATAGRAM_BYTES_MAX`] bytes: acknowledgement, heartbeat, repairs,
     /// then new frames. It counts as sent: ask only while QUIC takes it.
     pub fn poll_datagram(&mut self, now: Instant) -> Option<Bytes> {
-        let datagram = self.next_datagram(now)?;
+        let (datagram, has_data) = self.next_datagram(now)?;
         self.heartbeats.handle_sent(now);
+        if has_data {
+            self.heartbeats.handle_data_sent(now);
+        }
         Some(datagram)
     }
 
-    fn next_datagram(&mut self, now: Instant) -> Option<Bytes> {
+    /// And whether it has data.
+    fn next_datagram(&mut self, now: Instant) -> Option<(Bytes, bool)> {
         if let Some(ack) = self.receiver.poll_ack(now) {
             self.stats.acks_sent += 1;
-            return Some(wire::encode_ack(&ack));
+            return Some((wire::encode_ack(&ack), false));
         }
         let wanted_gap = self.receiver.arrivals().wanted_gap(now);
         let seq = || self.sender.take_seq();
         if let Some(heartbeat) = self.heartbeats.poll_heartbeat(now, wanted_gap, seq) {
             self.stats.heartbeats_sent += 1;
-            return Some(wire::encode_heartbeat(&heartbeat));
+            return Some((wire::encode_heartbeat(&heartbeat), false));
         }
         let data = self.sender.poll_data(now, &self.rtt, &mut self.stats)?;
-        self.heartbeats.handle_media(now);
-        Some(data)
+        Some((data, true))
     }
 
     /// The next received frame, in order of arrival; each is delivered once, unless it is so old that

@@ -246,6 +246,20 @@ impl Track {
         })
     }
 
+    /// Whether objects from a place on may be held further up and not here: it is before all that is held, and
+    /// nothing was held and has gone.
+    pub(crate) fn may_lack(&self, start: Location) -> bool {
+        let first = self.groups.first_key_value().map(|(id, group)| {
+            let subgroups = group.subgroups.values();
+            let objects = subgroups.filter_map(|s| s.objects.first_key_value());
+            let object = objects.map(|(object, _)| *object).min();
+            Location::new(*id, object.unwrap_or(0))
+        });
+        let has_dropped = |group: &Group| group.subgroups.values().any(|s| s.dropped_to.is_some());
+        let is_whole = self.evicted_below == 0 && !self.groups.values().any(has_dropped);
+        is_whole && first.is_none_or(|first| start < first)
+    }
+
     pub(crate) fn outgrew_cache(&self) -> bool {
         self.bytes > self.cache.cache_bytes_max
     }
