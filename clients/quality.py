@@ -74,8 +74,8 @@ UP_FIRST_US: Final = 1_000_000
 """Calm time before each step up as long as none had to be taken back."""
 
 UP_AFTER_US: Final = 4_000_000
-UP_AFTER_US_MAX: Final = 64_000_000
-"""Calm time before a step up, at first and at most."""
+UP_AFTER_US_MAX: Final = 24_000_000
+"""Calm time before a step up, at first and at most: a step that is taken back costs one key frame's bytes."""
 
 TRIAL_US: Final = 10_000_000
 """A step up that is taken back within this time came too early."""

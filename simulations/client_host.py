@@ -403,6 +403,15 @@ class ViewerHost:
         """The first track of each film of which it has no catalog."""
         return [min(show.indices.values()) for show in self._shows if show.catalog is None and show.indices]
 
+    def wanted_now(self) -> tuple[int, ...]:
+        """The tracks that it watches now, by index, but for a rendition that has not begun."""
+        return tuple(
+            show.indices[stint.name]
+            for show in self._shows
+            for stint in show.stints
+            if stint.until_us is None and (show.chooser is None or stint.name != show.chooser.pending)
+        )
+
     def track_names(self) -> dict[int, FullTrackName]:
         """The tracks that its datapath holds, by their numbers there."""
         found: dict[int, FullTrackName] = {}

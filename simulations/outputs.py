@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from farcast.simulations.results import InvariantFailure, MapLink, TimelineEntry
 from farcast.simulations.resumes import resumes
 from farcast.simulations.views import FrameIndex, View, views_of
 from farcast.simulations.warmth import stays, warm_views
+
+SWITCH_PICTURES_MIN: Final = 10
+"""So many pictures of a rendition in a row are one that was watched."""
 
 Figure = tuple[str, Floats]
 Share = tuple[str, float, float]
@@ -153,14 +157,21 @@ def _figures(view: View, frozen: Freezes) -> Iterator[Figure]:
     if _shown_before(view).size or frozen.length_us.size:
         yield "stalls", np.array([float(frozen.length_us.size)])
         yield "stall_length", _ms(frozen.length_us)
-        quality = view.video.quality[playout.shown]
-        yield "rendition_switches", np.array([float(np.count_nonzero(np.diff(quality)))])
+        yield "rendition_switches", np.array([float(_switches(view.video.quality[playout.shown]))])
     yield "av_skew", _skews(view)
     if view.is_first:
         connected_us = NEVER if client.connected_us is None else client.connected_us
         yield "connect", _waited(view, connected_us, client.tapped_us)
         yield "moves", np.array([float(len(client.moves))])
         yield "errors", np.array([float(len(client.errors))])
+
+
+def _switches(quality: Times) -> int:
+    """Changes of rendition on screen; where one takes over from another a few pictures of both alternate."""
+    bounds = np.flatnonzero(np.diff(quality)) + 1
+    runs = np.split(quality, bounds)
+    lasting = np.array([run[0] for run in runs if run.size >= SWITCH_PICTURES_MIN], np.int64)
+    return int(np.count_nonzero(np.diff(lasting)))
 
 
 def _waited(view: View, happened_us: int, from_us: int) -> Floats:

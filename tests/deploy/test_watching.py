@@ -28,9 +28,9 @@ OTHER_UNITS = re.compile(
     r"_(ms|us|milliseconds|microseconds|minutes|hours|kb|mb|bits|bps|percent|permille)(_|$)"
 )
 LABELS = {
-    "action", "cause", "certificate", "core", "direction", "dst_region", "kind", "layers", "le", "node_id",
-    "outcome", "peer", "python", "quantile", "reason", "region", "src_region", "state", "transport",
-    "version",
+    "action", "cause", "certificate", "core", "direction", "dst_region", "kind", "layers", "le",
+    "node_id", "outcome", "peer", "python", "quantile", "reason", "region", "src_region", "state",
+    "transport", "version",
 }  # fmt: skip
 """Each has a bound that somebody named; no track, namespace, address, session or token is among them."""
 OF_PROMETHEUS = {"up", "ALERTS"}
