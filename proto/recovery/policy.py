@@ -315,7 +315,7 @@ def _most(before: Symbols, now: Symbols) -> Symbols:
 def _row(
     assumed: Assumptions, loss: float, burst: float, link: _Link, counts: tuple[int, Symbols, Symbols]
 ) -> Row:
-    """For any round trip and any budget."""
+    """For any round trip and any budget; what is disposable never gets more."""
     small, essential, disposable = counts
     return Row(
         loss_ppm_max=int(loss * 1_000_000),
@@ -328,7 +328,7 @@ def _row(
         coded=assumed.coded,
         small_copies=small,
         essential=essential,
-        disposable=disposable,
+        disposable=tuple(map(min, essential, disposable)),
     )
 
 
