@@ -23,12 +23,14 @@ from farcast.edge.settings import (
     LIMITS_TRACK,
     RECOVERY,
     RECOVERY_TARGETS,
+    SECOND_PATHS,
     UPSTREAM,
     Address,
     Controller,
     Folder,
     SettingError,
     kind_of,
+    second_path_key,
 )
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.agent.config import HOP_LOSS_MAX_PERMILLE, HOP_RTT_MAX_MS
@@ -127,6 +129,7 @@ class EdgeConfig:
     limits_track: Mapping[str, int] = field(default_factory=dict)
     recovery: Mapping[str, int] = field(default_factory=dict)
     recovery_targets: Assumptions = field(default_factory=Assumptions)
+    second_paths: Mapping[str, Any] = field(default_factory=dict)
 
 
 HOP_FILES = ("hop.cert", "hop.key", "hop.ca")
@@ -227,6 +230,7 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
         limits_track=_limits(values, LIMITS_TRACK),
         recovery=_limits(values, RECOVERY, "recovery"),
         recovery_targets=_build_recovery(values, errors),
+        second_paths=_second_paths(values),
     )
 
 
@@ -399,6 +403,11 @@ def _build_recovery(values: dict[str, Any], errors: list[str]) -> Assumptions:
 
 def _quirks(values: dict[str, Any]) -> dict[str, Any]:
     found = {path.partition(".")[2]: value for path, value in values.items() if path.startswith("quirks.")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _second_paths(values: dict[str, Any]) -> dict[str, Any]:
+    found = {name: values.get(second_path_key(name)) for name in SECOND_PATHS}
     return {name: value for name, value in found.items() if value is not None}
 
 

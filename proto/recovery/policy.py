@@ -151,6 +151,10 @@ class Assumptions:
             raise PolicyError(f"budget_ms = {self.budget_ms}: must be from 1 to 60000")
 
 
+PLAIN: Final = Assumptions(coded=False, target_essential=0.999, target_disposable=0.999, target_small=0.999)
+"""For comparison: whatever is lost is sent once more, and that is all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row, in the units and the order of ``Command.HopPolicy``; see the datapath's ``PolicyRow``."""
