@@ -387,10 +387,12 @@ def _build_recovery(values: dict[str, Any], errors: list[str]) -> Assumptions:
         target_small=targets.get("sound_missed_ppm", usual.target_small * 1e6) / 1e6,
     )
     if any(path.startswith("recovery.") for path in values):
+        # The usual budget goes with any bound on round trips: beyond it repairs are late, but not in vain.
+        rtt_max_ms = bounds.get("hop_rtt_max_ms", 0) if "recovery.budget_ms" in values else 0
         found = objections(
             assumed,
             loss_max=bounds.get("hop_loss_max_permille", 150) / 1_000,
-            rtt_max_ms=bounds.get("hop_rtt_max_ms", 0),
+            rtt_max_ms=rtt_max_ms,
             percent_max=given["repair_percent_max"],
             burst_bytes=given["repair_burst_bytes"],
             planned_max=given["repairs_planned_max"],

@@ -34,7 +34,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from heapq import heappop, heappush
 from itertools import accumulate
 from math import ceil, inf
@@ -254,6 +254,7 @@ class _Link:
         return failure(1, copies, self.loss, self.rho(gap_ms))
 
 
+@lru_cache(maxsize=16)
 def table(assumed: Assumptions = Assumptions()) -> tuple[Row, ...]:
     """All rows, in the order in which they are tried."""
     second_ms = assumed.spans_ms[len(assumed.spans_ms) // 2]
@@ -284,6 +285,7 @@ def _links(assumed: Assumptions, burst: float, span_ms: float, collect_ms: float
         yield _Link(at, length, assumed.spacing_ms, span_ms, collect_ms, assumed.packets_per_s / 1_000.0)
 
 
+@lru_cache(maxsize=64)
 def _last_rows(assumed: Assumptions, burst: float, span_ms: float) -> list[Row]:
     """Of a round that must do; the row for more loss never has less."""
     none = tuple(range(1, ROUND_CHUNKS_MAX + 1))
@@ -319,7 +321,7 @@ def _most(before: Symbols, now: Symbols) -> Symbols:
 def _row(
     assumed: Assumptions, loss: float, burst: float, link: _Link, counts: tuple[int, Symbols, Symbols]
 ) -> Row:
-    """For any round trip and any budget."""
+    """For any round trip and any budget; what is disposable never gets more."""
     small, essential, disposable = counts
     return Row(
         loss_ppm_max=int(loss * 1_000_000),
@@ -332,7 +334,7 @@ def _row(
         coded=assumed.coded,
         small_copies=small,
         essential=essential,
-        disposable=disposable,
+        disposable=tuple(map(min, essential, disposable)),
     )
 
 

@@ -1,9 +1,10 @@
 //! One hop with real datapaths in virtual time: a film of 3 Mbit/s and sound of 64 kbit/s over a link that loses.
 //!
 //! `recovery hop|quic SECONDS SEED KEY=VALUE...` with `loss=` (share), `burst=` (packets, or ms with `time=1`),
-//! `back=` (loss of feedback), `jitter_us=`, `reorder=`, `rate_bps=`, `delay_us=`, `budget_ms=`; the hop's policy comes
-//! on standard input, a row a line (nothing: the built-in one). `quic`: a session of streams, by QUIC's rules. Prints one line
-//! of JSON: latencies of whole frames, what missed the budget, and what crossed the link.
+//! `back=` (loss of feedback), `jitter_us=`, `reorder=`, `rate_bps=`, `delay_us=`, `budget_ms=`, `cc=` (of streams: 0 the
+//! usual one, 1 CUBIC, 2 BBR3); the hop's policy comes on standard input, a row a line (nothing: the built-in one).
+//! `quic`: a session of streams, by QUIC's rules. Prints one line of JSON: latencies of whole frames, what missed the
+//! budget, and what crossed the link.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // a bench fails by panicking
 
@@ -12,6 +13,7 @@ use farcast_core::command::{
     CacheLimits, Command, Draft, GroupOrder, NewObject, QueueLimits, Target,
 };
 use farcast_core::config::DatapathConfig;
+use farcast_core::congestion::{CongestionConfig, ControllerKind};
 use farcast_core::event::Event;
 use farcast_core::hop::policy::Symbols;
 use farcast_core::hop::{HopPolicy, PolicyRow};
@@ -114,7 +116,16 @@ fn loss(share: f64, burst: f64, in_time: bool) -> Loss {
 fn world(options: &Options) -> World {
     #[allow(clippy::disallowed_methods)] // any instant serves as the epoch
     let mut world = World::new(Instant::now(), options.seed);
+    let kind = match options.get("cc", 0.0) as u8 {
+        1 => ControllerKind::Cubic,
+        2 => ControllerKind::Bbr3,
+        _ => ControllerKind::default(),
+    };
     let config = || DatapathConfig {
+        congestion: CongestionConfig {
+            kind,
+            ..CongestionConfig::default()
+        },
         server: Some(ServerTls::new(&identity(), Some((&identity(), &roots()[..]))).unwrap()),
         ..DatapathConfig::default()
     };
