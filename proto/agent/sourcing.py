@@ -203,6 +203,9 @@ class Sourcing:
             self._refused(track, source, RequestCode.DOES_NOT_EXIST, obstacle, None)
             return
         source.alias = event.alias
+        source.begins = source.whole_from if source.is_whole else resumed_from
+        if source.begins is None and event.largest is not None:
+            source.begins = Location(event.largest.group, 0)
         source.route = route.nodes if peer.is_hop else ()
         source.incarnation = route.incarnation if peer.is_hop else self._incarnation(peer.id)
         restart_allowed = self._may_restart(track, source, event)

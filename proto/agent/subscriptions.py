@@ -263,8 +263,16 @@ class Subscriptions:
                 media=self._hub.config.media,
             )
         )
+        self._reach_back(track, start)
         if peer.is_hop or not was_taken:
             self.taken(track)
+
+    def _reach_back(self, track: Track, start: Location) -> None:
+        """Somebody comes from an edge that is gone, and lacks what lies before the place where this edge
+        began with the track: the edge above has it."""
+        begins = track.source.begins if track.source is not None else None
+        if begins is not None and start < begins:
+            self._hub.command(Command.ReachBack(track=track.id, start=start))
 
     # --- REQUEST_UPDATE ---------------------------------------------------------------------------
 

@@ -53,6 +53,8 @@ class Source:
     between the publisher and us, its edge first; empty where the publisher is here. ``stale``: the edge above
     wants it to be asked for again, because its own route is another one now. ``is_whole``: asked for from its
     beginning, because it is behind what was held here; ``whole_from``: that of its running group then.
+    ``begins``: the place from which it sends, as far as that is known.
+    ``sends``: a standby that the datapath has send beside the source, as a second path.
     """
 
     track: Track
@@ -67,7 +69,9 @@ class Source:
     incarnation: str = ""
     is_whole: bool = False
     whole_from: Location | None = None
+    begins: Location | None = None
     stale: bool = False
+    sends: bool = False
 
     @property
     def binding(self) -> tuple[int, int] | None:

@@ -69,6 +69,9 @@ pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
             };
             bind_standby(datapath, now, binding, rank);
         }
+        Command::ReachBack { track, start } => {
+            crate::reach::reach_back(datapath, now, track, start);
+        }
         Command::SwitchUpstream {
             track,
             session,
@@ -109,6 +112,7 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
     | Command::StopStream { session, .. }
     | Command::HopBounds { session, .. }
     | Command::HopPolicy { session, .. }
+    | Command::HopSecondPaths { session, .. }
     | Command::UnbindUpstream { session, .. }) = command
     else {
         return;
@@ -151,6 +155,11 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
         Command::HopPolicy { policy, .. } => {
             if let Some(link) = conn.hop() {
                 link.hop.set_policy(policy);
+            }
+        }
+        Command::HopSecondPaths { policy, .. } => {
+            if let Some(link) = conn.hop() {
+                link.second_paths = Some(policy);
             }
         }
         Command::UnbindUpstream { alias, .. } => ingest::unbind(conn, ctx, now, alias),

@@ -13,6 +13,7 @@
 use crate::datapath::Datapath;
 use crate::downstream::Downstream;
 use crate::location::Location;
+use crate::reach::reach_back;
 use std::time::{Duration, Instant};
 
 /// Replays that a peer may ask for in one go, per downstream.
@@ -99,7 +100,9 @@ fn apply(datapath: &mut Datapath, now: Instant, index: usize, alias: u64, word: 
     if word.on && !replays {
         link.forwards_refused += 1;
     } else if word.on && is_current {
+        let (track, start) = (downstream.track, downstream.start);
         relay.replay(&mut datapath.ctx, now, &mut datapath.conns, id);
+        reach_back(datapath, now, track, start);
     }
 }
 

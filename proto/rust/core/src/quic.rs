@@ -118,7 +118,9 @@ fn base_transport(limits: &Limits) -> TransportConfig {
         .stream_receive_window(VarInt::from_u32(limits.stream_window_bytes))
         .receive_window(VarInt::from_u32(limits.connection_window_bytes))
         .send_window(limits.send_window_bytes)
-        .send_fairness(false)
+        // Without fairness a stream that always has more is never interrupted, whatever its priority: sound
+        // would wait for pictures. Streams of one track have priorities of their own, by group.
+        .send_fairness(true)
         .initial_rtt(Duration::from_millis(u64::from(limits.initial_rtt_ms)))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
             limits.idle_timeout_ms,

@@ -127,6 +127,16 @@ impl Track {
         self.groups.get(&group)?.subgroups.get(&subgroup)
     }
 
+    /// Subgroups of a group that have not ended, each with its newest object.
+    pub(crate) fn open_subgroups(&self, group: u64) -> impl Iterator<Item = (u64, Option<u64>)> {
+        let held = self.groups.get(&group).into_iter();
+        let open = |(id, subgroup): (&u64, &Subgroup)| {
+            let last = subgroup.objects.last_key_value().map(|(object, _)| *object);
+            subgroup.end.is_none().then_some((*id, last))
+        };
+        held.flat_map(|group| &group.subgroups).filter_map(open)
+    }
+
     pub(crate) fn held(&self, key: ObjectKey) -> Option<&Object> {
         self.subgroup(key.group, key.subgroup)?
             .objects
@@ -234,6 +244,20 @@ impl Track {
             completed,
             opened_group,
         })
+    }
+
+    /// Whether objects from a place on may be held further up and not here: it is before all that is held, and
+    /// nothing was held and has gone.
+    pub(crate) fn may_lack(&self, start: Location) -> bool {
+        let first = self.groups.first_key_value().map(|(id, group)| {
+            let subgroups = group.subgroups.values();
+            let objects = subgroups.filter_map(|s| s.objects.first_key_value());
+            let object = objects.map(|(object, _)| *object).min();
+            Location::new(*id, object.unwrap_or(0))
+        });
+        let has_dropped = |group: &Group| group.subgroups.values().any(|s| s.dropped_to.is_some());
+        let is_whole = self.evicted_below == 0 && !self.groups.values().any(has_dropped);
+        is_whole && first.is_none_or(|first| start < first)
     }
 
     pub(crate) fn outgrew_cache(&self) -> bool {
