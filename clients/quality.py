@@ -6,16 +6,16 @@ rendition; one that shrinks is what an outage left behind, and goes by itself. I
 sound comes, the link works and has no room for them (sound goes first). If everything stays away, that is
 an outage, and no rendition helps.
 
-**Down, at once.** To the best rendition whose rate fits into what arrived in the last second, at once
-wherever it is: asked for with a higher priority than the one that is given up, from the beginning of the
-running group, and as soon as its first picture is there the other one is cancelled. So pictures go on
-within one group.
+**Down, at once.** To the best rendition whose rate fits into what arrived in the last second: asked for
+with a higher priority than the one that is given up, from the beginning of the running group. The other one
+is cancelled as soon as the first picture is there, so that pictures go on within one group; or at once, if
+it is so late that nothing of it is of use.
 
 **Up, with hysteresis.** One step, from the next group on, after pictures came without lag for a while;
-behind the one that is running in priority, which is cancelled when the new one's first picture is there.
-Whether the link has room for more cannot be seen before it is tried: while it is not full, nothing arrives
-faster than it is made. So a step up is a trial. One that has to be taken back soon makes the next one wait
-twice as long, up to `UP_AFTER_US_MAX`; one that lasted counts no more.
+behind the one that is running in priority, which is cancelled when the new one's first picture is there in
+time. Whether the link has room for more cannot be seen before it is tried: while it is not full, nothing
+arrives faster than it is made. So a step up is a trial. One that has to be taken back soon makes the next
+one wait twice as long, up to `UP_AFTER_US_MAX`; one that lasted counts no more.
 
 **Order of giving up.** An edge gives up layers of a track before a viewer notices much (``layer_ms_max``),
 so a track with layers may lag longer here. Sound is not chosen at all: it is always taken.
@@ -43,6 +43,12 @@ LAG_US_MAX: Final = 300_000
 LAYERS_LAG_US: Final = 300_000
 """What a track with layers may lag beyond that, so that its edge gives up layers first."""
 
+LAG_US_HOPELESS: Final = 600_000
+"""Pictures that lag more are not waited for: they are cancelled before the next rendition has begun."""
+
+LAG_US_TRIAL: Final = 450_000
+"""A step up whose first picture lags more is taken back before it is made."""
+
 LAG_US_CALM: Final = 150_000
 """With less lag the link keeps up."""
 
@@ -59,7 +65,7 @@ SOUND_US_MAX: Final = 250_000
 """Sound that is no older shows that the link works."""
 
 SETTLE_US: Final = 1_500_000
-"""After a switch the new rendition is not judged for so long: it begins with a group that is partly past."""
+"""A rendition that begins with a group that is partly past is not judged for so long."""
 
 PENDING_US_MAX: Final = 3_000_000
 """A rendition that has not begun by then is given up."""
@@ -137,6 +143,7 @@ class QualityChooser:
         self._pending: Rendition | None = None
         self._pending_since_us = now_us
         self._switched_us = now_us
+        self._judged_from_us = now_us + SETTLE_US
         self._picture_us: int | None = None
         self._sound_us: int | None = None
         self._base = _LeastDelay(now_us)
@@ -168,12 +175,16 @@ class QualityChooser:
         self._now_us = max(self._now_us, arrival_us)
         self._arrivals.append((arrival_us, size_bytes))
         if self._pending is not None and name == self._pending.name:
-            self._switch()
+            is_up = self._pending.bitrate_bps > self._current.bitrate_bps
+            if is_up and self._base.lag_us(arrival_us, arrival_us - media_us) > LAG_US_TRIAL:
+                self._give_up_pending()
+            else:
+                self._switch()
         if name != self._current.name:
             return
         self._picture_us = arrival_us
         lag_us = self._base.lag_us(arrival_us, arrival_us - media_us)
-        if self._now_us - self._switched_us >= SETTLE_US:
+        if self._now_us >= self._judged_from_us:
             self._judge(lag_us)
 
     def handle_sound(self, arrival_us: int, size_bytes: int) -> None:
@@ -207,7 +218,7 @@ class QualityChooser:
         if self._pending is not None and self._now_us - self._pending_since_us > PENDING_US_MAX:
             self._give_up_pending()
         if self._are_pictures_alone_silent():
-            self._down(self._now_us - RATE_WINDOW_US)
+            self._down(self._now_us - RATE_WINDOW_US, is_hopeless=True)
 
     # ---- Output ----------------------------------------------------------------------------------------
 
@@ -237,7 +248,7 @@ class QualityChooser:
         if lag_then_us - lag_us >= waited_us // CATCHES_UP_SHARE:
             self._behind = (self._now_us, lag_us)
         else:
-            self._down(since_us)
+            self._down(since_us, is_hopeless=lag_us > LAG_US_HOPELESS)
 
     def _are_pictures_alone_silent(self) -> bool:
         if self._picture_us is None or self._sound_us is None:
@@ -260,7 +271,7 @@ class QualityChooser:
 
     # ---- Switching -----------------------------------------------------------------------------------------
 
-    def _down(self, full_since_us: int) -> None:
+    def _down(self, full_since_us: int, *, is_hopeless: bool) -> None:
         """Give up what is watched for what fits into what came since the link was full; a step up that has
         not been made yet is taken back."""
         self._behind = None
@@ -275,6 +286,8 @@ class QualityChooser:
         if lower:
             fitting = [each for each in lower if each.bitrate_bps <= room_bps]
             self._ask((fitting or lower[:1])[-1], PRIORITY_DOWN, next_group=False)
+            if is_hopeless:
+                self._switch()
 
     def _note_failure(self) -> None:
         """How long the next step up has to wait."""
@@ -313,6 +326,7 @@ class QualityChooser:
         self._actions.append(End(self._current.name))
         self._current, self._pending = self._pending, None
         self._switched_us = self._calm_since_us = self._now_us
+        self._judged_from_us = self._now_us + (0 if is_up else SETTLE_US)
         self._behind = None
 
     def _arrived_bps(self, since_us: int) -> int:

@@ -63,6 +63,9 @@ from farcast.proto.control.ranges import is_node_id
 from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
 from farcast.proto.joining.revocations import Certified
 
+STANDBY_RETRY_MS = 2_000
+"""Within this time an edge asks a control plane again that stands by: at half of it, on average."""
+
 TICK_US = 1_000_000
 """Deadlines of sessions and members are looked at so often."""
 
@@ -110,6 +113,10 @@ class Controller:
     ) -> None:
         self.config = config
         self.epoch = restored.epoch
+        self.epoch_seen = 0
+        """The highest epoch that an edge said it follows."""
+        self.standby: str | None = None
+        """Why no edge may join: who leads instead of us."""
         self.started_us = now_us
         self.journal = Journal()
         self.members = Members(config.members)
@@ -371,7 +378,7 @@ class Controller:
         if refusal is not None:
             self.journal.count("joins_refused")
             self.journal.write("warning", "edge refused", node_id=hello.node_id, reason=refusal)
-            state.channel.refuse(refusal)
+            state.channel.refuse(refusal, STANDBY_RETRY_MS if self.standby is not None else 0)
             return
         state.hello = hello
         is_newcomer = hello.node_id not in self.members
@@ -411,6 +418,10 @@ class Controller:
             known = ", ".join(sorted(self.config.regions))
             return f"region {hello.region!r} is not of this cluster; its regions are {known}"
         holds = hello.holds.epoch if hello.holds else None
+        if holds is not None and holds.cluster == self.epoch.cluster:
+            self.epoch_seen = max(self.epoch_seen, holds.number)
+        if self.standby is not None:
+            return self.standby
         if holds is not None and holds.cluster != self.epoch.cluster:
             return f"edge belongs to cluster {holds.cluster!r}, this is {self.epoch.cluster!r}"
         if holds is not None and holds.number > self.epoch.number:

@@ -147,6 +147,29 @@ class Store:
             self.failure = None
             self._missed = []
 
+    def replace(self, restored: Restored) -> None:
+        """Make the file say this, whatever it said. Raises `StoreError`."""
+        offers = tuple(OfferChange(*row) for row in restored.offers)
+        whole = Save(
+            restored.sequence,
+            restored.members,
+            restored.intents,
+            dict(restored.trees),
+            offers,
+            restored.access,
+            restored.trust,
+        )
+        try:
+            if self._connection is None:
+                raise sqlite3.OperationalError("the file is closed")
+            with self._connection as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("DELETE FROM trees")
+                connection.execute("DELETE FROM offers")
+                self._write(connection, whole)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(self._explain(error)) from error
+
     def close(self) -> None:
         """Let go of the file."""
         if self._connection is not None:

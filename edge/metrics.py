@@ -62,6 +62,11 @@ LAYERS_SHOWN_MAX = 3
 
 _TOTALS = {
     "duplicate_bytes_in": ("farcast_duplicate_bytes", "Bytes received of objects that were already held."),
+    "second_path_bytes_in": ("farcast_second_path_bytes", "Bytes of objects that second paths brought."),
+    "second_path_new_bytes_in": (
+        "farcast_second_path_first_bytes",
+        "Those of them that nobody had brought before: what one path would have had to repair.",
+    ),
     "streams_rejected": ("farcast_streams_rejected", "Data streams of peers that were refused."),
     "protocol_errors": ("farcast_protocol_errors", "Sessions and streams ended because a peer broke a rule."),
     "datagrams_dropped": ("farcast_datagrams_dropped", "Datagrams that could not be taken or sent."),
@@ -111,6 +116,8 @@ _ROUTING = {
     "moves_forced": ("farcast_moves_forced", "Planned moves of tracks on which nothing came."),
     "hops_silent": ("farcast_hops_silent", "Hops on which nothing was heard any more."),
     "tracks_starved": ("farcast_tracks_starved", "Tracks that viewers want and that nothing brings."),
+    "second_paths_taken": ("farcast_second_paths_taken", "Times that a track took a second path."),
+    "second_paths_given_up": ("farcast_second_paths_given_up", "Times that a track gave one up."),
     "sources_lost": ("farcast_sources_lost", "Tracks whose upstream went away."),
     "sessions_refused": ("farcast_sessions_refused", "Sessions refused after their handshake."),
     "sessions_unauthorized": (
@@ -269,6 +276,8 @@ class _Snapshot(Collector):
             sessions.add_metric([transport], counts[transport])
         yield sessions
         yield _gauge("farcast_tracks", "Tracks held.", snapshot["tracks"])
+        two = snapshot["tracks_on_two_paths"]
+        yield _gauge("farcast_tracks_on_two_paths", "Tracks that two edges send at the same time.", two)
         yield _gauge("farcast_cache_bytes", "Media kept for late joiners.", snapshot["cache_bytes"])
         yield _gauge(
             "farcast_downstreams", "Subscriptions that are being served.", len(snapshot["downstreams"])

@@ -151,7 +151,7 @@ class Invariants:
             if not self._can_be_served(name):
                 continue
             self.report(now_us, "newest-group", unserved(name, viewer.without_catalog(), newest))
-            wanted = [w.track for w in viewer.watched() if w.track not in viewer.ended]
+            wanted = [w.track for w in viewer.watched() if w.until_us is None and w.track not in viewer.ended]
             got = {track: group for track, (group, _) in viewer.newest.items()}
             self.report(now_us, "newest-group", behind(name, wanted, got, newest, self._groups_behind(name)))
 

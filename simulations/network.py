@@ -24,6 +24,8 @@ from farcast.proto._core import ClientTls, DatapathConfig, ServerTls
 from farcast.proto.agent import PlanHops, Target, Upstream
 from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig, Viewer, ViewerConfig
 from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.recovery.policy import PLAIN, Assumptions
+from farcast.proto.recovery.second_path import SecondPaths
 from farcast.proto.urls import ServerUrl, parse_url
 from farcast.simulations.client_host import IDS_PER_ENGINE, PublisherHost, ViewerHost
 from farcast.simulations.control_host import ControlHost, Note
@@ -263,6 +265,8 @@ class Network:
             unix_us=UNIX_US,
             upstreams=self._origins(site.node_id) if self.spec.routing == "origin-streams" else (),
             access=self._issuer.policy if self._asks_for_tokens else None,
+            recovery=PLAIN if self.spec.repair == "plain" else Assumptions(),
+            second_paths=SecondPaths(which=self.spec.second_paths),
         )
         edge = EdgeHost(config, self._note)
         edge.host = self.twin.add_host(address, edge, config.datapath)
@@ -344,7 +348,15 @@ class Network:
                 )
                 film = self.films[publisher.name]
                 shows.append((Viewer(config), film, self.first_track[publisher.name]))
-        host = ViewerHost(self.twin, shows, self.names, self._node_of, client.access_rate_bps, tapped_us)
+        host = ViewerHost(
+            self.twin,
+            shows,
+            self.names,
+            self._node_of,
+            client.access_rate_bps,
+            tapped_us,
+            adapts=client.adapts,
+        )
         datapath = client_datapath(DRAFTS)
         host.host = self.twin.add_host(self.next_address(), host, datapath, host.look)
         self._join(client, host.host)

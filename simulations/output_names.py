@@ -113,6 +113,12 @@ _OUTPUTS: Final = (
         "time without a new picture (one that is shown) after a fault, one sample for each fault and viewer "
         "that it hit",
     ),
+    OutputInfo(
+        "rendition_switches",
+        "",
+        "samples",
+        "times that the picture on screen changed its rendition, one sample a viewer",
+    ),
     OutputInfo("moves", "", "samples", "moves from edge to edge of each viewer, one sample a viewer"),
     OutputInfo("errors", "", "samples", "errors of each viewer, one sample a viewer"),
     OutputInfo(

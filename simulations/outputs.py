@@ -153,6 +153,8 @@ def _figures(view: View, frozen: Freezes) -> Iterator[Figure]:
     if _shown_before(view).size or frozen.length_us.size:
         yield "stalls", np.array([float(frozen.length_us.size)])
         yield "stall_length", _ms(frozen.length_us)
+        quality = view.video.quality[playout.shown]
+        yield "rendition_switches", np.array([float(np.count_nonzero(np.diff(quality)))])
     yield "av_skew", _skews(view)
     if view.is_first:
         connected_us = NEVER if client.connected_us is None else client.connected_us

@@ -314,6 +314,7 @@ class Agent:
             Event.UpstreamSwitched: self._standby.switched,
             Event.UpstreamResumed: self._standby.resumed,
             Event.TrackStarved: self._standby.starved,
+            Event.SecondPath: self._standby.paired,
         }
 
     def _session_opened(self, event: Event.SessionOpened) -> None:

@@ -12,6 +12,7 @@ from farcast.proto.joining.revocations import Certified
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.moqt.parameters import HOP_PATH_NODES_MAX, NODE_TEXT_BYTES_MAX
 from farcast.proto.recovery.policy import Assumptions
+from farcast.proto.recovery.second_path import SecondPaths
 
 if TYPE_CHECKING:
     from farcast.proto._core import ClientTls
@@ -160,7 +161,7 @@ class AgentConfig:
 
     ``seed`` spreads reconnects and makes track incarnations of two runs differ: the shell draws it.
     ``peer_identity`` reads a hop's certificate; without it the node id in a hop's SETUP is believed.
-    ``recovery``: what hops spend on repairs.
+    ``recovery``: what hops spend on repairs; ``second_paths``: which tracks come over two at the same time.
     ``plan_hops``: without it plans are followed as far as they need no hop.
     ``access``: what clients may do until a plan says it; ``None`` is everything, whatever plans say.
     """
@@ -179,6 +180,7 @@ class AgentConfig:
     plan_hops: PlanHops | None = None
     access: AccessPolicy | None = None
     recovery: Assumptions = field(default_factory=Assumptions)
+    second_paths: SecondPaths = field(default_factory=SecondPaths)
 
     def __post_init__(self) -> None:
         check_node_text("node id", self.node_id)

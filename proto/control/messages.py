@@ -222,9 +222,11 @@ class Welcome(Record, frozen=True, kw_only=True, tag="welcome"):
 
 
 class Refusal(Record, frozen=True, kw_only=True, tag="refusal"):
-    """Answer to `Hello` of an edge that may not join; the stream ends."""
+    """Answer to `Hello` of an edge that may not join; the stream ends. ``retry_ms``: who refuses stands by
+    and may lead soon, so ask again within this time; 0 says nothing about that."""
 
     reason: Text
+    retry_ms: Count = 0
 
 
 class ReportAck(Record, frozen=True, kw_only=True, tag="report_ack"):

@@ -206,11 +206,12 @@ class ServerChannel:
             )
         )
 
-    def refuse(self, reason: str) -> None:
-        """Answer `HelloReceived`, or send away an edge that was in: the connection ends. No event follows."""
+    def refuse(self, reason: str, retry_ms: int = 0) -> None:
+        """Answer `HelloReceived`, or send away an edge that was in: the connection ends. No event follows.
+        ``retry_ms`` as in `Refusal`."""
         if self._state is not _State.ENDED:
             self._finish()
-            self._end.send(Refusal(reason=as_text(reason)))
+            self._end.send(Refusal(reason=as_text(reason), retry_ms=retry_ms))
 
     def ack_report(self, sequence: int, *, resync: bool = False) -> None:
         """Answer `ReportReceived`. Asks for a full report by itself where one before it was missed."""

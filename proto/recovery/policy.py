@@ -7,13 +7,13 @@ fails when more than ``n - k`` of them are lost, and then, as a rule, one frame 
 **Time.** The budget decides how long a round may take. Rows are chosen by what would be left of it if the
 repair arrived now (time left less the way to the peer). Where that is enough for a second round, the first
 sends what costs least in all, hardly ever more than each chunk once; the last one that fits must meet the
-target. Its datagrams share its span evenly, so the more there are, the closer they leave: each cell of the
-table is computed with the distance that it will have, ``min(spacing, span
-/ (n - 1))``.
+target. Its datagrams share its span, the copies in the first quarter (a frame that they bring is early), the
+symbols evenly in what is left when the round has been collected. So the more there are, the closer they
+leave: each cell of the table is computed with the distances that it will have.
 
-**Bursts.** Losses come in bursts (Gilbert): after ``t`` the chance that a datagram meets the same bad state as
-the one before is ``p + (1 - p) * rho``. In packets, ``rho = (1 - r - q) ** lag`` with ``r = 1 / L``, ``q = p
-* r / (1 - p)``; the packets in between are those that the hop sends anyway.
+**Bursts.** Losses come in bursts (Gilbert): after ``t`` the chance that a datagram meets the same bad state
+as the one before is ``p + (1 - p) * rho``. In packets, ``rho = (1 - r - q) ** lag`` with ``r = 1 / L``, ``q =
+p * r / (1 - p)``; the packets in between are those that the hop sends anyway.
 
 **Targets** are of frames. Of ``w(k)`` rounds of ``k`` chunks (geometric about the mean that loss, burst and
 collecting give) so many begin in a frame that ``rounds * sum(w(k) * failure(k, n(k)))`` is the share of
@@ -37,14 +37,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from heapq import heappop, heappush
 from itertools import accumulate
-from math import inf
+from math import ceil, inf
 from typing import Final, TypeAlias
 
 ROUND_CHUNKS_MAX: Final = 16
 """Chunks of one coded round, as in the datapath."""
 ROUND_SYMBOLS_MAX: Final = 64
 """Datagrams of one round, as in the datapath."""
-TARGET_ESSENTIAL: Final = 1.6e-4
+TARGET_ESSENTIAL: Final = 1.2e-4
 TARGET_DISPOSABLE: Final = 1e-3
 TARGET_SMALL: Final = 5e-5
 """Of small chunks (sound): a copy costs next to nothing."""
@@ -95,6 +95,8 @@ LOSS_WORST: Final = 0.5
 BURSTS: Final = (1.5, 4.0, inf)
 """Upper bounds by mean burst, datagrams; the last is computed for 8."""
 BURST_WORST: Final = 8.0
+BURST_USUAL: Final = 4.0
+"""The bursts that figures about a whole link are given for."""
 RTTS_MS: Final = (30, 60, 105, 150, 210)
 """Upper bounds by round trip, milliseconds, of rows after which another round fits."""
 ROUND_RTT: Final = 1.125
@@ -114,10 +116,11 @@ class PolicyError(ValueError):
 class Assumptions:
     """What the table is computed for.
 
-    ``budget_ms``: of a chunk when the hop gets it. ``spacing_ms``: between the datagrams of a round where they
-    have room; ``spans_ms``: how long the last round takes, by what time there is, downwards;
+    ``budget_ms``: of a chunk when the hop gets it. ``spacing_ms``: between the datagrams of a round where
+    they have room; ``spans_ms``: how long the last round takes, by what time there is, downwards;
     ``collect_ms``: how long a round waits for further losses. ``packets_per_s``: what flows between the
-    datagrams of a round; ``chunks_per_s`` of them may be lost, of ``frames_per_s``. ``coded``: the peer takes coded symbols.
+    datagrams of a round; ``chunks_per_s`` of them are media, of ``frames_per_s``. ``coded``: the peer takes
+    coded symbols.
     ``disposable_priority_min``: priorities from here on may be missed more often; 256 for none. Targets:
     shares of frames that may miss their budget.
     """
@@ -146,6 +149,10 @@ class Assumptions:
             )
         if not 1 <= self.budget_ms <= 60_000:
             raise PolicyError(f"budget_ms = {self.budget_ms}: must be from 1 to 60000")
+
+
+PLAIN: Final = Assumptions(coded=False, target_essential=0.999, target_disposable=0.999, target_small=0.999)
+"""For comparison: whatever is lost is sent once more, and that is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +232,8 @@ class _Link:
         return correlation(self.loss, self.burst, max(gap_ms * self.packets_per_ms, 1.0))
 
     def rhos(self, chunks: int, datagrams: int) -> list[float]:
-        """How each datagram of a round but the first correlates with the one before: the copies within a share
-        of its span, then, when it has been collected, its symbols in what is left."""
+        """How each datagram of a round but the first correlates with the one before: the copies within a
+        share of its span, then, when it has been collected, its symbols in what is left."""
         copy_ms = min(self.spacing_ms, self.span_ms / COPIES_SHARE / chunks)
         first_ms = max(self.collect_ms, chunks * copy_ms)
         symbols = datagrams - chunks
@@ -394,3 +401,27 @@ def _first_round(link: _Link, last: Symbols) -> Symbols:
         for k in range(1, CHUNKS_RECKONED + 1)
     ]
     return _continued(found)
+
+
+def percent_needed(assumed: Assumptions, loss: float) -> int:
+    """Bytes of repairs for 100 bytes of media at a loss, rounded up."""
+    link, sizes, row = _reckoned(assumed, loss)
+    chunks = sum(share * k for k, share in enumerate(sizes, 1))
+    datagrams = sum(share * n for share, n in zip(sizes, row.essential, strict=True))
+    return ceil(100.0 * link.loss * datagrams / chunks)
+
+
+def frames_missed(assumed: Assumptions, loss: float) -> float:
+    """Share of frames that miss their budget at a loss where one round fits."""
+    link, sizes, row = _reckoned(assumed, loss)
+    shares = [*sizes[: CHUNKS_RECKONED - 1], sum(sizes[CHUNKS_RECKONED - 1 :])]
+    return sum(share * link.failure(k, row.essential[k - 1]) for k, share in enumerate(shares, 1))
+
+
+def _reckoned(assumed: Assumptions, loss: float) -> tuple[_Link, tuple[float, ...], Row]:
+    span_ms = assumed.spans_ms[0]
+    at = next(i for i, most in enumerate(LOSSES) if loss <= most)
+    link = list(_links(assumed, BURST_USUAL, span_ms, min(assumed.collect_ms, span_ms * COLLECT_SHARE_MAX)))[
+        at
+    ]
+    return link, _sizes(assumed, link), _last_rows(assumed, BURST_USUAL, span_ms)[at]

@@ -29,7 +29,8 @@ OTHER_UNITS = re.compile(
 )
 LABELS = {
     "action", "cause", "certificate", "core", "direction", "dst_region", "kind", "layers", "le", "node_id",
-    "outcome", "peer", "python", "quantile", "reason", "region", "src_region", "state", "transport", "version",
+    "outcome", "peer", "python", "quantile", "reason", "region", "src_region", "state", "transport",
+    "version",
 }  # fmt: skip
 """Each has a bound that somebody named; no track, namespace, address, session or token is among them."""
 OF_PROMETHEUS = {"up", "ALERTS"}

@@ -34,7 +34,8 @@ SESSION = {
 }  # fmt: skip
 TOTALS = [
     "udp_datagrams_in", "udp_bytes_in", "udp_datagrams_out", "udp_bytes_out", "objects_in", "object_bytes_in",
-    "objects_out", "object_bytes_out", "duplicate_bytes_in", "groups_dropped_slow", "groups_dropped_evicted",
+    "objects_out", "object_bytes_out", "duplicate_bytes_in",
+    "second_path_bytes_in", "second_path_new_bytes_in", "groups_dropped_slow", "groups_dropped_evicted",
     "layers_dropped", "layer_switches_down", "layer_switches_up",
     "streams_rejected", "datagrams_dropped", "protocol_errors", "handshakes_refused", "commands", "events",
 ]  # fmt: skip
@@ -57,6 +58,7 @@ def snapshot() -> Any:
             }
         ],
         "tracks": 3,
+        "tracks_on_two_paths": 1,
         "cache_bytes": 4,
     }
 

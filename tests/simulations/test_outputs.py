@@ -431,7 +431,8 @@ def test_frames_that_come_and_cannot_be_shown_are_no_picture() -> None:
     fault = Fault(BEGAN + 10 * SECOND, None, "cut", "cut e1 to e2")
 
     def key_is_lost(frames: Array) -> Array:
-        return (frames["group"] == 5) & (frames["object"] == 0)
+        lost: Array = np.logical_and(frames["group"] == 5, frames["object"] == 0)
+        return lost
 
     measured = measure(run_of(Seat("v0", drop=key_is_lost, tracks=(0,)), faults=(fault,)))
     assert values(measured, "resume")[0] == pytest.approx((GROUP + 1) * FRAME_US["video"] / 1e3, abs=20)

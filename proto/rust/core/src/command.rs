@@ -7,6 +7,7 @@
 use crate::congestion::MediaConfig;
 use crate::hop::HopPolicy;
 use crate::location::{LargestCell, Location};
+use crate::second_policy::SecondPathPolicy;
 use crate::tls::ClientTls;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -342,6 +343,12 @@ pub enum Command {
     HopPolicy {
         session: SessionId,
         policy: HopPolicy,
+    },
+    /// Which tracks that a hop brings take a second path beside it, from now on. Ignored on a session that is
+    /// not a hop.
+    HopSecondPaths {
+        session: SessionId,
+        policy: Arc<SecondPathPolicy>,
     },
     /// Send the track to a session, from a location on; what the cache holds of it goes at once.
     AddDownstream {

@@ -19,6 +19,9 @@ pub struct Totals {
     pub object_bytes_out: u64,
     /// Bytes of objects that were already held (a second upstream, a resumed one).
     pub duplicate_bytes_in: u64,
+    /// Bytes of objects that second paths brought, and those of them that nobody had brought before.
+    pub second_path_bytes_in: u64,
+    pub second_path_new_bytes_in: u64,
     /// Groups dropped for a viewer that could not keep up.
     pub groups_dropped_slow: u64,
     /// Groups that a viewer lagged behind in were evicted from the cache.
@@ -166,5 +169,7 @@ pub struct Snapshot {
     pub sessions: Vec<SessionStats>,
     pub downstreams: Vec<DownstreamStats>,
     pub tracks: u64,
+    /// Those of them that two upstreams send at the same time.
+    pub tracks_on_two_paths: u64,
     pub cache_bytes: u64,
 }

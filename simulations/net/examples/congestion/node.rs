@@ -107,7 +107,7 @@ fn transport(congestion: &CongestionConfig) -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(1_024))
-        .stream_receive_window(VarInt::from_u32(16 << 20))
+        .stream_receive_window(VarInt::from_u32(2 << 20))
         .receive_window(VarInt::from_u32(16 << 20))
         .send_window(SEND_WINDOW_BYTES)
         .send_fairness(false)
@@ -126,7 +126,7 @@ impl Node {
             conn: None,
             is_connected: false,
             is_over: false,
-            source: Source::new(spec.kind, number as u8, spec.start_us),
+            source: Source::new(spec.kind, number as u8),
             held: VecDeque::new(),
         };
         Node::Sender(Sender {
@@ -193,7 +193,10 @@ impl Flow {
         }
         while let Some(event) = quic.poll() {
             match event {
-                Event::Connected => self.is_connected = true,
+                Event::Connected => {
+                    self.is_connected = true;
+                    self.source.begin(now_us, self.spec.end_us);
+                }
                 Event::ConnectionLost { .. } => self.is_over = true,
                 _ => {}
             }

@@ -18,6 +18,8 @@ const AGE_US_MAX: u64 = 400_000;
 /// An encoder aims at this share of what its controller allows, and at no less than so many bits/s.
 const ENCODER_SHARE: (u64, u64) = (85, 100);
 const ENCODER_BPS_MIN: u64 = 150_000;
+/// A film's flow goes on for so long after its last frame.
+const RUN_OUT_US: u64 = 2_000_000;
 const BULK_BYTES: usize = 64 << 10;
 /// Bytes before each frame: length and capture time.
 pub const FRAME_HEADER_BYTES: usize = 12;
@@ -50,6 +52,7 @@ pub struct Source {
     /// Captured, and not taken by QUIC.
     pending: VecDeque<Piece>,
     next_frame_us: u64,
+    last_frame_us: u64,
     number: u64,
     /// Frames until the next key frame are not sent.
     is_skipping: bool,
@@ -59,13 +62,14 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(kind: Kind, flow: u8, start_us: u64) -> Source {
+    pub fn new(kind: Kind, flow: u8) -> Source {
         Source {
             kind,
             flow,
             stream: None,
             pending: VecDeque::new(),
-            next_frame_us: start_us,
+            next_frame_us: 0,
+            last_frame_us: 0,
             number: 0,
             is_skipping: false,
             zeros: Bytes::from(vec![0; 1 << 20]),
@@ -74,9 +78,20 @@ impl Source {
         }
     }
 
+    /// The connection stands: there are frames from now on. A film ends before its flow does, so that the last
+    /// frames have time to arrive.
+    pub fn begin(&mut self, now_us: u64, end_us: u64) {
+        self.next_frame_us = now_us;
+        self.last_frame_us = match self.kind {
+            Kind::Film { .. } => end_us.saturating_sub(RUN_OUT_US),
+            _ => end_us,
+        };
+    }
+
     /// When it has more by itself.
     pub fn next_us(&self) -> Option<u64> {
-        (self.kind != Kind::Bulk).then_some(self.next_frame_us)
+        let has_more = self.kind != Kind::Bulk && self.next_frame_us <= self.last_frame_us;
+        has_more.then_some(self.next_frame_us)
     }
 
     /// Whether what QUIC holds is to be kept short.
@@ -89,7 +104,7 @@ impl Source {
         if self.kind == Kind::Bulk {
             return self.supply_bulk(quic);
         }
-        while self.next_frame_us <= now_us {
+        while self.next_frame_us <= now_us.min(self.last_frame_us) {
             self.capture(allowed_bps);
         }
         self.give_up_old(now_us, quic);

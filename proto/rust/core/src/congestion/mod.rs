@@ -41,6 +41,7 @@ mod config;
 mod media;
 mod policer;
 mod round;
+mod shift;
 mod startup;
 mod steps;
 mod wander;

@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes taken from the store per write; bounds what waits outside QUIC and the store.
 const FILL_BYTES: usize = 64 << 10;
+/// Groups of a track that streams' priorities tell apart; where their numbers begin again, one group goes before
+/// the one in front of it.
+const GROUP_PLACES: u64 = 1 << 14;
 /// How often a blocked downstream's lag is looked at.
 pub(crate) const LAG_CHECK: Duration = Duration::from_millis(100);
 
@@ -207,11 +210,15 @@ impl Downstream {
             out.head_start = Some(now.saturating_duration_since(first.first_at));
         }
         let may_begin = out.stream.is_some() || !self.finishing;
+        let is_urgent = conn
+            .send_room
+            .open(&mut conn.quic, self.subscriber_priority);
         let pumped = if may_begin {
             self.pump_out(ctx, conn, source, key, &mut out)
         } else {
             Pumped::Done
         };
+        conn.send_room.close(&mut conn.quic, is_urgent);
         match pumped {
             Pumped::Done => {
                 if let Some(id) = out.stream {
@@ -220,6 +227,7 @@ impl Downstream {
                 self.done.insert(key);
             }
             Pumped::Blocked => {
+                conn.send_room.note_blocked(self.subscriber_priority);
                 conn.lag_check_at = conn.lag_check_at.or(Some(now + LAG_CHECK));
                 self.open.insert(
                     key,
@@ -352,9 +360,9 @@ impl Downstream {
             conn.starved = true;
             return false;
         };
-        let urgency = i32::from(self.subscriber_priority) * 256 + i32::from(source.priority);
+        let priority = self.stream_priority(source.priority, group);
         // The stream was opened just now, so it exists.
-        let _ = conn.quic.send_stream(id).set_priority(-urgency);
+        let _ = conn.quic.send_stream(id).set_priority(priority);
         let mut header = BytesMut::new();
         if let crate::conn::Mode::WebTransport(wt) = &conn.mode {
             header.extend_from_slice(&wt.uni_prefix().unwrap_or_default());
@@ -388,6 +396,18 @@ impl Downstream {
         out.stream = Some(id);
         self.streams_opened += 1;
         true
+    }
+
+    /// QUIC's priority of a subgroup's stream, the greatest first: the subscriber's and the publisher's, then the
+    /// order of groups, or QUIC would send a group and the one after it by turns.
+    fn stream_priority(&self, publisher_priority: u8, group: u64) -> i32 {
+        let urgency = i32::from(self.subscriber_priority) * 256 + i32::from(publisher_priority);
+        let place = (group % GROUP_PLACES) as i32;
+        let place = match self.group_order {
+            GroupOrder::Ascending => place,
+            GroupOrder::Descending => GROUP_PLACES as i32 - 1 - place,
+        };
+        -(urgency * GROUP_PLACES as i32 + place)
     }
 
     /// The front of the group was dropped from the store before this downstream had read it.

@@ -342,11 +342,11 @@ impl Heartbeats {
         self.handle_media(now);
     }
 
-    /// The heartbeat, if one is due, under the number that `seq` gives.
+    /// The heartbeat, if one is due, under the number that `seq` gives; only then is the gap asked for.
     pub(super) fn poll_heartbeat(
         &mut self,
         now: Instant,
-        wanted_gap: Option<Duration>,
+        wanted_gap: impl FnOnce() -> Option<Duration>,
         seq: impl FnOnce() -> u64,
     ) -> Option<Heartbeat> {
         self.due |= self.due_at() <= now;
@@ -369,7 +369,7 @@ impl Heartbeats {
             media: self.flows(now),
             time_us: self.time_us(now),
             interval_us: micros(interval),
-            gap_us: wanted_gap.map_or(0, micros),
+            gap_us: wanted_gap().map_or(0, micros),
             echo,
         })
     }

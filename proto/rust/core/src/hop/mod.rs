@@ -56,6 +56,7 @@ mod repair;
 mod repair_budget;
 mod rtt;
 mod sender;
+mod showing;
 mod store;
 mod window;
 mod wire;
@@ -70,6 +71,8 @@ pub use frame::{
     CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, Supply, WAY_NODES_MAX, cut,
 };
 pub use policy::{HopPolicy, PolicyError, PolicyRow};
+pub(crate) use showing::{Shown, Window};
+
 pub use sender::{RESET_DELIVERY_TIMEOUT, RESET_TOO_FAR_BEHIND};
 
 use crate::location::Location;
@@ -163,6 +166,23 @@ impl Hop {
             has_media: self.heartbeats.has_media(now),
             ..self.stats()
         }
+    }
+
+    /// Loss of the direction of the peer's datagrams as it shows.
+    pub(crate) fn shown_loss(&self, now: Instant, window: Window) -> Shown {
+        self.receiver.shown_loss(now, window)
+    }
+
+    /// Share of the peer's datagrams that never came, over the last ten seconds, millionths.
+    pub(crate) fn lasting_loss_ppm(&mut self, now: Instant) -> u32 {
+        let arrivals = self.receiver.arrivals();
+        arrivals.judge(now);
+        arrivals.lasting_loss_ppm(now)
+    }
+
+    /// How much of the smoothed round trip is above the least of the last ten seconds.
+    pub(crate) fn rtt_rise(&self) -> Duration {
+        self.rtt.smoothed().saturating_sub(self.rtt.min())
     }
 
     /// All round trips so far: bucket `ceil(log(rtt in µs, 1.02 / 0.98))`, count.
@@ -374,7 +394,7 @@ impl Hop {
             self.stats.acks_sent += 1;
             return Some((wire::encode_ack(&ack), false));
         }
-        let wanted_gap = self.receiver.arrivals().wanted_gap(now);
+        let wanted_gap = || self.receiver.arrivals().wanted_gap(now);
         let seq = || self.sender.take_seq();
         if let Some(heartbeat) = self.heartbeats.poll_heartbeat(now, wanted_gap, seq) {
             self.stats.heartbeats_sent += 1;
