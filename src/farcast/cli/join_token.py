@@ -31,7 +31,7 @@ def join_token(
 ) -> int:
     """Make a join token: one line by which one edge gets its certificate, once.
 
-    It is printed now and never again; give it to nobody but the new edge: farcast edge --join TOKEN.
+    It is printed now and never again; give it to nobody but the new edge: farcast edge --join-file FILE.
 
     Example: farcast join-token --region sin --state-dir control
 
@@ -58,7 +58,7 @@ def join_token(
         print_json(made)
         return EXIT_OK
     print(made["token"])
-    note(f"for one edge of {region}, within {valid}: farcast edge --join TOKEN --state-dir DIR")
+    note(f"for one edge of {region}, within {valid}: farcast edge --join-file FILE --state-dir DIR")
     return EXIT_OK
 
 
