@@ -8,6 +8,7 @@
 //! seconds 60
 //! forward delay_us 50000 rate_bps 5000000 queue_bytes 312500
 //! forward rate_at 30000000 2500000
+//! forward delay_at 30000000 75000
 //! forward bursts 0.05 3
 //! backward delay_us 50000
 //! flow media bulk start_s 0 end_s 60 extra_us 0
@@ -51,6 +52,8 @@ struct Way {
     losses: Vec<Loss>,
     windows: Vec<LossWindow>,
     windows_repeat_us: u64,
+    /// From when on the delay is another one, in order.
+    delays: Vec<(u64, u64)>,
 }
 
 impl Way {
@@ -60,6 +63,10 @@ impl Way {
                 at_us: at_us.parse().ok()?,
                 rate_bps: bps.parse().ok()?,
             }),
+            ["delay_at", at_us, delay_us] => {
+                let delay = (at_us.parse().ok()?, delay_us.parse().ok()?);
+                self.delays.push(delay);
+            }
             ["bursts", loss, burst] => self.losses.push(Loss::GilbertElliott {
                 loss: loss.parse().ok()?,
                 burst: burst.parse().ok()?,
@@ -93,6 +100,15 @@ impl Way {
             _ => return None,
         }
         Some(())
+    }
+
+    /// What the link becomes at a moment that a sample falls on, if its delay changes then.
+    fn link_from(&self, at_us: u64) -> Option<LinkConfig> {
+        let (_, delay_us) = self.delays.iter().find(|(at, _)| *at == at_us)?;
+        Some(LinkConfig {
+            delay_us: *delay_us,
+            ..self.link()
+        })
     }
 
     fn link(&self) -> LinkConfig {
@@ -204,11 +220,12 @@ fn run(experiment: &Experiment) -> Result<(World<Node>, Seen), String> {
         let added = world.add_engine(address(last), node);
         added.map_err(|error| error.to_string())?;
     }
-    for (from, to, way) in [
+    let ways = [
         (SENDER, RECEIVER, &experiment.forward),
         (RECEIVER, SENDER, &experiment.backward),
-    ] {
-        let added = world.add_link(from, to, way.link());
+    ];
+    for (from, to, way) in &ways {
+        let added = world.add_link(*from, *to, way.link());
         added.map_err(|error| error.to_string())?;
     }
     // Whatever is asked of a host, it is looked at when it wants to be woken.
@@ -220,6 +237,12 @@ fn run(experiment: &Experiment) -> Result<(World<Node>, Seen), String> {
     };
     for at_us in (SAMPLE_US..=experiment.seconds * 1_000_000).step_by(SAMPLE_US as usize) {
         world.run_until(at_us).map_err(|error| error.to_string())?;
+        for (from, to, way) in &ways {
+            if let Some(link) = way.link_from(at_us) {
+                let set = world.set_link(*from, *to, link);
+                set.map_err(|error| error.to_string())?;
+            }
+        }
         let backlog = world.link_backlog_us(SENDER, RECEIVER);
         seen.queue_us
             .push(backlog.map_err(|error| error.to_string())?);

@@ -19,22 +19,40 @@ const STRETCH_PACKETS: u32 = 3;
 const JUMP: Duration = Duration::from_millis(40);
 /// Round trips that vary less than this, or than the path's delay does by itself, are level.
 pub(super) const LEVEL: Duration = Duration::from_millis(10);
-/// Level for so many stretches, and for a round trip, it is the path's own.
+/// Level for so many stretches, and for a round trip, it is the path's own; a key frame's own queue may stand on
+/// top for a moment, but above the level for so many in a row it is a queue.
 const LEVEL_STRETCHES: u32 = 3;
+const ABOVE_STRETCHES: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nothing jumps.
     Calm,
     /// Delay has jumped, and has been level since.
-    Jumped {
-        since: Instant,
-        stretches: u32,
-        least: Duration,
-        greatest: Duration,
-    },
+    Jumped { seen: Seen },
     /// It moves: a queue.
     Moves,
+}
+
+/// What followed a jump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    since: Instant,
+    least: Duration,
+    /// Stretches whose least was that, and those in a row whose was more.
+    level: u32,
+    above: u32,
+}
+
+impl Seen {
+    fn new(since: Instant, rtt: Duration) -> Seen {
+        Seen {
+            since,
+            least: rtt,
+            level: 1,
+            above: 0,
+        }
+    }
 }
 
 /// What tells jumps of one path's delay from queues.
@@ -47,6 +65,8 @@ pub(super) struct Shift {
     least: Option<Duration>,
     /// The least round trip of the one before.
     last: Option<Duration>,
+    /// The same, before the jump.
+    before: Duration,
 }
 
 impl Shift {
@@ -57,6 +77,7 @@ impl Shift {
             packets: 0,
             least: None,
             last: None,
+            before: Duration::ZERO,
         }
     }
 
@@ -88,34 +109,42 @@ impl Shift {
     fn end_stretch(&mut self, rtt: Duration, level: Duration) -> Option<Duration> {
         let last = self.last.replace(rtt).unwrap_or(rtt);
         let jumped = State::Jumped {
-            since: self.since,
-            stretches: 1,
-            least: rtt,
-            greatest: rtt,
+            seen: Seen::new(self.since, rtt),
         };
         self.state = match self.state {
-            State::Calm if rtt >= last + JUMP.max(level * 2) => jumped,
+            State::Calm if rtt >= last + JUMP.max(level * 2) => {
+                self.before = last;
+                jumped
+            }
             State::Moves if rtt.abs_diff(last) > level => State::Moves,
             State::Calm | State::Moves => State::Calm,
-            State::Jumped {
-                since,
-                stretches,
-                least,
-                greatest,
-            } => {
-                let (least, greatest) = (least.min(rtt), greatest.max(rtt));
-                if greatest - least > level {
-                    State::Moves
-                } else if stretches >= LEVEL_STRETCHES && self.since >= since + greatest {
+            State::Jumped { mut seen } => {
+                if rtt <= self.before + level {
                     self.state = State::Calm;
-                    return Some(least);
+                    return None;
+                }
+                if rtt + level < seen.least {
+                    // It falls, as after an outage: what it comes to may be a path.
+                    seen = Seen::new(self.since, rtt);
+                } else if rtt > seen.least + level {
+                    seen.above += 1;
                 } else {
+                    (seen.above, seen.level) = (0, seen.level + 1);
+                    seen.least = seen.least.min(rtt);
+                }
+                let took = self.since.saturating_duration_since(seen.since);
+                if seen.above >= ABOVE_STRETCHES && rtt.abs_diff(last) > level {
+                    State::Moves
+                } else if seen.above >= ABOVE_STRETCHES {
+                    // The other way became longer too, a moment later.
                     State::Jumped {
-                        since,
-                        stretches: stretches + 1,
-                        least,
-                        greatest,
+                        seen: Seen::new(self.since, rtt),
                     }
+                } else if seen.level >= LEVEL_STRETCHES && took >= rtt {
+                    self.state = State::Calm;
+                    return Some(seen.least);
+                } else {
+                    State::Jumped { seen }
                 }
             }
         };
