@@ -30,6 +30,7 @@ from farcast.edge.settings import (
     kind_of,
 )
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto._core import CongestionLimits
 from farcast.proto.joining.tokens import JoinToken
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.urls import ServerUrl
@@ -332,8 +333,8 @@ def _build_auth(values: dict[str, Any], errors: list[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-RATES = {"rate_min_bps": 64_000, "rate_initial_bps": 2_000_000, "rate_max_bps": 1_000_000_000}
-"""Limits of ``[congestion]`` that must be in this order, and what they are unless set."""
+RATES = ("rate_min_bps", "rate_initial_bps", "rate_max_bps")
+"""Limits of ``[congestion]`` that must be in this order."""
 
 
 def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, Any]:
@@ -348,7 +349,8 @@ def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, An
         errors.append(
             f"[congestion]: {name} is a limit of the controller media, which {controller} is not: take it out"
         )
-    rates = {name: limits.get(name, usual) for name, usual in RATES.items()}
+    usual = CongestionLimits()
+    rates = {name: limits.get(name, getattr(usual, name)) for name in RATES}
     for low, high in pairwise(rates):
         if rates[low] > rates[high]:
             errors.append(f"[congestion]: {low} = {rates[low]} is above {high} = {rates[high]}: set both")

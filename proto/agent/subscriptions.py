@@ -268,8 +268,8 @@ class Subscriptions:
             self.taken(track)
 
     def _reach_back(self, track: Track, start: Location) -> None:
-        """Somebody comes from an edge that is gone, and lacks what lies before the place where this edge began
-        with the track: the edge above has it."""
+        """Somebody comes from an edge that is gone, and lacks what lies before the place where this edge
+        began with the track: the edge above has it."""
         begins = track.source.begins if track.source is not None else None
         if begins is not None and start < begins:
             self._hub.command(Command.ReachBack(track=track.id, start=start))
