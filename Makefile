@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 CHAOS_RUNS ?= 50
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
+CONSUL_ARGS ?=
 GUIDE_ARGS ?= --clone
 SIM_ARGS ?=
 SIM_SEEDS ?= 10
@@ -64,6 +65,11 @@ format: $(VENV)/.tools ## Rewrite Python and Rust sources in the house format
 interop: $(VENV)/.core $(VENV)/.tools ## Other MoQT implementations and a browser against ours
 	PYTHON=$(abspath $(BIN)/python) tests/interop/run.sh
 
+.PHONY: consul
+consul: $(VENV)/.core $(VENV)/.tools ## Control planes that take over from one another, against a real Consul (CONSUL_ARGS="-k killed")
+	FARCAST_CONSUL=$$(tests/consul/install.sh $(abspath $(VENV))/consul) && export FARCAST_CONSUL && \
+	    $(BIN)/pytest tests/consul $(CONSUL_ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.core $(VENV)/.tools ## Break a running network at random moments (CHAOS_RUNS=N)
 	$(BIN)/python -m tests.chaos $(CHAOS_RUNS) $(CHAOS_ARGS)
@@ -95,7 +101,8 @@ bench-congestion: $(VENV)/.core ## Our congestion controller beside CUBIC, NewRe
 
 .PHONY: guide
 guide: $(VENV)/.core ## docs/guide.md in network namespaces, command by command (iproute2); GUIDE_ARGS= builds no fresh clone
-	$(BIN)/python -m tests.guide $(GUIDE_ARGS)
+	consul=$$(tests/consul/install.sh $(abspath $(VENV))/consul || echo $(abspath $(BIN))/none) && \
+	    PATH="$$(dirname "$$consul"):$$PATH" $(BIN)/python -m tests.guide $(GUIDE_ARGS)
 
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory

@@ -30,7 +30,8 @@ from farcast.proto.recovery.policy import (
     COLLECT_MS,
     ROUND_CHUNKS_MAX,
     SPACING_MS,
-    SPAN_MS,
+    SPANS_MS,
+    TARGET_ESSENTIAL,
     Assumptions,
     Row,
     correlation,
@@ -135,7 +136,9 @@ def main() -> None:
     )
     parser.add_argument("--spacing-ms", type=float, default=SPACING_MS)
     parser.add_argument("--collect-ms", type=float, default=COLLECT_MS)
-    parser.add_argument("--span-ms", type=float, default=SPAN_MS)
+    parser.add_argument("--span-ms", type=float, nargs="*", default=SPANS_MS, help="downwards")
+    parser.add_argument("--losses", type=int, nargs="*", default=LOSSES, help="per cent")
+    parser.add_argument("--target", type=float, default=TARGET_ESSENTIAL)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the link (see the example)"
     )
@@ -144,7 +147,12 @@ def main() -> None:
     frames = options.frames or (SHORT_FRAMES if options.short else FRAMES)
     only = options.only or (["ours"] if options.short else ["ours", "copies", "arq", "streams"])
     table_of_hop = table(
-        Assumptions(spacing_ms=options.spacing_ms, collect_ms=options.collect_ms, span_ms=options.span_ms)
+        Assumptions(
+            spacing_ms=options.spacing_ms,
+            collect_ms=options.collect_ms,
+            target_essential=options.target,
+            spans_ms=tuple(options.span_ms),
+        )
     )
     ours = "\n".join(line(row) for row in table_of_hop)
     burst = ["time=1", "burst=2.85"] if options.time else ["burst=3"]
@@ -156,7 +164,7 @@ def main() -> None:
         kind, policy = kinds[name]
         clean = point(kind, policy, frames, [*burst, *options.set, "loss=0"])
         show(name, 0, clean, clean)
-        for percent in LOSSES:
+        for percent in options.losses:
             got = point(kind, policy, frames, [*burst, *options.set, f"loss={percent / 100}"])
             show(name, percent, got, clean)
             if name == "ours":

@@ -11,6 +11,7 @@ import trio
 
 from farcast.clients.film import STATUS_NORMAL, Film, FilmObject, hand_over
 from farcast.clients.media.errors import MediaError
+from farcast.clients.media.layers import in_layers
 from farcast.clients.media.offer import PublishedPackaging
 from farcast.clients.media.source import Source
 from farcast.clients.moves import MoveMeter, describe
@@ -51,6 +52,8 @@ class PublishOptions:
     token: TokenSource = NO_TOKEN
     edge_list: bool = True
     """Follow the edge list that the edge serves."""
+    layers: bool = False
+    """Put frames that no other refers to into subgroups of their own, so that edges can leave them out."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,8 @@ async def publish(
     """
     edges = await find_edges((options.server, *options.others), note)
     roaming = Roaming(options.server, edges.target, note)
-    film = Film(source.tracks, options.packaging)
+    tracks = [in_layers(track) for track in source.tracks] if options.layers else source.tracks
+    film = Film(tracks, options.packaging)
     connection = connection_to(edges, options.token.value)
     config = PublisherConfig(connection, options.namespace, follow_edge_list=options.edge_list)
     driver = Driver(open_runtime(edges.target), Publisher(config))

@@ -81,7 +81,7 @@ def server_from_options(
     except ValueError as error:
         raise UserError(str(error), EXIT_USAGE) from error
     if parsed.target == "hop":
-        raise UserError(f"{url}: hops are for edges; use moqt:// or https://", EXIT_USAGE)
+        raise UserError(f"{parsed}: hops are for edges; use moqt:// or https://", EXIT_USAGE)
     if sum((cert_sha256 is not None, ca is not None, insecure)) > 1:
         raise UserError("--cert-sha256, --ca and --insecure exclude each other", EXIT_USAGE)
     if draft is not None and draft not in DRAFTS:

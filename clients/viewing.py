@@ -7,6 +7,7 @@ tracks, and passes on what arrives.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from farcast.clients.media.playback import Arrival, Playback
 from farcast.clients.media.tracks import Kind, Sample, TrackInfo
 from farcast.clients.moves import MoveMeter, describe
 from farcast.clients.ordering import GroupOrder
+from farcast.clients.quality import Begin, QualityChooser, Rendition
 from farcast.proto.client import Viewer
 from farcast.proto.client import events as client
 from farcast.proto.properties import CAPTURE_TIME, MalformedProperties, decode_properties
@@ -26,6 +28,9 @@ from farcast.proto.properties import CAPTURE_TIME, MalformedProperties, decode_p
 PRIORITY_CATALOG = 0
 PRIORITY: dict[Kind, int] = {"audio": 64, "video": 128}
 """Subscriber priorities."""
+
+QUALITY_AUTO = "auto"
+QUALITY_BEST = "best"
 
 Note = Callable[[str], None]
 """Takes a remark for the user, one line."""
@@ -51,7 +56,8 @@ class SampleSink(Protocol):
 
 
 class Viewing:
-    """One viewer's state. ``clock_offset_us`` leads from the engine's clock to that of capture times."""
+    """One viewer's state. ``clock_offset_us`` leads from the engine's clock to that of capture times.
+    ``quality``: of several renditions the one that fits (``auto``), or as `pick_rendition` says."""
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class Viewing:
         on_frame: OnFrame | None = None,
         sink: SampleSink | None = None,
         on_edges: OnEdges | None = None,
+        quality: str = QUALITY_AUTO,
     ) -> None:
         self.moves = MoveMeter()
         self.playback = Playback(started_us + clock_offset_us)
@@ -81,6 +88,12 @@ class Viewing:
         self._on_edges = on_edges
         self._tracks: dict[str, OfferedTrack] = {}
         self._orders: dict[str, GroupOrder] = {}
+        self._quality = quality
+        self._chooser: QualityChooser | None = None
+        self._alternatives: set[str] = set()
+        self._watched: set[str] = set()
+        self._shown_us = -1
+        self._skips_until_us = -1
         self._arrived_us = 0
         self._ended: set[str] = set()
         self._failed: set[str] = set()
@@ -95,6 +108,13 @@ class Viewing:
         """Take what the engine has to say, and ask it for the tracks that a catalog names."""
         while (event := engine.poll_event()) is not None:
             self._handle(event, engine, now_us)
+        if self._chooser is not None:
+            self._chooser.handle_timeout(now_us)
+            self._switch(self._chooser, engine, now_us)
+
+    def poll_timeout(self) -> int | None:
+        """When `poll` is due though the engine has nothing to say; ``None`` if it is not."""
+        return None if self._chooser is None or self.over else self._chooser.poll_timeout()
 
     def _edge_event(self, event: client.EdgeEvent | client.Connected, now_us: int) -> None:
         if isinstance(event, client.Connected):
@@ -116,11 +136,11 @@ class Viewing:
                 self._edge_event(event, now_us)
             case client.Waiting(namespace, _, full):
                 self._note_once(f"waiting for {namespace.path()}: {full or 'nobody publishes it yet'}")
-            case client.TrackReady(track) if track.decode() in self._tracks:
+            case client.TrackReady(track) if track.decode() in self._watched:
                 self.playback.handle_joined(now_us + self._clock_offset_us)
-            case client.SubgroupEnded(track) if track.decode() in self._tracks:
+            case client.SubgroupEnded(track) if track.decode() in self._watched:
                 self._take(track.decode(), self._orders[track.decode()].handle_end(event))
-            case client.TrackRestarted(track) if track.decode() in self._tracks:
+            case client.TrackRestarted(track) if track.decode() in self._watched:
                 self._restart(track.decode())
             case client.TrackEnded(track, reason):
                 self._end(track.decode(), reason)
@@ -144,15 +164,16 @@ class Viewing:
 
     def _leading(self) -> str:
         """The track by which others are placed in time: the first with pictures, else the first."""
-        pictures = [name for name, track in self._tracks.items() if track.info.kind == "video"]
-        return (pictures or list(self._tracks))[0]
+        watched = {name: track for name, track in self._tracks.items() if name in self._watched}
+        pictures = [name for name, track in watched.items() if track.info.kind == "video"]
+        return (pictures or list(watched))[0]
 
     def _end(self, track: str, reason: str) -> None:
-        if track not in self._tracks:
+        if track not in self._watched:
             return
         self._take(track, self._orders[track].flush())
         self._ended.add(track)
-        if self._ended >= self._tracks.keys():
+        if self._ended >= self._watched:
             self._note(f"the film is over: {reason}" if reason else "the film is over")
             self.over = True
 
@@ -161,7 +182,7 @@ class Viewing:
         self._failed.add(track)
         if self._catalog is None and self._failed >= set(CATALOG_TRACKS):
             self.failure = reason
-        if track in self._tracks:
+        if track in self._watched:
             self._note(reason)
             self._end(track, reason)
 
@@ -170,12 +191,18 @@ class Viewing:
     def _object(self, event: client.ObjectReceived, engine: Viewer, now_us: int) -> None:
         track = event.track.decode()
         if event.status != STATUS_NORMAL:
+            self._mark(track, event)
             return
         self._arrived_us = max(self._arrived_us, event.complete_us)
         if track in CATALOG_TRACKS:
             self._catalog_object(track, event.payload, engine, now_us)
-        elif track in self._tracks:
+        elif track in self._watched:
             self.moves.arrived(track, event.complete_us)
+            self._take(track, self._orders[track].handle_object(event))
+
+    def _mark(self, track: str, event: client.ObjectReceived) -> None:
+        """An object without media; of a track with layers it says how many frames the group has."""
+        if track in self._watched and self._tracks[track].info.layers > 1:
             self._take(track, self._orders[track].handle_object(event))
 
     def _catalog_object(self, name: str, payload: bytes, engine: Viewer, now_us: int) -> None:
@@ -194,13 +221,73 @@ class Viewing:
             return
         self._catalog = name
         self._tracks.update(new)
-        self._orders.update((name, GroupOrder()) for name in new)
         kinds = ", ".join(f"{track.info.name} ({track.info.codec})" for track in new.values())
         self._note(f"tracks in {name}: {kinds}")
-        _subscribe(engine, now_us, {name: PRIORITY[track.info.kind] for name, track in new.items()})
+        alternatives = self._choose(new, now_us)
+        for track in new.values():
+            if track.info.name not in alternatives:
+                self._watch(track.info.name, engine, now_us, PRIORITY[track.info.kind])
+        if self._chooser is not None:
+            self._switch(self._chooser, engine, now_us)
         for other in CATALOG_TRACKS:
             if other != name:
                 engine.unsubscribe(other.encode())
+
+    # ---- Renditions --------------------------------------------------------------------------------------
+
+    def _choose(self, new: dict[str, OfferedTrack], now_us: int) -> set[str]:
+        """Of new tracks those that are not watched, or only if the chooser says so."""
+        pictures = {name: track for name, track in new.items() if track.info.alt_group is not None}
+        if len(pictures) < 2 or self._chooser is not None:
+            return set()
+        if self._quality != QUALITY_AUTO:
+            wanted = pick_rendition([track.info for track in pictures.values()], self._quality)
+            return pictures.keys() - {wanted.name}
+        sounds = [track.info.bitrate or 0 for track in new.values() if track.info.kind == "audio"]
+        renditions = [
+            Rendition(name, track.info.bitrate or 0, track.info.layers) for name, track in pictures.items()
+        ]
+        self._chooser = QualityChooser(renditions, sum(sounds), now_us)
+        self._alternatives = set(pictures)
+        return set(pictures)
+
+    def _watch(
+        self, track: str, engine: Viewer, now_us: int, priority: int, *, next_group: bool = False
+    ) -> None:
+        self._watched.add(track)
+        self._orders[track] = GroupOrder(self._tracks[track].info.layers)
+        engine.subscribe(track.encode(), now_us, priority=priority, next_group=next_group)
+
+    def _switch(self, chooser: QualityChooser, engine: Viewer, now_us: int) -> None:
+        """Do what the chooser says."""
+        while (action := chooser.poll_action()) is not None:
+            if isinstance(action, Begin):
+                self._watch(action.name, engine, now_us, action.priority, next_group=action.next_group)
+            else:
+                self._watched.discard(action.name)
+                engine.unsubscribe(action.name.encode())
+
+    def _is_to_be_shown(self, info: TrackInfo, event: client.ObjectReceived, first: Sample) -> bool:
+        """Tell the chooser of an object; whether it is of the rendition that is watched, and not one that was
+        shown in another one."""
+        chooser = self._chooser
+        if chooser is None:
+            return True
+        if info.kind == "audio":
+            chooser.handle_sound(event.complete_us, len(event.payload))
+            return True
+        if info.name not in self._alternatives:
+            return True
+        pts_us, before = info.to_us(first.pts), chooser.current
+        chooser.handle_picture(info.name, pts_us, event.complete_us, len(event.payload))
+        if chooser.current != before:
+            self._skips_until_us = self._shown_us
+            self.playback.handle_switch(info.name)
+            self._note(f"now in {info.name}")
+        if info.name != chooser.current or pts_us <= self._skips_until_us:
+            return False
+        self._shown_us = max(self._shown_us, pts_us)
+        return True
 
     def _take(self, track: str, objects: Iterable[client.ObjectReceived]) -> None:
         """Use objects that have their turn now."""
@@ -219,7 +306,7 @@ class Viewing:
             return
         if self._on_frame is not None:
             self._on_frame(name, event.group, event.object, event.payload)
-        if not samples:
+        if not samples or not self._is_to_be_shown(track.info, event, samples[0]):
             return
         self._measure(track.info, event, samples, properties.get(CAPTURE_TIME))
         if self._sink is not None:
@@ -251,6 +338,17 @@ class Viewing:
         if text not in self._noted:
             self._noted.add(text)
             self._note(text)
+
+
+def pick_rendition(renditions: Sequence[TrackInfo], quality: str) -> TrackInfo:
+    """The rendition that is called so: ``best``, a track's name, or lines (``360p``: the best of up to so
+    many, or the lowest)."""
+    ladder = sorted(renditions, key=lambda info: (info.height or 0, info.bitrate or 0))
+    named = [info for info in ladder if info.name == quality]
+    if named or quality == QUALITY_BEST:
+        return (named or ladder)[-1]
+    lines = int(quality[:-1]) if re.fullmatch(r"\d{1,5}p", quality) else 0
+    return ([info for info in ladder if (info.height or 0) <= lines] or ladder[:1])[-1]
 
 
 def _subscribe(engine: Viewer, now_us: int, priorities: dict[str, int]) -> None:

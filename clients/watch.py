@@ -18,11 +18,14 @@ from farcast.clients.roaming import Roaming, connection_to, find_edges
 from farcast.clients.running import cannot_connect, running
 from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
 from farcast.clients.tokens import NO_TOKEN, TokenSource
-from farcast.clients.viewing import Note, OnFrame, Viewing
+from farcast.clients.viewing import QUALITY_AUTO, QUALITY_BEST, Note, OnFrame, Viewing
 from farcast.edge.driver import Driver
 from farcast.errors import UserError
 from farcast.proto.client import Viewer, ViewerConfig
 from farcast.proto.moqt.names import TrackNamespace
+
+LOOK_US_MIN = 20_000
+LOOK_US_MAX = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,9 @@ class WatchOptions:
     token: TokenSource = NO_TOKEN
     edge_list: bool = True
     """Follow the edge list that the edge serves."""
+    quality: str = QUALITY_AUTO
+    """Of several renditions the one that fits, or as `pick_rendition` says; a recording has one rendition, so
+    with ``out`` it is the best where nothing else is asked for."""
 
 
 class Watcher:
@@ -99,10 +105,11 @@ class Watcher:
             on_frame=self._on_frame,
             sink=self._recording,
             on_edges=roaming.handle,
+            quality=self._quality(),
         )
         driver.on_progress(self._handle_progress)
         try:
-            async with running(driver, roaming.run, self._keep_token_fresh):
+            async with running(driver, roaming.run, self._keep_token_fresh, self._keep_looking):
                 driver.call(viewing.start)
                 await self._watch()
         finally:
@@ -111,6 +118,19 @@ class Watcher:
 
     async def _keep_token_fresh(self, driver: Driver[Viewer]) -> None:
         await self._options.token.keep_fresh(driver, self._note)
+
+    def _quality(self) -> str:
+        asked = self._options.quality
+        return QUALITY_BEST if asked == QUALITY_AUTO and self._recording is not None else asked
+
+    async def _keep_looking(self, driver: Driver[Viewer]) -> None:
+        """Choosing a rendition takes notice of what does not come."""
+        while True:
+            due_us = None if self._viewing is None else self._viewing.poll_timeout()
+            wait_us = LOOK_US_MAX if due_us is None else due_us - driver.now_us()
+            await trio.sleep(min(max(wait_us, LOOK_US_MIN), LOOK_US_MAX) / 1e6)
+            if due_us is not None:
+                self._handle_progress()
 
     async def _watch(self) -> None:
         with trio.move_on_after(self._options.timeout_s + CONNECT_SECONDS_MAX) as waiting:

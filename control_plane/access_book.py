@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from farcast.proto.access.keys import KEYS_MAX, TrustedKey, is_key_id
+from farcast.proto.access.quotas import Amounts
 from farcast.proto.access.records import REVOCATIONS_MAX, AccessRules, KeyRecord, write_key
 from farcast.proto.access.tokens import LIFE_SECONDS_MAX, TEXT_CHARACTERS_MAX
 
@@ -54,6 +55,14 @@ class AccessBook:
     def revoked_keys(self) -> tuple[str, ...]:
         """In the order in which they were revoked."""
         return tuple(self._revoked_keys)
+
+    def quotas(self) -> dict[str, Amounts]:
+        """Of the keys that have any."""
+        found = {
+            key_id: Amounts(key.publishers_max, key.viewers_max, key.namespaces_max, key.egress_bps_max)
+            for key_id, key in self._keys.items()
+        }
+        return {key_id: quotas for key_id, quotas in found.items() if any(quotas)}
 
     def rules(self) -> AccessRules:
         """What goes to edges."""

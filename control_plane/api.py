@@ -10,12 +10,15 @@ commands on this machine need nothing but the directory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import json
 import secrets
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import structlog
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from starlette.applications import Starlette
@@ -27,7 +30,7 @@ from farcast.control_plane.api_operate import operate_endpoints
 from farcast.control_plane.api_reading import reading_endpoints
 from farcast.control_plane.api_service import Service
 from farcast.control_plane.api_table import ApiAccess, Endpoint, Refused, fault, openapi, routes
-from farcast.control_plane.api_tokens import ApiTokens
+from farcast.control_plane.api_tokens import ApiTokens, write_private
 from farcast.control_plane.api_trust import trust_endpoints
 from farcast.control_plane.audit import AuditLog
 from farcast.control_plane.config import Address
@@ -36,12 +39,29 @@ from farcast.errors import UserError
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
 ADDRESS_FILE: Final = "api.json"
 
 
 def open_access(directory: Path, **more: Any) -> ApiAccess:
     """Tokens and audit log of a state directory; ``more`` as for `ApiAccess`. Raises `UserError`."""
     return ApiAccess(ApiTokens(directory), AuditLog(directory), **more)
+
+
+def write_address(directory: Path, api: Address) -> None:
+    """Say to commands on this machine where the API listens; a disk that does not take it is a log line."""
+    file = directory / ADDRESS_FILE
+    try:
+        write_private(file, json.dumps({"api": f"http://{api}"}) + "\n")
+    except OSError as error:
+        log.error("the API's address is not written; commands need --api", reason=f"{file}: {error}")
+
+
+def forget_address(directory: Path) -> None:
+    """The API does not listen any more."""
+    with contextlib.suppress(OSError):
+        (directory / ADDRESS_FILE).unlink(missing_ok=True)
 
 
 def bind_api(host: str, port: int) -> socket.socket:

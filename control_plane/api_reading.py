@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import PlainTextResponse, Response
 
 from farcast.control_plane import api_shapes as shapes
-from farcast.control_plane import reading, reading_orders
+from farcast.control_plane import reading, reading_orders, reading_usage
 from farcast.control_plane.api_service import Service
 from farcast.control_plane.api_table import ApiAccess, Call, Endpoint, Refused
 from farcast.control_plane.audit import read_entries
@@ -99,6 +99,19 @@ def reading_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
             lambda c, _: reading_orders.edge_list(c),
         ),
         look("/access", "Whose tokens open the cluster.", shapes.Access, lambda c, _: reading.access(c)),
+        Endpoint(
+            "GET",
+            "/v1/usage",
+            "Bytes and minutes that each issuer's key has used.",
+            lambda call: _known(
+                lambda: reading_usage.usage(
+                    service.controller, call.query.key_id, call.query.days, service.now_us()
+                )
+            ),
+            shapes.UsageAnswer,
+            query=shapes.UsageQuery,
+            refusals=(404,),
+        ),
         look("/trust", "Certificates and join tokens.", shapes.Trust, lambda c, _: reading.trust(c)),
         Endpoint(
             "GET",

@@ -20,6 +20,7 @@ from farcast.control_plane.audit import READ_MAX
 from farcast.control_plane.intents import NAMESPACE_CHARACTERS_MAX, PRICE_MAX, SECONDS_MAX
 from farcast.control_plane.plan import RELAYS_MAX
 from farcast.control_plane.trust_book import VALID_SECONDS_MAX
+from farcast.control_plane.usage_book import DAYS_MAX
 from farcast.proto.control.ranges import BPS_MAX, DRAIN_MS_MAX, NodeId
 from farcast.proto.joining.tokens import ADDRESSES_MAX
 
@@ -137,6 +138,13 @@ class AuditQuery(_Request, frozen=True):
     before: Annotated[int, Meta(ge=0)] | None = None
 
 
+class UsageQuery(_Request, frozen=True):
+    """Of one key, or of all; with what was used on each of the last ``days``, today included."""
+
+    key_id: str | None = None
+    days: Annotated[int, Meta(ge=0, le=DAYS_MAX)] = 0
+
+
 class OverrideQuery(_Request, frozen=True):
     """Of ``src``, or of the link from it to ``dst``: which figure; both unless said."""
 
@@ -194,6 +202,53 @@ class Status(TypedDict):
     risk_groups_naming_nobody: list[str]
     overloaded: list[str]
     counters: dict[str, int]
+
+
+class Used(TypedDict):
+    """What sessions by tokens of a key have used together. ``bytes_in`` came from publishers, ``bytes_out``
+    went to viewers; a minute is that of one session."""
+
+    bytes_in: int
+    bytes_out: int
+    publisher_minutes: float
+    viewer_minutes: float
+
+
+class UsedOnDay(Used):
+    """On one day of UTC, such as 2026-11-26."""
+
+    day: str
+
+
+class UsingNow(TypedDict):
+    """What a key takes now at all edges, as those last reported; ``refused``: how often a quota kept
+    something out since the edges began."""
+
+    edges: int
+    publishers: int
+    viewers: int
+    namespaces: int
+    bps: int
+    refused: int
+
+
+class KeyUsageRow(TypedDict):
+    """One key. ``trusted``: its tokens open the cluster still."""
+
+    key_id: str
+    issuer: str
+    trusted: bool
+    total: Used
+    now: UsingNow
+    days: list[UsedOnDay]
+
+
+class UsageAnswer(TypedDict):
+    """What each key has used. ``left_out``: counts that found no room; 0 where all is counted."""
+
+    cluster: str
+    keys: list[KeyUsageRow]
+    left_out: int
 
 
 class Nodes(TypedDict):

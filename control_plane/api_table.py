@@ -8,7 +8,8 @@ the handler.
 Bodies and queries are msgspec structs that know no other fields than theirs. Answers are JSON; a fault is
 ``{"error": "one sentence", "request_id": …}``, with ``field`` where one field is wrong. Handlers are plain
 functions that return an answer or raise `Refused`; one that changes something returns `Changed`, which goes
-into the audit log before the answer goes out.
+into the audit log before the answer goes out. Where several control planes share a store, the answer also
+waits for that: 503 where another one leads by now, a remark (`WARNING_HEADER`) where the store is away.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,11 +31,15 @@ from farcast import __version__
 from farcast.control_plane.api_limits import Buckets, LimitsConfig
 from farcast.control_plane.api_tokens import TOKEN_FILE, ApiToken, ApiTokens, Scope
 from farcast.control_plane.audit import AuditLog
+from farcast.control_plane.sharing import Unshared, shared_by_nobody
+from farcast.redaction import redact
 
 BODY_BYTES_MAX: Final = 65_536
 TEXT_CHARACTERS_MAX: Final = 512
 """Of what an entry of the audit log is about, and of a reason in it."""
 JSON: Final = "application/json"
+WARNING_HEADER: Final = "x-farcast-warning"
+"""What is wrong with a change that is in force all the same."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _NAMED: Final = re.compile(r"(?:required|unknown) field `([^`]+)`")
@@ -103,7 +108,8 @@ class Endpoint:
         common = () if self.scope is None else (401, 403, 429)
         own = (400,) if self.query is not None or self.body is not None else ()
         large = (413,) if self.body is not None else ()
-        return tuple(sorted({*common, *own, *large, *self.refusals}))
+        fenced = (503,) if self.action else ()
+        return tuple(sorted({*common, *own, *large, *fenced, *self.refusals}))
 
 
 @dataclass
@@ -115,6 +121,8 @@ class ApiAccess:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     clock: Callable[[], float] = time.monotonic
     unix_us: Callable[[], int] = lambda: time.time_ns() // 1_000
+    settle: Callable[[], Awaitable[Unshared | None]] = shared_by_nobody
+    """Waits until a change is where another control plane would find it."""
 
     def __post_init__(self) -> None:
         self._reads, self._changes = Buckets(self.limits.reads), Buckets(self.limits.changes)
@@ -159,11 +167,16 @@ def _served(endpoint: Endpoint, access: ApiAccess) -> Callable[[Request], Any]:
             if endpoint.action and token is not None and refusal.status in _NOTED:
                 _note(access, endpoint, token, request, request_id, Changed(None, about), refusal.reason)
             return _ending(fault(refusal, request_id), request)
+        unshared = None
         if isinstance(answer, Changed):
             _note(access, endpoint, token, request, request_id, answer)
-            answer = answer.answer
+            answer, unshared = answer.answer, await access.settle()
+        if unshared is not None and unshared.fenced:
+            return _ending(fault(Refused(503, unshared.reason), request_id), request)
         response = answer if isinstance(answer, Response) else JSONResponse(answer)
         response.headers["x-request-id"] = request_id
+        if unshared is not None:
+            response.headers[WARNING_HEADER] = f"in force here, but no standby knows of it: {unshared.reason}"
         return _ending(response, request)
 
     return serve
@@ -180,9 +193,9 @@ def _ending(response: Response, request: Request) -> Response:
 
 def fault(refusal: Refused, request_id: str) -> Response:
     """The answer that says what is wrong."""
-    told: dict[str, Any] = {"error": refusal.reason, "request_id": request_id}
+    told: dict[str, Any] = {"error": redact(refusal.reason), "request_id": request_id}
     if refusal.field:
-        told["field"] = refusal.field
+        told["field"] = redact(refusal.field)
     headers = {"x-request-id": request_id}
     if refusal.retry_after_s is not None:
         headers["retry-after"] = str(max(int(refusal.retry_after_s + 0.999), 1))
@@ -208,12 +221,12 @@ def _note(
         access.unix_us(),
         who=token.name if token else "",
         action=endpoint.action,
-        about=changed.about[:TEXT_CHARACTERS_MAX],
+        about=redact(changed.about)[:TEXT_CHARACTERS_MAX],
         request_id=request_id,
         outcome="refused" if refusal else "done",
         before=changed.before,
         after=changed.after,
-        reason=refusal[:TEXT_CHARACTERS_MAX],
+        reason=redact(refusal)[:TEXT_CHARACTERS_MAX],
         address=address_of(request),
     )
 

@@ -33,6 +33,8 @@ PREFIX: Final = "farcast_"
 TOKENS_MAX: Final = 256
 TOKEN_BYTES: Final = 32
 VALID_SECONDS_MAX: Final = 366 * 86_400
+_LOCAL: Final = re.compile(r"[A-Za-z0-9_-]{40,}")
+"""A token that was cut off could be guessed."""
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
 
@@ -74,11 +76,19 @@ def load_token(directory: Path) -> str:
     file = directory / TOKEN_FILE
     try:
         if file.exists() and (token := file.read_text().strip()):
+            if _LOCAL.fullmatch(token) is None:
+                raise UserError(f"{file}: is damaged: no token; remove it, another one is made at the start")
             return token
         token = secrets.token_urlsafe(TOKEN_BYTES)
         write_private(file, f"{token}\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read or made: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file}: is damaged: no text; remove it, another one is made at the start"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be read or made: {error.strerror}; choose another folder with --state-dir"
+        ) from error
     return token
 
 

@@ -21,6 +21,7 @@ from farcast.proto.access.keys import BadKey
 from farcast.proto.access.tokens import BadToken
 from farcast.proto.joining.tokens import BadJoinToken, JoinToken
 from farcast.proto.urls import split_host_port
+from farcast.redaction import NOT_THE_TOKEN, looks_like_token
 
 ACCESS_FORM: Final = (
     'body must be one of {"trust": JWK}, {"distrust": KEY_ID}, {"revoke_key": KEY_ID}, '
@@ -112,6 +113,8 @@ class _Trust:
         given = [name for name in order.__struct_fields__ if getattr(order, name) is not UNSET]
         if len(given) != 1:
             raise Refused(400, ACCESS_FORM, given[1] if given else "")
+        if looks_like_token(str(order.revoke_token)):
+            raise Refused(400, f"revoke_token: {NOT_THE_TOKEN}", "revoke_token")
         if order.trust is not UNSET:
             try:
                 key = read_public_key(order.trust)

@@ -20,6 +20,7 @@ from farcast.proto.control.ranges import is_node_id
 from farcast.proto.joining.tokens import ADDRESSES_MAX
 from farcast.proto.urls import join_host_port, split_host_port
 
+REGISTRIES: Final = ("embedded", "consul")
 TRACES: Final = ("off", "otlp")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -51,6 +52,9 @@ class ControlConfig:
     ca_dir: Path | None = None
     cert_life_s: int = 7 * 86_400
     advertise: tuple[str, ...] = ()
+    registry: str = "embedded"
+    consul: Address = Address("127.0.0.1", 8500)
+    consul_token_file: Path | None = None
     log_level: str = "info"
     traces: str = "off"
     guard: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +112,12 @@ def _traces(value: object) -> str:
     return str(value)
 
 
+def _registry(value: object) -> str:
+    if value not in REGISTRIES:
+        raise _BadValue(f"{value!r} is not one of {', '.join(REGISTRIES)}")
+    return str(value)
+
+
 def _count(minimum: int, maximum: int = 2**31) -> Callable[[object], int]:
     def read(value: object) -> int:
         if type(value) is not int or not minimum <= value <= maximum:
@@ -154,7 +164,15 @@ def _endpoints(value: object) -> tuple[str, ...]:
     return tuple(items)
 
 
-_FILES: Final = ("state_dir", "ca_dir", "risk_groups", "hop.cert", "hop.key", "hop.ca")
+_FILES: Final = (
+    "state_dir",
+    "ca_dir",
+    "risk_groups",
+    "consul_token_file",
+    "hop.cert",
+    "hop.key",
+    "hop.ca",
+)
 SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "listen": _address,
     "api": _address,
@@ -165,6 +183,9 @@ SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "ca_dir": _file,
     "cert_life": _life,
     "advertise": _endpoints,
+    "registry": _registry,
+    "consul": _address,
+    "consul_token_file": _file,
     "log_level": _level,
     "traces": _traces,
     "hop.cert": _file,

@@ -64,6 +64,8 @@ class ControlSessions:
                 if self._streams.get(session) == stream:
                     self._end(session, "edge ended the stream", now_us)
             case E.SessionClosed(session=session, by=by, reason=reason):
+                if by == "tls" and session not in self._open:
+                    self.controller.handle_turned_away(reason)
                 self._open.discard(session)
                 self._lingering.pop(session, None)
                 self._streams.pop(session, None)

@@ -41,11 +41,14 @@ from farcast.control_plane.plan_cycle import CycleConfig, PlanCycle
 from farcast.control_plane.plan_log import PlanLog
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.pushes import PushConfig, Pushes
+from farcast.control_plane.quota_shares import LOOK_US, QuotaShares, ShareEdge
 from farcast.control_plane.reports import judged, take_offers
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
 from farcast.control_plane.trust_book import Invitation, TrustBook
+from farcast.control_plane.usage_book import UsageBook
 from farcast.proto.access.keys import TrustedKey
+from farcast.proto.access.records import write_shares
 from farcast.proto.control.events import (
     Broken,
     CertificateAsked,
@@ -59,6 +62,9 @@ from farcast.proto.control.messages import Hello, Report
 from farcast.proto.control.ranges import is_node_id
 from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
 from farcast.proto.joining.revocations import Certified
+
+STANDBY_RETRY_MS = 2_000
+"""Within this time an edge asks a control plane again that stands by: at half of it, on average."""
 
 TICK_US = 1_000_000
 """Deadlines of sessions and members are looked at so often."""
@@ -107,6 +113,10 @@ class Controller:
     ) -> None:
         self.config = config
         self.epoch = restored.epoch
+        self.epoch_seen = 0
+        """The highest epoch that an edge said it follows."""
+        self.standby: str | None = None
+        """Why no edge may join: who leads instead of us."""
         self.started_us = now_us
         self.journal = Journal()
         self.members = Members(config.members)
@@ -118,6 +128,11 @@ class Controller:
         self._unix_minus_clock_us = unix_us - now_us
         self.access = AccessBook(restored.access)
         self.trust_book = TrustBook(restored.trust)
+        self.usage = UsageBook(restored.usage)
+        self.shares = QuotaShares({node: dict(keys) for node, keys in restored.shares.items()})
+        self._shares_due = True
+        self._look_us = now_us
+        self._now_us = now_us
         self._issuer = Issuer(self.trust_book, certify, self.journal)
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
@@ -177,6 +192,11 @@ class Controller:
         if state is not None:
             self._leave(session, state, reason, now_us)
             self._advance(now_us)
+
+    def handle_turned_away(self, reason: str) -> None:
+        """TLS refused somebody: no certificate, or one that is no good here. Anybody can cause it."""
+        self.journal.count("handshakes_failed")
+        self.journal.write("debug", "no good certificate", reason=reason)
 
     def handle_planned(self, planned: Planned, now_us: int) -> None:
         """The result of the job that `poll_job` gave."""
@@ -273,7 +293,10 @@ class Controller:
         if self.orders.intents_changed:
             self.orders.intents_changed, self._saver.intents_changed = False, True
         state = (self.members, self.directory, self.cycle.trees, self.pushes.sequence)
-        return self._saver.poll(*state, self.access, self.trust_book, self.orders)
+        usage = self.usage.poll_changes(self._now_us)
+        shares = self.shares.possible if self.shares.kept_changed else None
+        self.shares.kept_changed = False
+        return self._saver.poll(*state, self.access, self.trust_book, self.orders, usage, shares)
 
     def poll_data(self) -> tuple[int, bytes] | None:
         """A session, and bytes for its stream."""
@@ -328,6 +351,7 @@ class Controller:
                 if self.pushes.rollout(node_id).handle_ack(version, now_us):
                     self.journal.count("plans_acked")
                     self.plan_log.handle_ack(node_id, version.sequence, now_us)
+                    self._take_shares_ack(node_id)
                     if self.pushes.is_current(node_id):
                         self.cycle.handle_ack(node_id)
                     self.pushes.look_at([node_id])
@@ -354,10 +378,11 @@ class Controller:
         if refusal is not None:
             self.journal.count("joins_refused")
             self.journal.write("warning", "edge refused", node_id=hello.node_id, reason=refusal)
-            state.channel.refuse(refusal)
+            state.channel.refuse(refusal, STANDBY_RETRY_MS if self.standby is not None else 0)
             return
         state.hello = hello
         is_newcomer = hello.node_id not in self.members
+        self._shares_due = True
         replaced = self.members.join(hello, session, now_us)
         if replaced is not None and (old := self._sessions.get(replaced)) is not None:
             old.channel.refuse("this edge has joined anew")
@@ -369,7 +394,7 @@ class Controller:
         rollout.handle_join(hello.holds)
         if rollout.acked is None and hello.holds is not None:
             self.pushes.overtake(hello.holds)
-        state.channel.welcome(self.epoch, issues=self._issuer.can_issue)
+        state.channel.welcome(self.epoch, issues=self._issuer.can_issue, unix_us=self._unix(now_us))
         self.pushes.look_at([hello.node_id])
         if is_newcomer:
             self._take_newcomer(hello, now_us)
@@ -393,6 +418,10 @@ class Controller:
             known = ", ".join(sorted(self.config.regions))
             return f"region {hello.region!r} is not of this cluster; its regions are {known}"
         holds = hello.holds.epoch if hello.holds else None
+        if holds is not None and holds.cluster == self.epoch.cluster:
+            self.epoch_seen = max(self.epoch_seen, holds.number)
+        if self.standby is not None:
+            return self.standby
         if holds is not None and holds.cluster != self.epoch.cluster:
             return f"edge belongs to cluster {holds.cluster!r}, this is {self.epoch.cluster!r}"
         if holds is not None and holds.number > self.epoch.number:
@@ -413,6 +442,9 @@ class Controller:
         newly_silent = self.members.handle_report(member, report, now_us)
         urgent = self.links.handle_report(member.node_id, report, now_us)
         take_offers(report, member, self.directory, self.journal, now_us)
+        self.usage.take(
+            member.node_id, report.boot_id, report.usage, self.access.keys, now_us, self._unix(now_us)
+        )
         if member.draining != drained:
             self.orders.set_draining(member)
         if newly_silent or urgent:
@@ -427,6 +459,8 @@ class Controller:
     def _leave(self, session: int, state: _Session, reason: str, now_us: int) -> None:
         node_id = state.channel.node_id
         if self.members.leave(node_id, session, now_us):
+            self.usage.leave(node_id)
+            self._shares_due = True
             self.links.leave(node_id, now_us)
             self.journal.count("sessions_lost")
             self.journal.write("warning", "edge lost its control session", node_id=node_id, reason=reason)
@@ -455,6 +489,8 @@ class Controller:
         self.access.forget_ended(self._unix(now_us))
         self.trust_book.forget_ended(self._unix(now_us))
         self.orders.forget_ended(self._unix(now_us))
+        self.usage.forget_ended(self._unix(now_us))
+        self._shares_due |= now_us >= self._look_us
         self.links.sample(now_us, self._unix(now_us))
         self._note_current(now_us)
         if self._renew_edge_list(now_us):
@@ -546,8 +582,10 @@ class Controller:
 
     def _advance(self, now_us: int) -> None:
         """Bring the plan up to what is known, and send it."""
+        self._now_us = now_us
         views = self.pushes.views
         changed = views.set_directory(self.directory.table)
+        self._shares_due |= self.access.changed or self.orders.nodes_changed
         if self.access.changed:
             self.access.changed, self._saver.access_changed = False, True
             changed |= views.set_access(self.access.rules())
@@ -558,6 +596,8 @@ class Controller:
             self.orders.nodes_changed = False
             changed |= views.set_nodes({member.node_id: member.info for member in self.members})
             changed |= self._renew_edge_list(now_us)
+        if self._shares_due:
+            changed |= self._deal_shares(now_us)
         if changed:
             self.pushes.commit()
         self.plan_log.note(self.pushes.sequence, now_us)
@@ -565,6 +605,33 @@ class Controller:
             self._touch(node_id)
         for node_id in self.orders.tell_edges(self.channel_of, now_us):
             self._touch(node_id)
+
+    def _take_shares_ack(self, node_id: str) -> None:
+        """An edge follows a plan: what it may give out is what that plan said."""
+        acked = self.pushes.rollout(node_id).acked
+        if acked is not None and acked[1].shares == self.pushes.views.shares.get(node_id):
+            self.shares.acknowledged(node_id)
+            self._shares_due |= self.shares.is_wanting
+
+    def _deal_shares(self, now_us: int) -> bool:
+        """Give edges their shares of quotas; whether any are others."""
+        look = now_us >= self._look_us
+        self._look_us = now_us + LOOK_US if look else self._look_us
+        self._shares_due = False
+        edges = [
+            ShareEdge(
+                member.node_id,
+                takes=member.session is not None and member.hello.takes_shares,
+                divides=not member.hello.takes_shares,
+            )
+            for member in self.members
+        ]
+        self.shares.deal(self.access.quotas(), edges, self.usage.now, look=look)
+        if not self.shares.changed:
+            return False
+        self.shares.changed = False
+        told = {node_id: write_shares(shares) for node_id, shares in self.shares.targets.items()}
+        return self.pushes.views.set_shares(told)
 
     def _change_access(self, what: str, about: str, why_not: str | None, now_us: int) -> str | None:
         if why_not is None:

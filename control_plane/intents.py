@@ -2,7 +2,7 @@
 prices and capacities.
 
 All of it is one frozen value, `Intents`, that travels as a whole: to disk (`farcast.control_plane.store`),
-to a registry that several control planes share (`IntentStore`, JSON by `encode`), and into a new reign
+to a registry that several control planes share (`farcast.control_plane.sharing`), and into a new reign
 (`Restored.intents`). It is small and bounded, so nobody has to send differences or to merge.
 
     order ─► Orders ─► IntentBook ─► Save.intents ─► Store, registry          (durable before it acts)
@@ -24,7 +24,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -112,18 +112,6 @@ NO_INTENTS: Final = Intents()
 
 class BadIntents(ValueError):
     """Bytes that hold no intents; one sentence."""
-
-
-class IntentStore(Protocol):
-    """Where intents lie so that another control plane finds them: Consul's KV, say. May raise `OSError`."""
-
-    def load(self) -> Intents | None:
-        """What lies there; ``None`` where nothing does. Raises `BadIntents`."""
-        ...
-
-    def save(self, intents: Intents) -> None:
-        """Replace it whole."""
-        ...
 
 
 class _Wire(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from farcast.control_plane.issuing import Certificate, Joining
+from farcast.control_plane.sharing import Unshared, shared_by_nobody
 from farcast.errors import UserError
 from farcast.proto.control.codec import BadMessage
 from farcast.proto.control.ranges import as_text
@@ -54,13 +55,22 @@ def server_context(cert: Path, key: Path) -> ssl.SSLContext:
 
 
 class JoinListener:
-    """Serves joins on a bound socket; ``admit`` decides, and has made it durable when it returns."""
+    """Serves joins on a bound socket; ``admit`` decides, and has made it durable when it returns; ``settle``
+    waits until another control plane would know of it."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, authority: bytes, admit: Admit) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        authority: bytes,
+        admit: Admit,
+        settle: Callable[[], Awaitable[Unshared | None]] = shared_by_nobody,
+    ) -> None:
         self._socket = sock
         self._context = context
         self._greeting = encode_joining(Greeting(authority=authority))
         self._admit = admit
+        self._settle = settle
         self._connections: set[asyncio.Task[None]] = set()
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -102,8 +112,9 @@ class JoinListener:
         except BadMessage as bad:
             await _answer(writer, JoinAnswer(refusal=f"the request is damaged: {bad.reason}"))
             return
-        if request is not None:
-            await _answer(writer, self._decide(request))
+        answer = None if request is None else await self._decide(request)
+        if answer is not None:
+            await _answer(writer, answer)
 
     async def _read(self, reader: asyncio.StreamReader) -> JoinRequest | None:
         """The request; ``None`` where the edge went away, as it does after it has seen who we are."""
@@ -115,7 +126,8 @@ class JoinListener:
             framer.push(data)
         return decode_request(body)
 
-    def _decide(self, request: JoinRequest) -> JoinAnswer:
+    async def _decide(self, request: JoinRequest) -> JoinAnswer | None:
+        """``None`` where another control plane leads: the edge asks the next one."""
         try:
             key = key_sha256(read_request(request.request))
         except BadRequest as error:
@@ -124,6 +136,10 @@ class JoinListener:
         issued = self._admit(joining)
         if isinstance(issued, str):
             return JoinAnswer(refusal=as_text(issued))
+        unshared = await self._settle()
+        if unshared is not None:
+            refusal = f"nobody but this control plane would know that the token is used: {unshared.reason}"
+            return None if unshared.fenced else JoinAnswer(refusal=as_text(refusal))
         names = issued.certified
         return JoinAnswer(certificate=issued.der, region=names.region, node_id=names.node_id)
 

@@ -53,6 +53,9 @@ class _Reading(Collector):
         """All metrics of this moment."""
         status = self._status
         yield InfoMetricFamily("farcast_build", "Version.", {"version": __version__})
+        yield GaugeMetricFamily(
+            "farcast_control_leading", "Whether this control plane leads, or is the only one.", 1
+        )
         for name, text, value in (
             ("behind", "Edges that do not follow the newest plan.", len(status["behind"])),
             ("draining", "Edges that drain.", sum(edge["draining"] for edge in status["edges"])),

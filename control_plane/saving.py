@@ -7,8 +7,10 @@ from farcast.control_plane.branches import Tree, Trees
 from farcast.control_plane.directory import Directory, OfferChange
 from farcast.control_plane.members import Members
 from farcast.control_plane.orders import Orders
+from farcast.control_plane.quota_shares import Shares
 from farcast.control_plane.store import Save
 from farcast.control_plane.trust_book import TrustBook
+from farcast.control_plane.usage_book import UsageChange
 
 
 class Saver:
@@ -31,13 +33,22 @@ class Saver:
         access: AccessBook,
         trust: TrustBook,
         orders: Orders,
+        usage: UsageChange | None = None,
+        shares: Shares | None = None,
     ) -> Save | None:
         """What has changed since the last call, ``None`` where nothing has."""
         offers = directory.poll_changes()
         changed = self._changed_trees(trees)
         with_members, with_intents = self.members_changed, self.intents_changed
         with_access, with_trust = self.access_changed, self.trust_changed
-        some = with_members or with_intents or with_access or with_trust
+        some = (
+            with_members
+            or with_intents
+            or with_access
+            or with_trust
+            or usage is not None
+            or shares is not None
+        )
         if not (offers or changed or some or sequence != self._sequence):
             return None
         self.members_changed = self.intents_changed = False
@@ -51,6 +62,8 @@ class Saver:
             tuple(self._on_wall_clock(offer) for offer in offers),
             access.kept() if with_access else None,
             trust.kept() if with_trust else None,
+            usage,
+            shares,
         )
 
     def _changed_trees(self, trees: Trees) -> dict[str, Tree | None]:

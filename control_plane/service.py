@@ -11,12 +11,11 @@ disk that takes long delays plans, never media.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,9 +25,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from farcast.certificates import expiry_unix_s
-from farcast.control_plane.api import ADDRESS_FILE, api_app, bind_tcp, open_access, serve_api
+from farcast.control_plane.api import (
+    api_app,
+    bind_tcp,
+    forget_address,
+    open_access,
+    serve_api,
+    write_address,
+)
 from farcast.control_plane.api_table import ApiAccess
-from farcast.control_plane.api_tokens import write_private
 from farcast.control_plane.certifying import certifier, open_authority
 from farcast.control_plane.config import Address, ControlConfig
 from farcast.control_plane.control_sessions import ControlSessions
@@ -48,6 +53,7 @@ from farcast.control_plane.plan import PlannerConfig
 from farcast.control_plane.plan_cycle import CycleConfig
 from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.risk_groups import RiskGroups, load_risk_groups
+from farcast.control_plane.sharing import Shared, shared_by_nobody
 from farcast.control_plane.store import Save, Store
 from farcast.control_plane.tracing import Tracer, open_tracer
 from farcast.driving import DriverClosed
@@ -75,23 +81,43 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 async def run_control(config: ControlConfig, *, ready_json: bool = False) -> int:
     """Run a control plane until a signal ends it; the exit code. Raises `UserError` if it cannot start."""
     configure_logs(config.log_level)
-    service = open_service(config)
     loop = asyncio.get_running_loop()
     ended_by: list[signal.Signals] = []
+    stopped = asyncio.Event()
 
     def end(number: signal.Signals) -> None:
         ended_by.append(number)
-        service.stop()
+        stopped.set()
 
     for number in SIGNALS:
         loop.add_signal_handler(number, end, number)
     try:
-        await service.run(ready_json=ready_json)
+        if config.registry == "consul":
+            from farcast.control_plane.registry.terms import run_terms
+
+            await run_terms(config, stopped, ready_json=ready_json)
+        else:
+            service = open_service(config)
+            await run_until(service.run(ready_json=ready_json), service.stop, stopped)
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
     log.info("stopped", signal=ended_by[0].name if ended_by else None)
     return EXIT_INTERRUPTED if ended_by[:1] == [signal.SIGINT] else EXIT_OK
+
+
+async def run_until(work: Coroutine[Any, Any, None], stop: Callable[[], None], over: asyncio.Event) -> None:
+    """Run ``work`` to its end; ``stop`` tells it to end as soon as ``over`` is set."""
+
+    async def watch() -> None:
+        await over.wait()
+        stop()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await work
+    finally:
+        watcher.cancel()
 
 
 class ControlService:
@@ -109,6 +135,8 @@ class ControlService:
         join_socket: socket.socket | None = None,
         expiry_unix_s: float | None = None,
         tracer: Tracer | None = None,
+        shared: Shared | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self.driver = Driver(runtime, engine)
         self.listen = Address(*split_host_port(runtime.local_addr))
@@ -125,7 +153,8 @@ class ControlService:
         self._planning: set[asyncio.Task[None]] = set()
         self._ready = False
         self._save_failure: str | None = None
-        self._manager = ServiceManager.from_environment()
+        self._shared = shared
+        self._manager = ServiceManager.from_environment() if manager is None else manager
         self._stopped = asyncio.Event()
         self.driver.on_progress(self._progress)
 
@@ -145,8 +174,12 @@ class ControlService:
 
     def stop(self) -> None:
         """End `run`."""
-        self._ready = False
         self._manager.stopping()
+        self.step_down()
+
+    def step_down(self) -> None:
+        """End `run` in a process that goes on: another control plane leads."""
+        self._ready = False
         self.driver.close()
         self._stopped.set()
 
@@ -235,9 +268,11 @@ class ControlService:
         tasks = [asyncio.create_task(serve_api(api_app(self, self._access), self._listener, self._stopped))]
         if self._authority is not None and self._join_socket is not None:
             context = server_context(self._config.hop_cert, self._config.hop_key)
-            joins = JoinListener(self._join_socket, context, self._authority.certificate, self.admit)
+            joins = JoinListener(
+                self._join_socket, context, self._authority.certificate, self.admit, self._access.settle
+            )
             tasks.append(asyncio.create_task(joins.serve(self._stopped)))
-        watchdog = asyncio.create_task(self._feed_watchdog())
+        watchdog = asyncio.create_task(feed_watchdog(self._manager, self.driver))
         try:
             self._announce(ready_json=ready_json)
             self._ready = True
@@ -251,11 +286,13 @@ class ControlService:
             self._planner.shutdown(wait=True, cancel_futures=True)
             self._store.close()
             await asyncio.to_thread(self._tracer.close)
-            with contextlib.suppress(OSError):
-                (self._config.state_dir / ADDRESS_FILE).unlink(missing_ok=True)
+            forget_address(self._config.state_dir)
 
     def save(self, save: Save) -> None:
-        """Make a change durable; a disk that does not take it is one line in the log."""
+        """Make a change durable; a disk that does not take it is one line in the log. What other control
+        planes are to know is on its way to them."""
+        if self._shared is not None:
+            self._shared.save(save)
         self._store.save(save)
         failure = self._store.failure
         if failure is not None and self._save_failure is None:
@@ -263,18 +300,6 @@ class ControlService:
         elif failure is None and self._save_failure is not None:
             log.info("state is saved again")
         self._save_failure = failure
-
-    async def _feed_watchdog(self) -> None:
-        """Tell the service manager that we live as long as the datapath answers and the event loop turns."""
-        if self._manager.watchdog_seconds is None:
-            return
-        while True:
-            await asyncio.sleep(self._manager.watchdog_seconds)
-            try:
-                await self.driver.snapshot()
-            except DriverClosed:
-                return
-            self._manager.feed()
 
     def _call(
         self, method: Callable[[Controller, int], str | None], action: str, **attributes: str
@@ -319,14 +344,23 @@ class ControlService:
             "cluster": controller.epoch.cluster,
             "epoch": controller.epoch.number,
         }
-        file = self._config.state_dir / ADDRESS_FILE
-        try:
-            write_private(file, json.dumps({"api": f"http://{self.api}"}) + "\n")
-        except OSError as error:
-            log.error("the API's address is not written; commands need --api", reason=f"{file}: {error}")
+        write_address(self._config.state_dir, self.api)
         if ready_json:
             print(json.dumps(ready), flush=True)
         log.info("serving", **{key: value for key, value in ready.items() if key != "event"})
+
+
+async def feed_watchdog(manager: ServiceManager, driver: Driver[ControlSessions]) -> None:
+    """Tell the service manager that we live as long as the datapath answers and the event loop turns."""
+    if manager.watchdog_seconds is None:
+        return
+    while True:
+        await asyncio.sleep(manager.watchdog_seconds)
+        try:
+            await driver.snapshot()
+        except DriverClosed:
+            return
+        manager.feed()
 
 
 def wall_clock_us() -> int:
@@ -334,9 +368,15 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1_000
 
 
-def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_us) -> ControlService:
+def open_service(
+    config: ControlConfig,
+    unix_us: Callable[[], int] = wall_clock_us,
+    *,
+    shared: Shared | None = None,
+    manager: ServiceManager | None = None,
+) -> ControlService:
     """Prepare a control plane and bind its sockets; `UserError` if that cannot be done. ``unix_us``: the wall
-    clock, which is read once."""
+    clock, which is read once; ``shared``: what other control planes know too, and are to know."""
     identity = load_control_identity(config.hop_cert, config.hop_key, config.hop_ca)
     authority = None
     if config.ca_dir is not None:
@@ -344,12 +384,16 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
         authority = open_authority(config.ca_dir, identity.cluster, identity.roots, now)
     risk_groups = _load_groups(config)
     tracer = open_tracer(config.traces, identity.cluster)
-    _make_state_dir(config.state_dir)
-    access = open_access(config.state_dir, unix_us=unix_us)
+    make_state_dir(config.state_dir)
+    settle = shared_by_nobody if shared is None else shared.settle
+    access = open_access(config.state_dir, unix_us=unix_us, settle=settle)
     listener = bind_tcp(config.api, "--api")
     store = Store(config.state_dir)
     try:
         restored = store.open_reign(identity.cluster, config.epoch_min)
+        if shared is not None:
+            restored = shared.begin(restored)
+            store.replace(restored)
         runtime, join_socket = _bind(config, identity, joins=authority is not None)
     except BaseException:
         store.close()
@@ -369,7 +413,18 @@ def open_service(config: ControlConfig, unix_us: Callable[[], int] = wall_clock_
     engine = ControlSessions(controller, edge_identity, lambda save: service.save(save))
     expiry = expiry_unix_s(identity.chain[0])
     service = ControlService(
-        config, engine, store, runtime, listener, access, authority, join_socket, expiry, tracer
+        config,
+        engine,
+        store,
+        runtime,
+        listener,
+        access,
+        authority,
+        join_socket,
+        expiry,
+        tracer,
+        shared,
+        manager,
     )
     return service
 
@@ -399,7 +454,8 @@ def _load_groups(config: ControlConfig) -> RiskGroups:
     return groups
 
 
-def _make_state_dir(directory: Path) -> None:
+def make_state_dir(directory: Path) -> None:
+    """Make the directory where it is not there; `UserError` if that cannot be done."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -416,7 +472,7 @@ def _bind(
         join_socket = bind_tcp(config.listen, "--listen") if joins else None
         port = join_socket.getsockname()[1] if join_socket else config.listen.port
         try:
-            return _bind_udp(config, Address(config.listen.host, port), identity), join_socket
+            return bind_runtime(config, Address(config.listen.host, port), identity), join_socket
         except BaseException as error:
             if join_socket is not None:
                 join_socket.close()
@@ -426,7 +482,8 @@ def _bind(
     raise AssertionError("unreachable")
 
 
-def _bind_udp(config: ControlConfig, listen: Address, identity: ControlIdentity) -> Runtime:
+def bind_runtime(config: ControlConfig, listen: Address, identity: ControlIdentity) -> Runtime:
+    """The datapath at the address for edges; `UserError` if it cannot be had."""
     from farcast.proto._core import CoreError, DatapathConfig, Runtime, ServerTls
 
     try:

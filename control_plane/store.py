@@ -26,7 +26,9 @@ from farcast.control_plane.access_book import NOTHING_KEPT, KeptAccess
 from farcast.control_plane.branches import Tree, Upstreams
 from farcast.control_plane.directory import Fields, OfferChange
 from farcast.control_plane.intents import NO_INTENTS, Intents, decode, encode
+from farcast.control_plane.quota_shares import Shares
 from farcast.control_plane.trust_book import NO_TRUST_KEPT, KeptTrust
+from farcast.control_plane.usage_book import NO_USAGE_KEPT, Account, KeptUsage, Meter, Seen, UsageChange
 from farcast.errors import UserError
 from farcast.proto.control.messages import Epoch, Hello
 
@@ -46,6 +48,16 @@ CREATE TABLE offers (
 ) WITHOUT ROWID;
 COMMIT;
 """
+_SCHEMA_OF_USAGE: Final = """
+CREATE TABLE IF NOT EXISTS usage (
+    key_id TEXT PRIMARY KEY, body BLOB NOT NULL, sha256 BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meters (
+    node_id TEXT NOT NULL, meter TEXT NOT NULL, body BLOB NOT NULL, sha256 BLOB NOT NULL,
+    PRIMARY KEY (node_id, meter)
+) WITHOUT ROWID;
+"""
+"""Came later; a version that does not know these tables leaves them alone, so the format stays 1."""
 _NAMESPACE: Final = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
 
@@ -61,6 +73,8 @@ class Save:
     offers: tuple[OfferChange, ...] = ()
     access: KeptAccess | None = None
     trust: KeptTrust | None = None
+    usage: UsageChange | None = None
+    shares: Shares | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,8 @@ class Restored:
     """Namespace, node id, since when by the wall clock, microseconds."""
     access: KeptAccess = NOTHING_KEPT
     trust: KeptTrust = NO_TRUST_KEPT
+    usage: KeptUsage = NO_USAGE_KEPT
+    shares: Shares = field(default_factory=dict)
 
 
 class StoreError(UserError):
@@ -131,6 +147,29 @@ class Store:
             self.failure = None
             self._missed = []
 
+    def replace(self, restored: Restored) -> None:
+        """Make the file say this, whatever it said. Raises `StoreError`."""
+        offers = tuple(OfferChange(*row) for row in restored.offers)
+        whole = Save(
+            restored.sequence,
+            restored.members,
+            restored.intents,
+            dict(restored.trees),
+            offers,
+            restored.access,
+            restored.trust,
+        )
+        try:
+            if self._connection is None:
+                raise sqlite3.OperationalError("the file is closed")
+            with self._connection as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("DELETE FROM trees")
+                connection.execute("DELETE FROM offers")
+                self._write(connection, whole)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(self._explain(error)) from error
+
     def close(self) -> None:
         """Let go of the file."""
         if self._connection is not None:
@@ -154,6 +193,7 @@ class Store:
         if is_new:
             connection.executescript(_SCHEMA)
         self._check(connection)
+        connection.executescript(_SCHEMA_OF_USAGE)
         return connection
 
     def _check(self, connection: sqlite3.Connection) -> None:
@@ -196,7 +236,20 @@ class Store:
             trust=msgspec.msgpack.decode(facts["trust"], type=KeptTrust)
             if "trust" in facts
             else NO_TRUST_KEPT,
+            usage=self._read_usage(connection),
+            shares=msgspec.msgpack.decode(facts["shares"], type=Shares) if "shares" in facts else {},
         )
+
+    def _read_usage(self, connection: sqlite3.Connection) -> KeptUsage:
+        accounts: dict[str, Account] = {}
+        for key_id, body, sha256 in connection.execute("SELECT * FROM usage"):
+            checked = self._checked("usage", key_id, body, sha256)
+            accounts[key_id] = msgspec.msgpack.decode(checked, type=Account)
+        meters: dict[Meter, Seen] = {}
+        for node_id, meter, body, sha256 in connection.execute("SELECT * FROM meters"):
+            checked = self._checked("meter", f"{node_id}/{meter}", body, sha256)
+            meters[node_id, meter] = msgspec.msgpack.decode(checked, type=Seen)
+        return KeptUsage(accounts, meters)
 
     def _read_offers(self, connection: sqlite3.Connection) -> Iterator[tuple[Fields, str, int]]:
         for namespace, node_id, since_us, sha256 in connection.execute("SELECT * FROM offers"):
@@ -238,6 +291,8 @@ class Store:
             facts["access"] = save.access
         if save.trust is not None:
             facts["trust"] = save.trust
+        if save.shares is not None:
+            facts["shares"] = save.shares
         self._write_facts(connection, facts)
         for origin, tree in save.trees.items():
             if tree is None:
@@ -256,6 +311,22 @@ class Store:
                 body = _offer_body(key[0], offer.since_us)
                 row = (*key, offer.since_us, _sha256("offer", offer.node_id, body))
                 connection.execute("INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?)", row)
+
+        if save.usage is not None:
+            self._write_usage(connection, save.usage)
+
+    def _write_usage(self, connection: sqlite3.Connection, usage: UsageChange) -> None:
+        for key_id, account in usage.accounts.items():
+            body = msgspec.msgpack.encode(account)
+            row = (key_id, body, _sha256("usage", key_id, body))
+            connection.execute("INSERT OR REPLACE INTO usage VALUES (?, ?, ?)", row)
+        for (node_id, meter), seen in usage.meters.items():
+            if seen is None:
+                connection.execute("DELETE FROM meters WHERE node_id=? AND meter=?", (node_id, meter))
+                continue
+            body = msgspec.msgpack.encode(seen)
+            of_meter = (node_id, meter, body, _sha256("meter", f"{node_id}/{meter}", body))
+            connection.execute("INSERT OR REPLACE INTO meters VALUES (?, ?, ?, ?)", of_meter)
 
     def _write_facts(self, connection: sqlite3.Connection, facts: Mapping[str, object]) -> None:
         for name, value in facts.items():
@@ -277,8 +348,16 @@ def _merge(saves: Iterable[Save]) -> Save:
             offers=tuple(offers.values()),
             access=merged.access if save.access is None else save.access,
             trust=merged.trust if save.trust is None else save.trust,
+            usage=_merge_usage(merged.usage, save.usage),
+            shares=merged.shares if save.shares is None else save.shares,
         )
     return merged
+
+
+def _merge_usage(one: UsageChange | None, other: UsageChange | None) -> UsageChange | None:
+    if one is None or other is None:
+        return one or other
+    return UsageChange({**one.accounts, **other.accounts}, {**one.meters, **other.meters})
 
 
 def _read_intents(facts: Mapping[str, bytes]) -> Intents:

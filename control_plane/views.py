@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from farcast.control_plane.branches import Tree, Trees, paths
 from farcast.control_plane.directory import Fields
-from farcast.proto.access.records import AccessRules
+from farcast.proto.access.records import AccessRules, ShareRecord
 from farcast.proto.control.messages import DirectoryEntry, NodeInfo, PlanDelta, PlanVersion, RouteEntry
 from farcast.proto.control.plan_rules import EMPTY, Tables
 from farcast.proto.joining.revocations import Revocations
@@ -36,6 +36,7 @@ class Views:
         self.edge_list: str | None = None
         self.access: AccessRules | None = None
         self.revoked: Revocations | None = None
+        self.shares: dict[str, tuple[ShareRecord, ...]] = {}
         self.trees: Trees = {}
         self._entries: dict[str, Routes] = {}
         self._planned: dict[str, Routes] = {}
@@ -74,6 +75,12 @@ class Views:
         self.revoked = revoked if changed else self.revoked
         return changed
 
+    def set_shares(self, shares: dict[str, tuple[ShareRecord, ...]]) -> bool:
+        """Replace the shares of all edges; whether any are others."""
+        changed = shares != self.shares
+        self.shares = shares if changed else self.shares
+        return changed
+
     def set_trees(self, trees: Trees) -> bool:
         """Replace all trees; whether any edge has another route."""
         fresh: dict[str, dict[str, RouteEntry | None]] = {}
@@ -103,7 +110,8 @@ class Views:
     def of(self, node_id: str) -> Tables:
         """The plan of one edge."""
         routes = self._routes.get(node_id, {})
-        return Tables(self.nodes, routes, self.directory, self.edge_list, self.access, self.revoked)
+        shares = self.shares.get(node_id)
+        return Tables(self.nodes, routes, self.directory, self.edge_list, self.access, self.revoked, shares)
 
     def _usable(self, node_id: str) -> Routes:
         """The planned routes that name nobody unknown. An edge refuses a plan that takes its last route while
@@ -143,6 +151,7 @@ class Differ:
             edge_list=new.edge_list if new.edge_list != old.edge_list else None,
             access=new.access if new.access != old.access else None,
             revoked=new.revoked if new.revoked != old.revoked else None,
+            shares=new.shares if new.shares != old.shares else None,
             issued_unix_us=issued_unix_us,
         )
 
@@ -163,6 +172,7 @@ def same(one: Tables, other: Tables) -> bool:
     """Whether two plans say the same."""
     return (
         one.edge_list == other.edge_list
+        and (one.shares is other.shares or one.shares == other.shares)
         and (one.access is other.access or one.access == other.access)
         and (one.revoked is other.revoked or one.revoked == other.revoked)
         and (one.nodes is other.nodes or one.nodes == other.nodes)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from farcast.proto._core import DatapathConfig
     from farcast.proto.agent.config import AgentConfig, PlanHops
     from farcast.proto.agent.config import Upstream as AgentUpstream
+    from farcast.proto.recovery.second_path import SecondPaths
 
 
 def datapath_config(config: EdgeConfig, credentials: Credentials) -> DatapathConfig:
@@ -90,7 +91,21 @@ async def agent_config(config: EdgeConfig, credentials: Credentials) -> AgentCon
         peer_certificate=peer_certificate,
         plan_hops=plan_hops(config, credentials),
         access=access_policy(config, credentials),
+        recovery=config.recovery_targets,
+        second_paths=second_paths(config),
     )
+
+
+def second_paths(config: EdgeConfig) -> SecondPaths:
+    """When tracks come over two paths at the same time; shares in permille become fractions."""
+    from farcast.proto.recovery.second_path import SecondPaths
+
+    wanted = dict(config.second_paths)
+    for name in ("audio_loss", "video_loss"):
+        permille = wanted.pop(f"{name}_permille", None)
+        if permille is not None:
+            wanted[name] = permille / 1_000
+    return SecondPaths(**wanted)
 
 
 def plan_hops(config: EdgeConfig, credentials: Credentials) -> PlanHops | None:

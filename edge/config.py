@@ -22,17 +22,23 @@ from farcast.edge.settings import (
     LIMITS_DATAPATH,
     LIMITS_TRACK,
     RECOVERY,
+    RECOVERY_TARGETS,
+    SECOND_PATHS,
     UPSTREAM,
     Address,
     Controller,
     Folder,
     SettingError,
     kind_of,
+    second_path_key,
 )
 from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto._core import CongestionLimits
+from farcast.proto.agent.config import HOP_LOSS_MAX_PERMILLE, HOP_RTT_MAX_MS
 from farcast.proto.joining.tokens import JoinToken
 from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.recovery.feasible import objections
+from farcast.proto.recovery.policy import Assumptions
 from farcast.proto.urls import ServerUrl
 
 LISTEN_DEFAULT = Address("127.0.0.1", 4433)
@@ -108,8 +114,8 @@ class EdgeConfig:
     join: JoinToken | None = None
     """To be joined with before all this can be used: the certificate files are not there yet."""
     hop: HopFiles | None = None
-    hop_loss_max_permille: int = 150
-    hop_rtt_max_ms: int = 0
+    hop_loss_max_permille: int = HOP_LOSS_MAX_PERMILLE
+    hop_rtt_max_ms: int = HOP_RTT_MAX_MS
     control: ControlConfig | None = None
     upstreams: tuple[Upstream, ...] = ()
     auth_mode: str = "token"
@@ -123,6 +129,8 @@ class EdgeConfig:
     limits_datapath: Mapping[str, int] = field(default_factory=dict)
     limits_track: Mapping[str, int] = field(default_factory=dict)
     recovery: Mapping[str, int] = field(default_factory=dict)
+    recovery_targets: Assumptions = field(default_factory=Assumptions)
+    second_paths: Mapping[str, Any] = field(default_factory=dict)
 
 
 HOP_FILES = ("hop.cert", "hop.key", "hop.ca")
@@ -222,6 +230,8 @@ def _build(values: dict[str, Any], errors: list[str]) -> EdgeConfig:
         limits_datapath=_limits(values, LIMITS_DATAPATH),
         limits_track=_limits(values, LIMITS_TRACK),
         recovery=_limits(values, RECOVERY, "recovery"),
+        recovery_targets=_build_recovery(values, errors),
+        second_paths=_second_paths(values),
     )
 
 
@@ -333,6 +343,14 @@ def _build_auth(values: dict[str, Any], errors: list[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+REPAIRS_USUAL = {
+    "budget_ms": 400,
+    "repair_percent_max": 400,
+    "repair_burst_bytes": 524_288,
+    "repairs_planned_max": 8_192,
+}
+"""What the limits of ``[recovery]`` are unless set."""
+
 RATES = ("rate_min_bps", "rate_initial_bps", "rate_max_bps")
 """Limits of ``[congestion]`` that must be in this order."""
 
@@ -358,8 +376,38 @@ def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, An
     return found | ({"congestion_limits": limits} if limits else {})
 
 
+def _build_recovery(values: dict[str, Any], errors: list[str]) -> Assumptions:
+    """What repairs are to achieve; what cannot be had is told with its reason."""
+    bounds = _bounds(values)
+    targets = _limits(values, RECOVERY_TARGETS, "recovery")
+    given = REPAIRS_USUAL | _limits(values, RECOVERY, "recovery")
+    usual = Assumptions()
+    assumed = Assumptions(
+        budget_ms=given["budget_ms"],
+        target_essential=targets.get("frames_missed_ppm", usual.target_essential * 1e6) / 1e6,
+        target_disposable=targets.get("disposable_missed_ppm", usual.target_disposable * 1e6) / 1e6,
+        target_small=targets.get("sound_missed_ppm", usual.target_small * 1e6) / 1e6,
+    )
+    if any(path.startswith("recovery.") for path in values):
+        found = objections(
+            assumed,
+            loss_max=bounds.get("hop_loss_max_permille", 150) / 1_000,
+            rtt_max_ms=bounds.get("hop_rtt_max_ms", 0),
+            percent_max=given["repair_percent_max"],
+            burst_bytes=given["repair_burst_bytes"],
+            planned_max=given["repairs_planned_max"],
+        )
+        errors += [f"[recovery]: {objection}" for objection in found]
+    return assumed
+
+
 def _quirks(values: dict[str, Any]) -> dict[str, Any]:
     found = {path.partition(".")[2]: value for path, value in values.items() if path.startswith("quirks.")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _second_paths(values: dict[str, Any]) -> dict[str, Any]:
+    found = {name: values.get(second_path_key(name)) for name in SECOND_PATHS}
     return {name: value for name, value in found.items() if value is not None}
 
 

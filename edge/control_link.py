@@ -40,11 +40,13 @@ Found: TypeAlias = tuple[socket.AddressFamily, SocketAddress]
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """How an attempt ended; ``connected``: a control plane was there, for ``lasted_ms``."""
+    """How an attempt ended; ``connected``: a control plane was there, for ``lasted_ms``, and asked to be
+    tried again within ``asked_ms`` (0: did not ask)."""
 
     reason: str
     connected: bool = False
     lasted_ms: float = 0.0
+    asked_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class ControlLink:
         self._connection: ControlConnection | None = None
         self._waiting: trio.CancelScope | None = None
         self._verdict: str | None = None
+        self._asked_ms = 0
         self.address: str | None = None
         """The configured address in use or tried last."""
         self.last_failure: str | None = None
@@ -186,11 +189,12 @@ class ControlLink:
             reason = self._verdict or connection.ended or ""
             if greeted_at is None:
                 return _Outcome(reason)
-            return _Outcome(reason, connected=True, lasted_ms=(trio.current_time() - greeted_at) * 1e3)
+            lasted_ms = (trio.current_time() - greeted_at) * 1e3
+            return _Outcome(reason, connected=True, lasted_ms=lasted_ms, asked_ms=self._asked_ms)
 
     async def _serve(self, sock: socket.socket, connection: ControlConnection) -> float | None:
         """Carry bytes between connection and channel until one of them ends; when they met, if they did."""
-        self._connection, self._verdict = connection, None
+        self._connection, self._verdict, self._asked_ms = connection, None, 0
         greeted_at = None
         try:
             while connection.ended is None:
@@ -247,7 +251,9 @@ class ControlLink:
             match event:
                 case Joined(welcome):
                     self._say_joined(welcome.epoch)
-                case Refused(reason) | Broken(reason):
+                case Refused(reason, retry_ms):
+                    self._verdict, self._asked_ms = reason, retry_ms
+                case Broken(reason):
                     self._verdict = reason
                 case _:
                     pass
@@ -264,7 +270,7 @@ class ControlLink:
 
     async def _wait_to_retry(self, outcome: _Outcome) -> None:
         self.last_failure = outcome.reason
-        wait_ms = self._retries.next_wait_ms(outcome.lasted_ms)
+        wait_ms = self._retries.next_wait_ms(outcome.lasted_ms, outcome.asked_ms)
         self._say(outcome.reason, round(wait_ms))
         await trio.sleep(wait_ms / 1e3)
 

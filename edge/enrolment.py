@@ -19,6 +19,7 @@ from typing import Final
 from farcast.certificates import Identity
 from farcast.errors import UserError
 from farcast.files import write_files
+from farcast.proto.urls import split_host_port
 
 IDENTITY: Final = "identity.pem"
 AUTHORITY: Final = "ca.pem"
@@ -43,9 +44,10 @@ def read_joined(folder: Path) -> Joined | None:
     file = folder / JOINED
     try:
         told = json.loads(file.read_text())
-        return Joined(
-            str(told["node_id"]), str(told["region"]), tuple(map(str, told["control"])), str(told["token_id"])
-        )
+        control = tuple(map(str, told["control"]))
+        for address in control:
+            split_host_port(address)
+        return Joined(str(told["node_id"]), str(told["region"]), control, str(told["token_id"]))
     except FileNotFoundError:
         return None
     except OSError as error:

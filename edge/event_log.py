@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from farcast.proto._core import Event
+from farcast.proto.moqt.errors import SessionCode
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -60,7 +61,8 @@ class EventLog:
     def _closed(self, event: Event.SessionClosed) -> None:
         remote = self._hops.pop(event.session, None)
         fields = {"session": event.session, "by": event.by, "code": event.code, "reason": event.reason}
-        write = log.info if event.by == "local" else log.warning
+        meant = event.by == "local" and event.code != SessionCode.UNAUTHORIZED
+        write = log.info if meant else log.warning
         if remote is not None:
             write("hop closed", remote=remote, **fields)
         elif event.session % 2:

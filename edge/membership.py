@@ -24,8 +24,9 @@ from farcast.edge.control_link import ControlLink, ControlLinkOptions
 from farcast.edge.load import LoadMeter
 from farcast.edge.plan_file import PlanFile
 from farcast.edge.renewal import Renewable, Renewal
+from farcast.proto.access.metering import SAVE_SECONDS, BadUsageFile
 from farcast.proto.control.edge_plan import BadPlanFile, EdgePlan
-from farcast.proto.control.events import CertificateReceived, EdgeEvent
+from farcast.proto.control.events import CertificateReceived, EdgeEvent, Joined
 from farcast.proto.control.messages import VERSION, Hello
 from farcast.proto.membership import (
     DrainWanted,
@@ -53,6 +54,12 @@ SAY_DRAINING_SECONDS_MAX = 0.5
 
 RESTART_SECONDS = 5.0
 """After a fault of its own, membership begins again so much later."""
+
+USAGE_NAME = "usage"
+"""Of the file beside the plan in which meters are kept."""
+
+CLOCK_OFFSET_SECONDS_MAX = 60.0
+"""Half of what a token's issuer may be ahead; more than a message takes."""
 
 SNAPSHOT_SECONDS_MAX = 2.0
 """A datapath that has not given its counters by then is passed over in this report."""
@@ -88,11 +95,15 @@ class Membership:
         self.renewal: Renewal | None = None
         self._options = options
         self._file = file
+        self._usage_file = PlanFile(file.path.parent, USAGE_NAME)
+        self._usage_unwritten = False
         self._load = LoadMeter()
         self._woken = trio.Event()
         self._unwritten = trio.Event()
         self._acked_more = trio.Event()
         self.restarts = 0
+        self.clock_offset_seconds: float | None = None
+        """How far this machine's clock is ahead of the control plane's, when that was last joined."""
         config = MembershipConfig(_hello(options), options.tls.cluster)
         self.engine = EdgeMembership(config, node.driver.engine)
         link_options = ControlLinkOptions(options.addresses, options.tls)
@@ -137,6 +148,7 @@ class Membership:
             "cluster": control[0] if control else self._options.tls.cluster or None,
             "name": control[1] if control else None,
             "last_failure": self.link.last_failure,
+            "clock_offset_seconds": _rounded(self.clock_offset_seconds),
             "certificate_ends_unix_s": round(self.renewal.ends_unix_s) if self.renewal else None,
             "certificates_renewed": self.renewal.renewals if self.renewal else 0,
             "plan_version": str(plan.version) if plan is not None else None,
@@ -162,6 +174,7 @@ class Membership:
 
     def start_from_disk(self) -> None:
         """Follow the plan of the last run, if there is one, before anybody is served."""
+        self._load_usage()
         plan = self._load_plan()
         self._take_events()
         if plan is None:
@@ -205,6 +218,7 @@ class Membership:
             nursery.start_soon(self.link.run)
             nursery.start_soon(self._report_for_ever)
             nursery.start_soon(self._write_for_ever)
+            nursery.start_soon(self._keep_usage_for_ever)
             if self.renewal is not None:
                 nursery.start_soon(self.renewal.run)
 
@@ -225,9 +239,23 @@ class Membership:
             if self.renewal is not None:
                 self.renewal.handle(event)
             return
+        if isinstance(event, Joined):
+            self._compare_clocks(event.welcome.unix_us)
         self._node.driver.call(lambda _, now_us: self.engine.handle_event(event, now_us))
         self.link.wake()
         self._take_events()
+
+    def _compare_clocks(self, theirs_unix_us: int) -> None:
+        """Tokens and certificates are judged by the wall clock; one that is off turns everybody away."""
+        if not theirs_unix_us:
+            return
+        self.clock_offset_seconds = time.time() - theirs_unix_us / 1e6
+        if abs(self.clock_offset_seconds) > CLOCK_OFFSET_SECONDS_MAX:
+            log.warning(
+                "clock differs from the control plane's; set the one that is wrong (NTP)",
+                ahead_seconds=round(self.clock_offset_seconds, 1),
+                because="tokens and certificates are judged by it",
+            )
 
     def _take_events(self) -> None:
         while (event := self.engine.poll_event()) is not None:
@@ -271,6 +299,40 @@ class Membership:
                     "plan cannot be kept; a restart would follow an older one", file=path, reason=reason
                 )
 
+    def _load_usage(self) -> None:
+        """What earlier processes have metered and not reported."""
+        try:
+            data = self._usage_file.read()
+            if data is not None:
+                self.engine.usage.load(data)
+        except (OSError, ValueError, BadUsageFile) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+            log.error("metered usage is lost", file=str(self._usage_file.path), reason=reason)
+
+    async def _keep_usage_for_ever(self) -> None:
+        """Keep on disk what a later process has to report if this one dies; at its end too."""
+        try:
+            while True:
+                await trio.sleep(SAVE_SECONDS)
+                data = self.engine.usage.dump(self._node.driver.engine.quotas)
+                if data is not None:
+                    await trio.to_thread.run_sync(self._write_usage, data)
+        finally:
+            if (data := self.engine.usage.dump(self._node.driver.engine.quotas)) is not None:
+                self._write_usage(data)
+
+    def _write_usage(self, data: bytes) -> None:
+        try:
+            self._usage_file.write(data)
+        except OSError as error:
+            if not self._usage_unwritten:
+                path = str(self._usage_file.path)
+                log.error("metered usage cannot be kept; what is not reported may be lost", file=path,
+                          reason=error.strerror)  # fmt: skip
+            self._usage_unwritten = True
+        else:
+            self._usage_unwritten = False
+
     # ---- Reports ----------------------------------------------------------------------------------
 
     def _look_for_news(self) -> None:
@@ -313,6 +375,10 @@ class Membership:
         self.link.wake()
 
 
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
 def _hello(options: MembershipOptions) -> Hello:
     return Hello(
         versions=(VERSION,),
@@ -324,4 +390,5 @@ def _hello(options: MembershipOptions) -> Hello:
         provider=options.provider,
         software=f"farcast/{__version__}",
         egress_bps_max=options.egress_bps_max,
+        takes_shares=True,
     )

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from farcast import __version__
 from farcast.proto.access.scopes import Action
+from farcast.proto.access.tokens import Cause
 
 if TYPE_CHECKING:
     from farcast.edge.membership import Membership
@@ -56,8 +57,16 @@ _CONGESTION = {
 }
 """Distributions over open sessions: key of the snapshot, name, text, bounds, its unit."""
 
+LAYERS_SHOWN_MAX = 3
+"""Subscriptions with more layers withheld count as with so many."""
+
 _TOTALS = {
     "duplicate_bytes_in": ("farcast_duplicate_bytes", "Bytes received of objects that were already held."),
+    "second_path_bytes_in": ("farcast_second_path_bytes", "Bytes of objects that second paths brought."),
+    "second_path_new_bytes_in": (
+        "farcast_second_path_first_bytes",
+        "Those of them that nobody had brought before: what one path would have had to repair.",
+    ),
     "streams_rejected": ("farcast_streams_rejected", "Data streams of peers that were refused."),
     "protocol_errors": ("farcast_protocol_errors", "Sessions and streams ended because a peer broke a rule."),
     "datagrams_dropped": ("farcast_datagrams_dropped", "Datagrams that could not be taken or sent."),
@@ -107,6 +116,8 @@ _ROUTING = {
     "moves_forced": ("farcast_moves_forced", "Planned moves of tracks on which nothing came."),
     "hops_silent": ("farcast_hops_silent", "Hops on which nothing was heard any more."),
     "tracks_starved": ("farcast_tracks_starved", "Tracks that viewers want and that nothing brings."),
+    "second_paths_taken": ("farcast_second_paths_taken", "Times that a track took a second path."),
+    "second_paths_given_up": ("farcast_second_paths_given_up", "Times that a track gave one up."),
     "sources_lost": ("farcast_sources_lost", "Tracks whose upstream went away."),
     "sessions_refused": ("farcast_sessions_refused", "Sessions refused after their handshake."),
     "sessions_unauthorized": (
@@ -167,6 +178,10 @@ class _Routing(Collector):
         jumps = reporter["clock_jumps"]
         yield CounterMetricFamily("farcast_clock_jumps", "Times that the wall clock jumped.", jumps)
         yield _gauge("farcast_control_connected", "1 while the edge has joined a control plane.", connected)
+        offset = membership.clock_offset_seconds
+        if offset is not None:
+            text = "This machine's clock minus the control plane's, when it joined."
+            yield _gauge("farcast_clock_offset_seconds", text, offset)
         plans = CounterMetricFamily("farcast_plans", "Plans considered.", labels=["outcome"])
         plans.add_metric(["applied"], membership.plans_applied)
         plans.add_metric(["refused"], membership.plans_refused)
@@ -193,6 +208,17 @@ class _Trust(Collector):
             name = action.name.lower()
             refused.add_metric([name], self._counters.get(f"unauthorized_{name}", 0))
         yield refused
+        tokens = CounterMetricFamily(
+            "farcast_tokens_refused", "Tokens that clients showed and that are no good.", labels=["cause"]
+        )
+        for cause in Cause:
+            tokens.add_metric([cause.value], self._counters.get(f"tokens_refused_{cause}", 0))
+        yield tokens
+        hops = self._counters.get("hops_refused", 0)
+        yield CounterMetricFamily("farcast_hops_refused", "Hops whose certificate does not count.", hops)
+        failed = self._counters.get("tls_handshakes_failed", 0)
+        text = "Incoming connections without a certificate that is good, where one is needed."
+        yield CounterMetricFamily("farcast_tls_handshakes_failed", text, failed)
         expiry = GaugeMetricFamily(
             "farcast_certificate_expiry_timestamp_seconds", "When it ends, Unix time.", labels=["certificate"]
         )
@@ -235,6 +261,12 @@ class _Snapshot(Collector):
         for reason in ("slow", "evicted"):
             dropped.add_metric([reason], totals[f"groups_dropped_{reason}"])
         yield dropped
+        switches = CounterMetricFamily(
+            "farcast_layer_switches", "Layers that viewers gave up, and got back.", labels=["direction"]
+        )
+        for way in ("down", "up"):
+            switches.add_metric([way], totals[f"layer_switches_{way}"])
+        yield switches
 
     def _state(self) -> Iterator[Metric]:
         snapshot = self._snapshot
@@ -244,12 +276,23 @@ class _Snapshot(Collector):
             sessions.add_metric([transport], counts[transport])
         yield sessions
         yield _gauge("farcast_tracks", "Tracks held.", snapshot["tracks"])
+        two = snapshot["tracks_on_two_paths"]
+        yield _gauge("farcast_tracks_on_two_paths", "Tracks that two edges send at the same time.", two)
         yield _gauge("farcast_cache_bytes", "Media kept for late joiners.", snapshot["cache_bytes"])
         yield _gauge(
             "farcast_downstreams", "Subscriptions that are being served.", len(snapshot["downstreams"])
         )
         queued = sum(downstream["queue_bytes"] for downstream in snapshot["downstreams"])
         yield _gauge("farcast_queue_bytes", "Media that waits for slow viewers.", queued)
+        thinned = Counter(min(d["layers_given_up"], LAYERS_SHOWN_MAX) for d in snapshot["downstreams"])
+        family = GaugeMetricFamily(
+            "farcast_downstreams_thinned",
+            "Subscriptions from which so many layers are withheld.",
+            labels=["layers"],
+        )
+        for layers in range(1, LAYERS_SHOWN_MAX + 1):
+            family.add_metric([str(layers)], thinned[layers])
+        yield family
 
     def _congestion(self) -> Iterator[Metric]:
         public = [session for session in self._snapshot["sessions"] if session["transport"] in PUBLIC]

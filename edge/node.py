@@ -25,6 +25,7 @@ from farcast.edge.assembly import (
     membership_options,
     state_folder,
 )
+from farcast.edge.certificate_watch import CertificateWatch, Kind
 from farcast.edge.config import EdgeConfig
 from farcast.edge.credentials import Credentials, HopIdentity, load_credentials
 from farcast.edge.driver import Driver
@@ -115,6 +116,7 @@ class EdgeNode:
             if self.membership is not None:
                 nursery.start_soon(self.membership.run)
             nursery.start_soon(self._tell_time)
+            nursery.start_soon(CertificateWatch(self._unrenewed).run)
             self._ready = True
             task_status.started()
             await self.driver.run()
@@ -220,6 +222,15 @@ class EdgeNode:
             membership=self.membership,
             expiries=self._expiries(),
         )
+
+    def _unrenewed(self) -> dict[Kind, bytes]:
+        """The certificates that somebody has to renew for us."""
+        hop, renews = (
+            self.credentials.hop,
+            self.membership is not None and self.membership.renewal is not None,
+        )
+        found: dict[Kind, bytes] = {"public": self.credentials.public.chain[0]}
+        return found if hop is None or renews else {**found, "hop": hop.identity.chain[0]}
 
     def _expiries(self) -> dict[str, float | None]:
         hop = self.credentials.hop

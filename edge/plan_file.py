@@ -20,10 +20,10 @@ FOLDER_MODE = 0o700
 
 
 class PlanFile:
-    """The plan file in a folder, which is made where it is missing."""
+    """The plan file in a folder, or another one (``name``) that is kept in the same way."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self.path = folder / name
 
     def read(self) -> bytes | None:
         """Its contents; ``None`` if there is none. Raises ``OSError`` if it cannot be read, ``ValueError``
@@ -40,7 +40,7 @@ class PlanFile:
     def write(self, data: bytes) -> None:
         """Put new contents in its place; they are on the disk when this returns. Raises ``OSError``, and
         then the old contents are still there."""
-        fresh = self.path.with_name(f"{NAME}.new")
+        fresh = self.path.with_name(f"{self.path.name}.new")
         try:
             with fresh.open("wb") as file:
                 file.write(data)

@@ -133,7 +133,7 @@ def _read_public_url(text: str) -> str:
     url = _read_url(text)
     if url.target == "hop":
         raise SettingError(f"{text!r} is a hop, clients speak moqt:// and https://")
-    return str(url)
+    return url.whole
 
 
 def _read_url(text: str) -> ServerUrl:
@@ -169,6 +169,12 @@ def _read_fingerprint(text: str) -> bytes:
 def _read_level(text: str) -> str:
     if text not in LOG_LEVELS:
         raise SettingError(f"{text!r} is not one of {', '.join(LOG_LEVELS)}")
+    return text
+
+
+def _read_second_paths(text: str) -> str:
+    if text not in ("off", "audio", "all", "always"):
+        raise SettingError(f"{text!r} is not one of off, audio, all, always")
     return text
 
 
@@ -270,6 +276,7 @@ PUBLIC_URL = _string_kind(_read_public_url)
 URL = _string_kind(_read_url)
 
 RECOVERY = (
+    "budget_ms",
     "repair_percent_max",
     "repair_burst_bytes",
     "repair_bps_min",
@@ -277,6 +284,29 @@ RECOVERY = (
     "coded_bytes_max",
 )
 """Keys of ``[recovery]``: bounds on what hops spend on repairs, as ``hop_`` and the name in the datapath."""
+
+RECOVERY_TARGETS = ("frames_missed_ppm", "disposable_missed_ppm", "sound_missed_ppm")
+"""Further keys of it: what repairs are to achieve, for the table of repairs."""
+
+SECOND_PATHS: dict[str, Kind] = {
+    "which": _string_kind(_read_second_paths),
+    "audio_loss_permille": _count_kind(1_000),
+    "video_loss_permille": _count_kind(1_000),
+    "rise_ms_max": _count_kind(60_000),
+    "small_bps_max": COUNT,
+    "tracks_max": COUNT,
+    "percent_max": _count_kind(100, min=0),
+    "bps_max": SIZE,
+    "clear_ms": _count_kind(600_000, min=100),
+}
+"""Keys of ``[recovery]`` with ``second_path_`` before them: when a track comes over two paths at the same
+time, and what that may cost. ``which`` stands there as ``second_paths``."""
+
+
+def second_path_key(name: str) -> str:
+    """Where a key of `SECOND_PATHS` stands."""
+    return "recovery.second_paths" if name == "which" else f"recovery.second_path_{name}"
+
 
 LIMITS_DATAPATH = (
     "sessions_max",
@@ -315,7 +345,14 @@ CONGESTION_LIMITS: dict[str, Kind] = {
 """Keys of ``[congestion]`` beside ``controller`` and ``send_queue_ms``: what `CongestionLimits` takes, under
 the same names."""
 
-LIMITS_TRACK = ("queue_bytes_max", "queue_ms_max", "cache_bytes_max", "cache_ms_max", "cache_groups_max")
+LIMITS_TRACK = (
+    "queue_bytes_max",
+    "queue_ms_max",
+    "layer_ms_max",
+    "cache_bytes_max",
+    "cache_ms_max",
+    "cache_groups_max",
+)
 """Keys of ``[limits]`` that the agent gives along with each track and each viewer."""
 
 SCHEMA: dict[str, Kind] = {
@@ -352,7 +389,10 @@ SCHEMA: dict[str, Kind] = {
     "quirks.moq_net_draft_16": BOOLEAN,
     "quirks.moq_net_from_group_start": BOOLEAN,
     **{f"limits.{name}": SIZE if name in SIZES else COUNT for name in (*LIMITS_DATAPATH, *LIMITS_TRACK)},
-    **{f"recovery.{name}": SIZE if "bytes" in name else COUNT for name in RECOVERY},
+    **{f"recovery.{name}": SIZE if "bytes" in name else COUNT for name in RECOVERY[1:]},
+    "recovery.budget_ms": _count_kind(10_000, min=50),
+    **{f"recovery.{name}": _count_kind(500_000) for name in RECOVERY_TARGETS},
+    **{second_path_key(name): kind for name, kind in SECOND_PATHS.items()},
 }
 
 UPSTREAM_SCHEMA: dict[str, Kind] = {

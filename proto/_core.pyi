@@ -123,6 +123,7 @@ class DatapathConfig:
         hop_reorder_ms: int | None = None,
         hop_bounds_packets_min: int | None = None,
         hop_switch_hold_ms: int | None = None,
+        hop_budget_ms: int | None = None,
         hop_repair_percent_max: int | None = None,
         hop_repair_burst_bytes: int | None = None,
         hop_repair_bps_min: int | None = None,
@@ -239,6 +240,10 @@ class DatapathConfig:
     def hop_switch_hold_ms(self) -> int:
         """How long a track stays where it went because of loss or delay."""
     @property
+    def hop_budget_ms(self) -> int:
+        """What an object may take through the network, from its first edge to that of its viewers."""
+
+    @property
     def hop_repair_percent_max(self) -> int:
         """Bytes of repairs of every kind per 100 bytes of new media."""
 
@@ -331,14 +336,19 @@ class QueueLimits:
     Beyond either limit its oldest groups of the lowest priority go.
     """
 
-    __match_args__ = ("queue_bytes_max", "queue_ms_max")
-    def __new__(cls, queue_bytes_max: int = 8_388_608, queue_ms_max: int = 2_000) -> Self: ...
+    __match_args__ = ("queue_bytes_max", "queue_ms_max", "layer_ms_max")
+    def __new__(
+        cls, queue_bytes_max: int = 8_388_608, queue_ms_max: int = 2_000, layer_ms_max: int = 250
+    ) -> Self: ...
     @property
     def queue_bytes_max(self) -> int:
         """Bytes that wait for the viewer, over all its open groups."""
     @property
     def queue_ms_max(self) -> int:
         """How long the first waiting byte may wait."""
+    @property
+    def layer_ms_max(self) -> int:
+        """How long it may wait before the highest layer (subgroup above 0) is given up."""
 
 @final
 class LargestCell:
@@ -367,6 +377,29 @@ class HopPolicy:
         cls,
         rows: Sequence[tuple[int, int, int, int, int, int, int, bool, int, Sequence[int], Sequence[int]]],
         disposable_priority_min: int = 256,
+    ) -> Self: ...
+
+@final
+class SecondPathPolicy:
+    """Which tracks of a hop take a second path, checked: rows that are tried in order.
+
+    A row: (loss_ppm_max, rtt_us_max, rise_us_max, small, large); 0 for any RTT or rise. The last two are
+    ``off``, ``keep`` or ``on``, for tracks up to ``small_bps_max`` and for all others. Without rows nothing
+    takes one. The limits are those of ``second_policy.rs``.
+
+    Raises ``ValueError`` that names what cannot be.
+    """
+
+    def __new__(
+        cls,
+        rows: Sequence[tuple[int, int, int, str, str]],
+        *,
+        small_bps_max: int,
+        tracks_max: int,
+        percent_max: int,
+        bps_max: int,
+        clear_ms: int,
+        runs_min: int,
     ) -> Self: ...
 
 class Command:
@@ -599,6 +632,17 @@ class Command:
         def session(self) -> int: ...
         @property
         def policy(self) -> HopPolicy: ...
+
+    @final
+    class HopSecondPaths(Command):
+        """Which tracks that a hop brings take a second path beside it, from now on."""
+
+        __match_args__ = ("session", "table")
+        def __new__(cls, session: int, table: SecondPathPolicy) -> Self: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def table(self) -> SecondPathPolicy: ...
 
     @final
     class HopBounds(Command):
@@ -1125,6 +1169,22 @@ class Event:
         def object(self) -> int: ...
 
     @final
+    class SecondPath(Event):
+        """An upstream sends the track beside the active one from now on (``on``), or no longer. Where it
+        becomes the active one, only ``UpstreamSwitched`` says so."""
+
+        __match_args__ = ("track", "session", "alias", "on")
+        def __new__(cls, track: int, session: int, alias: int, on: bool) -> Self: ...
+        @property
+        def track(self) -> int: ...
+        @property
+        def session(self) -> int: ...
+        @property
+        def alias(self) -> int: ...
+        @property
+        def on(self) -> bool: ...
+
+    @final
     class TrackStarved(Event):
         """No upstream edge of the track can give it now: each is silent, gone, has lost the track itself or
         is fed from here. Or (``starved=False``) one can again."""
@@ -1174,8 +1234,13 @@ class TotalsDict(TypedDict):
     objects_out: int
     object_bytes_out: int
     duplicate_bytes_in: int
+    second_path_bytes_in: int
+    second_path_new_bytes_in: int
     groups_dropped_slow: int
     groups_dropped_evicted: int
+    layers_dropped: int
+    layer_switches_down: int
+    layer_switches_up: int
     streams_rejected: int
     datagrams_dropped: int
     protocol_errors: int
@@ -1269,6 +1334,7 @@ class DownstreamStatsDict(TypedDict):
     objects: int
     bytes: int
     groups_dropped: int
+    layers_given_up: int
     queue_bytes: int
 
 @type_check_only
@@ -1280,6 +1346,7 @@ class SnapshotDict(TypedDict):
     sessions: list[SessionStatsDict]
     downstreams: list[DownstreamStatsDict]
     tracks: int
+    tracks_on_two_paths: int
     cache_bytes: int
 
 @type_check_only

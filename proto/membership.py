@@ -22,10 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from farcast.proto.access.metering import UsageMeter, Used
 from farcast.proto.control import events as channel
 from farcast.proto.control.edge_channel import EdgeChannel, EdgeChannelConfig
 from farcast.proto.control.edge_plan import EdgePlan, PlanStore, Refused
-from farcast.proto.control.messages import Hello, PlanDelta, PlanVersion, Report
+from farcast.proto.control.messages import Hello, KeyUsage, PlanDelta, PlanVersion, Report
+from farcast.proto.control.ranges import BPS_MAX, INTEGER_MAX
 from farcast.proto.telemetry.reporter import Reporter, ReporterConfig
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class EdgeMembership:
         self.config = config
         self.channel = EdgeChannel(EdgeChannelConfig(hello=config.hello, cluster=config.cluster))
         self.reporter = Reporter(ReporterConfig(boot_id=config.hello.boot_id))
+        self.usage = UsageMeter(config.hello.boot_id)
         self.store = PlanStore(config.hello.node_id, config.cluster)
         self.from_disk = False
         """Whether the plan in force is that of an earlier run."""
@@ -173,15 +176,17 @@ class EdgeMembership:
         match event:
             case channel.Joined(welcome):
                 self._interval_us = max(welcome.report_interval_us, self.config.report_early_us_min)
-                self.reporter.resync()
+                self._resync()
                 self.report_soon()
             case channel.PlanReceived(delta):
                 self._consider(delta, now_us)
             case channel.ReportAcked(sequence, resync):
                 self.reports_acked = sequence
+                if not resync:
+                    self.usage.acknowledged(sequence)
                 self._events.append(ReportAcknowledged(sequence))
                 if resync:
-                    self.reporter.resync()
+                    self._resync()
             case channel.DrainOrdered(drain_ms):
                 self._events.append(DrainWanted(drain_ms))
             case _:
@@ -216,6 +221,7 @@ class EdgeMembership:
             now_unix_us,
             demand=agent.measure_demand(now_us, snapshot),
             draining=agent.is_draining,
+            usage=[_usage(used) for used in self.usage.tell(agent.quotas, self.reporter.next_sequence)],
         )
         return self._send(report, now_us)
 
@@ -249,10 +255,14 @@ class EdgeMembership:
         if not self.channel.joined:
             return None
         if self.channel.send_report(report, now_us) is not None:
-            self.reporter.resync()
+            self._resync()
             return None
         self.reports_sent = report.sequence
         return report
+
+    def _resync(self) -> None:
+        self.reporter.resync()
+        self.usage.told_anew()
 
     def _consider(self, delta: PlanDelta, now_us: int) -> None:
         taken = self.store.consider(delta)
@@ -274,3 +284,10 @@ class EdgeMembership:
         if unusable and unusable != self._unusable:
             self._events.append(NodesUnusable(unusable))
         self._unusable = unusable
+
+
+def _usage(used: Used) -> KeyUsage:
+    """Kept within the ranges of the records, whatever was counted."""
+    figures = {**used.totals._asdict(), **used.now._asdict(), "refused": used.refused}
+    bounded = {name: min(figure, INTEGER_MAX) for name, figure in figures.items()}
+    return KeyUsage(meter=used.meter, key_id=used.key_id, **{**bounded, "bps": min(used.now.bps, BPS_MAX)})

@@ -21,9 +21,12 @@ PORT_DEFAULT = 443
 _TARGETS: dict[str, TargetKind] = {"moqt": "quic", "https": "webtransport", "farcast": "hop"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ServerUrl:
-    """Where a MoQT server is and what to speak to it; ``host`` without brackets."""
+    """Where a MoQT server is and what to speak to it; ``host`` without brackets.
+
+    A query may hold a token (``?jwt=``), so the URL as text is without it; `whole` has it.
+    """
 
     target: TargetKind
     host: str
@@ -35,21 +38,30 @@ class ServerUrl:
         """``host:port``, an IPv6 address in brackets."""
         return join_host_port(self.host, self.port)
 
-    def __str__(self) -> str:
+    @property
+    def whole(self) -> str:
+        """The URL with its query: to connect by, never to be shown."""
         scheme = next(scheme for scheme, target in _TARGETS.items() if target == self.target)
         return f"{scheme}://{self.authority}{self.path}"
 
+    def __str__(self) -> str:
+        return _without_query(self.whole)
+
+    def __repr__(self) -> str:
+        return f"ServerUrl({str(self)!r})"
+
 
 def parse_url(text: str) -> ServerUrl:
-    """Read a URL; `ValueError` with a sentence for people if it is not one of ours."""
+    """Read a URL; `ValueError` with a sentence for people, without its query, if it is not one of ours."""
+    whole, text = text, _without_query(text)
     if "://" not in text:
         raise ValueError(
             f"{text!r} is no URL: write moqt://{text} (raw QUIC) or https://{text} (WebTransport)"
         )
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(whole)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no URL: {error}") from None
+        raise ValueError(f"{text!r} is no URL: {_without_query(str(error))}") from None
     target = _TARGETS.get(parts.scheme)
     if target is None:
         raise ValueError(
@@ -79,6 +91,12 @@ def _path(text: str, target: TargetKind, parts: SplitResult) -> str:
     if target == "hop":
         return ""
     return path or ("/" if target == "webtransport" else "")
+
+
+def _without_query(text: str) -> str:
+    """The text up to a question mark, which is followed by dots then."""
+    before, mark, _ = text.partition("?")
+    return f"{before}?…" if mark else text
 
 
 def join_host_port(host: str, port: int) -> str:

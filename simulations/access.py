@@ -23,7 +23,6 @@ All of it is synthesised from measured marginals; no trace of a single packet of
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,8 +32,17 @@ from typing import Final
 import numpy as np
 
 from farcast.simulations.backbone import queue_bytes
-from farcast.simulations.links import BurstLoss, DiurnalLoss, LinkModel, WindowLoss
-from farcast.simulations.matrices import DATA, Floats
+from farcast.simulations.data_files import read_rows
+from farcast.simulations.links import (
+    BurstLoss,
+    DiurnalLoss,
+    LinkModel,
+    LossModel,
+    TimedBurstLoss,
+    TwoLevelLoss,
+    WindowLoss,
+)
+from farcast.simulations.matrices import Floats
 from farcast.simulations.scenario import Access
 
 MLAB_PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
@@ -401,8 +409,11 @@ def _overridden(drawn: DrawnAccess, access: Access) -> DrawnAccess:
         delay_us = round(access.rtt_ms * 500)
         up, down = (replace(model, delay_us=delay_us) for model in (up, down))
         drawn = replace(drawn, reaches_edge=True)
+    if access.loss is None and (access.loss_bad is not None or access.loss_burst_ms is not None):
+        key = "loss_bad" if access.loss_bad is not None else "loss_burst_ms"
+        raise AccessError(key, "says how losses come, and there is no loss beside it that says how many")
     if access.loss is not None:
-        losses = _burst(access.loss, access.loss_burst)
+        losses = _losses(access, access.loss)
         up, down = (replace(model, losses=losses) for model in (up, down))
     if access.jitter_ms is not None:
         jitter_us = round(access.jitter_ms * 1_000)
@@ -432,6 +443,25 @@ def _with_rate(model: LinkModel, rate_bps: int) -> LinkModel:
     return replace(model, rate_bps=max(rate_bps, 1), queue_bytes=queue_bytes(rate_bps, QUEUE_MS))
 
 
+def _losses(access: Access, loss: float) -> tuple[LossModel, ...]:
+    """Losses in the form that an access asks for: runs of packets, outages in time, or two levels."""
+    if access.loss_burst_ms is not None:
+        return (TimedBurstLoss(loss, max(round(access.loss_burst_ms * 1_000), 1)),) if loss > 0 else ()
+    if access.loss_bad is None:
+        return _burst(loss, access.loss_burst)
+    if not 0.0 < access.bad_share < 1.0:
+        raise AccessError("bad_share", f"{access.bad_share:g}: neither none nor all of the packets")
+    leaves = 1.0 / access.bad_packets
+    return (
+        TwoLevelLoss(
+            good=BurstLoss(loss, 1.0),
+            bad=BurstLoss(access.loss_bad, access.loss_burst),
+            good_to_bad=leaves * access.bad_share / (1.0 - access.bad_share),
+            bad_to_good=leaves,
+        ),
+    )
+
+
 def _burst(loss: float, burst: float) -> tuple[BurstLoss, ...]:
     return (BurstLoss(loss, burst),) if loss > 0 else ()
 
@@ -449,5 +479,4 @@ def _pantheon() -> Mapping[str, Mapping[str, str]]:
 
 @lru_cache(maxsize=16)
 def _rows(name: str) -> tuple[Mapping[str, str], ...]:
-    with (DATA / name).open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+    return tuple(read_rows(name))

@@ -41,6 +41,10 @@ class ClientFaults:
         self._keys += 1
         return "client", self._keys
 
+    def hampered(self) -> frozenset[str]:
+        """Clients to which something is being done now."""
+        return frozenset(name for names, _ in self._in_force.values() for name in names)
+
     def _named(self, names: tuple[str, ...]) -> tuple[str, ...]:
         clients = self._network.clients.values()
         return tuple(c.name for c in clients if c.name in names or c.entry in names)
@@ -190,7 +194,7 @@ class ClientFaults:
                 if event.for_us is not None:
                     end(now_us + event.for_us)
             return
-        target = network.names.target(parse_url(url_of(event.node, "quic")))
+        target = network.names.known(parse_url(url_of(event.node, "quic")))
         if target is None:
             return
         for k in range(event.count):

@@ -8,10 +8,10 @@ goodbye. Names of edges are resolved from a table, in no time. Two things differ
   gets anything else, so that it knows how far it is when it has to go on elsewhere.
 - A publisher's frames are handed to the kernel some time ahead, each with its time.
 
-A viewer watches all in its room, over one connection per publisher, as several ``farcast watch`` would.
-Of several renditions it takes the best that fits its access (`choose_rendition`), once; there is no adaptive
-bit rate in the tools yet. A *stock* viewer is a stand-in for a browser: it knows one URL, follows no edge
-list, and its figures are kept apart.
+A viewer watches all in its room, over one connection per publisher, as several ``farcast watch`` would. Of
+several renditions it takes the best that fits its access (`choose_rendition`), once; one that *adapts*
+leaves that to the engine of the tools (`farcast.clients.quality`). A *stock* viewer is a stand-in for a
+browser: it knows one URL, follows no edge list, and its figures are kept apart.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from farcast.clients.film import STATUS_NORMAL, FilmObject
 from farcast.clients.media.catalog import CATALOG_TRACKS, parse_catalog
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.offer import OfferedTrack
+from farcast.clients.quality import Begin, QualityChooser, Rendition
 from farcast.clients.viewing import PRIORITY, PRIORITY_CATALOG
 from farcast.proto._core import Command, Event
 from farcast.proto.agent import Target
@@ -157,8 +158,42 @@ class _Show:
         self.film = film
         self.indices = {track.info.name: first_track + k for k, track in enumerate(film.tracks)}
         self.tracks = {track.info.name: track for track in film.tracks}
-        self.watched: dict[str, int] = {}
+        self.stints: list[_Stint] = []
         self.catalog: str | None = None
+        self.chooser: QualityChooser | None = None
+
+    def subscribe(self, name: str, now_us: int, priority: int, *, next_group: bool = False) -> None:
+        """Watch a track from now on."""
+        self.stints.append(_Stint(name, now_us))
+        self.engine.subscribe(name.encode(), now_us, priority=priority, next_group=next_group)
+
+    def unsubscribe(self, name: str, now_us: int) -> None:
+        """Watch it no more."""
+        for stint in self.stints:
+            if stint.name == name and stint.until_us is None:
+                stint.until_us = now_us
+        self.engine.unsubscribe(name.encode())
+
+    def watches(self, name: str) -> bool:
+        """Whether a track is watched now."""
+        return any(stint.name == name and stint.until_us is None for stint in self.stints)
+
+    def switch(self, now_us: int) -> None:
+        """Do what the chooser says."""
+        while self.chooser is not None and (action := self.chooser.poll_action()) is not None:
+            if isinstance(action, Begin):
+                self.subscribe(action.name, now_us, action.priority, next_group=action.next_group)
+            else:
+                self.unsubscribe(action.name, now_us)
+
+
+@dataclass(slots=True)
+class _Stint:
+    """A track that was watched for a while; ``until_us`` is ``None`` while it is."""
+
+    name: str
+    at_us: int
+    until_us: int | None = None
 
 
 class ViewerHost:
@@ -173,10 +208,13 @@ class ViewerHost:
         node_of: Mapping[str, str],
         access_rate_bps: int,
         tapped_us: int,
+        *,
+        adapts: bool = False,
     ) -> None:
         self.host = -1
         """Its number in the twin."""
         self.log = Log(tapped_us)
+        self._adapts = adapts
         self._twin = twin
         self._shows = [_Show(*show) for show in shows]
         self._roaming = [Roaming(names, self.log, node_of) for _ in shows]
@@ -221,6 +259,9 @@ class ViewerHost:
             due_us = show.engine.poll_timeout()
             if due_us is not None and due_us <= now_us:
                 show.engine.handle_timeout(now_us)
+            if show.chooser is not None and self.log.left_us is None:
+                show.chooser.handle_timeout(now_us)
+                show.switch(now_us)
 
     def poll_command(self) -> Command | None:
         """The next command; sinks of media are recorded from their beginning."""
@@ -234,7 +275,9 @@ class ViewerHost:
 
     def poll_timeout(self) -> int | None:
         """When `handle_timeout` is due."""
-        times = (show.engine.poll_timeout() for show in self._shows)
+        times = [show.engine.poll_timeout() for show in self._shows]
+        if self.log.left_us is None:
+            times += [show.chooser.poll_timeout() for show in self._shows if show.chooser is not None]
         return min((time for time in times if time is not None), default=None)
 
     def look(self, now_us: int) -> None:
@@ -251,7 +294,7 @@ class ViewerHost:
             case client.Failed(reason, track):
                 if track is None or track.decode() not in CATALOG_TRACKS or show.catalog is None:
                     self.log.fail(reason)
-            case client.TrackEnded(track) if track.decode() in show.watched:
+            case client.TrackEnded(track) if show.watches(track.decode()):
                 self.ended[show.indices[track.decode()]] = now_us
             case client.TrackRestarted(track):
                 self.log.fail(f"track {track.decode()} starts over")
@@ -271,9 +314,16 @@ class ViewerHost:
         show.catalog = name
         if self.log.catalog_us is None:
             self.log.catalog_us = now_us
-        for track in choose_rendition(offer.tracks, self._access_rate_bps):
-            show.watched[track.info.name] = now_us
-            show.engine.subscribe(track.info.name.encode(), now_us, priority=PRIORITY[track.info.kind])
+        chosen = choose_rendition(offer.tracks, self._access_rate_bps)
+        pictures = [track.info for track in offer.tracks if track.info.kind == "video"]
+        if self._adapts and len(pictures) > 1:
+            chosen = [track for track in chosen if track.info.kind == "audio"]
+            renditions = [Rendition(info.name, info.bitrate or 0, info.layers) for info in pictures]
+            sound_bps = sum(track.info.bitrate or 0 for track in chosen)
+            show.chooser = QualityChooser(renditions, sound_bps, now_us)
+        for track in chosen:
+            show.subscribe(track.info.name, now_us, PRIORITY[track.info.kind])
+        show.switch(now_us)
         for other in CATALOG_TRACKS:
             if other != name:
                 show.engine.unsubscribe(other.encode())
@@ -298,14 +348,18 @@ class ViewerHost:
             chunk["group"].tolist(),
             chunk["subgroup"].tolist(),
             chunk["object"].tolist(),
+            chunk["at_us"].tolist(),
+            chunk["bytes"].tolist(),
             strict=True,
         )
-        for downstream, group, subgroup, number in rows:
+        for downstream, group, subgroup, number, at_us, size in rows:
             sink = self._sinks[downstream]
             ended = number == sink.track.frames_a_group
             sink.show.engine.note_arrival(downstream, group, subgroup, number, ended=ended)
             if self.newest.get(sink.index, (-1, -1)) < (group, number):
                 self.newest[sink.index] = (group, number)
+            if sink.show.chooser is not None and not ended:
+                _tell(sink.show.chooser, sink.track, group * sink.track.frames_a_group + number, at_us, size)
 
     def take_unchecked(self) -> list[Array]:
         """Records that came since the last call, for whoever checks their order."""
@@ -338,10 +392,16 @@ class ViewerHost:
         """Which tracks it wanted, from when on."""
         until_us = self.log.left_us
         return tuple(
-            Watched(show.indices[name], at_us, until_us)
+            Watched(
+                show.indices[stint.name], stint.at_us, until_us if stint.until_us is None else stint.until_us
+            )
             for show in self._shows
-            for name, at_us in show.watched.items()
+            for stint in show.stints
         )
+
+    def without_catalog(self) -> list[int]:
+        """The first track of each film of which it has no catalog."""
+        return [min(show.indices.values()) for show in self._shows if show.catalog is None and show.indices]
 
     def track_names(self) -> dict[int, FullTrackName]:
         """The tracks that its datapath holds, by their numbers there."""
@@ -349,6 +409,14 @@ class ViewerHost:
         for show in self._shows:
             found.update(show.engine.track_names())
         return found
+
+
+def _tell(chooser: QualityChooser, track: FilmTrack, number: int, at_us: int, size_bytes: int) -> None:
+    """A frame came, the ``number``-th of its film."""
+    if track.info.kind == "audio":
+        chooser.handle_sound(at_us, size_bytes)
+    else:
+        chooser.handle_picture(track.info.name, number * track.info.frame_us, at_us, size_bytes)
 
 
 def _engine_of(event: Any) -> int:

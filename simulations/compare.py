@@ -4,6 +4,9 @@ Differences are paired: the same seed is the same world in all variants, so what
 by seed, with its 95 % interval; of times it is the ratio. *Better* and *worse* are said where the interval
 leaves out zero and the difference is worth naming, *as good* where the whole interval is too small to be
 worth naming, whoever gains by that. Everything else is *unclear*, and says that more seeds are needed.
+
+What never happened (a quantile of viewers without a picture) is infinite. It is shown as that, and counts in
+its seed like a wait of `NEVER_MS`: left out, a variant would be the better the fewer viewers it serves.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ WORTH_LEAST: Final = {"ms": 5.0, "%": 0.1}
 """Nor is one below this, in the figure's unit."""
 
 LEAST_MS: Final = 0.1
+NEVER_MS: Final = 60_000.0
+"""What never happened, among times that did: a minute, after which nobody waits any more."""
+
 EXPONENT_MAX: Final = 50.0
 STACKS: Final = ("stock", "farcast")
 T_95: Final = (
@@ -48,11 +54,21 @@ class Figure:
 
 
 def _quantile(key: str) -> Callable[[OutputSummary], float | None]:
-    return lambda summary: summary.quantiles.get(key)
+    """A quantile; infinite where a result has none because that much never happened."""
+
+    def read(summary: OutputSummary) -> float | None:
+        value = summary.quantiles.get(key)
+        return math.inf if value is None and summary.never else value
+
+    return read
 
 
 def _ratio(summary: OutputSummary) -> float | None:
     return summary.ratio
+
+
+def _never_share(summary: OutputSummary) -> float | None:
+    return 100.0 * summary.never / summary.count if summary.count else None
 
 
 FIGURES: Final = (
@@ -60,11 +76,12 @@ FIGURES: Final = (
     Figure("glass to glass p99", "glass_to_glass", _quantile("0.99"), "ms"),
     Figure("glass to glass p99.9", "glass_to_glass", _quantile("0.999"), "ms"),
     Figure("first picture p95", "first_picture", _quantile("0.95"), "ms"),
+    Figure("viewers without a picture", "first_picture", _never_share, "%"),
     Figure("frames that never came", "missing_frames", _ratio, "%"),
     Figure("time stalled", "stall_ratio", _ratio, "%"),
     Figure("time at HD", "hd_share", _ratio, "%", more_is_better=True),
 )
-WORDS: Final = ("better", "worse", "as good", "unclear", "no data")
+WORDS: Final = ("better", "worse", "as good", "as bad", "unclear", "no data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +99,35 @@ class Line:
         the mean of such differences would be that of the worst seed."""
         return self.figure.unit == "ms"
 
+    def never(self, name: str) -> int:
+        """In how many seeds a variant has no finite figure because it never happened."""
+        return sum(value is not None and math.isinf(value) for value in self.by_seed[name])
+
     def difference(self, base: str, other: str) -> tuple[float, float, float] | None:
-        """``other`` against ``base``, over seeds: mean and its 95 % interval; None without two figures. Of
-        times: ratio minus one (of the geometric mean). Of shares: the difference in per cent points."""
-        pairs = [
-            (a, b)
-            for a, b in zip(self.by_seed[base], self.by_seed[other], strict=True)
-            if a is not None and b is not None
-        ]
+        """``other`` against ``base``, over seeds: mean and its 95 % interval; None without two figures, or
+        if a seed has one of the two only. Of times: ratio minus one (of the geometric mean). Of shares: the
+        difference in per cent points."""
+        values = list(zip(self.by_seed[base], self.by_seed[other], strict=True))
+        pairs = [(a, b) for a, b in values if a is not None and b is not None]
+        if any((a is None) != (b is None) for a, b in values):
+            return None
         if not self.is_relative:
             return interval([b - a for a, b in pairs])
-        found = interval([math.log(max(b, LEAST_MS) / max(a, LEAST_MS)) for a, b in pairs])
+        found = interval([math.log(_time(b) / _time(a)) for a, b in pairs])
         if found is None:
             return None
         mean, low, high = map(_expm1, found)
         return mean, low, high
 
     def verdict(self, base: str, other: str) -> str:
-        """``better``, ``worse``, ``as good``, ``unclear`` or ``no data``: ``other`` against ``base``."""
+        """One of `WORDS`: ``other`` against ``base``."""
         before, after = self.pooled.get(base), self.pooled.get(other)
         found = self.difference(base, other)
         if before is None or after is None or found is None:
             return "no data"
+        seeds = len(self.by_seed[base])
+        if self.never(base) == self.never(other) == seeds:
+            return "as bad"
         mean, low, high = found
         worth = self._worth(max(abs(before), abs(after)))
         if -worth < low and high < worth:
@@ -117,6 +141,10 @@ class Line:
         if self.is_relative:
             return max(WORTH_SHARE, WORTH_LEAST["ms"] / max(value, LEAST_MS))
         return max(WORTH_SHARE * value, WORTH_LEAST["%"])
+
+
+def _time(value_ms: float) -> float:
+    return min(max(value_ms, LEAST_MS), NEVER_MS)
 
 
 def _expm1(value: float) -> float:
@@ -194,6 +222,21 @@ def summary_text(lines: Sequence[Line], base: str, other: str, titles: Mapping[s
             parts = ["as good in everything: nothing here needs it"]
         said.append(f"{stack} viewers: {titles[other]} against {titles[base]}: {'; '.join(parts)}")
     return said
+
+
+def failures(result: Result) -> list[str]:
+    """What went wrong in a result besides its promises, a line each: invariants, and seeds without a
+    measurement."""
+    name = result.scenario.name
+    said = [
+        f"{name}, seed {seed.seed}: {seed.failure.partition(chr(10))[0]}"
+        for seed in result.seeds
+        if seed.failure is not None
+    ]
+    return said + [
+        f"{name}, seed {failure.seed}, {failure.at_us / 1e6:.3f} s: {failure.invariant}: {failure.what}"
+        for failure in result.invariant_failures
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,14 @@ RENDER_US: Final = 25_000
 """From the decoded picture to its light on a screen of 60 Hz: half a refresh on average until the next one
 begins (8.3 ms) and one in the compositor (16.7 ms). The response of the panel is left out."""
 
+MICROPHONE_US: Final = 10_000
+"""From the air to the time stamp of a frame of sound: one period of a system's shared audio engine,
+which hands over what it has recorded every 10 ms (WASAPI's shared mode, and the frames of WebRTC)."""
+
+SPEAKER_US: Final = 20_000
+"""From a decoded sample's turn to the air: two such periods, one that is being played and one that is filled.
+Drivers, effects and anything wireless come on top, in this world as nowhere."""
+
 # ---- Our own viewers: an adaptive jitter buffer, see playout.py
 
 BUFFER_SAMPLE_US: Final = 500_000
@@ -101,6 +109,10 @@ LIVE_TAIL_US: Final = 2_000_000
 
 PICTURE_GRACE_US: Final = 5_000_000
 """A viewer that leaves within five seconds without a picture says nothing about the first picture."""
+
+FIRST_FREEZE_US: Final = 1_000_000
+"""A first picture that stands for a second without another one is frozen. W3C's rule needs an average of
+pictures before it; a player that shows its first picture at once may wait a buffer's length for the next."""
 
 HD_HEIGHT: Final = 720
 """Lines from which on a picture is HD."""

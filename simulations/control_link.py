@@ -20,6 +20,7 @@ from random import Random
 from typing import Protocol
 
 from farcast.proto.control.retries import Retries
+from farcast.simulations.dialects import Older
 from farcast.simulations.twin import Twin
 
 IDLE_US_MAX = 6_000_000
@@ -86,6 +87,8 @@ class ControlPipe:
     def __init__(
         self, twin: Twin, host: int, edge: EdgeEnd, control: ControlEnd, way: ControlWay, seed: int
     ) -> None:
+        self.older: Older | None = None
+        """The edge is of the build before, and this is how it speaks."""
         self.extra_us: dict[object, int] = {}
         """What faults add to each direction's delay, by a key of theirs."""
         self._way = way
@@ -125,7 +128,7 @@ class ControlPipe:
     def send_up(self, data: bytes, now_us: int) -> None:
         """Bytes of the edge."""
         if self._session is not None:
-            self._send(self._up, data, now_us)
+            self._send(self._up, self.older.up(data) if self.older else data, now_us)
 
     def close_up(self, reason: str, now_us: int) -> None:
         """The edge ends the connection, once its bytes are out; the next attempt follows."""
@@ -141,7 +144,7 @@ class ControlPipe:
     def send_down(self, session: int, data: bytes, now_us: int) -> None:
         """Bytes of the control plane, for the connection that it knows by this session."""
         if session == self._session:
-            self._send(self._down, data, now_us)
+            self._send(self._down, self.older.down(data) if self.older else data, now_us)
 
     def close_down(self, session: int, reason: str, now_us: int) -> None:
         """The control plane ends it, once its bytes are out."""
@@ -195,6 +198,8 @@ class ControlPipe:
             self._retry(0.0, now_us)
             return
         self._opened_us = now_us
+        if self.older is not None:
+            self.older.reset()
         for direction in (self._up, self._down):
             direction.free_us, direction.heard_us = now_us, now_us
         self._session = self._control.accept(self, now_us)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farcast import __version__
 from farcast.edge.credentials import peer_node_id
@@ -33,6 +33,8 @@ from farcast.proto.membership import (
     SnapshotWanted,
 )
 from farcast.proto.moqt.names import FullTrackName
+from farcast.proto.recovery.policy import Assumptions
+from farcast.proto.recovery.second_path import SecondPaths
 from farcast.simulations.control_host import Note
 from farcast.simulations.control_link import ControlPipe
 from farcast.simulations.invariants import overflows
@@ -63,6 +65,8 @@ class EdgeConfig:
     unix_us: int
     upstreams: tuple[Upstream, ...] = ()
     access: AccessPolicy | None = None
+    recovery: Assumptions = field(default_factory=Assumptions)
+    second_paths: SecondPaths = field(default_factory=SecondPaths)
 
 
 class EdgeHost:
@@ -114,6 +118,8 @@ class EdgeHost:
                 peer_identity=peer_node_id,
                 plan_hops=config.plan_hops,
                 access=config.access,
+                recovery=config.recovery,
+                second_paths=config.second_paths,
             )
         )
         self.membership = EdgeMembership(MembershipConfig(self._hello(), config.cluster), self.agent)

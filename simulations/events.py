@@ -25,7 +25,7 @@ subscribes and never reads; begins handshakes and never ends them."""
 
 RandomFaultKind: TypeAlias = Literal[
     "loss", "delay", "clog", "partition", "isolate", "swizzle", "crash", "restart", "pause", "clock",
-    "disk", "bad-plan", "upgrade",
+    "disk", "bad-plan", "upgrade", "mixed-versions",
 ]  # fmt: skip
 
 RANDOM_FAULTS_MAX: Final = 1_000
@@ -215,12 +215,17 @@ class Drain(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upgrade(Event):
     """A rolling upgrade: the edges of ``nodes`` (empty: all), one after another and ``gap_us`` apart, are
-    drained, stopped after ``drain_us``, and started again ``down_us`` later."""
+    drained, stopped after ``drain_us``, and started again ``down_us`` later.
+
+    ``from_before``: until then they are of the build before (see `dialects`), from the beginning of the run;
+    ``to_before``: from then on, as after a rollback. Neither: the same build comes back."""
 
     nodes: tuple[str, ...] = ()
     gap_us: int = 20_000_000
     drain_us: int = 5_000_000
     down_us: int = 2_000_000
+    from_before: bool = False
+    to_before: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +245,14 @@ class Rebind(Event):
 
     clients: tuple[str, ...]
     every_us: int
+    for_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamesGone(Event):
+    """The resolver has no answer to any name (the domain is on hold): what clients learn of edges from lists
+    and farewells they cannot reach, unless they know its address already."""
+
     for_us: int | None = None
 
 
@@ -309,6 +322,7 @@ AnyEvent: TypeAlias = (
     | Upgrade
     | BlackOut
     | Rebind
+    | NamesGone
     | Crowd
     | SlowViewer
     | Hostile
@@ -339,6 +353,7 @@ EVENTS: Final[dict[str, type[AnyEvent]]] = {
     "upgrade": Upgrade,
     "black-out": BlackOut,
     "rebind": Rebind,
+    "names-gone": NamesGone,
     "crowd": Crowd,
     "slow-viewer": SlowViewer,
     "hostile": Hostile,

@@ -7,12 +7,12 @@ Vietnam) or about access networks.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
-from farcast.simulations.matrices import DATA, Matrix
+from farcast.simulations.data_files import read_rows
+from farcast.simulations.matrices import Matrix
 
 _EUROPE: Final = (
     "eu-central-1",
@@ -63,8 +63,7 @@ EFFECTS: Final[dict[str, tuple[Step, ...]]] = {
 
 def known_events() -> tuple[str, ...]:
     """Ids of all rows of the file."""
-    with (DATA / "fault_scenarios.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(row["id"] for row in csv.DictReader(file))
+    return tuple(row["id"] for row in read_rows("fault_scenarios.csv"))
 
 
 def during(event: str, matrix: Matrix) -> tuple[Matrix, frozenset[tuple[int, int]]]:

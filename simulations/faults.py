@@ -17,12 +17,17 @@ from typing import Any, Final
 from farcast.simulations import events as e
 from farcast.simulations.bad_plans import bad_plan
 from farcast.simulations.client_faults import ClientFaults, at_rate
+from farcast.simulations.dialects import Older
 from farcast.simulations.links import BurstLoss, LinkModel
 from farcast.simulations.network import LinkChangeFn, Network
 from farcast.simulations.random_faults import draw_faults
 from farcast.simulations.raw import Fault
 
 CALM_LOOK_US: Final = 100_000
+CALM_US: Final = 8_000_000
+"""So long after the last thing that happened everybody must have come right: what is on is seen anew every
+two seconds, own viewers give an edge up after less than one, hops theirs after five."""
+
 DRAIN_END_US: Final = 1_000
 """From the end of a drain to that of the process: what it still says is on its way."""
 
@@ -38,6 +43,8 @@ class FaultPlayer:
         self._seed = seed
         self._began_us = 0
         self._calm: list[int] = []
+        self._stirred_us = 0
+        """When the last thing that is known of is over, or began, where it has no end."""
         self._keys = 0
         self._clients = ClientFaults(network, seed)
         for edge in network.edges.values():
@@ -53,11 +60,38 @@ class FaultPlayer:
                 self.schedule(drawn, began_us)
             self._calm.append(began_us + event.at_us + event.for_us + event.calm_us)
         play = PLAYERS[type(event)]
+        self._stirred_us = max(self._stirred_us, began_us + event.at_us + self._lasts_us(event))
         self._network.twin.at(began_us + event.at_us, lambda now_us: self._play(play, event, now_us))
+
+    def prepare(self, events: Iterable[e.AnyEvent]) -> None:
+        """Before anything runs: edges that are to be upgraded from the build before are of that build."""
+        for event in events:
+            if isinstance(event, e.Upgrade) and event.from_before:
+                for node in self._nodes_of(event.nodes or ("all",)):
+                    self._set_build(node, is_before=True)
 
     def is_calm(self, now_us: int) -> bool:
         """Whether a calm phase has just lasted long enough that everybody must have the newest group."""
         return any(calm_us <= now_us < calm_us + CALM_LOOK_US for calm_us in self._calm)
+
+    def is_long_over(self, now_us: int) -> bool:
+        """Whether everything that happens in this run did so at least `CALM_US` ago."""
+        return now_us - self._stirred_us >= CALM_US
+
+    def hampered(self) -> frozenset[str]:
+        """Clients whose access is made worse by something that has no end."""
+        return self._clients.hampered()
+
+    def _lasts_us(self, event: e.AnyEvent) -> int:
+        """How long an event goes on doing things; of one without an end, 0."""
+        if isinstance(event, e.Upgrade):
+            count = len(self._nodes_of(event.nodes or ("all",)))
+            return (count - 1) * event.gap_us + event.drain_us + event.down_us
+        if isinstance(event, e.Swizzle):
+            return 2 * event.for_us + len(self._nodes_of(event.places)) * event.gap_us
+        if isinstance(event, e.Crowd):
+            return event.over_us
+        return getattr(event, "for_us", None) or 0
 
     def _play(self, play: Any, event: e.AnyEvent, now_us: int) -> None:
         for_us = getattr(event, "for_us", None)
@@ -345,7 +379,17 @@ class FaultPlayer:
             stop_us = at_us + event.drain_us
             twin.at(at_us, partial(self._order_drain, node, event.drain_us // 1_000))
             twin.at(stop_us, partial(self._stop, node))
-            twin.at(stop_us + event.down_us, partial(self._come_back, node))
+            twin.at(stop_us + event.down_us, partial(self._come_back_as, node, event.to_before))
+
+    def _come_back_as(self, node_id: str, is_before: bool, now_us: int) -> None:
+        self._stop(node_id, now_us)
+        self._set_build(node_id, is_before=is_before)
+        self._come_back(node_id, now_us)
+
+    def _set_build(self, node_id: str, *, is_before: bool) -> None:
+        pipe = self._network.edges[node_id].pipe
+        if pipe is not None:
+            pipe.older = Older() if is_before else None
 
     # ---- The control plane -------------------------------------------------------------------------
 
@@ -376,6 +420,15 @@ class FaultPlayer:
 
     def _hostile(self, event: e.Hostile, now_us: int) -> None:
         self._clients.hostile(event, now_us)
+
+    def _names_gone(self, event: e.NamesGone, now_us: int) -> None:
+        names = self._network.names
+        names.outages += 1
+
+        def undo(at_us: int) -> None:
+            names.outages -= 1
+
+        self._after(event.for_us, now_us, undo)
 
     def _nothing(self, event: e.AnyEvent, now_us: int) -> None:
         """Its effects are in the world, or were scheduled as events of their own."""
@@ -422,6 +475,7 @@ PLAYERS: Final[dict[type, Callable[..., None]]] = {
     e.Upgrade: FaultPlayer._upgrade,
     e.BlackOut: FaultPlayer._black_out,
     e.Rebind: FaultPlayer._rebind,
+    e.NamesGone: FaultPlayer._names_gone,
     e.Crowd: FaultPlayer._nothing,
     e.SlowViewer: FaultPlayer._slow,
     e.Hostile: FaultPlayer._hostile,

@@ -9,7 +9,8 @@ queues-bounded        what edges hold for others, and what waits on links, stays
 plans-rise            an edge never takes an older plan, nor one twice
 never-without-routes  an edge that had routes never follows a plan without any
 authorised-only       who has no token for it gets no object, no track, and may announce nothing
-newest-group          after a calm phase every connected viewer has the newest group
+newest-group          when all faults have long been over, every viewer that an edge can serve has the
+                      newest group, or a catalog at least; also one that never got anything
 no-exception          no engine raises
 ====================  ==============================================================================
 
@@ -19,7 +20,7 @@ can show it a violation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 VIOLATIONS_MAX: Final = 200
 GROUPS_BEHIND_MAX: Final = 3
 """After a calm phase a viewer is at most so many groups behind what is being published."""
+
+LOSSY: Final = 0.06
+"""An access that loses as much (of RFC 8868's set nothing is promised there) may starve for a while and is
+not cut off: a viewer there is found when it is `LOSSY_BEHIND_US` behind. Its stalls say what it suffers."""
+
+LOSSY_BEHIND_US: Final = 15_000_000
+
+JOINED_US: Final = 8_000_000
+"""Who came more lately than this is not asked for the newest group yet."""
 
 CACHE_BYTES_MAX: Final = 1 << 30
 """`DatapathConfig.cache_total_bytes_max` of an edge as configured here."""
@@ -121,9 +131,11 @@ class Invariants:
                 text = f"link {src} to {dst}: {peak} bytes waited, its queue is {model.queue_bytes}"
                 self.report(now_us, "queues-bounded", [text])
 
-    def check_newest(self, now_us: int) -> None:
-        """Whether every connected viewer has the newest group of all that it watches. Who was told that a
-        track is over (its publisher was away longer than an edge waits) watches no more; its trace says so.
+    def check_newest(self, now_us: int, hampered: Collection[str] = ()) -> None:
+        """Whether every viewer has the newest group of all that it watches, and has a catalog in the first
+        place. Not asked of who came within `JOINED_US`, knows no edge that runs, or is among the
+        ``hampered``, whose access is still broken. Who was told that a track is over (its publisher was away
+        longer than an edge waits) watches no more; its trace says so.
         """
         network = self._network
         newest = {
@@ -133,10 +145,30 @@ class Invariants:
             for k, track in enumerate(publisher.film.tracks)
         }
         for name, viewer in network.viewers.items():
-            if viewer.log.left_us is None and viewer.log.catalog_us is not None:
-                wanted = [w.track for w in viewer.watched() if w.track not in viewer.ended]
-                got = {track: group for track, (group, _) in viewer.newest.items()}
-                self.report(now_us, "newest-group", behind(name, wanted, got, newest))
+            log = viewer.log
+            if log.left_us is not None or now_us - log.tapped_us < JOINED_US or name in hampered:
+                continue
+            if not self._can_be_served(name):
+                continue
+            self.report(now_us, "newest-group", unserved(name, viewer.without_catalog(), newest))
+            wanted = [w.track for w in viewer.watched() if w.until_us is None and w.track not in viewer.ended]
+            got = {track: group for track, (group, _) in viewer.newest.items()}
+            self.report(now_us, "newest-group", behind(name, wanted, got, newest, self._groups_behind(name)))
+
+    def _groups_behind(self, name: str) -> int:
+        """How many groups a viewer may be behind."""
+        client = self._network.clients[name]
+        if client.access_down.mean_loss < LOSSY:
+            return GROUPS_BEHIND_MAX
+        films = [self._network.films[p.name] for p in self._network.spec.publishers if p.room == client.room]
+        longest_us = [t.info.frame_us * t.frames_a_group for film in films for t in film.tracks]
+        return max(GROUPS_BEHIND_MAX, LOSSY_BEHIND_US // max(longest_us))
+
+    def _can_be_served(self, name: str) -> bool:
+        """Whether one of the edges that a viewer can come to runs: of a stock one, the one that it knows."""
+        client = self._network.clients[name]
+        known = client.edges if client.stack == "farcast" else client.edges[:1]
+        return any(self._network.edges[node].is_running for node in known)
 
 
 # ---- Checks ----------------------------------------------------------------------------------------
@@ -249,13 +281,24 @@ def served(name: str, events: Iterable[object]) -> list[str]:
     return [f"{name}: {type(event).__name__}" for event in events if isinstance(event, given)]
 
 
-def behind(name: str, wanted: Iterable[int], got: Mapping[int, int], newest: Mapping[int, int]) -> list[str]:
+def behind(
+    name: str,
+    wanted: Iterable[int],
+    got: Mapping[int, int],
+    newest: Mapping[int, int],
+    groups_max: int = GROUPS_BEHIND_MAX,
+) -> list[str]:
     """Tracks of which a viewer has not the newest group, nor one shortly before it."""
     return [
         f"{name}: track {track} is at group {got.get(track, -1)}, published is {newest[track]}"
         for track in wanted
-        if track in newest and got.get(track, -1) < newest[track] - GROUPS_BEHIND_MAX
+        if track in newest and got.get(track, -1) < newest[track] - groups_max
     ]
+
+
+def unserved(name: str, films: Iterable[int], newest: Mapping[int, int]) -> list[str]:
+    """Films that are on, by their first track, of which a viewer has no catalog."""
+    return [f"{name}: has no catalog of what track {track} is of" for track in films if track in newest]
 
 
 def differing_hashes(hashes: Sequence[str]) -> list[str]:

@@ -5,19 +5,17 @@ Sources and their limits: `simulations/data/README.md`. Everything that is drawn
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from farcast.simulations.data_files import read_rows
 
-DATA: Final = Path(__file__).with_name("data")
+Floats = NDArray[np.float64]
 
 FIBRE_KM_PER_MS: Final = 200.0
 """Light in glass, one way."""
@@ -124,8 +122,8 @@ class Matrix:
 @lru_cache(maxsize=1)
 def aws() -> Matrix:
     """33 regions of AWS: median and p90 of a year."""
-    places = {row["region"]: row for row in _rows("aws_region_coordinates.csv")}
-    rows = _rows("aws_region_rtt_p50_p90_cloudping_1y.csv")
+    places = {row["region"]: row for row in read_rows("aws_region_coordinates.csv")}
+    rows = read_rows("aws_region_rtt_p50_p90_cloudping_1y.csv")
     regions = tuple(sorted(places))
     p50, p90 = (_matrix(regions, rows, column) for column in ("rtt_p50_ms", "rtt_p90_ms"))
     return Matrix("aws", regions, p50, p90, *_coordinates([places[region] for region in regions]))
@@ -134,8 +132,8 @@ def aws() -> Matrix:
 @lru_cache(maxsize=1)
 def azure() -> Matrix:
     """Regions of Azure between which every pair is known in one direction at least: medians."""
-    places = {row["display_name"]: row for row in _rows("azure_region_coordinates.csv")}
-    rows = [row for row in _rows("azure_region_rtt_p50_2026-03.csv") if row["src"] != row["dst"]]
+    places = {row["display_name"]: row for row in read_rows("azure_region_coordinates.csv")}
+    rows = [row for row in read_rows("azure_region_rtt_p50_2026-03.csv") if row["src"] != row["dst"]]
     regions = tuple(sorted({row["src"] for row in rows} | {row["dst"] for row in rows}))
     rtt_ms = _matrix(regions, rows, "rtt_p50_ms")
     rtt_ms = np.where(np.isnan(rtt_ms), rtt_ms.T, rtt_ms)
@@ -179,11 +177,6 @@ def drawn_loss(count: int, seed: int) -> Floats:
 
 
 # ---- Files ----------------------------------------------------------------------------------------
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    with (DATA / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _matrix(regions: Sequence[str], rows: Sequence[Mapping[str, str]], column: str) -> Floats:

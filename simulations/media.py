@@ -11,30 +11,29 @@ of the same length; an object is a frame, as in `farcast.clients.film`.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from random import Random
 
 import numpy as np
 
 from farcast.clients.film import (
-    PRIORITY,
     PRIORITY_CATALOG,
     STATUS_END_OF_GROUP,
     STATUS_NORMAL,
     FilmObject,
+    track_priorities,
 )
 from farcast.clients.media.catalog import build_catalogs
+from farcast.clients.media.encoders import ALT_GROUP
 from farcast.clients.media.tracks import TrackInfo as MediaTrack
 from farcast.proto.properties import CAPTURE_TIME, encode_properties
+from farcast.simulations.data_files import read_rows
 from farcast.simulations.raw import FRAME_DTYPE, Array, TrackInfo
 from farcast.simulations.scenario import FilmConfig
 
-DATA = Path(__file__).parent / "data"
 FRAMES_FILE = "film_frames.csv"
 TRACKS_FILE = "film_tracks.csv"
 
@@ -80,10 +79,12 @@ class FilmModel:
     def __init__(self, config: FilmConfig, publisher: str, namespace: str, unix_us: int, seed: int) -> None:
         self.config = config
         self.tracks = tuple(_make_tracks(config, publisher, namespace, Random(seed)))
-        self.catalogs = build_catalogs([_catalog_entry(track.info) for track in self.tracks])
+        of_several = len(config.renditions) > 1
+        entries = [_catalog_entry(track.info, of_several=of_several) for track in self.tracks]
+        self.catalogs = build_catalogs(entries)
         self.priorities: dict[str, int] = {
             **dict.fromkeys(self.catalogs, PRIORITY_CATALOG),
-            **{t.info.name: PRIORITY["audio" if t.info.kind == "audio" else "video"] for t in self.tracks},
+            **track_priorities(entries),
         }
         """Every track that is published, and its priority."""
         self._unix_us = unix_us
@@ -197,32 +198,30 @@ def _modelled(group_bytes: float, frames: int, key_ratio: float, draw: Random) -
 def _recorded(track: str) -> Sizes:
     keys: list[int] = []
     others: list[int] = []
-    with (DATA / FRAMES_FILE).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["track"] == track:
-                (keys if row["key"] == "1" else others).append(int(row["bytes"]))
+    for row in read_rows(FRAMES_FILE):
+        if row["track"] == track:
+            (keys if row["key"] == "1" else others).append(int(row["bytes"]))
     return Sizes(tuple(keys), tuple(others))
 
 
 @cache
 def _recorded_tracks() -> dict[str, MediaTrack]:
     found: dict[str, MediaTrack] = {}
-    with (DATA / TRACKS_FILE).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            number = {key: int(float(row[key])) if row[key] else None for key in _NUMBERS}
-            found[row["name"]] = MediaTrack(
-                row["name"],
-                "audio" if row["kind"] == "audio" else "video",
-                row["codec"],
-                int(row["timescale"]),
-                width=number["width"],
-                height=number["height"],
-                framerate=float(row["framerate"]) if row["framerate"] else None,
-                samplerate=number["samplerate"],
-                channels=number["channels"],
-                extradata=bytes.fromhex(row["extradata"]),
-                bitrate=number["bitrate"],
-            )
+    for row in read_rows(TRACKS_FILE):
+        number = {key: int(float(row[key])) if row[key] else None for key in _NUMBERS}
+        found[row["name"]] = MediaTrack(
+            row["name"],
+            "audio" if row["kind"] == "audio" else "video",
+            row["codec"],
+            int(row["timescale"]),
+            width=number["width"],
+            height=number["height"],
+            framerate=float(row["framerate"]) if row["framerate"] else None,
+            samplerate=number["samplerate"],
+            channels=number["channels"],
+            extradata=bytes.fromhex(row["extradata"]),
+            bitrate=number["bitrate"],
+        )
     return found
 
 
@@ -235,7 +234,7 @@ def _nearest(height: int) -> str:
     return min(pictures, key=lambda track: (abs((track.height or 0) - height), track.name)).name
 
 
-def _catalog_entry(info: TrackInfo) -> MediaTrack:
+def _catalog_entry(info: TrackInfo, *, of_several: bool) -> MediaTrack:
     """What the catalogs say of a track: as the recorded one's, under its own name, size and rate."""
     if info.kind == "audio":
         return replace(_recorded_tracks()[AUDIO_TRACK], bitrate=info.bitrate_bps)
@@ -246,4 +245,5 @@ def _catalog_entry(info: TrackInfo) -> MediaTrack:
         width=info.height * 16 // 9 // 2 * 2,
         framerate=1e6 / info.frame_us,
         bitrate=info.bitrate_bps,
+        alt_group=ALT_GROUP if of_several else None,
     )

@@ -24,6 +24,8 @@ from farcast.proto._core import ClientTls, DatapathConfig, ServerTls
 from farcast.proto.agent import PlanHops, Target, Upstream
 from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig, Viewer, ViewerConfig
 from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.recovery.policy import PLAIN, Assumptions
+from farcast.proto.recovery.second_path import SecondPaths
 from farcast.proto.urls import ServerUrl, parse_url
 from farcast.simulations.client_host import IDS_PER_ENGINE, PublisherHost, ViewerHost
 from farcast.simulations.control_host import ControlHost, Note
@@ -87,13 +89,20 @@ class SimNames:
     def __init__(self, trust: _Trust) -> None:
         self._trust = trust
         self._remotes: dict[str, str] = {}
+        self.outages = 0
+        """Faults that keep the resolver from answering."""
 
     def add(self, node_id: str, remote: str) -> None:
         """This edge is at ``ip:port``."""
         self._remotes[host_of(node_id)] = remote
 
     def target(self, url: ServerUrl) -> Target | None:
-        """An edge as a client connects to it; ``None`` for a name that there is not."""
+        """An edge as a client connects to it; ``None`` for a name that there is not, and for all while the
+        resolver has no answers."""
+        return None if self.outages else self.known(url)
+
+    def known(self, url: ServerUrl) -> Target | None:
+        """The same, resolver or not."""
         remote = self._remotes.get(url.host)
         if remote is None or url.target == "hop":
             return None
@@ -256,6 +265,8 @@ class Network:
             unix_us=UNIX_US,
             upstreams=self._origins(site.node_id) if self.spec.routing == "origin-streams" else (),
             access=self._issuer.policy if self._asks_for_tokens else None,
+            recovery=PLAIN if self.spec.repair == "plain" else Assumptions(),
+            second_paths=SecondPaths(which=self.spec.second_paths),
         )
         edge = EdgeHost(config, self._note)
         edge.host = self.twin.add_host(address, edge, config.datapath)
@@ -337,7 +348,15 @@ class Network:
                 )
                 film = self.films[publisher.name]
                 shows.append((Viewer(config), film, self.first_track[publisher.name]))
-        host = ViewerHost(self.twin, shows, self.names, self._node_of, client.access_rate_bps, tapped_us)
+        host = ViewerHost(
+            self.twin,
+            shows,
+            self.names,
+            self._node_of,
+            client.access_rate_bps,
+            tapped_us,
+            adapts=client.adapts,
+        )
         datapath = client_datapath(DRAFTS)
         host.host = self.twin.add_host(self.next_address(), host, datapath, host.look)
         self._join(client, host.host)
@@ -362,7 +381,7 @@ class Network:
         return self._issuer.token(TrackNamespace.parse(client.room), client.name)
 
     def _target(self, node_id: str, transport: str) -> Target:
-        target = self.names.target(parse_url(url_of(node_id, transport)))
+        target = self.names.known(parse_url(url_of(node_id, transport)))
         if target is None:
             raise LookupError(node_id)
         return target

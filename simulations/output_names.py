@@ -40,7 +40,8 @@ _OUTPUTS: Final = (
         "glass_to_glass",
         "ms",
         "samples",
-        "from the light of a picture to its being shown, one sample for each picture shown while live",
+        "from the light of a picture to its being shown, one sample for each picture shown while live; "
+        "infinite for those that a viewer missed who never had a picture, or lost it for good",
         everyone=True,
     ),
     OutputInfo(
@@ -70,7 +71,7 @@ _OUTPUTS: Final = (
         "stall_ratio",
         "%",
         "ratio",
-        "time frozen (W3C webrtc-stats) by time since the first picture",
+        "time frozen (W3C webrtc-stats) by time since the first picture; all of it for who never had one",
         everyone=True,
     ),
     OutputInfo("stalls", "", "samples", "freezes of each viewer, one sample a viewer", everyone=True),
@@ -79,7 +80,8 @@ _OUTPUTS: Final = (
         "hd_share",
         "%",
         "ratio",
-        "time with HD on screen, not frozen, by time since the first picture",
+        "time with HD on screen, not frozen, by time since the first picture; none for who never had one",
+        everyone=True,
     ),
     OutputInfo(
         "missing_frames",
@@ -98,7 +100,8 @@ _OUTPUTS: Final = (
         "av_skew",
         "ms",
         "samples",
-        "delay of the picture minus delay of the sound at the same moment: positive when sound leads",
+        "delay of the picture minus delay of the sound at the same moment, devices included: positive when "
+        "sound leads; the mean of a second",
     ),
     OutputInfo(
         "audio_gaps", "%", "ratio", "sound concealed because it was not there in time, by sound published"
@@ -107,7 +110,14 @@ _OUTPUTS: Final = (
         "resume",
         "ms",
         "samples",
-        "time without a new picture after a fault, one sample for each fault and viewer that it hit",
+        "time without a new picture (one that is shown) after a fault, one sample for each fault and viewer "
+        "that it hit",
+    ),
+    OutputInfo(
+        "rendition_switches",
+        "",
+        "samples",
+        "times that the picture on screen changed its rendition, one sample a viewer",
     ),
     OutputInfo("moves", "", "samples", "moves from edge to edge of each viewer, one sample a viewer"),
     OutputInfo("errors", "", "samples", "errors of each viewer, one sample a viewer"),

@@ -4,31 +4,28 @@ means)."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from farcast.simulations.constants import (
     CAPTURE_US,
+    FIRST_FREEZE_US,
     HD_HEIGHT,
     LIVE_TAIL_US,
+    MICROPHONE_US,
     PICTURE_GRACE_US,
     RENDER_US,
-    RESUME_BEGINS_US,
-    RESUME_GAP_US,
-    RESUME_WINDOW_US,
     SKEW_WINDOW_US,
+    SPEAKER_US,
 )
 from farcast.simulations.measured import WORLD, Floats, Measured, Ratios, Samples, ViewerInfo
 from farcast.simulations.playout import NEVER, Freezes, Times, audio_delay, freezes
-from farcast.simulations.raw import Fault, RawResult
+from farcast.simulations.raw import RawResult
 from farcast.simulations.results import InvariantFailure, MapLink, TimelineEntry
+from farcast.simulations.resumes import resumes
 from farcast.simulations.views import FrameIndex, View, views_of
 from farcast.simulations.warmth import stays, warm_views
-
-RESUMES_FROM_ITS_END: Final = frozenset({"black-out"})
-"""Faults that nothing can be done about while they last: what is judged begins when they are over."""
 
 Figure = tuple[str, Floats]
 Share = tuple[str, float, float]
@@ -84,11 +81,11 @@ def measure(raw: RawResult) -> Measured:
     warm = warm_views(raw, views)
     for number, view in enumerate(views):
         viewers.append(_info(view, regions.get(view.publisher, ""), "warm" if warm[number] else "cold"))
-        frozen = freezes(_shown_before(view), view.until_us)
+        frozen = _frozen(view)
         table.add(number, _figures(view, frozen))
         table.share(number, _shares(view, frozen))
         timeline += _view_timeline(raw.seed, view, frozen)
-    for number, values in _resumes(raw, views):
+    for number, values in resumes(raw, views):
         table.add(number, [("resume", values)])
     table.share(WORLD, _bytes_over_direct(raw, index))
     return Measured(
@@ -127,18 +124,37 @@ def _shown_before(view: View) -> Times:
     return view.playout.shown_us[view.playout.shown_us < view.until_us]
 
 
+def _frozen(view: View) -> Freezes:
+    """When the picture stood still; all the time for who had none and waited long enough to tell."""
+    shown_us = _shown_before(view)
+    if shown_us.size or not view.is_patient:
+        return freezes(shown_us, view.until_us, FIRST_FREEZE_US)
+    return Freezes(np.array([view.base_us]), np.array([view.until_us - view.base_us]))
+
+
+def _dark_from_us(view: View, frozen: Freezes) -> int:
+    """From when on there was no picture, to the end: never one at all, or lost for good."""
+    if not frozen.length_us.size or frozen.length_us[-1] < PICTURE_GRACE_US:
+        return NEVER
+    ends_us = int(frozen.begin_us[-1] + frozen.length_us[-1])
+    return int(frozen.begin_us[-1]) if ends_us >= view.until_us else NEVER
+
+
 def _figures(view: View, frozen: Freezes) -> Iterator[Figure]:
     client, playout = view.client, view.playout
     captured = view.video.capture_us[playout.shown]
     live = captured >= playout.live_from_us
-    yield "glass_to_glass", _ms(playout.shown_us - captured + CAPTURE_US + view.encode_us)[live]
+    latency = _ms(playout.shown_us - captured + CAPTURE_US + view.encode_us)[live]
+    yield "glass_to_glass", np.append(latency, _never_seen(view, frozen))
     arrived = view.video.arrival_us[playout.shown]
     yield "player_delay", _ms(playout.shown_us - RENDER_US - arrived)[live]
     yield "object_latency", _ms(_latencies(view))
     yield "first_picture", _waited(view, int(playout.shown_us.min(initial=NEVER)), view.base_us)
-    if captured.size:
+    if _shown_before(view).size or frozen.length_us.size:
         yield "stalls", np.array([float(frozen.length_us.size)])
         yield "stall_length", _ms(frozen.length_us)
+        quality = view.video.quality[playout.shown]
+        yield "rendition_switches", np.array([float(np.count_nonzero(np.diff(quality)))])
     yield "av_skew", _skews(view)
     if view.is_first:
         connected_us = NEVER if client.connected_us is None else client.connected_us
@@ -155,6 +171,14 @@ def _waited(view: View, happened_us: int, from_us: int) -> Floats:
     return np.array([np.inf] if patient else [])
 
 
+def _never_seen(view: View, frozen: Freezes) -> Floats:
+    """An infinite latency for each picture that was captured while a viewer had lost its picture for good,
+    or never got one. (One that was left out while others were shown is no latency: `unshown_frames`.)"""
+    captured = np.unique(view.video.capture_us)
+    dark = (captured >= _dark_from_us(view, frozen)) & (captured < view.until_us - LIVE_TAIL_US)
+    return np.full(int(dark.sum()), np.inf)
+
+
 def _latencies(view: View) -> Times:
     """Capture to arrival of pictures that were captured after the first one came."""
     arrival, captured = view.video.arrival_us, view.video.capture_us
@@ -164,15 +188,16 @@ def _latencies(view: View) -> Times:
 
 
 def _skews(view: View) -> Floats:
-    """The mean of each second in which pictures were shown while sound was heard."""
+    """The mean of each second in which pictures were shown while sound was heard: from light to light less
+    from air to air, with the devices of both in it, as eyes and ears have it."""
     playout = view.playout
     captured = view.video.capture_us[playout.shown]
-    shown_us = playout.shown_us - RENDER_US
-    skew = (shown_us - captured) - audio_delay(playout, view.audio, shown_us)
+    heard = audio_delay(playout, view.audio, playout.shown_us - SPEAKER_US) + MICROPHONE_US + SPEAKER_US
+    skew = (playout.shown_us - captured + CAPTURE_US) - heard
     known = np.isfinite(skew) & (captured >= playout.live_from_us)
     if not known.any():
         return np.empty(0)
-    window = shown_us[known] // SKEW_WINDOW_US
+    window = playout.shown_us[known] // SKEW_WINDOW_US
     _, place, counts = np.unique(window, return_inverse=True, return_counts=True)
     return np.asarray(np.bincount(place, skew[known]) / counts / 1e3, np.float64)
 
@@ -180,64 +205,42 @@ def _skews(view: View) -> Floats:
 def _shares(view: View, frozen: Freezes) -> Iterator[Share]:
     playout, until_us = view.playout, view.until_us
     yield "missing_frames", view.missing, view.expected
-    live = (view.audio.capture_us >= playout.live_from_us) & (playout.audio_due_us < until_us)
-    yield "audio_gaps", int((~playout.audio_played & live).sum()), int(live.sum())
+    yield "audio_gaps", *_silent(view)
     shown_us = _shown_before(view)
-    if shown_us.size == 0:
+    if not shown_us.size and not view.is_patient:
         return
-    playing_us = until_us - int(shown_us[0])
-    yield "stall_ratio", int(frozen.length_us.sum()), playing_us
-    yield "unshown_frames", *_unshown(view)
+    began_us = int(shown_us[0]) if shown_us.size else view.base_us
+    yield "stall_ratio", int(frozen.length_us.sum()), until_us - began_us
+    yield "unshown_frames", *_unshown(view, began_us)
     if view.offers_hd_height >= HD_HEIGHT:
         lengths = np.diff(np.append(shown_us, until_us))
         quality = view.video.quality[playout.shown[: shown_us.size]]
         moving = ~np.isin(shown_us, frozen.begin_us)
-        yield "hd_share", int(lengths[moving & (quality >= HD_HEIGHT)].sum()), playing_us
+        yield "hd_share", int(lengths[moving & (quality >= HD_HEIGHT)].sum()), until_us - began_us
 
 
-def _unshown(view: View) -> tuple[int, int]:
+def _silent(view: View) -> tuple[int, int]:
+    """Frames of sound that were concealed, and all that were due; none came of who got nothing in time."""
+    playout, audio = view.playout, view.audio
+    if not playout.audio_played.any():
+        if not view.is_patient:
+            return 0, 0
+        wanted = (audio.capture_us >= view.base_us) & (audio.capture_us < view.until_us - LIVE_TAIL_US)
+        return int(wanted.sum()), int(wanted.sum())
+    from_us = playout.live_from_us
+    if from_us >= NEVER:
+        from_us = int(audio.capture_us[playout.audio_played][0])
+    live = (audio.capture_us >= from_us) & (playout.audio_due_us < view.until_us)
+    return int((~playout.audio_played & live).sum()), int(live.sum())
+
+
+def _unshown(view: View, began_us: int) -> tuple[int, int]:
     """Pictures (whatever their rendition) that were captured while playing live, and those never shown."""
     captured = np.unique(view.video.capture_us)
-    from_us = max(view.playout.live_from_us, int(view.video.capture_us[view.playout.shown[0]]))
+    shown = view.video.capture_us[view.playout.shown]
+    from_us = max(view.playout.live_from_us, int(shown[0])) if shown.size else began_us
     published = captured[(captured >= from_us) & (captured < view.until_us - LIVE_TAIL_US)]
-    shown = np.isin(published, view.video.capture_us[view.playout.shown])
-    return int((~shown).sum()), int(published.size)
-
-
-def _resumes(raw: RawResult, views: Sequence[View]) -> Iterator[tuple[int, Floats]]:
-    """For each fault, the gaps of the viewers that it hit; if it hit none, of all that watched."""
-    faults = sorted((fault for fault in raw.faults if fault.is_fault), key=lambda fault: fault.at_us)
-    for number, fault in enumerate(faults):
-        later = [other.at_us for other in faults[number + 1 :] if other.at_us > fault.at_us]
-        until_us = min([fault.at_us + RESUME_WINDOW_US, raw.ended_us, *later[:1]])
-        gaps = [(place, _gap_us(view, fault, until_us)) for place, view in enumerate(views)]
-        watching = [(place, gap_us) for place, gap_us in gaps if gap_us is not None]
-        hit = [(place, gap_us) for place, gap_us in watching if gap_us >= RESUME_GAP_US]
-        for place, gap_us in hit or watching:
-            yield place, np.array([np.inf if gap_us >= NEVER else gap_us / 1e3])
-
-
-def _gap_us(view: View, fault: Fault, until_us: int) -> int | None:
-    """The longest time without a new picture of those that a fault can have torn.
-
-    None for who was not watching, or not long enough after it to tell; `NEVER` if no picture came again.
-    """
-    arrivals = np.unique(view.video.arrival_us[view.video.arrival_us < NEVER])
-    end_us = min(until_us, view.until_us)
-    before = arrivals[arrivals <= fault.at_us]
-    if before.size == 0 or end_us - fault.at_us < PICTURE_GRACE_US:
-        return None
-    inside = arrivals[(arrivals > fault.at_us) & (arrivals <= end_us)]
-    begins = np.concatenate((before[-1:], inside))
-    ends = np.append(inside, end_us)
-    if ends[-1] - begins[-1] >= PICTURE_GRACE_US:
-        return NEVER
-    judged_from_us = fault.at_us
-    if fault.kind in RESUMES_FROM_ITS_END and fault.until_us is not None:
-        judged_from_us = fault.until_us
-        begins = np.maximum(begins, np.minimum(judged_from_us, ends))
-    torn = begins <= judged_from_us + RESUME_BEGINS_US
-    return int((ends - begins)[torn].max())
+    return int((~np.isin(published, shown)).sum()), int(published.size)
 
 
 def _bytes_over_direct(raw: RawResult, index: FrameIndex) -> Iterator[Share]:

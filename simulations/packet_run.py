@@ -82,6 +82,7 @@ class PacketRun:
         self.network = Network(spec, seed, self._note)
         self.invariants = Invariants(self.network)
         self.faults = FaultPlayer(self.network, seed)
+        self.faults.prepare(scenario.events)
         self._traces = ObjectTraces(self.network.twin.world, self._track_indices())
         self.network.twin.observe(self.invariants.look)
 
@@ -172,11 +173,13 @@ class PacketRun:
             self._trace(node_id, edge.host, edge.track_names)
         end_us = self.began_us + duration_us
         while twin.now_us() < end_us:
+            if end_us - twin.now_us() <= TICK_US and self.faults.is_long_over(end_us):  # then films end, too
+                self.invariants.check_newest(twin.now_us(), self.faults.hampered())
             twin.run_until(min(twin.now_us() + TICK_US, end_us))
             self.invariants.check_all(twin.now_us())
             self._traces.take()
             if self.faults.is_calm(twin.now_us()):
-                self.invariants.check_newest(twin.now_us())
+                self.invariants.check_newest(twin.now_us(), self.faults.hampered())
             progress((twin.now_us() - self.began_us) / duration_us)
         self.invariants.check_links(end_us)
 

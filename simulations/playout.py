@@ -154,9 +154,12 @@ def _show_first_at_once(due: Times, decoded: Times) -> None:
         due[first] = decoded[first]
 
 
-def freezes(shown_us: Times, until_us: int) -> Freezes:
-    """Freezes by W3C's rule (see :mod:`farcast.clients.media.freezes`); the last picture stays until a
-    time."""
+def freezes(shown_us: Times, until_us: int, first_us: int = NEVER) -> Freezes:
+    """Freezes by W3C's rule (see :mod:`farcast.clients.media.freezes`); the last picture stays until a time.
+
+    The rule says nothing of the first picture, before which there was none to take an average of: it is
+    frozen if it stays for ``first_us``.
+    """
     if shown_us.size == 0:
         return Freezes(shown_us, shown_us)
     edges = np.append(shown_us, max(until_us, int(shown_us[-1])))
@@ -165,7 +168,8 @@ def freezes(shown_us: Times, until_us: int) -> Freezes:
     number = np.arange(lengths.size)
     counted = np.minimum(number, AVERAGED_FRAMES)
     average = (sums[number] - sums[number - counted]) / np.maximum(counted, 1)
-    frozen = (number > 0) & (lengths >= np.maximum(3 * average, average + FREEZE_EXTRA_US))
+    least = np.where(number > 0, np.maximum(3 * average, average + FREEZE_EXTRA_US), first_us)
+    frozen = lengths >= least
     return Freezes(shown_us[frozen], lengths[frozen])
 
 

@@ -160,6 +160,15 @@ def _upgrade(d: _Draw) -> Iterator[AnyEvent]:
         yield ControlStop(at_us=d.at_us + third_us, for_us=third_us)
 
 
+def _mixed_versions(d: _Draw) -> Iterator[AnyEvent]:
+    """One edge is rolled back to the build before, and upgraded again when the time is over."""
+    node, step_us = (d.node(),), max(d.for_us // 6, 1)
+    for at_us, to_before in ((d.at_us, True), (d.at_us + d.for_us - 2 * step_us, False)):
+        yield Upgrade(
+            at_us=at_us, nodes=node, gap_us=1, drain_us=step_us, down_us=step_us, to_before=to_before
+        )
+
+
 _MAKERS: Final[dict[str, Callable[[_Draw], Iterator[AnyEvent]]]] = {
     "loss": _loss,
     "delay": _delay,
@@ -174,5 +183,6 @@ _MAKERS: Final[dict[str, Callable[[_Draw], Iterator[AnyEvent]]]] = {
     "disk": _disk,
     "bad-plan": _bad_plan,
     "upgrade": _upgrade,
+    "mixed-versions": _mixed_versions,
 }
 """By the kinds of `RandomFaultKind`."""

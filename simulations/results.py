@@ -29,6 +29,9 @@ CDF_POINTS_MAX: Final = 101
 TIMELINE_ENTRIES_MAX: Final = 5_000
 """Entries of one result; what is beyond is counted in ``timeline_left_out``."""
 
+MISSED_MAX: Final = 64
+"""Markets, pairs or viewers of one verdict that miss a promise and are named."""
+
 MEBIBYTE: Final = 1 << 20
 RESULT_BYTES_MAX: Final = 256 * MEBIBYTE
 """A larger file is not read."""
@@ -61,6 +64,15 @@ class BuildInfo(msgspec.Struct, frozen=True, kw_only=True):
     machine: str = ""
 
 
+class Missed(msgspec.Struct, frozen=True, kw_only=True):
+    """A market, pair or viewer that misses a promise about the worst of them. ``value`` None: infinite, or,
+    with ``never`` 0, not measured at all."""
+
+    name: str
+    value: float | None = None
+    never: int = 0
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """One promise against all seeds together.
 
@@ -68,7 +80,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     nearer to its limit. ``low`` and ``high`` are a 95 % interval over ``interval_over``; ``sure`` says that
     all of it lies on the same side of the limit as ``value``. ``margin`` is the distance to the limit in
     ``unit``, positive when held, and ``margin_ratio`` that by the limit. ``where_worst`` names the market,
-    pair or viewer that decided, if the promise asks for the worst.
+    pair or viewer that decided, if the promise asks for the worst; ``missed_by`` has all that miss it, the
+    worst first, `MISSED_MAX` at most.
     """
 
     promise: str
@@ -87,6 +100,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     never: int = 0
     """Samples that are infinite: what was waited for did not happen."""
     where_worst: str | None = None
+    missed_by: tuple[Missed, ...] = ()
     seeds_held: int = 0
     seeds_total: int = 0
     seeds_held_share_low: float | None = None

@@ -18,7 +18,7 @@ from farcast.simulations.pool import Progress
 from farcast.simulations.raw import RawResult
 from farcast.simulations.results import MapNode
 from farcast.simulations.scenario import Scenario
-from farcast.simulations.variants import VARIANTS, VariantName
+from farcast.simulations.variants import ALL_VARIANTS, VariantName
 from farcast.simulations.world_spec import WorldSpec
 from farcast.simulations.worlds import build_world
 
@@ -53,7 +53,7 @@ def run_once(run: Run, progress: Progress) -> Ran:
 
 def run_raw(run: Run, progress: Progress) -> tuple[WorldSpec, RawResult]:
     """The world and all that happened in it, unjudged."""
-    spec, scenario = VARIANTS[run.variant].derive(build_world(run.scenario, run.seed), run.scenario)
+    spec, scenario = ALL_VARIANTS[run.variant].derive(build_world(run.scenario, run.seed), run.scenario)
     if scenario.scale == "flows":
         return spec, FlowRun(spec, scenario, run.seed).run(progress)
     return spec, PacketRun(spec, scenario, run.seed).run(progress)

@@ -20,6 +20,7 @@ SCENARIO_VERSION: Final = 1
 Scale: TypeAlias = Literal["packets", "flows"]
 Stack: TypeAlias = Literal["farcast", "stock"]
 Transport: TypeAlias = Literal["quic", "webtransport"]
+Quality: TypeAlias = Literal["fixed", "auto"]
 BackboneKind: TypeAlias = Literal["aws", "azure", "public", "flat", "import"]
 """Whose matrix lies between edges: AWS (median and p90), Azure (medians), the public Internet as synthesised
 from AWS (`matrices.public_internet`), one round trip for all pairs, or a file that real edges measured."""
@@ -135,6 +136,9 @@ class Access:
     ``loss_fraction``: the part of M-Lab's retransmission share that a media flow meets.
     For ``plain`` (and, where given, in place of what the profile says): ``rtt_ms``, ``down_bps``, ``up_bps``,
     ``loss``, ``queue_ms``, ``jitter_ms``, ``policer_bps``.
+    ``loss`` comes in runs of ``loss_burst`` packets; or, with ``loss_burst_ms``, in outages of that length on
+    average, however many packets they hit; or, with ``loss_bad``, on two levels: for the share ``bad_share``
+    of packets, ``bad_packets`` on end, the access is in a bad state that loses so much.
     """
 
     profile: str = "mlab"
@@ -146,6 +150,10 @@ class Access:
     up_bps: int | None = None
     loss: float | None = None
     loss_burst: float = 3.0
+    loss_burst_ms: float | None = None
+    loss_bad: float | None = None
+    bad_share: float = 0.05
+    bad_packets: float = 500.0
     queue_ms: float | None = None
     jitter_ms: float | None = None
     policer_bps: int | None = None
@@ -176,7 +184,8 @@ class ViewerGroup:
     ``city``: the first of the country's if empty. ``market``: what promises call them, the country if empty.
     ``stock_share``: how many of them are stock clients (last mile in plain QUIC, no recovery of ours).
     ``webtransport_share``: the rest speaks raw QUIC. They come evenly over ``joins_us`` (first, last) and
-    leave at ``leaves_us``.
+    leave at ``leaves_us``. ``quality``: of several renditions the best that the access's rate has room for,
+    once (``fixed``), or what the tools choose by what arrives (``auto``; own viewers only).
     """
 
     name: str
@@ -190,6 +199,7 @@ class ViewerGroup:
     webtransport_share: float = 0.5
     joins_us: tuple[int, int] = (0, 5_000_000)
     leaves_us: int | None = None
+    quality: Quality = "fixed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

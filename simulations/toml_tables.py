@@ -32,7 +32,16 @@ UNITS: Final = (("_us", "_s", 1e6), ("_bps", "_mbps", 1e6))
 multiplied by."""
 
 SHARES: Final = frozenset(
-    ("loss", "quantile", "loss_fraction", "stock_share", "webtransport_share", "rank_correlation")
+    (
+        "bad_share",
+        "loss",
+        "loss_bad",
+        "quantile",
+        "loss_fraction",
+        "stock_share",
+        "webtransport_share",
+        "rank_correlation",
+    )
 )
 """Fields from 0 to 1."""
 
@@ -41,6 +50,7 @@ SIGNED: Final = frozenset(("step_us", "drift_ppm"))
 
 AT_LEAST_1: Final = frozenset(
     (
+        "bad_packets",
         "bitrate_bps",
         "burst",
         "count",

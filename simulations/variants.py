@@ -8,6 +8,9 @@
   measured routes, without repair of its own, without a second way.
 - ``farcast``: the world as it is.
 
+What the hops do for losses is set apart in `HOP_VARIANTS`: repair off (each lost chunk once more) and on,
+over one path and over two (and over two at all times), the network as it is in all of them.
+
 All are pure functions of the world and of the scenario, so the clients, their access and the seed are the
 same in all three. Faults that a variant has nothing for (a cut between edges where there is one edge) are
 left out of it and said; that favours the variant, never Farcast.
@@ -19,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
+from farcast.proto.recovery.second_path import Which
 from farcast.simulations.events import (
     AnyEvent,
     BadPlan,
@@ -40,7 +44,9 @@ from farcast.simulations.events import (
 from farcast.simulations.scenario import Scenario
 from farcast.simulations.world_spec import WorldSpec
 
-VariantName: TypeAlias = Literal["one-relay", "direct", "farcast"]
+VariantName: TypeAlias = Literal[
+    "one-relay", "direct", "plain-one-path", "one-path", "plain-two-paths", "two-paths-always", "farcast"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,27 @@ VARIANTS: Final[dict[VariantName, Variant]] = {
 """In the order of the table."""
 
 
+def _hops(name: VariantName, title: str, repair: Literal["planned", "plain"], second_paths: Which) -> Variant:
+    def world(spec: WorldSpec) -> WorldSpec:
+        return replace(spec, repair=repair, second_paths=second_paths)
+
+    return Variant(name, title, world, lambda event, world: True)
+
+
+HOP_VARIANTS: Final[dict[VariantName, Variant]] = {
+    "plain-one-path": _hops("plain-one-path", "repair off, one path", "plain", "off"),
+    "one-path": _hops("one-path", "repair on, one path", "planned", "off"),
+    "plain-two-paths": _hops("plain-two-paths", "repair off, two paths", "plain", "all"),
+    "two-paths-always": _hops("two-paths-always", "repair on, always two paths", "planned", "always"),
+    "farcast": replace(VARIANTS["farcast"], title="repair on, two paths"),
+}
+"""In the order of the table; the last one is Farcast as it is."""
+
+ALL_VARIANTS: Final = {**HOP_VARIANTS, **VARIANTS}
+
+
 def left_out(scenario: Scenario, spec: WorldSpec, name: VariantName) -> tuple[AnyEvent, ...]:
     """The events of a scenario that a variant has nothing for."""
-    variant = VARIANTS[name]
+    variant = ALL_VARIANTS[name]
     world = variant.world(spec)
     return tuple(event for event in scenario.events if not variant.keeps(event, world))

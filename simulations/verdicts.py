@@ -21,7 +21,7 @@ from farcast.simulations.measured import Floats, Measured, Ratios, Samples, View
 from farcast.simulations.output_names import OUTPUTS, OutputInfo
 from farcast.simulations.pools import UNITS_MIN, Pool, RatioPool
 from farcast.simulations.promises import Condition, Promise
-from farcast.simulations.results import Verdict, finite
+from farcast.simulations.results import MISSED_MAX, Missed, Verdict, finite
 
 _ATTRIBUTES: Final[dict[str, Callable[[ViewerInfo], float | str]]] = {
     "access_rtt": lambda viewer: viewer.access_rtt_ms,
@@ -72,22 +72,24 @@ class _Ends:
 
 def judge(text: str, promise: Promise, runs: Sequence[Measured]) -> Verdict:
     """Whether a promise holds over all runs together, and how sure that is; ``text`` as the scenario has
-    it."""
+    it.
+
+    Of the worst market it is broken if one breaks it, and without data if none does and one has no sample.
+    """
     info = OUTPUTS[promise.output]
     groups = list(_groups(promise, info, runs))
-    empty = next((group for group in groups if not group.values.size), None)
-    if not groups or empty is not None:
-        return _no_data(text, promise, info, None if empty is None else empty.name)
-    judged = [(_margin(promise, _statistic(promise, info, group)), group) for group in groups]
-    margin, worst = min(judged, key=lambda each: each[0])
-    ends = _statistic(promise, info, worst)
+    empty = [group.name for group in groups if not group.values.size]
+    judged = [(_statistic(promise, info, group), group) for group in groups if group.values.size]
+    ends, worst = min(judged, key=lambda each: _margin(promise, each[0]), default=(None, None))
+    if ends is None or worst is None or (empty and _holds(promise, ends)):
+        return _no_data(text, promise, info, empty)
+    margin = _margin(promise, ends)
     value, limit, is_upper = _nearest_end(promise, ends)
     low, high, over, sure = _interval(promise, info, worst, margin, limit, is_upper=is_upper)
-    held = _holds(promise, ends)
     seeds = _seeds(promise, info, runs)
     return Verdict(
         promise=text,
-        status="held" if held else "broken",
+        status="held" if _holds(promise, ends) else "broken",
         unit=info.unit,
         value=finite(value),
         limit=limit,
@@ -99,25 +101,56 @@ def judge(text: str, promise: Promise, runs: Sequence[Measured]) -> Verdict:
         margin_ratio=finite(margin / abs(limit)) if limit else None,
         samples=int(worst.values.size),
         viewers=len(np.unique(worst.viewer)),
-        never=int(np.isinf(worst.values).sum()),
+        never=_never(worst),
         where_worst=worst.name,
+        missed_by=_missed(promise, judged, empty),
         seeds_held=sum(seeds),
         seeds_total=len(runs),
         seeds_held_share_low=pools.share_low(sum(seeds), len(runs)),
-        note=_note(worst, len(seeds), len(runs)),
+        note="; ".join(filter(None, [_lacking(info, empty), _note(worst, len(seeds), len(runs))])),
     )
 
 
-def _no_data(text: str, promise: Promise, info: OutputInfo, name: str | None) -> Verdict:
-    where = "" if name is None else f" for {name}, which has viewers"
+def _no_data(text: str, promise: Promise, info: OutputInfo, empty: Sequence[str | None]) -> Verdict:
     _, limit, _ = _nearest_end(promise, _Ends(math.inf, math.inf))
-    note = f"no sample of {info.name}{where}"
-    return Verdict(promise=text, status="no data", unit=info.unit, limit=limit, where_worst=name, note=note)
+    return Verdict(
+        promise=text,
+        status="no data",
+        unit=info.unit,
+        limit=limit,
+        where_worst=next(iter(empty), None),
+        missed_by=_missed(promise, [], empty),
+        note=_lacking(info, empty) or f"no sample of {info.name}",
+    )
+
+
+def _lacking(info: OutputInfo, empty: Sequence[str | None]) -> str:
+    names = [name for name in empty if name is not None]
+    if not names:
+        return ""
+    verb = "have" if len(names) > 1 else "has"
+    return f"no sample of {info.name} for {', '.join(names[:MISSED_MAX])}, which {verb} viewers"
+
+
+def _missed(
+    promise: Promise, judged: Sequence[tuple[_Ends, _Group]], empty: Sequence[str | None]
+) -> tuple[Missed, ...]:
+    """Who misses it, the worst first; who was not measured before all others."""
+    found = [Missed(name=name) for name in empty if name is not None]
+    for ends, group in sorted(judged, key=lambda each: _margin(promise, each[0])):
+        if group.name is not None and not _holds(promise, ends):
+            value, _, _ = _nearest_end(promise, ends)
+            found.append(Missed(name=group.name, value=finite(value), never=_never(group)))
+    return tuple(found[:MISSED_MAX])
+
+
+def _never(group: _Group) -> int:
+    return int(np.isinf(group.values).sum())
 
 
 def _note(group: _Group, seeds: int, runs: int) -> str:
     notes = []
-    never = int(np.isinf(group.values).sum())
+    never = _never(group)
     if never:
         notes.append(f"{never} of {group.values.size} never happened")
     if seeds < runs:

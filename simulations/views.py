@@ -41,6 +41,8 @@ class View:
     """When the first picture of the film was captured."""
     offers_hd_height: int
     """Lines of the best rendition that the publisher offers; 0 without pictures."""
+    frame_us: int
+    """How long one picture lasts."""
     encode_us: int
     """What a frame's encoding takes beyond what the run itself let it take."""
     expected: int
@@ -52,6 +54,11 @@ class View:
     def base_us(self) -> int:
         """From when on a viewer can wait for a picture: its tap, or the beginning of the film."""
         return max(self.client.tapped_us, self.film_from_us)
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it stayed long enough that having no picture means something."""
+        return self.until_us - self.base_us >= PICTURE_GRACE_US
 
 
 class FrameIndex:
@@ -70,15 +77,29 @@ class FrameIndex:
 
 
 def views_of(raw: RawResult, client: ClientTrace, index: FrameIndex) -> Iterator[View]:
-    """One view for each publisher that the viewer wanted to see, in the order of its tracks."""
-    publishers = dict.fromkeys(raw.tracks[watched.track].publisher for watched in client.watched)
+    """One view for each publisher that the viewer wanted to see, in the order of its tracks; then one for
+    each in its room of which it never knew any track. Who never got a catalog wanted to see all the same."""
+    known = {raw.tracks[watched.track].publisher: None for watched in client.watched}
+    left_us = _left_us(raw, client)
+    others = [
+        other.client
+        for other in raw.clients
+        if other.kind == "publisher" and other.room == client.room and other.tapped_us < left_us
+    ]
+    offering = {track.publisher for track in raw.tracks}
+    publishers = [name for name in dict.fromkeys([*known, *others]) if name in offering]
     for number, publisher in enumerate(publishers):
         yield _view(raw, client, publisher, index, is_first=number == 0)
 
 
+def _left_us(raw: RawResult, client: ClientTrace) -> int:
+    return raw.ended_us if client.left_us is None else min(client.left_us, raw.ended_us)
+
+
 def _view(raw: RawResult, client: ClientTrace, publisher: str, index: FrameIndex, *, is_first: bool) -> View:
     watched = [each for each in client.watched if raw.tracks[each.track].publisher == publisher]
-    left_us = raw.ended_us if client.left_us is None else min(client.left_us, raw.ended_us)
+    watched = watched or _wanted(raw, client, publisher)
+    left_us = _left_us(raw, client)
     arrivals = {
         track: _arrivals(client.arrivals, track, index.of(track))
         for track in dict.fromkeys(each.track for each in watched)
@@ -96,13 +117,27 @@ def _view(raw: RawResult, client: ClientTrace, publisher: str, index: FrameIndex
         pictures=pictures,
         playout=playout,
         until_us=min(left_us, int(video.capture_us.max(initial=0)) or left_us),
-        film_from_us=int(video.capture_us.min()) if video.capture_us.size else client.tapped_us,
+        film_from_us=int(video.capture_us.min()) if video.capture_us.size else _tapped_us(raw, publisher),
         offers_hd_height=max((track.height for track in offered), default=0),
+        frame_us=_frame_us(offered),
         encode_us=0 if any(track.encode_us for track in offered) else ENCODE_VIDEO_US,
         expected=sum(expected for expected, _ in counts),
         missing=sum(missing for _, missing in counts),
         is_first=is_first,
     )
+
+
+def _wanted(raw: RawResult, client: ClientTrace, publisher: str) -> list[Watched]:
+    """What a viewer would have watched that never got the catalog: the best picture, and the sound."""
+    tracks = [(k, track) for k, track in enumerate(raw.tracks) if track.publisher == publisher]
+    best = max((track.height for _, track in tracks if track.kind == "video"), default=0)
+    chosen = [k for k, track in tracks if track.kind == "video" and track.height == best][:1]
+    chosen += [k for k, track in tracks if track.kind == "audio"][:1]
+    return [Watched(k, client.tapped_us) for k in chosen]
+
+
+def _tapped_us(raw: RawResult, publisher: str) -> int:
+    return next((client.tapped_us for client in raw.clients if client.client == publisher), 0)
 
 
 def _frame_us(tracks: list[TrackInfo]) -> int:

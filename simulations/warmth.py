@@ -66,6 +66,7 @@ def _is_warm(raw: RawResult, view: View, origin: ClientTrace | None, has: Times)
         for watched in client.watched
         if raw.tracks[watched.track].kind == "video" and raw.tracks[watched.track].publisher == view.publisher
     ]
+    del tracks[1:]  # Of several renditions that are watched in turn the first one decides.
     return bool(tracks) and all(
         any(
             from_us <= tapped_us < until_us and who != client.client

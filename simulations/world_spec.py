@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from farcast.proto._core import LinkConfig
+from farcast.proto.recovery.second_path import Which
 from farcast.simulations.links import LinkModel, in_series
 from farcast.simulations.scenario import FilmConfig, RiskGroupConfig, Stack, Transport
 
@@ -71,7 +72,7 @@ class Client:
 
     ``entry``: name of its group in the scenario. ``region``: of its nearest edge. ``film``: what a publisher
     sends, empty for viewers. ``access_rate_bps``: downwards, a publisher's upwards. ``weight``: for how many
-    it stands.
+    it stands. ``adapts``: it chooses renditions by what arrives.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Client:
     access_rate_bps: int
     reaches: tuple[Reach, ...]
     weight: float = 1.0
+    adapts: bool = False
 
     @property
     def edges(self) -> tuple[str, ...]:
@@ -133,6 +135,8 @@ class WorldSpec:
 
     ``routing``: how edges get tracks: over hops, as the control plane plans; or straight from the edge that
     is nearest to the publisher, in plain QUIC streams and without a control plane (`variants`).
+    ``repair``: what hops do for losses: what the table says, or send each lost chunk once more;
+    ``second_paths``: which tracks may come over two paths at the same time.
     """
 
     scenario: str
@@ -145,6 +149,8 @@ class WorldSpec:
     control_region: str
     notes: tuple[str, ...] = ()
     routing: Literal["planned", "origin-streams"] = "planned"
+    repair: Literal["planned", "plain"] = "planned"
+    second_paths: Which = "all"
     access: Literal["open", "tokens"] = "open"
     """Of a planned network: edges that pull from one another as strangers have no tokens."""
 

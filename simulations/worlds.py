@@ -364,6 +364,7 @@ def _client(seat: _Seat, ground: _Ground, hauls: Hauls, seed: int) -> Client:
         access_rate_bps=_rate_of(access),
         reaches=reaches,
         weight=seat.weight,
+        adapts=isinstance(group, ViewerGroup) and group.quality == "auto" and seat.stack == "farcast",
     )
 
 

@@ -1,13 +1,16 @@
 """The encoders of our own sources: H.264 (libx264) and Opus (libopus), without any delay.
 
 Every frame put in comes out at once: no B-frames, no look-ahead, one thread. H.264 is constrained
-baseline, which each browser decodes; the parameter sets are in the configuration only.
+baseline, which each browser decodes; the parameter sets are in the configuration only. With two layers every
+other picture is a B-picture that nothing refers to: main profile, and each frame is out one frame later,
+because libx264 makes no other pictures that can be left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -27,6 +30,8 @@ VIDEO_TIMESCALE = 90_000
 AUDIO_FRAME_SAMPLES = 960
 """Samples of one Opus frame: 20 ms."""
 AUDIO_CHANNELS = 2
+ALT_GROUP = 1
+"""Of the renditions of one picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +43,50 @@ class VideoSettings:
     framerate: Fraction
     bitrate: int
     gop_s: float
+    layers: int = 1
+
+
+RENDITIONS_MAX = 8
+"""Most renditions that one picture is encoded in."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenditionSpec:
+    """One rendition that is asked for: lines, and bits per second."""
+
+    height: int
+    bitrate: int
+
+
+def parse_renditions(spec: str) -> tuple[RenditionSpec, ...]:
+    """Renditions from ``720p:1800k,360p:600k``, best first. Raises :class:`MediaError`."""
+    found: dict[int, RenditionSpec] = {}
+    for item in spec.split(","):
+        match = re.fullmatch(r"(\d{2,4})p:(\d+(?:\.\d+)?)([kM])", item.strip())
+        if match is None:
+            raise MediaError(f"rendition {item.strip()!r} is not like 720p:1800k or 1080p:4.5M")
+        height, bitrate = int(match[1]), round(float(match[2]) * (1_000 if match[3] == "k" else 1_000_000))
+        if height % 2 or height in found or bitrate < 10_000:
+            raise MediaError(
+                f"rendition {item.strip()!r}: lines have to be even and each given once, at 10k or more"
+            )
+        found[height] = RenditionSpec(height, bitrate)
+    if len(found) > RENDITIONS_MAX:
+        raise MediaError(f"{len(found)} renditions, at most {RENDITIONS_MAX}")
+    return tuple(sorted(found.values(), key=lambda each: -each.height))
 
 
 class VideoEncoder:
-    """H.264, one frame in, one frame out. Raises :class:`MediaError` if the encoder refuses."""
+    """H.264, one frame in, one frame out. Raises :class:`MediaError` if the encoder refuses.
 
-    def __init__(self, name: str, settings: VideoSettings) -> None:
+    With two layers the first frame comes out with the second one put in, and `flush` gives the last.
+    """
+
+    def __init__(self, name: str, settings: VideoSettings, alt_group: int | None = None) -> None:
         self._context = context = _create(VideoCodecContext, "libx264")
         self._duration = round(VIDEO_TIMESCALE / settings.framerate)
+        self.delay: int = self._duration if settings.layers > 1 else 0
+        """Ticks that are added to every presentation time, because a frame is decoded before it is shown."""
         context.width, context.height = settings.width, settings.height
         context.pix_fmt = "yuv420p"
         context.time_base = Fraction(1, VIDEO_TIMESCALE)
@@ -55,15 +96,52 @@ class VideoEncoder:
         context.options = _x264_options(settings)
         _open(context, "libx264")
         self.track = _video_track(name, settings, bytes(context.extradata or b""))
+        if alt_group is not None:
+            self.track = replace(self.track, alt_group=alt_group)
 
     def encode(self, image: av.VideoFrame, pts: int, *, keyframe: bool = False) -> Iterator[Sample]:
-        """Encode one picture in any pixel format; ``pts`` in ``VIDEO_TIMESCALE`` ticks."""
+        """Encode one picture in any pixel format; ``pts`` in ``VIDEO_TIMESCALE`` ticks (of samples: plus
+        `delay`)."""
         image = image.reformat(width=self.track.width, height=self.track.height, format="yuv420p")
         image.pts, image.time_base = pts, Fraction(1, VIDEO_TIMESCALE)
         image.pict_type = av.video.frame.PictureType.I if keyframe else av.video.frame.PictureType.NONE
+        yield from self._samples(image, pts)
+
+    def flush(self) -> Iterator[Sample]:
+        """What the encoder still holds."""
+        yield from self._samples(None, 0)
+
+    def _samples(self, image: av.VideoFrame | None, pts: int) -> Iterator[Sample]:
         for packet in self._context.encode(image):
-            at = pts if packet.pts is None else packet.pts
-            yield Sample(at, at, self._duration, packet.is_keyframe, annexb_to_lengths(bytes(packet)))
+            shown = pts if packet.pts is None else packet.pts
+            # Decode times count from a frame before the first picture; those of files are never negative.
+            decoded = shown if packet.dts is None else packet.dts + self.delay
+            data = annexb_to_lengths(bytes(packet))
+            yield Sample(decoded, shown + self.delay, self._duration, packet.is_keyframe, data)
+
+
+def video_encoders(whole: VideoSettings, renditions: Sequence[RenditionSpec]) -> list[VideoEncoder]:
+    """An encoder ``video`` of the settings given, or one for each rendition, called ``video-720p``.
+
+    Raises :class:`MediaError` if a rendition is larger than the picture, or an encoder refuses.
+    """
+    if not renditions:
+        return [VideoEncoder("video", whole)]
+    if renditions[0].height > whole.height:
+        raise MediaError(
+            f"rendition {renditions[0].height}p is larger than the picture, {whole.height} lines"
+        )
+    settings = [
+        replace(
+            whole,
+            width=max(whole.width * each.height // whole.height // 2 * 2, 2),
+            height=each.height,
+            bitrate=each.bitrate,
+        )
+        for each in renditions
+    ]
+    alt_group = ALT_GROUP if len(settings) > 1 else None
+    return [VideoEncoder(f"video-{each.height}p", each, alt_group) for each in settings]
 
 
 class AudioEncoder:
@@ -117,7 +195,11 @@ def _x264_options(settings: VideoSettings) -> dict[str, str]:
     rate_kbit = max(settings.bitrate // 1000, 1)
     limits = f"vbv-maxrate={rate_kbit * 3 // 2}:vbv-bufsize={rate_kbit}"
     params = f"keyint={gop}:min-keyint={gop}:scenecut=0:threads=1:{limits}"
-    return {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "x264-params": params}
+    profile = "baseline"
+    if settings.layers > 1:
+        params += ":bframes=1:b-adapt=0:b-pyramid=none:open-gop=0"
+        profile = "main"
+    return {"preset": "ultrafast", "tune": "zerolatency", "profile": profile, "x264-params": params}
 
 
 def _video_track(name: str, settings: VideoSettings, extradata: bytes) -> TrackInfo:
@@ -134,4 +216,6 @@ def _video_track(name: str, settings: VideoSettings, extradata: bytes) -> TrackI
         float(settings.framerate),
         extradata=avcc,
         bitrate=settings.bitrate * 3 // 2,
+        reorder_ms=round(1_000 / settings.framerate) if settings.layers > 1 else 0,
+        layers=settings.layers,
     )

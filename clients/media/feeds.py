@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -14,8 +14,10 @@ from farcast.clients.media.encoders import (
     AUDIO_FRAME_SAMPLES,
     VIDEO_TIMESCALE,
     AudioEncoder,
+    RenditionSpec,
     VideoEncoder,
     VideoSettings,
+    video_encoders,
 )
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.stream_reader import StreamReader, codec_name, family_of_stream
@@ -40,12 +42,14 @@ class Feed(Protocol):
         """Read on; None at the end of the input. Raises :class:`MediaError`."""
 
 
-def open_feed(container: Any, source: str, transcode: bool) -> Feed:
-    """A feed of the first video and the first audio stream that can be carried.
+def open_feed(container: Any, source: str, transcode: bool, renditions: Sequence[RenditionSpec] = ()) -> Feed:
+    """A feed of the first video and the first audio stream that can be carried; ``renditions`` are encoded.
 
     Raises :class:`MediaError` if there is neither.
     """
-    return _TranscodeFeed(container, source) if transcode else _CopyFeed(container, source)
+    if transcode or renditions:
+        return _TranscodeFeed(container, source, renditions)
+    return _CopyFeed(container, source)
 
 
 class _CopyFeed:
@@ -76,22 +80,23 @@ class _CopyFeed:
 class _TranscodeFeed:
     """Pictures and sound decoded and encoded anew: H.264 without B-frames, and Opus."""
 
-    def __init__(self, container: Any, source: str) -> None:
+    def __init__(self, container: Any, source: str, renditions: Sequence[RenditionSpec]) -> None:
         chosen, self.skipped = _choose(container, source, any_codec=True)
         self._source = source
-        self._video: VideoEncoder | None = None
+        self._videos: list[VideoEncoder] = []
         self._audio: AudioEncoder | None = None
         for kind, stream in chosen:
             if kind == "video":
-                self._video = VideoEncoder("video", _video_settings(stream))
+                self._videos = video_encoders(_video_settings(stream), renditions)
             else:
                 self._audio = AudioEncoder("audio", _TRANSCODE_AUDIO_BITRATE)
         self._resampler = av.AudioResampler("s16", "stereo", codecs.OPUS_RATE, AUDIO_FRAME_SAMPLES)
-        self.names: list[str] = [kind for kind, _ in chosen]
+        self.names: list[str] = [track.name for track in self.tracks()]
         self._packets = _packets(container, [stream for _, stream in chosen], source, flush=True)
 
     def tracks(self) -> list[TrackInfo]:
-        return [encoder.track for encoder in (self._video, self._audio) if encoder is not None]
+        sound = [] if self._audio is None else [self._audio.track]
+        return [video.track for video in self._videos] + sound
 
     def pull(self) -> list[tuple[str, Sample]] | None:
         packet = next(self._packets, None)
@@ -102,13 +107,16 @@ class _TranscodeFeed:
         except av.error.FFmpegError:
             return []  # A damaged packet: the decoder goes on with the next one.
         if packet.stream.type == "video":
-            return [("video", sample) for image in images for sample in self._encode_picture(image)]
+            return [made for image in images for made in self._encode_picture(image)]
         return [("audio", sample) for frame in images for sample in self._encode_sound(frame)]
 
-    def _encode_picture(self, image: av.VideoFrame) -> Iterator[Sample]:
-        if self._video is None or image.pts is None or image.time_base is None:
+    def _encode_picture(self, image: av.VideoFrame) -> Iterator[tuple[str, Sample]]:
+        if image.pts is None or image.time_base is None:
             return
-        yield from self._video.encode(image, round(image.pts * image.time_base * VIDEO_TIMESCALE))
+        pts = round(image.pts * image.time_base * VIDEO_TIMESCALE)
+        for video in self._videos:
+            for sample in video.encode(image, pts):
+                yield video.track.name, sample
 
     def _encode_sound(self, frame: av.AudioFrame) -> Iterator[Sample]:
         if self._audio is None:

@@ -8,6 +8,9 @@
 
 ``jitter`` must be a whole number of milliseconds: a fraction makes the player throw. It is given for video
 with B-frames, whose pictures the player would otherwise take for late.
+
+Tracks with temporal layers are left out: ``@moq`` players read a group from one stream, take the gaps that a
+layer leaves in its object ids for losses, and give the group up.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from farcast.clients.media import codecs
@@ -24,6 +28,9 @@ from farcast.clients.media.fields import Fields
 from farcast.clients.media.offer import Offer, OfferBuilder, Packaging, offer_track
 from farcast.clients.media.tracks import MICROSECONDS, Kind, TrackInfo
 
+ALT_GROUP = 1
+"""Renditions of a hang catalog are alternatives by what they are called."""
+
 _CONTAINERS: dict[str, Packaging] = {"cmaf": "cmaf", "loc": "hang-loc", "legacy": "legacy"}
 _SECTIONS: tuple[Kind, ...] = ("video", "audio")
 
@@ -32,7 +39,8 @@ def build_hang(tracks: Sequence[TrackInfo]) -> bytes:
     """The catalog of CMAF tracks as JSON. Raises :class:`MediaError` on a track without configuration."""
     sections: dict[str, Any] = {}
     for kind in _SECTIONS:
-        renditions = {track.name: _rendition(track) for track in tracks if track.kind == kind}
+        of_kind = [track for track in tracks if track.kind == kind and track.layers == 1]
+        renditions = {track.name: _rendition(track) for track in of_kind}
         if renditions:
             sections[kind] = {"renditions": renditions}
     return json.dumps(sections, separators=(",", ":")).encode()
@@ -45,8 +53,10 @@ def parse_hang(payload: bytes) -> Offer:
     for kind in _SECTIONS:
         section = root.object(kind)
         renditions = section.object("renditions") if section else None
-        for name, fields in renditions.members() if renditions else ():
-            _add_rendition(builder, name, kind, fields)
+        members = renditions.members() if renditions else []
+        alt_group = ALT_GROUP if kind == "video" and len(members) > 1 else None
+        for name, fields in members:
+            _add_rendition(builder, name, kind, fields, alt_group)
     return builder.offer()
 
 
@@ -69,11 +79,13 @@ def _interval_ms(track: TrackInfo) -> int:
     return -(-1000 // max(int(track.framerate or 30), 1))
 
 
-def _add_rendition(builder: OfferBuilder, name: str, kind: Kind, fields: Fields) -> None:
+def _add_rendition(
+    builder: OfferBuilder, name: str, kind: Kind, fields: Fields, alt_group: int | None
+) -> None:
     container = fields.object("container")
     label = container.required_text("kind") if container else "legacy"
     packaging = _CONTAINERS.get(label)
-    info = _track_info(name, kind, fields)
+    info = replace(_track_info(name, kind, fields), alt_group=alt_group)
     init = container.base64("init") if container else None
     if packaging is None:
         builder.ignore(f"track {name}: container {label} is not one that can be read")

@@ -4,8 +4,14 @@
 
     {"version": "draft-01", "generatedAt": …,
      "tracks": [{"name": …, "packaging": "cmaf" | "loc", "isLive": true, "role": "video" | "audio",
-                 "renderGroup": 1, "codec": …, "bitrate": …, "initRef": "init0", …}],
+                 "renderGroup": 1, "altGroup": 1, "codec": …, "bitrate": …, "initRef": "init0",
+                 "farcast-layers": 2, …}],
      "initDataList": [{"id": "init0", "type": "inline", "data": BASE64}]}
+
+``altGroup`` is there for renditions of one picture. ``farcast-layers`` is a field of our own (the draft
+permits such): how many temporal layers the track has, layer k being subgroup k of each group. MSF itself
+knows layers only as tracks of their own (``temporalId``, ``depends``), which a relay cannot tell to belong
+together.
 
 The init data is the init segment with CMAF, the decoder configuration with LOC. Read are draft-00 (version
 1, ``initData`` in the track) and every draft-NN from 01 on; a delta update is an error, because objects that
@@ -23,6 +29,7 @@ from farcast.clients.media import codecs
 from farcast.clients.media.cmaf import write_init
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.fields import Fields
+from farcast.clients.media.layers import LAYERS_MAX
 from farcast.clients.media.offer import Offer, OfferBuilder, Packaging, PublishedPackaging, offer_track
 from farcast.clients.media.tracks import MICROSECONDS, Kind, TrackInfo
 
@@ -32,6 +39,8 @@ RENDER_GROUP = 1
 
 DEFAULT_BITRATE = {"video": 5_000_000, "audio": 256_000}
 """Stated as the maximum where a source does not know it: the field is mandatory."""
+
+LAYERS_FIELD = "farcast-layers"
 
 _PACKAGINGS: dict[str, Packaging] = {"cmaf": "cmaf", "loc": "loc", "legacy": "legacy"}
 _CHANNEL_NAMES = {"mono": 1, "stereo": 2}
@@ -85,6 +94,10 @@ def _entry(track: TrackInfo, packaging: PublishedPackaging) -> dict[str, Any]:
         "timescale": track.timescale,
         "bitrate": track.bitrate or DEFAULT_BITRATE[track.kind],
     }
+    if track.layers > 1:
+        entry[LAYERS_FIELD] = track.layers
+    if track.alt_group is not None:
+        entry["altGroup"] = track.alt_group
     if track.kind == "video":
         entry |= {"width": track.width, "height": track.height, "framerate": track.framerate}
     else:
@@ -137,6 +150,8 @@ def _track_info(name: str, kind: Kind, codec: str, fields: Fields, extradata: by
         channels=_channels(fields.text("channelConfig")),
         extradata=extradata,
         bitrate=fields.integer("bitrate"),
+        layers=min(max(fields.integer(LAYERS_FIELD) or 1, 1), LAYERS_MAX),
+        alt_group=fields.integer("altGroup"),
     )
 
 

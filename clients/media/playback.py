@@ -153,6 +153,14 @@ class Playback:
         for track in self._tracks.values():
             track.gaps.handle_restart()
 
+    def handle_switch(self, track: str) -> None:
+        """Pictures are of this track from now on, another rendition: what it has not sent before is not
+        missing."""
+        self._watched = track
+        known = self._tracks.get(track)
+        if known is not None:
+            known.gaps.handle_restart()
+
     def report(self, now_us: int | None = None) -> PlaybackReport:
         """The figures up to now. With ``now_us``, a picture that is frozen then counts as stalled."""
         end_us = self._last_us if now_us is None else max(now_us, self._last_us)

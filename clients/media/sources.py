@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
 import av
 import av.error
 
+from farcast.clients.media.encoders import RenditionSpec
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.feeds import Feed, open_feed
 from farcast.clients.media.grouping import Grouper
@@ -33,20 +34,25 @@ def open_source(
     stdin: BinaryIO | None = None,
     transcode: bool = False,
     testsrc: TestSourceOptions | None = None,
+    renditions: Sequence[RenditionSpec] = (),
 ) -> Source:
     """Open a source.
 
-    ``spec`` is ``testsrc`` (with options as in :func:`parse_testsrc`, starting from ``testsrc``), ``-`` for
-    a stream on ``stdin`` (fragmented MP4, or any other format that needs no seeking), or a file or URL.
-    ``clock_us`` tells wall-clock microseconds since the Unix epoch. Raises :class:`MediaError`.
+    ``spec`` is ``testsrc`` (with options as in :func:`parse_testsrc`, starting from ``testsrc``), ``-``
+    for a stream on ``stdin`` (fragmented MP4, or any other format that needs no seeking), or a file or
+    URL. ``renditions`` encode the picture anew in each of them. ``clock_us`` tells wall-clock
+    microseconds since the Unix epoch. Raises :class:`MediaError`.
     """
     if spec == "testsrc" or spec.startswith("testsrc="):
-        return TestSource(parse_testsrc(spec, testsrc), clock_us)
+        options = parse_testsrc(spec, testsrc)
+        return TestSource(replace(options, renditions=tuple(renditions)) if renditions else options, clock_us)
     if spec == "-":
         if stdin is None:
             raise MediaError("there is no standard input to read")
-        return MediaSource(_open(_Pipe(stdin), "standard input"), "standard input", transcode=transcode)
-    return MediaSource(_open(spec, spec), spec, transcode=transcode)
+        container, spec = _open(_Pipe(stdin), "standard input"), "standard input"
+    else:
+        container = _open(spec, spec)
+    return MediaSource(container, spec, transcode=transcode, renditions=renditions)
 
 
 class MediaSource:
@@ -56,10 +62,17 @@ class MediaSource:
     second: exact in every timescale, and never negative.
     """
 
-    def __init__(self, container: Any, name: str, *, transcode: bool = False) -> None:
+    def __init__(
+        self,
+        container: Any,
+        name: str,
+        *,
+        transcode: bool = False,
+        renditions: Sequence[RenditionSpec] = (),
+    ) -> None:
         self._container = container
         try:
-            self._feed: Feed = open_feed(container, name, transcode)
+            self._feed: Feed = open_feed(container, name, transcode, renditions)
             early = self._probe(name)
         except BaseException:
             container.close()

@@ -7,6 +7,8 @@ flashes: so the eye and the ear can judge synchrony.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,8 +21,9 @@ from farcast.clients.media.encoders import (
     AUDIO_FRAME_SAMPLES,
     VIDEO_TIMESCALE,
     AudioEncoder,
-    VideoEncoder,
+    RenditionSpec,
     VideoSettings,
+    video_encoders,
 )
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.framecode import Image, read_frame_number
@@ -36,7 +39,10 @@ _BEEP_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TestSourceOptions:
-    """What the film looks like. ``duration_s`` None means endless; ``audio_bitrate`` 0 means silent film."""
+    """What the film looks like. ``duration_s`` None means endless; ``audio_bitrate`` 0 means silent film.
+
+    ``layers`` 2 makes every other picture one that can be left out, at the cost of a frame's delay.
+    """
 
     __test__ = False
 
@@ -47,6 +53,8 @@ class TestSourceOptions:
     gop_s: float = 1.0
     duration_s: float | None = None
     audio_bitrate: int = 64_000
+    layers: int = 1
+    renditions: tuple[RenditionSpec, ...] = ()
 
 
 class TestSource:
@@ -59,42 +67,54 @@ class TestSource:
         self._options = options
         self._clock_us = clock_us
         settings = VideoSettings(
-            options.width, options.height, Fraction(options.framerate), options.bitrate, options.gop_s
+            options.width,
+            options.height,
+            Fraction(options.framerate),
+            options.bitrate,
+            options.gop_s,
+            options.layers,
         )
-        self._video = VideoEncoder("video", settings)
+        self._videos = video_encoders(settings, options.renditions)
         self._audio = AudioEncoder("audio", options.audio_bitrate) if options.audio_bitrate else None
         self._painter = Painter(options.width, options.height)
         self._tone = make_tone()
-        self._frame_number = 0
+        self._captured_us: dict[tuple[str, int], int] = {}
+        self._ready: deque[tuple[str, Sample]] = deque()
+        self._frames_out = 0
+        self._painted = 0
+        self._delay_us = (options.layers - 1) * MICROSECONDS // options.framerate
+        duration_s = options.duration_s
+        self._pictures_wanted = None if duration_s is None else math.ceil(duration_s * options.framerate)
         self._packet_number = 0
         self._group_wanted = True
-        self.tracks: tuple[TrackInfo, ...] = (self._video.track,)
+        self.tracks: tuple[TrackInfo, ...] = tuple(video.track for video in self._videos)
         if self._audio:
             self.tracks += (self._audio.track,)
         self.skipped: tuple[str, ...] = ()
 
     def next_time_us(self) -> int | None:
         """See :class:`Source`."""
-        due = min(self._video_time_us(), self._audio_time_us())
+        dues = (self._video_time_us() - self._delay_us, self._video_time_us()), (self._audio_time_us(),) * 2
         limit = self._options.duration_s
-        return None if limit is not None and due >= limit * MICROSECONDS else due
+        left = [due for made, due in dues if limit is None or made < limit * MICROSECONDS]
+        return min(left, default=None)
 
     def __iter__(self) -> Iterator[Frame]:
         return self
 
     def __next__(self) -> Frame:
-        if self.next_time_us() is None:
+        due = self.next_time_us()
+        if due is None:
             raise StopIteration
-        if self._video_time_us() <= self._audio_time_us():
-            return self._next_picture()
-        return self._next_sound()
+        return self._next_picture() if due == self._video_time_us() else self._next_sound()
 
     def close(self) -> None:
         """See :class:`Source`."""
         self._options = replace(self._options, duration_s=0)
 
     def _video_time_us(self) -> int:
-        return self._frame_number * MICROSECONDS // self._options.framerate
+        number = self._frames_out // len(self._videos)
+        return number * MICROSECONDS // self._options.framerate + self._delay_us
 
     def _audio_time_us(self) -> int:
         if not self._audio:
@@ -102,13 +122,28 @@ class TestSource:
         return self._packet_number * AUDIO_FRAME_SAMPLES * MICROSECONDS // OPUS_RATE
 
     def _next_picture(self) -> Frame:
-        number, self._frame_number = self._frame_number, self._frame_number + 1
-        captured_us = self._clock_us()
-        flash = number % self._options.framerate < self._options.framerate * _BEEP_S
-        image = self._painter.paint(number, captured_us, flash=flash)
-        sample = next(self._video.encode(image, number * VIDEO_TIMESCALE // self._options.framerate))
+        """The next frame: with layers it is out when the picture after it has been put in."""
+        number, self._frames_out = self._frames_out // len(self._videos), self._frames_out + 1
+        while not self._ready:
+            if self._pictures_wanted is not None and self._painted >= self._pictures_wanted:
+                self._ready.extend((v.track.name, sample) for v in self._videos for sample in v.flush())
+            else:
+                self._ready.extend(self._paint(number + self._options.layers - 1))
+        name, sample = self._ready.popleft()
         self._group_wanted |= sample.keyframe
-        return _frame("video", sample, sample.keyframe, captured_us)
+        return _frame(name, sample, sample.keyframe, self._captured_us.pop((name, sample.pts)))
+
+    def _paint(self, until: int) -> Iterator[tuple[str, Sample]]:
+        """Put the next picture into the encoders; it was due so long before that of number ``until``."""
+        number, self._painted = self._painted, self._painted + 1
+        framerate = self._options.framerate
+        captured_us = self._clock_us() - (until - number) * MICROSECONDS // framerate
+        image = self._painter.paint(number, captured_us, flash=number % framerate < framerate * _BEEP_S)
+        pts = number * VIDEO_TIMESCALE // framerate
+        for video in self._videos:
+            self._captured_us[video.track.name, pts + video.delay] = captured_us
+            for sample in video.encode(image, pts):
+                yield video.track.name, sample
 
     def _next_sound(self) -> Frame:
         assert self._audio is not None
@@ -160,13 +195,14 @@ _OPTIONS: dict[str, Callable[[TestSourceOptions, str], TestSourceOptions]] = {
     "bitrate": lambda options, value: replace(options, bitrate=int(value)),
     "gop": lambda options, value: replace(options, gop_s=float(value)),
     "duration": lambda options, value: replace(options, duration_s=float(value)),
+    "layers": lambda options, value: replace(options, layers=int(value)),
     "audio-bitrate": lambda options, value: replace(options, audio_bitrate=int(value)),
 }
 
 
 def _frame(track: str, sample: Sample, group_start: bool, captured_us: int) -> Frame:
-    pts = sample.pts
-    return Frame(track, pts, pts, sample.duration, sample.keyframe, sample.data, group_start, captured_us)
+    pts, dts = sample.pts, sample.pts if sample.dts is None else sample.dts
+    return Frame(track, dts, pts, sample.duration, sample.keyframe, sample.data, group_start, captured_us)
 
 
 def _check(options: TestSourceOptions) -> None:
@@ -184,5 +220,7 @@ def _check(options: TestSourceOptions) -> None:
         raise MediaError(f"testsrc: {options.framerate} frames per second is not from 1 to {FRAMERATE_MAX}")
     if options.bitrate < 10_000 or not 0 < options.gop_s <= 60:
         raise MediaError("testsrc: bit rate must be at least 10000 bit/s, GOP from above 0 to 60 s")
+    if options.layers not in (1, 2):
+        raise MediaError(f"testsrc: {options.layers} layers is not 1 or 2")
     if options.audio_bitrate and not 6_000 <= options.audio_bitrate <= 510_000:
         raise MediaError("testsrc: audio bit rate must be 0 or from 6000 to 510000 bit/s")

@@ -18,7 +18,10 @@ class TrackInfo:
     the decoder configuration in the form ISO BMFF knows it: the payload of ``avcC``/``hvcC``/``av1C``/
     ``vpcC``, an AudioSpecificConfig, or an OpusHead packet; ``None`` if it travels inside the frames
     (then H.264 and HEVC frames are Annex B). ``timescale`` is ticks per second of every timestamp.
-    ``reorder_ms`` is how far presentation runs behind decoding because of B-frames.
+    ``reorder_ms`` is how far presentation runs behind decoding because of B-frames. ``layers``: with more
+    than one, frames of layer k are in subgroup k of their group (:mod:`farcast.clients.media.layers`).
+    ``alt_group``: tracks of one number are renditions of the same picture, with groups of equal number for
+    equal times, of which a viewer takes one.
     """
 
     name: str
@@ -33,6 +36,8 @@ class TrackInfo:
     extradata: bytes | None = None
     bitrate: int | None = None
     reorder_ms: int = 0
+    layers: int = 1
+    alt_group: int | None = None
 
     def to_us(self, ticks: int) -> int:
         """Convert ticks of this track to microseconds, rounded to nearest."""

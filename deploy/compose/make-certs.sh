@@ -4,7 +4,9 @@ set -eu
 cd "$(dirname "$0")"
 umask 022
 farcast ca init --dir ca --cluster demo
-farcast ca issue --dir ca --role control --name c1 --out certs
+for name in c1 c2; do
+    farcast ca issue --dir ca --role control --name $name --out certs
+done
 for region in sin fra iad; do
     farcast ca issue --dir ca --role edge --region $region --node-id $region-1 --out certs
 done

@@ -15,13 +15,14 @@ end of grants and nothing else.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.access.scopes import Action
-from farcast.proto.access.tokens import BadToken, Grant, read_token
+from farcast.proto.access.tokens import BadToken, Cause, Grant, read_token
 from farcast.proto.moqt.names import TrackNamespace
 
 EXPIRY_GRACE_SECONDS: Final = 30
@@ -82,7 +83,7 @@ class Gate:
         self._policy = policy
         self._sessions: dict[int, _Session] = {}
         self._changed: dict[int, None] = {}
-        self.tokens_refused = 0
+        self._refused: Counter[Cause] = Counter()
 
     # ---- Getters ----------------------------------------------------------------------------------
 
@@ -90,6 +91,16 @@ class Gate:
     def is_open(self) -> bool:
         """Whether everybody may do everything."""
         return self._policy is None
+
+    @property
+    def tokens_refused(self) -> int:
+        """So far."""
+        return self._refused.total()
+
+    @property
+    def refused_by_cause(self) -> dict[Cause, int]:
+        """The same, by cause; a copy, in the order of `Cause`."""
+        return {cause: self._refused[cause] for cause in Cause if self._refused[cause]}
 
     def status(self) -> dict[str, object]:
         """For people: the keys that open this edge, and what was refused."""
@@ -101,6 +112,7 @@ class Gate:
             "revoked_tokens": len(policy.revoked_tokens) if policy else 0,
             "revoked_keys": len(policy.revoked_keys) if policy else 0,
             "tokens_refused": self.tokens_refused,
+            "tokens_refused_by_cause": {cause.value: n for cause, n in self.refused_by_cause.items()},
         }
 
     def next_end(self) -> float | None:
@@ -160,24 +172,27 @@ class Gate:
 
     # ---- Input ------------------------------------------------------------------------------------
 
-    def handle_tokens(self, session: int, tokens: Iterable[bytes], unix_s: float) -> None:
-        """A session shows tokens; those that are good add to what it may do."""
+    def handle_tokens(self, session: int, tokens: Iterable[bytes], unix_s: float) -> list[Cause]:
+        """A session shows tokens; those that are good add to what it may do. Why others are not, in order."""
+        refused: list[Cause] = []
         if self._policy is None:
-            return
+            return refused
         for token in tokens:
             known = self._sessions.setdefault(session, _Session())
             try:
                 grant = read_token(token, self._policy.keys, self._policy.audience, unix_s)
             except BadToken as error:
-                self.tokens_refused += 1
+                refused.append(error.cause)
                 known.fault = Refusal(f"token refused: {error}", expired=error.expired)
                 continue
             if self._policy.is_revoked(grant):
-                self.tokens_refused += 1
+                refused.append(Cause.REVOKED)
                 known.fault = Refusal("token refused: revoked")
                 continue
             known.grants = [*(g for g in known.grants if g.token_id != grant.token_id), grant]
             known.grants = known.grants[-GRANTS_PER_SESSION_MAX:]
+        self._refused.update(refused)
+        return refused
 
     def handle_policy(self, policy: AccessPolicy | None) -> None:
         """Another policy is in force; grants that it does not know are gone."""

@@ -4,10 +4,10 @@ A session is a publisher of a key from its first publication that a token of the
 from its first subscription, until it ends; one that takes its requests back and stays still holds its
 connection here. Namespaces are counted as they are held (``held``).
 
-An edge alone enforces the key's quota. Edges of a plan divide it: each of N takes an Nth, and those first
-by node id one more where that does not come out even. So all together never are more than the quota, nobody
-gets N quotas from N edges, and no message is needed: the last plan stands while the control plane is gone.
-The price is that what one edge has left helps no other one.
+An edge alone enforces the key's quota. Edges of a plan divide it: the plan gives each its share by where the
+key is used (`farcast.control_plane.quota_shares`), and that stands while the control plane is gone. Of a
+control plane that gives none, each of N edges takes an Nth, and those first by node id one more where that
+does not come out even. So all together never are more than the quota, and nobody gets N quotas from N edges.
 
 The bit rate is measured by snapshots, a second late: it keeps new sessions out (`admit`) and ends the
 newest publisher of a key that sends more than its share for `OVER_SNAPSHOTS` snapshots (`over`). Sessions of
@@ -78,6 +78,7 @@ class QuotaTable:
         self._quotas: dict[str, Amounts] = {}
         self._planned: frozenset[str] = frozenset()
         self._edges, self._rank = 1, 0
+        self._shares: Mapping[str, Amounts] = {}
         self._keys: dict[str, _Key] = {}
         self._payers: dict[int, str] = {}
         self._bytes: dict[int, tuple[int, int]] = {}
@@ -97,6 +98,8 @@ class QuotaTable:
             return None
         if key_id not in self._planned:
             return quotas
+        if (share := self._shares.get(key_id)) is not None:
+            return Amounts(*map(min, share, quotas))
         return Amounts(*(most // self._edges + (self._rank < most % self._edges) for most in quotas))
 
     def used(self, key_id: str) -> Amounts:
@@ -139,10 +142,16 @@ class QuotaTable:
     # ---- Input ------------------------------------------------------------------------------------
 
     def handle_quotas(
-        self, quotas: Mapping[str, Quotas], planned: Iterable[str], edges: int, rank: int
+        self,
+        quotas: Mapping[str, Quotas],
+        planned: Iterable[str],
+        edges: int,
+        rank: int,
+        shares: Mapping[str, Amounts] | None = None,
     ) -> None:
         """The keys in force, those of them that all ``edges`` of a network divide, how many these are, and
-        which of them, from 0, this one is."""
+        which of them, from 0, this one is; ``shares``: what the plan gives this one, where it says so."""
+        self._shares = shares or {}
         self._quotas = {key_id: amounts_of(quota) for key_id, quota in quotas.items()}
         self._planned, self._edges, self._rank = frozenset(planned), max(edges, 1), rank
 

@@ -6,6 +6,7 @@ and names of tracks are bytes here, because MessagePack can hold what JSON canno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec import Meta
 
 from farcast.proto.access.gate import AccessPolicy
 from farcast.proto.access.keys import KEYS_MAX, BadKey, Quotas, TrustedKey
+from farcast.proto.access.quotas import Amounts
 from farcast.proto.access.scopes import SCOPES_MAX, Action, Match, Scope, TrackMatch
 from farcast.proto.access.tokens import TEXT_CHARACTERS_MAX
 from farcast.proto.moqt.names import (
@@ -70,6 +72,18 @@ class AccessRules(_Record, frozen=True, kw_only=True):
     exhausted: Annotated[tuple[KeyId, ...], Meta(max_length=KEYS_MAX)] = ()
 
 
+class ShareRecord(_Record, frozen=True, kw_only=True):
+    """The part of a key's quota that one edge may give out; counts where the quota is bounded."""
+
+    key_id: KeyId
+    publishers: Quota = 0
+    viewers: Quota = 0
+    namespaces: Quota = 0
+    bps: Quota = 0
+
+
+Shares: TypeAlias = Annotated[tuple[ShareRecord, ...], Meta(max_length=KEYS_MAX)]
+
 NO_RULES: Final = AccessRules()
 
 
@@ -110,6 +124,16 @@ def write_key(key: TrustedKey) -> KeyRecord:
         namespaces_max=quotas.namespaces_max,
         egress_bps_max=quotas.egress_bps_max,
     )
+
+
+def read_shares(shares: tuple[ShareRecord, ...]) -> dict[str, Amounts]:
+    """Shares by key."""
+    return {s.key_id: Amounts(s.publishers, s.viewers, s.namespaces, s.bps) for s in shares}
+
+
+def write_shares(shares: Mapping[str, Amounts]) -> tuple[ShareRecord, ...]:
+    """The reverse, in order."""
+    return tuple(ShareRecord(key_id=key_id, **share._asdict()) for key_id, share in sorted(shares.items()))
 
 
 def _scope(record: ScopeRecord) -> Scope | None:

@@ -18,9 +18,13 @@ Rules, each because somebody was bitten (RFC 8725, and the advisories of the JWT
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from joserfc import jws
@@ -47,17 +51,43 @@ TEXT_CHARACTERS_MAX: Final = 256
 """Of issuer, subject and token id."""
 
 ALGORITHMS: Final = ("Ed25519", "EdDSA")
+TYPE: Final = "JWT"
+"""What ``typ`` says where it stands: a key that signs other things too must not open anything by them
+(RFC 8725, 3.11)."""
 
+_PARTS: Final = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\Z")
 _HEADER_NAMES: Final = frozenset({"alg", "kid", "typ"})
 _ACTIONS: Final = {action.name.lower(): action for action in Action}
 
 
-class BadToken(ValueError):
-    """A token is refused; the reason quotes nothing of it. ``expired``: a newer one may do."""
+class Cause(StrEnum):
+    """Why a token was refused, in one word: what is counted."""
 
-    def __init__(self, reason: str, *, expired: bool = False) -> None:
+    MALFORMED = "malformed"
+    ALGORITHM = "algorithm"
+    KEY = "key"
+    SIGNATURE = "signature"
+    VERSION = "version"
+    ISSUER = "issuer"
+    AUDIENCE = "audience"
+    EARLY = "early"
+    EXPIRED = "expired"
+    LIFETIME = "lifetime"
+    SCOPE = "scope"
+    REVOKED = "revoked"
+
+
+class BadToken(ValueError):
+    """A token is refused; the reason quotes nothing of it."""
+
+    def __init__(self, reason: str, cause: Cause = Cause.MALFORMED) -> None:
         super().__init__(reason)
-        self.expired = expired
+        self.cause = cause
+
+    @property
+    def expired(self) -> bool:
+        """Whether a newer one may do."""
+        return self.cause is Cause.EXPIRED
 
 
 class _Registry(jws.JWSRegistry):
@@ -99,7 +129,7 @@ def read_token(token: bytes, keys: Mapping[str, TrustedKey], audience: str, now_
     try:
         signed = jws.deserialize_compact(token, key.public, registry=_REGISTRY)
     except (JoseError, ValueError, TypeError) as error:
-        raise BadToken("signature does not fit the key") from error
+        raise BadToken("signature does not fit the key", Cause.SIGNATURE) from error
     claims = _object(signed.payload, "claims")
     return _grant(claims, key, audience, now_unix_s)
 
@@ -153,10 +183,11 @@ def read_scope(value: object) -> Scope:
     scope = _members(value, "a scope", {"actions", "namespace"}, {"track"})
     names = scope["actions"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise BadToken("actions of a scope: a list of names")
+        raise BadToken("actions of a scope: a list of names", Cause.SCOPE)
     unknown = [name for name in names if name not in _ACTIONS]
     if unknown:
-        raise BadToken(f"actions of a scope: {len(unknown)} unknown, known are {', '.join(_ACTIONS)}")
+        known = ", ".join(_ACTIONS)
+        raise BadToken(f"actions of a scope: {len(unknown)} unknown, known are {known}", Cause.SCOPE)
     actions = frozenset(_ACTIONS[name] for name in names)
     return Scope(actions, _namespace(scope["namespace"]), _track(scope.get("track")))
 
@@ -168,36 +199,51 @@ def _key_of(token: bytes, keys: Mapping[str, TrustedKey]) -> TrustedKey:
     """The key that the header names; the header is good then."""
     if len(token) > TOKEN_BYTES_MAX:
         raise BadToken(f"over {TOKEN_BYTES_MAX} bytes")
-    if not token.isascii() or token.count(b".") != 2:
+    if not _PARTS.match(token):
         raise BadToken("not a signed JWT: three parts in base64url")
     try:
-        header = jws.extract_compact(token, registry=_REGISTRY).headers()
+        jws.extract_compact(token, registry=_REGISTRY)
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise BadToken("header cannot be read") from error
+    header = _object(_decoded(token.partition(b".")[0]), "the names in the header")
     if not _HEADER_NAMES.issuperset(header):
         raise BadToken("header has more than alg, kid and typ")
     if header.get("alg") not in ALGORITHMS:
-        raise BadToken("not signed with Ed25519")
+        raise BadToken("not signed with Ed25519", Cause.ALGORITHM)
+    if not _is_jwt(header.get("typ", TYPE)):
+        raise BadToken("a token of another kind (typ)")
     key_id = header.get("kid")
     if not isinstance(key_id, str) or not is_key_id(key_id):
-        raise BadToken("header names no key (kid)")
+        raise BadToken("header names no key (kid)", Cause.KEY)
     key = keys.get(key_id)
     if key is None:
-        raise BadToken("signed with a key that is not trusted here")
+        raise BadToken("signed with a key that is not trusted here", Cause.KEY)
     return key
+
+
+def _decoded(part: bytes) -> bytes:
+    """Of base64url without padding."""
+    try:
+        return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+    except binascii.Error as error:
+        raise BadToken("header cannot be read") from error
+
+
+def _is_jwt(kind: object) -> bool:
+    return isinstance(kind, str) and kind.upper() == TYPE
 
 
 def _grant(claims: dict[str, Any], key: TrustedKey, audience: str, now_unix_s: float) -> Grant:
     if claims.get("v") != CLAIMS_VERSION or isinstance(claims["v"], bool):
-        raise BadToken(f"claims are not of version {CLAIMS_VERSION} (v)")
+        raise BadToken(f"claims are not of version {CLAIMS_VERSION} (v)", Cause.VERSION)
     issuer = _text(claims, "iss")
     if key.issuer and issuer != key.issuer:
-        raise BadToken("issuer (iss) is not the one of its key")
+        raise BadToken("issuer (iss) is not the one of its key", Cause.ISSUER)
     _check_audience(claims.get("aud"), audience)
     expires = _check_times(claims, now_unix_s)
     scopes = claims.get("scope")
     if not isinstance(scopes, list) or not 0 < len(scopes) <= SCOPES_MAX:
-        raise BadToken(f"scope: a list of 1 to {SCOPES_MAX}")
+        raise BadToken(f"scope: a list of 1 to {SCOPES_MAX}", Cause.SCOPE)
     return Grant(
         key_id=key.key_id,
         token_id=_text(claims, "jti"),
@@ -211,7 +257,7 @@ def _grant(claims: dict[str, Any], key: TrustedKey, audience: str, now_unix_s: f
 def _check_audience(value: object, audience: str) -> None:
     audiences = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str) for item in audiences) or audience not in audiences:
-        raise BadToken("for another cluster (aud)")
+        raise BadToken("for another cluster (aud)", Cause.AUDIENCE)
 
 
 def _check_times(claims: dict[str, Any], now_unix_s: float) -> float:
@@ -219,11 +265,11 @@ def _check_times(claims: dict[str, Any], now_unix_s: float) -> float:
     issued, expires = _time(claims, "iat"), _time(claims, "exp")
     begins = _time(claims, "nbf") if "nbf" in claims else issued
     if expires - issued > LIFE_SECONDS_MAX:
-        raise BadToken(f"lives for more than {LIFE_SECONDS_MAX} s (exp - iat)")
+        raise BadToken(f"lives for more than {LIFE_SECONDS_MAX} s (exp - iat)", Cause.LIFETIME)
     if max(issued, begins) > now_unix_s + CLOCK_SKEW_SECONDS:
-        raise BadToken("not valid yet (nbf, iat)")
+        raise BadToken("not valid yet (nbf, iat)", Cause.EARLY)
     if expires <= now_unix_s:
-        raise BadToken("expired (exp)", expired=True)
+        raise BadToken("expired (exp)", Cause.EXPIRED)
     return expires
 
 
@@ -243,11 +289,11 @@ def _text(claims: dict[str, Any], name: str) -> str:
 
 def _namespace(value: object) -> TrackNamespace:
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
-        raise BadToken("namespace of a scope: a list of fields")
+        raise BadToken("namespace of a scope: a list of fields", Cause.SCOPE)
     try:
         return TrackNamespace(tuple(part.encode() for part in value))
     except (InvalidName, UnicodeEncodeError) as error:
-        raise BadToken("namespace of a scope: not one that MoQT allows") from error
+        raise BadToken("namespace of a scope: not one that MoQT allows", Cause.SCOPE) from error
 
 
 def _track(value: object) -> TrackMatch | None:
@@ -255,19 +301,20 @@ def _track(value: object) -> TrackMatch | None:
         return None
     track = _members(value, "track of a scope", set(), {match.value for match in Match})
     if len(track) != 1:
-        raise BadToken("track of a scope: one of exact, prefix, suffix")
+        raise BadToken("track of a scope: one of exact, prefix, suffix", Cause.SCOPE)
     ((kind, text),) = track.items()
     if not isinstance(text, str) or len(text) > FULL_TRACK_NAME_BYTES_MAX:
-        raise BadToken("track of a scope: not a name")
+        raise BadToken("track of a scope: not a name", Cause.SCOPE)
     try:
         return TrackMatch(Match(kind), text.encode())
     except UnicodeEncodeError as error:
-        raise BadToken("track of a scope: not a name") from error
+        raise BadToken("track of a scope: not a name", Cause.SCOPE) from error
 
 
 def _members(value: object, what: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
     if not isinstance(value, dict) or not needed <= value.keys() <= needed | optional:
-        raise BadToken(f"{what}: an object of {', '.join(sorted(needed | optional))}")
+        names = ", ".join(sorted(needed | optional))
+        raise BadToken(f"{what}: an object of {names}", Cause.SCOPE)
     return value
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from farcast.proto.access.gate import EXPIRY_GRACE_SECONDS, AccessPolicy, Gate, Refusal
-from farcast.proto.access.quotas import QuotaTable
+from farcast.proto.access.quotas import Amounts, QuotaTable
 from farcast.proto.access.scopes import Action
 from farcast.proto.access.tokens import TOKEN_BYTES_MAX, TOKEN_TYPE
 from farcast.proto.agent.discovery import Announcing
@@ -51,6 +51,7 @@ class Access:
         self._local = hub.config.access
         self._planned: AccessPolicy | None = None
         self._edges: Collection[str] = ()
+        self._shares: Mapping[str, Amounts] = {}
         self.quotas = QuotaTable(self._namespaces_of)
         self._set_quotas()
 
@@ -63,7 +64,7 @@ class Access:
         self.show(peer, tokens)
         in_path = token_in(path)
         if in_path is not None:
-            self.gate.handle_tokens(peer.id, [in_path], self._hub.unix_s)
+            self._take(peer, [in_path])
         if not self.gate.keys_of(peer.id):
             self._hub.set_timer("unshown", peer.id, after_ms=SHOWN_MS_MAX)
         self._arm()
@@ -72,8 +73,12 @@ class Access:
         """A client shows tokens with a request."""
         values = [token.value for token in tokens if token.token_type == TOKEN_TYPE]
         if values and self._is_asked(peer):
-            self.gate.handle_tokens(peer.id, values, self._hub.unix_s)
+            self._take(peer, values)
             self._arm()
+
+    def _take(self, peer: Peer, tokens: Iterable[bytes]) -> None:
+        for cause in self.gate.handle_tokens(peer.id, tokens, self._hub.unix_s):
+            self._hub.counters[f"tokens_refused_{cause}"] += 1
 
     def policy_changed(
         self,
@@ -81,14 +86,16 @@ class Access:
         local: AccessPolicy | None = None,
         planned: AccessPolicy | None = None,
         edges: Collection[str] = (),
+        shares: Mapping[str, Amounts] | None = None,
     ) -> None:
         """The edge's own configuration or a plan brought other keys or revocations. An open edge stays so.
-        ``edges``: node ids of the plan, which divide the quotas of its keys."""
+        ``edges``: node ids of the plan, which divide the quotas of its keys; ``shares``: this one's."""
         if self._local is None:
             return
         self._local = local or self._local
         self._planned = planned or self._planned
         self._edges = edges or self._edges
+        self._shares = self._shares if shares is None else shares
         self.gate.handle_policy(self._local.joined(self._planned))
         self._set_quotas()
         self._enforce()
@@ -180,7 +187,7 @@ class Access:
             own = self._hub.config.node_id
             edges = {own, *self._edges}
             rank = sum(node_id < own for node_id in edges)
-            self.quotas.handle_quotas(quotas, planned, len(edges), rank)
+            self.quotas.handle_quotas(quotas, planned, len(edges), rank, self._shares)
 
     def _is_asked(self, peer: Peer) -> bool:
         return peer.upstream is None and not peer.is_hop

@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from farcast.proto._core import Command, Event
-from farcast.proto.access.records import read_rules
+from farcast.proto.access.records import read_rules, read_shares
 from farcast.proto.agent import status
 from farcast.proto.agent.access import Access
 from farcast.proto.agent.binding import Bindings
@@ -229,9 +229,14 @@ class Agent:
         self._discovery.listed(plan.directory)
         if plan.edge_list:
             self._local.publish(EDGE_LIST, plan.edge_list.encode())
+        shares = None
+        if plan.shares is not None and (before is None or before.shares is not plan.shares):
+            shares = read_shares(plan.shares)
         if plan.access is not None and (before is None or before.access is not plan.access):
             rules = read_rules(plan.access, plan.version.epoch.cluster)
-            self._access.policy_changed(planned=rules, edges=list(plan.nodes))
+            self._access.policy_changed(planned=rules, edges=list(plan.nodes), shares=shares)
+        elif shares is not None:
+            self._access.policy_changed(edges=list(plan.nodes), shares=shares)
         elif before is not None and before.nodes.keys() != plan.nodes.keys():
             self._access.policy_changed(edges=list(plan.nodes))
         for track in list(self._tracks.by_id.values()):
@@ -309,6 +314,7 @@ class Agent:
             Event.UpstreamSwitched: self._standby.switched,
             Event.UpstreamResumed: self._standby.resumed,
             Event.TrackStarved: self._standby.starved,
+            Event.SecondPath: self._standby.paired,
         }
 
     def _session_opened(self, event: Event.SessionOpened) -> None:
@@ -328,6 +334,8 @@ class Agent:
         link = self._upstreams.connecting_as(event.session)
         if link is not None:
             self._upstream_lost(link, event.reason or f"closed by {event.by}")
+        elif event.by == "tls":
+            self._hub.counters["tls_handshakes_failed"] += 1
 
     def _stream_event(self, event: Any) -> None:
         peer = self._peers.get(event.session)
@@ -391,6 +399,7 @@ class Agent:
         if peer.is_hop:
             refusal = self._identify(peer, event)
             if refusal is not None:
+                self._hub.counters["hops_refused"] += 1
                 self._close(peer, *refusal)
                 return
         peer.established = True
@@ -416,6 +425,11 @@ class Agent:
         certified = identity(peer.certificates) if identity is not None else node.node_id
         if certified != node.node_id:
             return SessionCode.UNAUTHORIZED, f"SETUP says {node.node_id}, the certificate says {certified}"
+        read = self.config.peer_certificate
+        proved = read(peer.certificates) if read is not None else None
+        if proved is not None and node.region and node.region != proved.region:
+            reason = f"SETUP says region {node.region}, the certificate says {proved.region}"
+            return SessionCode.UNAUTHORIZED, reason
         planned = peer.upstream.planned if peer.upstream is not None else None
         if planned is not None and planned != node.node_id:
             return SessionCode.UNAUTHORIZED, f"the plan says {planned} is here, but it is {node.node_id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from farcast.proto.access.gate import AccessPolicy
 from farcast.proto.agent.backoff import BackoffConfig
@@ -12,6 +12,7 @@ from farcast.proto.joining.revocations import Certified
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.moqt.parameters import HOP_PATH_NODES_MAX, NODE_TEXT_BYTES_MAX
 from farcast.proto.recovery.policy import Assumptions
+from farcast.proto.recovery.second_path import SecondPaths
 
 if TYPE_CHECKING:
     from farcast.proto._core import ClientTls
@@ -121,6 +122,15 @@ class MediaLimits:
     cache_groups_max: int = 64
     queue_bytes_max: int = 8 << 20
     queue_ms_max: int = 2_000
+    layer_ms_max: int = 250
+    """A viewer whose first waiting byte is older gives up its highest layer (subgroup above 0)."""
+
+
+HOP_LOSS_MAX_PERMILLE: Final = 150
+"""Of what is due in a second: beyond it repairs cost more than another way does."""
+HOP_RTT_MAX_MS: Final = 800
+"""About twice as far as any pair of the measured matrices, and what is repaired once over such a hop cannot
+be on a screen 600 ms after it was filmed: a queue or a detour, not distance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +143,8 @@ class PlanHops:
 
     tls: ClientTls
     addresses: Mapping[str, str] = field(default_factory=dict)
-    loss_max_permille: int = 150
-    rtt_max_us: int = 0
+    loss_max_permille: int = HOP_LOSS_MAX_PERMILLE
+    rtt_max_us: int = HOP_RTT_MAX_MS * 1_000
 
 
 PeerIdentity: TypeAlias = Callable[[Sequence[bytes]], str | None]
@@ -151,7 +161,7 @@ class AgentConfig:
 
     ``seed`` spreads reconnects and makes track incarnations of two runs differ: the shell draws it.
     ``peer_identity`` reads a hop's certificate; without it the node id in a hop's SETUP is believed.
-    ``recovery``: what hops spend on repairs.
+    ``recovery``: what hops spend on repairs; ``second_paths``: which tracks come over two at the same time.
     ``plan_hops``: without it plans are followed as far as they need no hop.
     ``access``: what clients may do until a plan says it; ``None`` is everything, whatever plans say.
     """
@@ -170,6 +180,7 @@ class AgentConfig:
     plan_hops: PlanHops | None = None
     access: AccessPolicy | None = None
     recovery: Assumptions = field(default_factory=Assumptions)
+    second_paths: SecondPaths = field(default_factory=SecondPaths)
 
     def __post_init__(self) -> None:
         check_node_text("node id", self.node_id)

@@ -53,7 +53,11 @@ def add_downstream(
         subscriber_priority=priority,
         group_order=group_order.value,
         forward=forward,
-        limits=QueueLimits(queue_bytes_max=media.queue_bytes_max, queue_ms_max=media.queue_ms_max),
+        limits=QueueLimits(
+            queue_bytes_max=media.queue_bytes_max,
+            queue_ms_max=media.queue_ms_max,
+            layer_ms_max=media.layer_ms_max,
+        ),
     )
 
 

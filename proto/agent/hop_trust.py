@@ -1,5 +1,8 @@
-"""Whose certificates count no more on hops: asked at each handshake, and of the hops that stand when a plan
-brings other revocations."""
+"""Whose certificates count on hops: asked at each handshake, and of hops that stand when a plan is another.
+
+A certificate counts no more when a plan revokes it; and it does not count for a node that the plan has in
+another region than the certificate: no edge speaks for a region that is not its own.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from farcast.proto.agent.hub import Hub
     from farcast.proto.agent.sessions import Peer, PeerTable
     from farcast.proto.control.edge_plan import EdgePlan
+    from farcast.proto.joining.revocations import Certified
 
 Close = Callable[["Peer", SessionCode, str], None]
 
@@ -28,25 +32,36 @@ class HopTrust:
         self._close = close
         self._said: Revocations | None = None
         self._revoked = Revoked()
+        self._regions: dict[str, str] = {}
 
     def refusal(self, peer: Peer) -> tuple[SessionCode, str] | None:
         """Why a hop may not be, ``None`` if it may."""
-        if not self._is_revoked(peer):
+        certified = self._certified(peer)
+        if certified is None:
             return None
-        self._hub.counters["hops_revoked"] += 1
-        return SessionCode.UNAUTHORIZED, REVOKED
+        if certified in self._revoked:
+            self._hub.counters["hops_revoked"] += 1
+            return SessionCode.UNAUTHORIZED, REVOKED
+        planned = self._regions.get(certified.node_id, certified.region)
+        if planned != certified.region:
+            self._hub.counters["hops_misidentified"] += 1
+            reason = f"the certificate is of region {certified.region}, the plan has this edge in {planned}"
+            return SessionCode.UNAUTHORIZED, reason
+        return None
 
     def apply(self, plan: EdgePlan) -> None:
-        """Close the hops that this plan revokes."""
-        if plan.revoked is None or plan.revoked == self._said:
+        """Close the hops that may not be by this plan."""
+        regions = {node_id: node.region for node_id, node in plan.nodes.items()}
+        if plan.revoked in (None, self._said) and regions == self._regions:
             return
-        self._said, self._revoked = plan.revoked, Revoked(plan.revoked)
+        self._regions = regions
+        if plan.revoked is not None:
+            self._said, self._revoked = plan.revoked, Revoked(plan.revoked)
         for peer in [peer for peer in self._peers.by_id.values() if peer.is_hop]:
             refusal = self.refusal(peer)
             if refusal is not None:
                 self._close(peer, *refusal)
 
-    def _is_revoked(self, peer: Peer) -> bool:
+    def _certified(self, peer: Peer) -> Certified | None:
         read = self._hub.config.peer_certificate
-        certified = read(peer.certificates) if read is not None else None
-        return certified is not None and certified in self._revoked
+        return read(peer.certificates) if read is not None else None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from farcast.proto._core import Command
 from farcast.proto.agent.config import Target
+from farcast.proto.agent.repairs import second_paths_command
 from farcast.proto.urls import split_host_port
 
 if TYPE_CHECKING:
@@ -132,8 +133,11 @@ class PlanUpstreams:
             self._hub.command(Command.Close(session=link.connecting, code=0, reason=NOT_NAMED))
 
     def established(self, peer: Peer) -> None:
-        """A hop of ours stands: the bounds beyond which its tracks leave it."""
-        hops = self._hub.config.plan_hops
+        """A hop of ours stands: when its tracks take a second path, and when they leave it."""
+        config = self._hub.config
+        if peer.is_hop:
+            self._hub.command(second_paths_command(peer.id, config.second_paths, config.recovery))
+        hops = config.plan_hops
         if hops is not None and (hops.loss_max_permille or hops.rtt_max_us):
             self._hub.command(Command.HopBounds(peer.id, hops.loss_max_permille, hops.rtt_max_us))
 

@@ -23,6 +23,9 @@ something changed, so that no order of events leads astray:
 - A standby that is not the wanted one stays until that one is bound.
 - A standby never starts a track over: one of another incarnation (another publisher) is none. If the plan
   wants that one as the source, it is subscribed like any new source.
+- A standby that the datapath has send beside the source (``SecondPath``) is told so here too, for its edge
+  has to know whom it feeds, and stays while it does. When, the datapath decides, by a table that was pushed
+  to it (`farcast.proto.recovery.second_path`): it knows first how a hop loses.
 - A circle is refused by the edge that would be fed from itself (`routes`), for standbys too. Two edges may
   stand by for each other. When one of them is fed by the other, it ends the other's standby here
   (`Subscriptions.rerouted`), and tells the edges below the new route.
@@ -31,7 +34,7 @@ The datapath may switch while events of this agent are on their way, and a hop m
 So a switch to a record that is not here any more is ignored (its unbinding is under way, and the datapath
 will choose again), and a lost source is followed by its standby without waiting for the datapath's word.
 
-Rejected: two active upstreams with duplicates removed (twice the traffic of every hop), asking for the
+Rejected: two upstreams that send at all times (twice the traffic of every hop), asking for the
 standby at the moment of failure (a round trip and the standby's own subscription behind it), a standby for
 each upstream of the list (the second failure within seconds is covered by choosing again).
 """
@@ -263,6 +266,19 @@ class Standby:
                 self._note_escape(track)
             self._follow(track, to)
 
+    def paired(self, event: Event.SecondPath) -> None:
+        """The datapath has a standby send beside the source, or no longer."""
+        self._hub.counters["second_paths_taken" if event.on else "second_paths_given_up"] += 1
+        track = self._tracks.by_id.get(event.track)
+        binding = (event.session, event.alias)
+        standby = (
+            next((s for s in track.standbys if s.binding == binding), None) if track is not None else None
+        )
+        if track is not None and standby is not None:
+            standby.sends = event.on
+            self._tell(standby, forward=event.on)
+            self.mark(track)
+
     def resumed(self, event: Event.UpstreamResumed) -> None:
         """The new upstream has brought its first new byte."""
         self._hub.counters["upstream_resumes"] += 1
@@ -288,6 +304,7 @@ class Standby:
         if track.move is not None and track.move.to is to:
             self._end_move(track)
         track.source, track.bound, track.incarnation = to, to.binding, to.incarnation
+        to.sends = False
         self._tell(to, forward=True)
         if old is not None and self._is_bound(old):
             track.standbys.append(old)
@@ -398,7 +415,7 @@ class Standby:
         named = {("upstream", link.index) for link in links if link.node_id not in asking}
         for other in [s for s in track.standbys if s.alias is not None and s not in wanted]:
             is_fit = other.key in named and not other.stale and not self._is_leaving(other)
-            if (wanted and is_settled) or not is_fit:
+            if (wanted and is_settled and not other.sends) or not is_fit:
                 self._drop(track, other)
 
     def _wanted(self, track: Track, source: Source, choices: list[UpstreamLink]) -> tuple[list[Source], bool]:

@@ -109,6 +109,7 @@ def _track(track: Track, peers: PeerTable) -> dict[str, Any]:
         "route": list(source.route) if source is not None else [],
         "standbys": [_standby(source, peers) for source in track.standbys],
         "moving": track.move is not None,
+        "two_paths": any(source.sends for source in track.standbys),
         "starved": track.starved,
     }
 
@@ -119,6 +120,7 @@ def _standby(source: Source, peers: PeerTable) -> dict[str, Any]:
         "node_id": peer.node_id if peer is not None else None,
         "session": source.session,
         "bound": source.alias is not None,
+        "sends": source.sends,
         "route": list(source.route),
     }
 

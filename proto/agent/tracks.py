@@ -54,6 +54,7 @@ class Source:
     wants it to be asked for again, because its own route is another one now. ``is_whole``: asked for from its
     beginning, because it is behind what was held here; ``whole_from``: that of its running group then.
     ``begins``: the place from which it sends, as far as that is known.
+    ``sends``: a standby that the datapath has send beside the source, as a second path.
     """
 
     track: Track
@@ -70,6 +71,7 @@ class Source:
     whole_from: Location | None = None
     begins: Location | None = None
     stale: bool = False
+    sends: bool = False
 
     @property
     def binding(self) -> tuple[int, int] | None:

@@ -91,14 +91,17 @@ class Viewer(ClientEngine[ViewerEvent]):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def subscribe(self, track: bytes, now_us: int, *, priority: int = PRIORITY_DEFAULT) -> None:
-        """Watch a track, as soon as there is a session and the track exists; 0 is the first priority."""
+    def subscribe(
+        self, track: bytes, now_us: int, *, priority: int = PRIORITY_DEFAULT, next_group: bool = False
+    ) -> None:
+        """Watch a track, as soon as there is a session and the track exists; 0 is the first priority.
+        ``next_group``: not from the beginning of the running group, but from the next one on."""
         self._now_us = now_us
         if track in self._tracks:
             return
         if len(self._tracks) >= TRACKS_MAX:
             raise ValueError(f"a viewer watches at most {TRACKS_MAX} tracks")
-        self._tracks[track] = WatchedTrack(track, self._new_id(), priority)
+        self._tracks[track] = WatchedTrack(track, self._new_id(), priority, next_group)
         self._timers.set(("give up", track), now_us + self._config.wait_ms_max * 1_000)
         self._request(self._tracks[track])
         self._connection.flush()
@@ -367,8 +370,7 @@ class Viewer(ClientEngine[ViewerEvent]):
             return
         name = FullTrackName(self._config.namespace, track.name)
         here.asked_from = None if here.whole else track.progress.resume()
-        start = None if here.asked_from is None else Filter(FilterKind.ABSOLUTE_START, here.asked_from)
-        here.request = session.subscribe(name, filter=start, priority=track.priority)
+        here.request = session.subscribe(name, filter=_start(track, here), priority=track.priority)
 
     def _accepted(self, event: moqt.SubscribeAccepted) -> None:
         track, here = self._by_request(event.request)
@@ -516,6 +518,14 @@ class Viewer(ClientEngine[ViewerEvent]):
             self._timers.cancel((kind, track.name))
         self._feed.remove(track)
         self._settle()
+
+
+def _start(track: WatchedTrack, here: Subscription) -> Filter | None:
+    """From where on a subscription is to bring a track; nothing said, from the running group's beginning."""
+    if here.asked_from is not None:
+        return Filter(FilterKind.ABSOLUTE_START, here.asked_from)
+    is_new = track.progress.resume() is None
+    return Filter(FilterKind.NEXT_GROUP_START) if track.next_group and is_new else None
 
 
 def _text(name: bytes) -> str:

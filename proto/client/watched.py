@@ -35,11 +35,13 @@ class Subscription:
 @dataclass(slots=True, eq=False)
 class WatchedTrack:
     """``sink`` is where the datapath hands it over, ``restarts`` says that its publisher starts over,
-    ``ending`` that it has ended, but for streams on their way, ``full`` why there was no room for us."""
+    ``ending`` that it has ended, but for streams on their way, ``full`` why there was no room for us,
+    ``next_group`` that it is wanted from the group after the running one on."""
 
     name: bytes
     id: int
     priority: int
+    next_group: bool = False
     largest: LargestCell = field(default_factory=LargestCell)
     progress: Progress = field(default_factory=Progress)
     sink: int | None = None

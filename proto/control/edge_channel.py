@@ -253,7 +253,7 @@ class EdgeChannel:
         self._end.emit(Joined(welcome))
 
     def _handle_refusal(self, refusal: Refusal) -> None:
-        self._finish(Refused(refusal.reason or "no reason given"))
+        self._finish(Refused(refusal.reason or "no reason given", refusal.retry_ms))
 
     def _handle_report_ack(self, ack: ReportAck) -> None:
         self._only_joined(ack)

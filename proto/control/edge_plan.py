@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from farcast.proto.access.records import AccessRules
+from farcast.proto.access.records import AccessRules, ShareRecord
 from farcast.proto.control.codec import BadMessage, check_message, decode_record
 from farcast.proto.control.messages import (
     DirectoryEntry,
@@ -70,6 +70,8 @@ class EdgePlan:
     """``None``: the control plane has said nothing of it yet."""
     revoked: Revocations | None = None
     """Likewise."""
+    shares: tuple[ShareRecord, ...] | None = None
+    """Likewise; quotas are divided evenly then."""
     _lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -197,6 +199,7 @@ class PlanStore:
             edge_list=tables.edge_list,
             access=tables.access,
             revoked=tables.revoked,
+            shares=tables.shares,
             issued_unix_us=self._plan.issued_unix_us,
         )
         body = msgspec.msgpack.encode(_PlanFile(node_id=self._node_id, plan=plan))
@@ -228,6 +231,7 @@ class PlanStore:
             delta.issued_unix_us,
             tables.access,
             tables.revoked,
+            tables.shares,
         )
 
 

@@ -51,9 +51,11 @@ class CertificateReceived:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The edge may not join, or must not join this control plane (deposed, or of another cluster)."""
+    """The edge may not join, or must not join this control plane (deposed, or of another cluster).
+    ``retry_ms`` as in `Refusal`."""
 
     reason: str
+    retry_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from farcast.proto.access.records import AccessRules
+from farcast.proto.access.metering import USAGE_PER_REPORT_MAX
+from farcast.proto.access.records import AccessRules, KeyId, Shares
 from farcast.proto.control.ranges import (
     CERTIFICATE_BYTES_MAX,
     DRAIN_MS_MAX,
@@ -77,7 +78,8 @@ class PlanVersion(Record, frozen=True, kw_only=True, tag=False):
 
 class Hello(Record, frozen=True, kw_only=True, tag="hello"):
     """First message of an edge. ``boot_id`` is drawn anew at each start of its process; ``advertise`` is the
-    ``host:port`` where others reach it; ``public_url`` what viewers are told; ``holds`` the plan it has."""
+    ``host:port`` where others reach it; ``public_url`` what viewers are told; ``holds`` the plan it has;
+    ``takes_shares``: it follows `PlanDelta.shares`, and does not divide quotas evenly."""
 
     versions: Annotated[tuple[RecordVersion, ...], Meta(min_length=1, max_length=16)]
     node_id: NodeId
@@ -89,6 +91,7 @@ class Hello(Record, frozen=True, kw_only=True, tag="hello"):
     software: Text = ""
     egress_bps_max: Bps = 0
     holds: PlanVersion | None = None
+    takes_shares: bool = False
 
 
 class LinkReport(Record, frozen=True, kw_only=True, tag=False):
@@ -142,11 +145,29 @@ class TrackLoad(Record, frozen=True, kw_only=True, tag=False):
     bps: Bps
 
 
+class KeyUsage(Record, frozen=True, kw_only=True, tag=False):
+    """What the sessions of an issuer's key have used at the edge since the meter began (its process, by boot
+    id), and take now; ``refused``: how often its quota kept something out."""
+
+    meter: Token
+    key_id: KeyId
+    bytes_in: Count = 0
+    bytes_out: Count = 0
+    publisher_us: Count = 0
+    viewer_us: Count = 0
+    publishers: Count = 0
+    viewers: Count = 0
+    namespaces: Count = 0
+    bps: Bps = 0
+    refused: Count = 0
+
+
 class Report(Record, frozen=True, kw_only=True, tag="report"):
     """Every second. ``sent_us`` is the edge's monotonic clock since its boot. ``links`` holds those that
     changed. ``offered`` and ``withdrawn`` are changes against the report before; all is said again where
     ``full``; ``offers_follow`` says how many did not fit and come in the reports that follow.
-    ``distrust``: the process was paused or the clock jumped; do not judge links by this."""
+    ``distrust``: the process was paused or the clock jumped; do not judge links by this. ``usage``: of keys
+    of which it changed."""
 
     boot_id: Token
     sequence: Count
@@ -162,6 +183,7 @@ class Report(Record, frozen=True, kw_only=True, tag="report"):
     offered: Annotated[tuple[Offer, ...], Meta(max_length=NAMESPACES_MAX)] = ()
     withdrawn: Annotated[tuple[NamespaceFields, ...], Meta(max_length=NAMESPACES_MAX)] = ()
     offers_follow: Count = 0
+    usage: Annotated[tuple[KeyUsage, ...], Meta(max_length=USAGE_PER_REPORT_MAX)] = ()
 
 
 class PlanAck(Record, frozen=True, kw_only=True, tag="ack"):
@@ -189,18 +211,22 @@ class CertificateWanted(Record, frozen=True, kw_only=True, tag="certificate_want
 
 
 class Welcome(Record, frozen=True, kw_only=True, tag="welcome"):
-    """Answer to `Hello`: the version both will use. ``issues``: `CertificateWanted` is understood."""
+    """Answer to `Hello`: the version both will use. ``issues``: `CertificateWanted` is understood.
+    ``unix_us``: the control plane's wall clock; 0 is not told."""
 
     version: RecordVersion
     epoch: Epoch
     report_interval_us: Interval = 1_000_000
     issues: bool = False
+    unix_us: Count = 0
 
 
 class Refusal(Record, frozen=True, kw_only=True, tag="refusal"):
-    """Answer to `Hello` of an edge that may not join; the stream ends."""
+    """Answer to `Hello` of an edge that may not join; the stream ends. ``retry_ms``: who refuses stands by
+    and may lead soon, so ask again within this time; 0 says nothing about that."""
 
     reason: Text
+    retry_ms: Count = 0
 
 
 class ReportAck(Record, frozen=True, kw_only=True, tag="report_ack"):
@@ -242,7 +268,8 @@ class DirectoryEntry(Record, frozen=True, kw_only=True, tag=False):
 class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     """What changed since ``base``; everything, where ``base`` is ``None``. ``edge_list`` is the signed list
     for viewers (compact JWS), ``access`` who may publish and watch, ``revoked`` the certificates that count
-    no more, each where it changed. ``issued_unix_us`` is for people."""
+    no more, ``shares`` the edge's own parts of quotas, each where it changed. ``issued_unix_us`` is for
+    people."""
 
     version: PlanVersion
     base: PlanVersion | None = None
@@ -255,6 +282,7 @@ class PlanDelta(Record, frozen=True, kw_only=True, tag="plan"):
     edge_list: EdgeList | None = None
     access: AccessRules | None = None
     revoked: Revocations | None = None
+    shares: Shares | None = None
     issued_unix_us: Count = 0
 
 

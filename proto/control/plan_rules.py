@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from farcast.proto.access.keys import BadKey
-from farcast.proto.access.records import NO_RULES, AccessRules, read_rules
+from farcast.proto.access.records import NO_RULES, AccessRules, ShareRecord, read_rules
 from farcast.proto.control.messages import NodeInfo, PlanDelta, PlanVersion, RouteEntry
 from farcast.proto.control.ranges import NAMESPACES_MAX, NODES_MAX
 from farcast.proto.joining.revocations import Revocations
@@ -36,6 +36,7 @@ class Tables:
     edge_list: str | None
     access: AccessRules | None = None
     revoked: Revocations | None = None
+    shares: tuple[ShareRecord, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def apply_delta(base: Tables, delta: PlanDelta) -> Tables:
         base.edge_list if delta.edge_list is None else delta.edge_list,
         base.access if delta.access is None else delta.access,
         base.revoked if delta.revoked is None else delta.revoked,
+        base.shares if delta.shares is None else delta.shares,
     )
 
 

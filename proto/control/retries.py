@@ -2,7 +2,8 @@
 
 Any time up to a bound that starts at half a second and doubles with every round through the addresses up to
 ten seconds: edges that lost their control plane in the same moment come back spread out, and no control plane
-meets them all at once. A connection that lasted starts the series anew.
+meets them all at once. A connection that lasted starts the series anew, and so does a control plane that
+stands by and says so: another one has died, or is about to lead.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ class Retries:
         self._stable_ms = stable_ms
         self._failures = 0
 
-    def next_wait_ms(self, lasted_ms: float = 0.0) -> float:
-        """The wait after a connection that lasted so long, or after an attempt that failed."""
+    def next_wait_ms(self, lasted_ms: float = 0.0, asked_ms: int = 0) -> float:
+        """The wait after a connection that lasted so long, or after an attempt that failed. ``asked_ms``: a
+        control plane that stands by has asked to be tried again within this time, 0 for none."""
+        if asked_ms > 0:
+            self._failures = 0
+            return self._uniform() * min(asked_ms, self._retry_ms_max)
         if lasted_ms >= self._stable_ms:
             self._failures = 0
         exponent = min(self._failures // self._addresses, 32)

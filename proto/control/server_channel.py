@@ -189,22 +189,29 @@ class ServerChannel:
 
     # ---- Commands ---------------------------------------------------------------------------------
 
-    def welcome(self, epoch: Epoch, *, issues: bool = False) -> None:
+    def welcome(self, epoch: Epoch, *, issues: bool = False, unix_us: int = 0) -> None:
         """Answer `HelloReceived`: the edge is in. Ignored where the edge is gone meanwhile.
-        ``issues``: it may ask for certificates."""
+        ``issues``: it may ask for certificates. ``unix_us``: our wall clock."""
         if self._state is not _State.GREETED or self._version is None:
             return
         self._state = _State.JOINED
         interval_us = self._config.report_interval_us
         self._end.send(
-            Welcome(version=self._version, epoch=epoch, report_interval_us=interval_us, issues=issues)
+            Welcome(
+                version=self._version,
+                epoch=epoch,
+                report_interval_us=interval_us,
+                issues=issues,
+                unix_us=unix_us,
+            )
         )
 
-    def refuse(self, reason: str) -> None:
-        """Answer `HelloReceived`, or send away an edge that was in: the connection ends. No event follows."""
+    def refuse(self, reason: str, retry_ms: int = 0) -> None:
+        """Answer `HelloReceived`, or send away an edge that was in: the connection ends. No event follows.
+        ``retry_ms`` as in `Refusal`."""
         if self._state is not _State.ENDED:
             self._finish()
-            self._end.send(Refusal(reason=as_text(reason)))
+            self._end.send(Refusal(reason=as_text(reason), retry_ms=retry_ms))
 
     def ack_report(self, sequence: int, *, resync: bool = False) -> None:
         """Answer `ReportReceived`. Asks for a full report by itself where one before it was missed."""
@@ -307,7 +314,7 @@ class ServerChannel:
             raise BadMessage(f"reports come too often, at most {rate} a second are looked at")
         self._sequence_received = report.sequence
         self._resync_wanted = True
-        self._send_small(ReportAck(sequence=report.sequence))
+        self._send_small(ReportAck(sequence=report.sequence, resync=True))
 
     def _handle_plan_ack(self, ack: PlanAck) -> None:
         if self._is_answer(ack):

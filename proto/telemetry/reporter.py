@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from farcast.proto.control.codec import FROM_EDGE_BYTES_MAX, encoded_bytes
-from farcast.proto.control.messages import LinkReport, Load, Offer, Report, TrackLoad
+from farcast.proto.control.messages import KeyUsage, LinkReport, Load, Offer, Report, TrackLoad
 from farcast.proto.control.ranges import INTEGER_MAX, INTERVAL_US_MAX, NAMESPACES_MAX, NODES_MAX
 from farcast.proto.telemetry.clock_watch import ClockWatch
 from farcast.proto.telemetry.links import Link, LinkTable
@@ -78,6 +78,11 @@ class Reporter:
         counted["sessions_ignored"] = self._links.sessions_ignored
         return counted
 
+    @property
+    def next_sequence(self) -> int:
+        """The number of the next report."""
+        return self._sequence + 1
+
     def resync(self) -> None:
         """Make the next report a full one (after `Joined`, a `resync`, or a report that was not sent)."""
         self._full_next = True
@@ -93,11 +98,13 @@ class Reporter:
         *,
         demand: Sequence[TrackLoad] = (),
         draining: bool = False,
+        usage: Sequence[KeyUsage] = (),
     ) -> Report:
         """The report of the interval since the call before.
 
         ``snapshot`` is a ``SnapshotDict`` of the datapath, ``peers`` the node id at the other end of each
-        hop's session, ``offers`` all namespaces that publishers offer here.
+        hop's session, ``offers`` all namespaces that publishers offer here; ``usage``: what is to be said of
+        keys, in the report of number `next_sequence`.
         """
         full, self._full_next = self._full_next, False
         if full:
@@ -114,6 +121,7 @@ class Reporter:
             draining=draining,
             load=load,
             demand=self._demand(demand, full),
+            usage=tuple(usage),
         )
         self._counters["reports_distrusted"] += report.distrust
         report = self._with_offers(report, offers, now_us)

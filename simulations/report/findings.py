@@ -13,12 +13,13 @@ from farcast.simulations.results import Result, SeedResult, Verdict
 
 @dataclass(frozen=True, slots=True)
 class PinState:
-    """A promise that is not kept yet, whose present margin the gate holds. ``state``: it is as it was pinned,
-    has become worse than that, or holds by now, so that the pin can go."""
+    """A promise that is not kept yet, whose present margin the gate holds. ``state``: it is as it was pinned;
+    or, and then the gate ``fails`` by it, has become worse than that, or holds by now, so that the pin must
+    go."""
 
     state: str
     reason: str
-    is_worse: bool = False
+    fails: bool = False
 
 
 Pins = Mapping[tuple[str, str], PinState]
@@ -54,10 +55,11 @@ def figures(results: Sequence[Result]) -> Figures:
 
 
 def is_bad(result: Result, pins: Pins) -> bool:
-    """Whether a result fails the gate: something is broken that is not pinned, or worse than pinned."""
+    """Whether a result fails the gate: something is broken that is not pinned, or worse than pinned, or
+    pinned for nothing."""
     if result.invariant_failures or any(seed.failure is not None for seed in result.seeds):
         return True
-    if any(pin.is_worse for (name, _), pin in pins.items() if name == result.scenario.name):
+    if any(pin.fails for (name, _), pin in pins.items() if name == result.scenario.name):
         return True
     return any(fails_gate(result, verdict, pins) for verdict in result.verdicts)
 
@@ -65,7 +67,7 @@ def is_bad(result: Result, pins: Pins) -> bool:
 def fails_gate(result: Result, verdict: Verdict, pins: Pins) -> bool:
     """Whether a verdict by itself fails the gate."""
     pin = pins.get((result.scenario.name, verdict.promise))
-    return verdict.status != "held" and (pin is None or pin.is_worse)
+    return verdict.status != "held" and (pin is None or pin.fails)
 
 
 def broken(result: Result) -> list[Verdict]:

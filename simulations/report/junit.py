@@ -24,8 +24,8 @@ INVARIANTS_MAX: Final = 50
 
 
 def junit(results: Sequence[Result], pins: Pins | None = None) -> bytes:
-    """The file. A broken promise is a failure, a run that ended with an error is an error, what is pinned is
-    skipped with its reason."""
+    """The file. A broken promise is a failure, and so is a pin without need; a run that ended with an error
+    is an error, what is pinned is skipped with its reason."""
     root = ElementTree.Element("testsuites", name="farcast sim")
     for result in results:
         _suite(root, result, pins or {})
@@ -40,6 +40,9 @@ def _suite(root: ElementTree.Element, result: Result, pins: Pins) -> None:
         case = _case(suite, result, verdict.promise)
         if verdict.status != "held":
             _not_held(case, result, verdict, pins)
+        elif (pin := pins.get((result.scenario.name, verdict.promise))) is not None and pin.fails:
+            _say(case, "failure", f"pin: {pin.state}", pin.reason)
+    _pins_of_nothing(suite, result, pins)
     if result.invariant_failures or not result.seeds:
         _invariants(suite, result)
     else:
@@ -55,15 +58,24 @@ def _suite(root: ElementTree.Element, result: Result, pins: Pins) -> None:
     suite.set("time", f"{sum(seed.wall_s for seed in result.seeds):.3f}")
 
 
+def _pins_of_nothing(suite: ElementTree.Element, result: Result, pins: Pins) -> None:
+    promises = {verdict.promise for verdict in result.verdicts}
+    for (name, promise), pin in pins.items():
+        if name == result.scenario.name and promise not in promises:
+            _say(_case(suite, result, promise), "failure", f"pin: {pin.state}", pin.reason)
+
+
 def _not_held(case: ElementTree.Element, result: Result, verdict: Verdict, pins: Pins) -> None:
     seed = worst_seed(result, verdict)
     where = f"; worst {verdict.where_worst}" if verdict.where_worst else ""
     message = f"{value_text(verdict)}: {margin_text(verdict) or verdict.status}{where}"
+    pinned = pins.get((result.scenario.name, verdict.promise))
     if not fails_gate(result, verdict, pins):
-        pin = pins[result.scenario.name, verdict.promise]
-        _say(case, "skipped", f"not yet, {pin.state}: {message}: {pin.reason}", "")
+        state = "" if pinned is None else f", {pinned.state}: {message}: {pinned.reason}"
+        _say(case, "skipped", f"not yet{state}", "")
         return
-    lines = [verdict.promise, message, interval_text(verdict), verdict.note, seed.replay if seed else ""]
+    pin = "" if pinned is None else f"{pinned.state} ({pinned.reason})"
+    lines = [verdict.promise, message, pin, interval_text(verdict), verdict.note, seed.replay if seed else ""]
     _say(case, "failure", message, "\n".join(line for line in lines if line))
 
 

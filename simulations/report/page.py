@@ -173,6 +173,19 @@ def _findings_of(result: Result, pins: Pins) -> list[_Finding]:
         *_errors(result),
         *_invariants(result),
         *(_broken_promise(result, verdict, pins) for verdict in broken(result)),
+        *_pins_without_need(result, pins),
+    ]
+
+
+def _pins_without_need(result: Result, pins: Pins) -> list[_Finding]:
+    """Pins that fail the gate although their promise is not broken: it holds, or is none."""
+    known = {verdict.promise for verdict in broken(result)}
+    return [
+        _Finding(
+            name, f'pin <span class="promise">{escape(promise)}</span>', "", pin.state, escape(pin.reason), ""
+        )
+        for (name, promise), pin in pins.items()
+        if name == result.scenario.name and promise not in known and pin.fails
     ]
 
 

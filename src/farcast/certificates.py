@@ -29,7 +29,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -60,6 +60,14 @@ CONTROL_DOMAIN = f"control.{_DOMAIN}"
 _SPIFFE = "spiffe://farcast/"
 _CLUSTER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _HOST = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
+
+_UNREADABLE = (
+    ValueError,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -102,7 +110,7 @@ def load_identity(cert: Path, key: Path) -> Identity:
     """The identity in two PEM files; `UserError` names the file that is wrong."""
     chain = load_certificates(cert)
     private = _load_key(key)
-    if _public_der(private) != _public_der(x509.load_der_x509_certificate(chain[0])):
+    if _public_der(private) != _public_of(cert, chain[0]):
         raise CertificateError(f"{key}: is not the key of the first certificate in {cert}")
     return Identity(tuple(chain), _key_der(private))
 
@@ -111,7 +119,7 @@ def expiry_unix_s(leaf: bytes) -> float | None:
     """When a certificate (DER) ends, Unix time; ``None`` for what is no certificate."""
     try:
         return x509.load_der_x509_certificate(leaf).not_valid_after_utc.timestamp()
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
 
 
@@ -139,7 +147,7 @@ def certificate_hosts(leaf: bytes) -> list[str]:
     try:
         parsed = x509.load_der_x509_certificate(leaf)
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except _UNREADABLE:
         return []
     hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     return [host for host in hosts if not f".{host}".endswith(f".{_DOMAIN}")]
@@ -307,7 +315,7 @@ def load_authority(cert: Path, key: Path, now: datetime) -> Authority:
     certificate = load_certificates(cert)[0]
     private = _load_key(key)
     parsed = x509.load_der_x509_certificate(certificate)
-    if _public_der(private) != _public_der(parsed):
+    if _public_der(private) != _public_of(cert, certificate):
         raise CertificateError(f"{key}: is not the key of the certificate in {cert}")
     cluster = cluster_name(certificate)
     if cluster is None or not isinstance(private, PrivateKey):
@@ -364,7 +372,7 @@ def _paths(certificate: bytes) -> list[list[str]]:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except _UNREADABLE:
         return []
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return [uri.removeprefix(_SPIFFE).split("/") for uri in uris if uri.startswith(_SPIFFE)]
@@ -380,8 +388,18 @@ def _load_key(file: Path) -> PrivateKeyTypes:
         raise CertificateError(f"{file}: cannot be read: {error.strerror}") from error
     except TypeError as error:
         raise CertificateError(f"{file}: the key is encrypted; decrypt it first (openssl pkey)") from error
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"{file}: holds no PEM private key (-----BEGIN PRIVATE KEY-----)") from error
+
+
+def _public_of(file: Path, certificate: bytes) -> bytes:
+    """The public key in a certificate (DER) of a file; `CertificateError` where it is none."""
+    try:
+        return _public_der(x509.load_der_x509_certificate(certificate))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError(
+            f"{file}: the key in its certificate cannot be read; is it damaged?"
+        ) from error
 
 
 def _make_key(seed: bytes | None) -> PrivateKey:

@@ -49,7 +49,7 @@ def load_certificates(file: Path) -> list[bytes]:
         certificates = x509.load_pem_x509_certificates(file.read_bytes())
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}", EXIT_USAGE) from error
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise UserError(
             f"{file}: holds no PEM certificate (-----BEGIN CERTIFICATE-----)", EXIT_USAGE
         ) from error

@@ -44,6 +44,10 @@ class ServiceManager:
         """The daemon serves."""
         self._send("READY=1")
 
+    def status(self, text: str) -> None:
+        """One line about what the daemon does, for whoever looks."""
+        self._send(f"STATUS={' '.join(text.split())}")
+
     def stopping(self) -> None:
         """The daemon drains or ends; it is not to be started anew for that."""
         self._send("STOPPING=1")

@@ -7,7 +7,8 @@ killed or stopped; then mends it. After that a relay and a viewer's edge are dra
 on without a control plane is tried: an edge starts again, a viewer joins it, a link is cut.
 
 ``noticed`` is from the fault until the edge writes in its log that it takes the upstream for dead, less the
-one-way delay of what was still under way; ``resumed`` is from the fault to the first new picture at the
+delay of what was still under way: one way, or, where the way towards the upstream is cut, a round trip,
+since the upstream answers all that reached it; ``resumed`` is from the fault to the first new picture at the
 viewer, and ``propagation`` what of that no edge can avoid: the last packet's way to the edge that notices,
 the round trip to its new upstream, and the ways from there to the viewer's edge.
 

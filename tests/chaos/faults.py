@@ -42,12 +42,15 @@ class Fault:
         return self.upstream if self.kind in ("relay killed", "relay stopped") else None
 
     def ways_ms(self, cluster: Cluster) -> dict[str, float]:
-        """One way, without jitter, to each edge that can notice it: after so long the last packet that was
-        sent before the fault is there."""
-        ways = {to: link for (source, to), link in cluster.links.normal.items() if source == self.upstream}
+        """How long, without jitter, each edge that can notice it still gets what was under way before: one
+        way; where the way towards the upstream is cut, a round trip: the upstream answers what reached it."""
+        delay_us = {ends: link.delay_us for ends, link in cluster.links.normal.items()}
+        ways = {to: us for (source, to), us in delay_us.items() if source == self.upstream}
         if self.dead_edge is None:
             ways = {self.victim: ways[self.victim]}
-        return {to: link.delay_us / 1_000 for to, link in ways.items()}
+        if self.kind == "one direction cut" and not self.outward:
+            ways[self.victim] += delay_us[self.victim, self.upstream]
+        return {to: us / 1_000 for to, us in ways.items()}
 
     def begin(self, cluster: Cluster) -> None:
         """Break it now."""

@@ -119,6 +119,12 @@ def test_ways_lead_to_whoever_can_notice(kind: Kind, ways_ms: dict[str, float]) 
     assert Fault(kind, "sin-1", "fra-1").ways_ms(cluster) == pytest.approx(ways_ms)
 
 
+def test_who_is_not_heard_gets_answers_for_a_round_trip() -> None:
+    cluster = cast(Cluster, SimpleNamespace(links=SimpleNamespace(normal=dev_links(Conditions()))))
+    fault = Fault("one direction cut", "sin-1", "fra-1", outward=False)
+    assert fault.ways_ms(cluster) == pytest.approx({"fra-1": 161.2})
+
+
 def test_an_upstream_is_noticed_when_its_silence_is_written_and_not_when_the_next_one_has_answered(
     tmp_path: Path,
 ) -> None:

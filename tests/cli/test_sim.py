@@ -9,14 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
+from sim_results import held_result
 from tiny_scenario import BROKEN, HELD, write_tiny
 
-from farcast.cli import main
+from farcast.cli import main, sim_compare
 from farcast.errors import EXIT_INTERRUPTED, EXIT_PROMISE_BROKEN, EXIT_USAGE
 from farcast.simulations.report import store
+from farcast.simulations.results import InvariantFailure, SeedResult
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +85,30 @@ def test_another_build_is_compared_promise_by_promise(
     assert [change["promise"] for change in found["promises"]] == [HELD]
     assert run("compare", file, "--base", saved) == EXIT_USAGE
     assert "has no result of tiny" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"invariant_failures": (InvariantFailure(seed=1, at_us=9, invariant="no-cycle", what="a from b"),)},
+        {"seeds": (SeedResult(seed=1, trace_hash="", replay="", virtual_s=0, failure="SIGSEGV"),)},
+    ],
+)
+def test_a_build_whose_promises_hold_and_whose_runs_or_invariants_fail_is_worse_than_another(
+    wrong: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = msgspec.structs.replace(
+        held_result(), scenario=msgspec.structs.replace(held_result().scenario, name="tiny")
+    )
+    file, saved = write_tiny(tmp_path), tmp_path / "base.json"
+    store.save([held], saved)
+    monkeypatch.setattr(sim_compare, "run_gate", lambda *_: iter([held]))
+    assert run("compare", file, "--short", "--base", saved) == 0
+    worse = msgspec.structs.replace(held, **wrong)
+    monkeypatch.setattr(sim_compare, "run_gate", lambda *_: iter([worse]))
+    capsys.readouterr()
+    assert run("compare", file, "--short", "--base", saved) == EXIT_PROMISE_BROKEN
+    assert "runs and invariants that failed: 0 there, 1 here" in capsys.readouterr().err
 
 
 def test_variants_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from farcast.clients.film import STATUS_END_OF_GROUP, Film, FilmObject
+from dataclasses import replace
+
+from farcast.clients.film import PRIORITY, STATUS_END_OF_GROUP, Film, FilmObject, track_priorities
+from farcast.clients.media.layers import LAYERS_MAX, in_layers
 from farcast.clients.media.tracks import Frame, TrackInfo
 from farcast.proto.properties import CAPTURE_TIME, decode_properties, find_integer
 
@@ -56,3 +59,47 @@ def test_both_catalogs_are_whole_groups_and_come_before_all_else() -> None:
     assert {made.track for made in film.catalog_objects()} == {"catalog", "catalog.json"}
     assert all(made.end_of_group and made.payload for made in film.catalog_objects())
     assert film.priorities["catalog"] < film.priorities["audio"]
+
+
+VIDEO = TrackInfo(
+    "video", "video", "avc1.4d401e", 90_000, 320, 180, extradata=bytes((1, 0x4D, 0x40, 0x1E, 0xFF, 0xE1))
+)
+
+
+def picture(number: int, head: int, *, keyframe: bool = False) -> Frame:
+    data = bytes((0, 0, 0, 2, head, 0))
+    return Frame("video", number * 3000, number * 3000, 3000, keyframe, data, keyframe)
+
+
+def test_frames_that_nothing_refers_to_have_a_subgroup_of_their_own_and_a_later_priority() -> None:
+    film = Film([in_layers(VIDEO)], "loc")
+    heads = [0x65, 0x41, 0x01, 0x41, 0x01]
+    made = [
+        each
+        for number, head in enumerate(heads)
+        for each in film.objects(picture(number, head, keyframe=head == 0x65), NOW_US)
+    ]
+    assert [(each.subgroup, each.object) for each in made] == [(0, 0), (0, 1), (1, 2), (0, 3), (1, 4)]
+    assert [each.priority for each in made] == [
+        None,
+        None,
+        PRIORITY["video"] + 1,
+        None,
+        PRIORITY["video"] + 1,
+    ]
+    (end,) = film.last_objects()
+    assert (end.subgroup, end.object, end.status) == (0, 5, STATUS_END_OF_GROUP)
+
+
+def test_a_track_that_is_not_said_to_have_layers_keeps_one_subgroup() -> None:
+    film = Film([VIDEO], "loc")
+    made = [film.objects(picture(n, head, keyframe=n == 0), NOW_US)[0] for n, head in enumerate((0x65, 0x01))]
+    assert [each.subgroup for each in made] == [0, 0]
+
+
+def test_of_renditions_the_lowest_rate_is_first_and_sound_before_all() -> None:
+    tracks = [replace(VIDEO, name=f"v{rate}", bitrate=rate, alt_group=1) for rate in (3_000, 1_000, 2_000)]
+    priorities = track_priorities([*tracks, AUDIO])
+    assert sorted(priorities, key=priorities.__getitem__) == ["audio", "v1000", "v2000", "v3000"]
+    assert priorities["v1000"] == PRIORITY["video"]
+    assert priorities["v2000"] - priorities["v1000"] > LAYERS_MAX - 1

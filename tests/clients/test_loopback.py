@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ import trio
 
 from farcast.clients import roaming, running, server, watch
 from farcast.clients.ledger import FrameLedger
+from farcast.clients.media.encoders import parse_renditions
 from farcast.clients.media.testsrc import TestSource, TestSourceOptions
 from farcast.clients.publish import PublishOptions, publish
 from farcast.clients.server import Server
@@ -88,6 +90,82 @@ def test_every_frame_arrives_once_in_order_and_unchanged(scheme: str, draft: int
     assert ledger.frames_intact == 45 + 75
     with av.open(str(out)) as recording:
         assert sum(packet.size > 0 for packet in recording.demux(video=0)) == 45
+
+
+def test_a_film_in_layers_arrives_whole_and_in_the_order_of_decoding(tmp_path: Path) -> None:
+    ledger = FrameLedger()
+    out = tmp_path / "film.mp4"
+
+    async def scenario(node: EdgeNode) -> None:
+        watcher = Watcher(WatchOptions(server_of(node), NAMESPACE, out), note=quiet, on_frame=ledger.received)
+        async with trio.open_nursery() as nursery:
+            accepted = trio.Event()
+
+            async def play() -> None:
+                source = TestSource(replace(FILM, layers=2), lambda: time.time_ns() // 1000)
+                options = PublishOptions(server_of(node), NAMESPACE)
+                await publish(source, options, note=quiet, on_frame=ledger.published, accepted=accepted)
+
+            nursery.start_soon(play)
+            await accepted.wait()
+            report = await watcher.run()
+        assert report.missing == report.gaps == 0
+
+    with_edge(scenario)
+    assert ledger.is_intact
+    assert ledger.frames_intact == 45 + 75
+    with av.open(str(out)) as recording:
+        assert sum(1 for _ in recording.decode(video=0)) == 45
+
+
+def test_a_viewer_goes_up_to_the_rendition_that_its_link_carries_without_losing_a_picture() -> None:
+    ladder = parse_renditions("180p:2M,90p:150k")
+    notes: list[str] = []
+
+    async def scenario(node: EdgeNode) -> None:
+        watcher = Watcher(WatchOptions(server_of(node), NAMESPACE), note=notes.append)
+        async with trio.open_nursery() as nursery:
+            accepted = trio.Event()
+
+            async def play() -> None:
+                source = TestSource(
+                    replace(FILM, renditions=ladder, duration_s=6), lambda: time.time_ns() // 1000
+                )
+                options = PublishOptions(server_of(node), NAMESPACE)
+                await publish(source, options, note=quiet, accepted=accepted)
+
+            nursery.start_soon(play)
+            await accepted.wait()
+            report = await watcher.run()
+        assert report.missing == report.gaps == 0
+        low, high = report.tracks["video-90p"], report.tracks["video-180p"]
+        assert min(low.frames, high.frames) >= 30
+        assert low.frames + high.frames == 180
+
+    with_edge(scenario)
+    assert "now in video-180p" in notes
+
+
+def test_one_rendition_is_watched_where_one_is_asked_for() -> None:
+    ladder = parse_renditions("180p:2M,90p:150k")
+
+    async def scenario(node: EdgeNode) -> None:
+        watcher = Watcher(WatchOptions(server_of(node), NAMESPACE, quality="best"), note=quiet)
+        async with trio.open_nursery() as nursery:
+            accepted = trio.Event()
+
+            async def play() -> None:
+                source = TestSource(replace(FILM, renditions=ladder), lambda: time.time_ns() // 1000)
+                options = PublishOptions(server_of(node), NAMESPACE)
+                await publish(source, options, note=quiet, accepted=accepted)
+
+            nursery.start_soon(play)
+            await accepted.wait()
+            report = await watcher.run()
+        assert report.tracks.keys() == {"video-180p", "audio"}
+        assert report.tracks["video-180p"].frames == 45
+
+    with_edge(scenario)
 
 
 def test_a_viewer_waits_for_a_namespace_that_is_not_there_yet() -> None:

@@ -31,7 +31,16 @@ from farcast.remote import Trust, load_certificates, resolve
 def test_a_url_says_what_to_speak_and_where(text: str, target: str, authority: str, path: str) -> None:
     url = parse_url(text)
     assert (url.target, url.authority, url.path) == (target, authority, path)
-    assert parse_url(str(url)) == url
+    assert parse_url(url.whole) == url
+
+
+def test_a_url_is_shown_without_its_query_which_may_hold_a_token() -> None:
+    url = parse_url("https://edge.example/room?jwt=eyJh.eyJp.c2ln")
+    assert str(url) == "https://edge.example:443/room?…"
+    assert "jwt" not in repr(url)
+    with pytest.raises(ValueError, match="no URL") as caught:
+        parse_url("edge.example/?jwt=eyJh.eyJp.c2ln")
+    assert "eyJ" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

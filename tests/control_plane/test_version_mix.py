@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from control_world import Edge, World
+from versions import NEWER, OLDER, earlier, frame_of, later
 
 from farcast.control_plane.controller import ControllerConfig
 from farcast.proto.control.codec import FROM_CONTROL_BYTES_MAX, Framer
@@ -21,27 +22,8 @@ from farcast.proto.control.edge_channel import EdgeChannel, EdgeChannelConfig
 from farcast.proto.control.server_channel import ServerChannelConfig
 
 NAMES = ("fra-1", "jkt-1", "sin-1")
-OLDER, NEWER = (1,), (2, 1)
-
-SINCE_ADDED = frozenset({"issues", "revoked", "access", "edge_list", "offers_follow", "resync", "probe"})
-"""Fields that an end of an earlier version does not write."""
 
 Rewrite = Callable[[Any], Any]
-
-
-def later(part: Any) -> Any:
-    """As a later version might write it: every map with one field more, of a kind that nobody expects."""
-    if isinstance(part, dict):
-        more = {"later": {"x": [1, None, b"\xff"]}} if all(isinstance(key, str) for key in part) else {}
-        return {key: later(each) for key, each in part.items()} | more
-    return [later(each) for each in part] if isinstance(part, list) else part
-
-
-def earlier(part: Any) -> Any:
-    """Without what an earlier version does not know."""
-    if isinstance(part, dict):
-        return {key: earlier(each) for key, each in part.items() if key not in SINCE_ADDED}
-    return [earlier(each) for each in part] if isinstance(part, list) else part
 
 
 class MixedWorld(World):
@@ -66,9 +48,7 @@ class MixedWorld(World):
         framer, out = self.framers[way, session], b""
         framer.push(data)
         while (body := framer.next()) is not None:
-            record = rewrite(msgspec.msgpack.decode(body))
-            again = msgspec.msgpack.encode(record)
-            out += len(again).to_bytes(4, "big") + again
+            out += frame_of(rewrite(msgspec.msgpack.decode(body)))
         return out
 
 

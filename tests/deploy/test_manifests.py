@@ -131,12 +131,11 @@ def compose() -> dict[str, Any]:
     return found
 
 
-def test_compose_has_one_control_three_edges_and_what_watches_them(compose: dict[str, Any]) -> None:
+def test_compose_has_a_leader_a_standby_three_edges_and_what_watches_them(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert set(services) == {
-        "control", "edge-sin", "edge-fra", "edge-iad", "prometheus", "grafana", "consul",
+        "control", "control-2", "edge-sin", "edge-fra", "edge-iad", "prometheus", "grafana", "consul",
     }  # fmt: skip
-    assert services["consul"]["profiles"] == ["consul"]
     for name, service in services.items():
         for mount in service.get("volumes", []):
             source = mount.split(":")[0]
@@ -148,6 +147,24 @@ def test_compose_has_one_control_three_edges_and_what_watches_them(compose: dict
             assert port.startswith("127.0.0.1:"), (name, port)
 
 
+def test_compose_has_two_control_planes_beside_one_consul_and_edges_know_both(
+    compose: dict[str, Any],
+) -> None:
+    services = compose["services"]
+
+    def address(name: str) -> str:
+        return str(services[name]["networks"]["farcast"]["ipv4_address"])
+
+    for name in ("control", "control-2"):
+        command = services[name]["command"]
+        assert f"--registry consul --consul {address('consul')}:8500" in command
+        assert "livez" in str(services[name]["healthcheck"]), "a standby is not ready, and well"
+        for edge in ("edge-sin", "edge-fra", "edge-iad"):
+            assert f"--control {address(name)}:4440" in services[edge]["command"]
+    states = [services[name]["volumes"][0] for name in ("control", "control-2")]
+    assert len(set(states)) == 2
+
+
 def test_compose_gives_an_edge_longer_to_stop_than_it_drains(compose: dict[str, Any]) -> None:
     assert seconds(compose["services"]["edge-sin"]["stop_grace_period"]) * 1_000 > EdgeConfig().drain_ms_max
 
@@ -155,7 +172,7 @@ def test_compose_gives_an_edge_longer_to_stop_than_it_drains(compose: dict[str, 
 def test_prometheus_scrapes_what_compose_runs(compose: dict[str, Any]) -> None:
     jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     hosts = {t.split(":")[0] for job in jobs for c in job["static_configs"] for t in c["targets"]}
-    assert hosts == {"control", "edge-sin", "edge-fra", "edge-iad"}
+    assert hosts == {"control", "control-2", "edge-sin", "edge-fra", "edge-iad"}
     assert hosts <= set(compose["services"])
 
 

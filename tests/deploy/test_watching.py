@@ -28,8 +28,9 @@ OTHER_UNITS = re.compile(
     r"_(ms|us|milliseconds|microseconds|minutes|hours|kb|mb|bits|bps|percent|permille)(_|$)"
 )
 LABELS = {
-    "action", "cause", "certificate", "core", "direction", "dst_region", "kind", "le", "node_id", "outcome",
-    "peer", "python", "quantile", "reason", "region", "src_region", "state", "transport", "version",
+    "action", "cause", "certificate", "core", "direction", "dst_region", "kind", "layers", "le", "node_id",
+    "outcome", "peer", "python", "quantile", "reason", "region", "src_region", "state", "transport",
+    "version",
 }  # fmt: skip
 """Each has a bound that somebody named; no track, namespace, address, session or token is among them."""
 OF_PROMETHEUS = {"up", "ALERTS"}
@@ -66,9 +67,10 @@ def _edge_text() -> bytes:
         "totals": _Counters()
         | {key: 1 for key in edge_metrics._TOTALS}
         | {f"{key}_{way}": 1 for key in edge_metrics._DIRECTED for way in ("in", "out")}
-        | {"groups_dropped_slow": 1, "groups_dropped_evicted": 1},
+        | {"groups_dropped_slow": 1, "groups_dropped_evicted": 1}
+        | {"layers_dropped": 1, "layer_switches_down": 1, "layer_switches_up": 1},
         "sessions": [{"session": 1, "transport": "hop", "remote": "127.0.0.1:1", "rtt_us": 1, "hop": hop}],
-        "downstreams": [{"queue_bytes": 1}],
+        "downstreams": [{"queue_bytes": 1, "layers_given_up": 1}],
         "tracks": 1,
         "cache_bytes": 1,
     }

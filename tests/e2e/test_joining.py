@@ -73,12 +73,12 @@ class Network:
         assert line, (self.folder / f"{name}.log").read_text()
         return process, json.loads(line)
 
-    def control(self, *more: str, issues: bool = True) -> dict[str, Any]:
+    def control(self, *more: str, issues: bool = True, listen: str = "127.0.0.1:0") -> dict[str, Any]:
         files = [f"--hop-{kind}={self.folder / name}" for kind, name in
                  (("cert", "c1.pem"), ("key", "c1.key"), ("ca", "ca/ca.pem"))]  # fmt: skip
         issuing = [f"--ca-dir={self.folder / 'ca'}"] if issues else []
-        listen = ["--listen=127.0.0.1:0", "--api=127.0.0.1:0", *self.state]
-        return self.serve("control", "control", *listen, *files, *issuing, *more)[1]
+        addresses = [f"--listen={listen}", "--api=127.0.0.1:0", *self.state]
+        return self.serve("control", "control", *addresses, *files, *issuing, *more)[1]
 
     @property
     def state(self) -> tuple[str]:

@@ -15,6 +15,7 @@ from farcast.edge.driver import Driver
 from farcast.proto._core import Command, DatapathConfig, Event, Runtime, ServerTls
 from farcast.proto.control import events as e
 from farcast.proto.control import messages as m
+from farcast.proto.control.codec import VERSIONS
 from farcast.proto.control.server_channel import ServerChannel, ServerChannelConfig
 
 EPOCH = m.Epoch(cluster="dev", number=1)
@@ -45,6 +46,11 @@ class ControlEngine:
         self.names: list[tuple[str, str] | None] = []
         self.events: list[e.ServerEvent] = []
         self.closed: list[str] = []
+        self.versions: tuple[int, ...] = VERSIONS
+        self.rewrite: Callable[[bytes], bytes] = lambda frame: frame
+        """What each frame becomes on its way to the edge."""
+        self.unix_us = 0
+        """What `Welcome` says of its clock."""
         self._changes = changes
         self._garbage = garbage
         self._streams: dict[int, int] = {}
@@ -56,7 +62,9 @@ class ControlEngine:
                 name = edge_name(event.peer_certificates[0])
                 assert (event.transport, name) == ("control", ("sin", "sin-1"))
                 self.names.append(name)
-                self.channels[event.session] = ServerChannel(ServerChannelConfig(), "sin-1", "sin", now_us)
+                self.channels[event.session] = ServerChannel(
+                    ServerChannelConfig(versions=self.versions), "sin-1", "sin", now_us
+                )
             case Event.StreamData():
                 self._streams[event.session] = event.stream
                 self._handle_data(event.session, event.data, now_us)
@@ -87,7 +95,7 @@ class ControlEngine:
             self.events.append(event)
             match event:
                 case e.HelloReceived():
-                    channel.welcome(EPOCH)
+                    channel.welcome(EPOCH, unix_us=self.unix_us)
                 case e.ReportReceived(report):
                     channel.ack_report(report.sequence)
         self._send(session)
@@ -95,7 +103,8 @@ class ControlEngine:
     def _send(self, session: int) -> None:
         while (data := self.channels[session].poll_data()) is not None:
             stream = self._streams[session]
-            self._commands.append(Command.Write(session=session, stream=stream, data=data))
+            frame = self.rewrite(data)
+            self._commands.append(Command.Write(session=session, stream=stream, data=frame))
 
     def handle_timeout(self, now_us: int) -> None:
         pass

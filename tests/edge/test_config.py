@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from farcast.edge.assembly import second_paths
 from farcast.edge.config import RATES, ConfigError, ControlConfig, EdgeConfig, changed_fields, load_config
 from farcast.edge.settings import CONGESTION_LIMITS, LIMITS_DATAPATH, Address
 from farcast.proto._core import CongestionLimits, DatapathConfig
 from farcast.proto.agent.config import MediaLimits
+from farcast.proto.recovery.second_path import SecondPaths
 
 
 def write(folder: Path, text: str) -> Path:
@@ -366,3 +368,28 @@ def test_impossible_congestion_control_is_refused_with_the_reason(
     )
     assert len(errors) == 1
     assert fault in errors[0]
+
+
+def test_second_paths_are_configured_and_reach_the_agent(tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    wanted = 'second_paths = "audio"\nsecond_path_audio_loss_permille = 5\nsecond_path_percent_max = 0\n'
+    file.write_text(f"dev_cert = true\nauth.mode = 'open'\n[recovery]\n{wanted}", encoding="utf-8")
+    assert second_paths(load_config(file)) == SecondPaths(which="audio", audio_loss=0.005, percent_max=0)
+    assert (
+        second_paths(load_config(write(tmp_path, "dev_cert = true\nauth.mode = 'open'\n"))) == SecondPaths()
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('second_paths = "some"', "off, audio, all, always"),
+        ("second_path_clear_ms = 10", "100"),
+        ("second_path_percent_max = 101", "100"),
+    ],
+)
+def test_impossible_second_paths_are_refused_with_the_reason(tmp_path: Path, line: str, why: str) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text(f"dev_cert = true\nauth.mode = 'open'\n[recovery]\n{line}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=why):
+        load_config(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -407,3 +408,33 @@ def test_a_fault_in_what_talks_to_the_control_plane_does_not_end_the_edge(
         await net.changes.until(lambda: len(net.heard(e.ReportReceived)) > before)
 
     net.run(scenario)
+
+
+@pytest.mark.parametrize("ahead_s", [-3_600, 3_600])
+def test_a_clock_an_hour_off_is_one_line_that_says_what_to_do(tmp_path: Path, ahead_s: int) -> None:
+    net = Net(tmp_path)
+    assert net.server is not None
+    net.server.engine.unix_us = time.time_ns() // 1_000 - ahead_s * 1_000_000
+
+    async def scenario() -> None:
+        await net.joined()
+        assert net.node.ready
+        text = (await net.node.metrics()).decode()
+        (line,) = [each for each in text.splitlines() if each.startswith("farcast_clock_offset_seconds ")]
+        assert float(line.split()[1]) == pytest.approx(ahead_s, abs=30)
+
+    net.run(scenario)
+    (line,) = [line for line in net.lines("warning", "error") if "clock" in line["event"]]
+    assert "set the one that is wrong" in line["event"]
+    assert line["ahead_seconds"] == pytest.approx(ahead_s, abs=30)
+
+
+@pytest.mark.parametrize("unix_us", [0, None])
+def test_a_clock_that_is_right_or_of_which_nothing_is_told_is_no_line(
+    tmp_path: Path, unix_us: int | None
+) -> None:
+    net = Net(tmp_path)
+    assert net.server is not None
+    net.server.engine.unix_us = time.time_ns() // 1_000 if unix_us is None else unix_us
+    net.run(net.joined)
+    assert not [line for line in net.lines("warning", "error") if "clock" in line["event"]]

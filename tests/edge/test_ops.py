@@ -34,7 +34,9 @@ SESSION = {
 }  # fmt: skip
 TOTALS = [
     "udp_datagrams_in", "udp_bytes_in", "udp_datagrams_out", "udp_bytes_out", "objects_in", "object_bytes_in",
-    "objects_out", "object_bytes_out", "duplicate_bytes_in", "groups_dropped_slow", "groups_dropped_evicted",
+    "objects_out", "object_bytes_out", "duplicate_bytes_in",
+    "second_path_bytes_in", "second_path_new_bytes_in", "groups_dropped_slow", "groups_dropped_evicted",
+    "layers_dropped", "layer_switches_down", "layer_switches_up",
     "streams_rejected", "datagrams_dropped", "protocol_errors", "handshakes_refused", "commands", "events",
 ]  # fmt: skip
 
@@ -45,9 +47,18 @@ def snapshot() -> Any:
         "totals": {name: number for number, name in enumerate(TOTALS)},
         "sessions": [SESSION, {**SESSION, "session": 2, "transport": "quic", "hop": None}],
         "downstreams": [
-            {"downstream": 1, "session": 2, "objects": 1, "bytes": 1, "groups_dropped": 0, "queue_bytes": 9}
+            {
+                "downstream": 1,
+                "session": 2,
+                "objects": 1,
+                "bytes": 1,
+                "groups_dropped": 0,
+                "layers_given_up": 1,
+                "queue_bytes": 9,
+            }
         ],
         "tracks": 3,
+        "tracks_on_two_paths": 1,
         "cache_bytes": 4,
     }
 

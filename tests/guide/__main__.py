@@ -39,15 +39,22 @@ class Run:
     clock: Callable[[], float] = time.monotonic
     passed: int = 0
     took_s: dict[str, float] = field(default_factory=dict)
+    not_run: int = 0
     _started: dict[str, float] = field(default_factory=dict)
+
+    def leave_out(self, step: Step) -> None:
+        """A step that cannot be done here."""
+        if not self.not_run:
+            print(f"NOT RUN: what needs {step.needs}, which is not installed", file=sys.stderr, flush=True)
+        self.not_run += not isinstance(step, Times)
 
     def take(self, step: Step) -> str | None:
         """Do one step; ``None``, or what went wrong."""
         match step:
-            case Times("start", name):
+            case Times("start", name, _):
                 self._started[name] = self.clock()
                 return None
-            case Times(_, name):
+            case Times(_, name, _):
                 self.took_s[name] = round(self.clock() - self._started[name], 1)
                 return None
             case Block():
@@ -79,6 +86,9 @@ class Run:
 def walk(run: Run, todo: Iterable[Step]) -> int:
     """All steps up to the first that fails; the exit code."""
     for step in todo:
+        if step.needs and shutil.which(step.needs) is None:
+            run.leave_out(step)
+            continue
         problem = run.take(step)
         if problem is not None and not isinstance(step, Times):
             where = f"{GUIDE.relative_to(ROOT)}, line {step.line}, on {step.machine}"
@@ -100,7 +110,9 @@ def inside(arguments: argparse.Namespace) -> int:
     figures = {
         "steps": sum(not isinstance(step, Times) for step in todo),
         "passed": run.passed,
+        "not_run": run.not_run,
         "join_to_plan_s": run.took_s.get("join_to_plan"),
+        "takeover_s": run.took_s.get("takeover"),
         "picture_s": picture_s,
         "clone_to_picture_s": _sum(arguments.built_s, picture_s),
     }

@@ -1,10 +1,11 @@
 """What docs/guide.md says: blocks to be run on machines, and remarks for whoever runs them.
 
-A fenced block whose info string is ``sh MACHINE`` is a script of that machine. Three HTML comments, which
+A fenced block whose info string is ``sh MACHINE`` is a script of that machine. Four HTML comments, which
 readers do not see, stand for what a person does between blocks:
 
 - ``until MACHINE: COMMAND``: look again until the command succeeds;
-- ``start: NAME`` and ``stop: NAME``: take the time.
+- ``start: NAME`` and ``stop: NAME``: take the time;
+- ``needs: PROGRAM``: what follows in this section needs a program that is none of ours.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Literal
 _FENCE = re.compile(r"^```sh (?P<machine>[a-z][a-z0-9-]*)$")
 _UNTIL = re.compile(r"^<!-- until (?P<machine>[a-z][a-z0-9-]*): (?P<command>.+) -->$")
 _TIMES = re.compile(r"^<!-- (?P<what>start|stop): (?P<name>[a-z_]+) -->$")
+_NEEDS = re.compile(r"^<!-- needs: (?P<program>[a-z][a-z0-9-]*) -->$")
 _MACHINE = re.compile(r"^\| `(?P<name>[a-z][a-z0-9-]*)` \| (?P<address>[0-9.]+) \|")
 
 
@@ -26,12 +28,14 @@ class BadGuide(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A script of a machine; ``line`` of the guide where it begins, ``section`` that it stands in."""
+    """A script of a machine; ``line`` of the guide where it begins, ``section`` that it stands in, ``needs``:
+    a program that is to be there."""
 
     machine: str
     script: str
     line: int
     section: str
+    needs: str = ""
 
     @property
     def title(self) -> str:
@@ -46,6 +50,7 @@ class Until:
     machine: str
     command: str
     line: int
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Times:
 
     what: Literal["start", "stop"]
     name: str
+    needs: str = ""
 
 
 Step = Block | Until | Times
@@ -71,20 +77,22 @@ def steps(text: str) -> Iterator[Step]:
     """In the order of the page. Raises `BadGuide` for a block without an end, or of a machine that the table
     does not name."""
     known = machines(text)
-    section, lines = "", iter(enumerate(text.splitlines(), 1))
+    section, needs, lines = "", "", iter(enumerate(text.splitlines(), 1))
     for number, line in lines:
         if line.startswith("## "):
-            section = line.removeprefix("## ")
+            section, needs = line.removeprefix("## "), ""
         elif fence := _FENCE.match(line):
             _check(fence["machine"], known, number)
-            yield Block(fence["machine"], _block(lines, number), number, section)
+            yield Block(fence["machine"], _block(lines, number), number, section, needs)
         elif until := _UNTIL.match(line):
             _check(until["machine"], known, number)
-            yield Until(until["machine"], until["command"], number)
+            yield Until(until["machine"], until["command"], number, needs)
         elif times := _TIMES.match(line):
-            yield Times("start" if times["what"] == "start" else "stop", times["name"])
+            yield Times("start" if times["what"] == "start" else "stop", times["name"], needs)
+        elif program := _NEEDS.match(line):
+            needs = program["program"]
         elif line.startswith("<!--"):
-            raise BadGuide(f"line {number}: {line!r} is neither until, start nor stop")
+            raise BadGuide(f"line {number}: {line!r} is neither until, start, stop nor needs")
 
 
 def _block(lines: Iterator[tuple[int, str]], begin: int) -> str:

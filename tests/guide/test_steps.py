@@ -30,13 +30,18 @@ def test_remarks_wait_and_take_times() -> None:
     ]
 
 
+def test_what_a_section_needs_counts_to_its_end() -> None:
+    text = f"{TABLE}## 1. A\n<!-- needs: consul -->\n```sh sin\none\n```\n## 2. B\n```sh sin\ntwo\n```\n"
+    assert [step.needs for step in steps(text)] == ["consul", ""]
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
         ("# no table", "no table of machines"),
         (f"{TABLE}```sh fra\nx\n```\n", "line 3: 'fra' is none of the machines sin, home"),
         (f"{TABLE}```sh sin\nx\n", "line 3: the block has no end"),
-        (f"{TABLE}<!-- unless sin: x -->\n", "line 3: .* is neither until, start nor stop"),
+        (f"{TABLE}<!-- unless sin: x -->\n", "line 3: .* is neither until, start, stop nor needs"),
     ],
 )
 def test_a_guide_that_cannot_be_run_is_refused_with_the_line(text: str, why: str) -> None:
@@ -50,7 +55,7 @@ def test_the_guide_runs_on_every_machine_and_takes_the_times_that_are_reported()
     assert {step.machine for step in todo if isinstance(step, Block)} == machines(text).keys()
     begun = {step.name for step in todo if isinstance(step, Times) and step.what == "start"}
     ended = {step.name for step in todo if isinstance(step, Times) and step.what == "stop"}
-    assert begun == ended == {"picture", "join_to_plan"}
+    assert begun == ended == {"picture", "join_to_plan", "takeover"}
 
 
 def test_every_command_of_the_guide_is_one_that_farcast_has() -> None:

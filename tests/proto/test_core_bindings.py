@@ -37,6 +37,7 @@ from farcast.proto._core import (
     LinkConfig,
     QueueLimits,
     Runtime,
+    SecondPathPolicy,
     ServerTls,
     UdpShaper,
     World,
@@ -141,7 +142,17 @@ SAMPLES: dict[str, Any] = {
     "policy": HopPolicy(
         [(1_000_000, 0, 0, 0, 9_000, 0, 0, False, 1, list(range(1, 17)), list(range(1, 17)))]
     ),
+    "table": SecondPathPolicy(
+        [(1_000_000, 0, 0, "keep", "on")],
+        small_bps_max=1,
+        tracks_max=2,
+        percent_max=3,
+        bps_max=4,
+        clear_ms=500,
+        runs_min=6,
+    ),
     "session": 3,
+    "on": True,
     "stream": _core.LOCAL_STREAM_BIT | 5,
     "alias": 7,
     "track": 11,

@@ -26,6 +26,7 @@ from farcast.proto.control.messages import (
     RouteEntry,
 )
 from farcast.proto.moqt.names import TrackNamespace
+from farcast.proto.recovery.second_path import SecondPaths
 from farcast.simulations.twin import Twin
 
 NOW = datetime.now(UTC)
@@ -80,8 +81,10 @@ class Network:
         seed: int = 7,
         rtt_ms: Mapping[tuple[str, str], int] | None = None,
         datapath: Mapping[str, int] | None = None,
+        second_paths: SecondPaths | None = None,
     ) -> None:
         self.twin = Twin(seed)
+        self._second_paths = second_paths or SecondPaths()
         self._datapath: dict[str, Any] = dict(datapath or {})
         self._authority = HopAuthority(NOW, seed=b"a" * 32)
         self._public = make_dev_identity(NOW, seed=b"p" * 32)
@@ -105,7 +108,11 @@ class Network:
         tls = ServerTls(self._public.chain, self._public.key, ours.chain, ours.key, roots)
         hops = PlanHops(ClientTls(roots=roots, chain=ours.chain, key=ours.key))
         config = AgentConfig(
-            node_id=name, seed=len(self.hosts) + 1, peer_identity=peer_node_id, plan_hops=hops
+            node_id=name,
+            seed=len(self.hosts) + 1,
+            peer_identity=peer_node_id,
+            plan_hops=hops,
+            second_paths=self._second_paths,
         )
         self.agents[name] = Agent(config)
         self.hosts[name] = self.twin.add_host(

@@ -17,7 +17,7 @@ from farcast.simulations.access import (
     mobile_jitter,
     mobile_windows,
 )
-from farcast.simulations.links import DiurnalLoss
+from farcast.simulations.links import DiurnalLoss, TimedBurstLoss, TwoLevelLoss
 from farcast.simulations.scenario import Access
 
 DRAWS = 3_000
@@ -27,6 +27,23 @@ KS = 1.63 / DRAWS**0.5
 
 def _rng(seed: int = 1) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def test_losses_come_in_time_or_on_two_levels_where_that_is_asked_for() -> None:
+    outages = draw_access(Access(loss=0.01, loss_burst_ms=200.0), "DE", _rng())
+    assert outages.down.losses == outages.up.losses == (TimedBurstLoss(0.01, 200_000),)
+    assert draw_access(Access(loss=0.0, loss_burst_ms=200.0), "DE", _rng()).down.losses == ()
+    levels = Access(loss=0.001, loss_bad=0.2, bad_share=0.04, bad_packets=400.0, loss_burst=2.0)
+    (loss,) = draw_access(levels, "DE", _rng()).down.losses
+    assert isinstance(loss, TwoLevelLoss)
+    assert loss.mean == pytest.approx(0.96 * 0.001 + 0.04 * 0.2)
+    assert loss.bad_to_good == pytest.approx(1 / 400)
+    assert draw_access(levels, "DE", _rng()).down.config is not None
+
+
+def test_a_policer_stands_before_the_queue_where_it_is_asked_for() -> None:
+    down = draw_access(Access(policer_bps=4_000_000), "DE", _rng()).down
+    assert (down.policer_bps, down.policer_burst_bytes) == (4_000_000, 50_000)
 
 
 @pytest.mark.parametrize("country", ["ID", "DE", "VN"])
@@ -182,6 +199,9 @@ def test_what_is_given_beats_the_profile() -> None:
         (Access(profile="atc:5G"), "ID", "profile", "known are 2G - Developing Rural"),
         (Access(profile="rfc8867:9"), "ID", "profile", "known are 5.1, 5.2, 5.3"),
         (Access(profile="plain"), "ID", "rtt_ms", "needs rtt_ms"),
+        (Access(loss_bad=0.2), "ID", "loss_bad", "there is no loss beside it"),
+        (Access(loss_burst_ms=90), "ID", "loss_burst_ms", "there is no loss beside it"),
+        (Access(loss=0.01, loss_bad=0.2, bad_share=1.0), "ID", "bad_share", "neither none nor all"),
         (Access(), "CN", "profile", "take the profile 'china-wired'"),
         (Access(), "XX", "country", "no country 'XX'"),
     ],

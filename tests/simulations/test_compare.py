@@ -6,12 +6,23 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from sim_results import broken_result, held_result
 from tiny_scenario import write_tiny
 
-from farcast.simulations.compare import FIGURES, Figure, Line, compare_results, interval, summary_text
+from farcast.simulations.compare import (
+    FIGURES,
+    Figure,
+    Line,
+    compare_results,
+    compare_runs,
+    failures,
+    interval,
+    summary_text,
+)
 from farcast.simulations.events import kind_of
+from farcast.simulations.measured import ViewerInfo, outputs_from_samples
 from farcast.simulations.scenario import Scenario
 from farcast.simulations.scenario_file import load_scenario
 from farcast.simulations.variants import VARIANTS, left_out
@@ -61,6 +72,49 @@ def test_more_hd_is_better() -> None:
 def test_without_figures_nothing_is_said() -> None:
     bare = Line(LATENCY, "stock", {"direct": None, "farcast": 1.0}, {"direct": [None], "farcast": [1.0]})
     assert bare.verdict("direct", "farcast") == "no data"
+
+
+def test_what_never_happened_is_no_reason_to_leave_a_seed_out() -> None:
+    never = math.inf
+    served, dead = [400.0, 410.0, 405.0, 402.0], [400.0, never, 405.0, never]
+    assert line([never] * 4, served).verdict("direct", "farcast") == "better"
+    assert line(served, [never] * 4).verdict("direct", "farcast") == "worse"
+    assert line([never] * 4, [never] * 4).verdict("direct", "farcast") == "as bad"
+    found = line(served, dead)
+    assert (found.never("direct"), found.never("farcast")) == (0, 2)
+    assert found.verdict("direct", "farcast") == "unclear"
+    mean, _, _ = found.difference("direct", "farcast") or (0, 0, 0)
+    assert mean > 1, "the two seeds count"
+
+
+def test_a_seed_with_one_figure_of_two_is_not_compared() -> None:
+    half = Line(
+        LATENCY, "stock", {"direct": 400.0, "farcast": 300.0}, {"direct": [400, 401], "farcast": [300, None]}
+    )
+    assert half.verdict("direct", "farcast") == "no data"
+
+
+def test_a_quantile_that_is_infinite_is_read_as_that_and_viewers_without_a_picture_are_counted() -> None:
+    viewers = tuple(ViewerInfo(f"v{k}", "stock", "id", "jkt", "fra") for k in range(4))
+    run = outputs_from_samples(
+        1, viewers, samples={"first_picture": ([200.0, 300.0, 250.0, math.inf], [0, 1, 2, 3])}
+    )
+    fine = outputs_from_samples(
+        1, viewers, samples={"first_picture": ([200.0, 300.0, 250.0, 280.0], [0, 1, 2, 3])}
+    )
+    found = {each.figure.name: each for each in compare_runs({"direct": [run], "farcast": [fine]})}
+    assert found["first picture p95"].pooled == {"direct": math.inf, "farcast": 300.0}
+    assert found["first picture p95"].by_seed["direct"] == (math.inf,)
+    assert found["viewers without a picture"].pooled == {"direct": 25.0, "farcast": 0.0}
+
+
+def test_invariants_and_runs_that_failed_are_said() -> None:
+    assert failures(held_result()) == []
+    (invariant,) = failures(broken_result())
+    assert invariant.startswith("sea-to-eu, seed 3, 14.203 s: in order")
+    seeds = (msgspec.structs.replace(held_result().seeds[0], failure="SIGKILL\nmore"),)
+    crashed = msgspec.structs.replace(held_result(), seeds=seeds)
+    assert failures(crashed) == ["eu-to-sea, seed 1: SIGKILL"]
 
 
 def test_the_interval_is_students() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farcast.proto._core import DatapathConfig, Event
 from farcast.simulations.control_link import IDLE_US_MAX, ControlPipe, ControlWay
+from farcast.simulations.dialects import Older
 from farcast.simulations.twin import Twin
 
 SECOND = 1_000_000
@@ -187,3 +189,21 @@ def test_a_longer_way_takes_longer_from_then_on() -> None:
     send(twin, pipe, b"a")
     twin.run_until(2 * SECOND)
     assert ends.up[0][0] == SECOND + DELAY_US + 60_000
+
+
+def framed(**record: object) -> bytes:
+    body = msgspec.msgpack.encode(record)
+    return len(body).to_bytes(4, "big") + body
+
+
+def test_an_edge_of_the_build_before_neither_says_nor_hears_what_came_since() -> None:
+    twin, pipe, ends = make()
+    pipe.older = Older()
+    twin.run_until(2 * SECOND)
+    whole = framed(type="hello", issues=True, nested=[{"probe": 1, "load": 2}])
+    pipe.send_up(whole[:7], twin.now_us())
+    pipe.send_up(whole[7:], twin.now_us())
+    pipe.send_down(1, framed(type="plan", edge_list=b"x", routes=[]), twin.now_us())
+    twin.run_until(3 * SECOND)
+    assert b"".join(data for _, data in ends.up) == framed(type="hello", nested=[{"load": 2}])
+    assert b"".join(data for _, data in ends.down) == framed(type="plan", routes=[])

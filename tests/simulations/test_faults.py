@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from tests.simulations.small_world import SECOND, small_scenario, small_spec
 
+from farcast.proto.urls import parse_url
 from farcast.simulations import events as e
+from farcast.simulations.network import url_of
 from farcast.simulations.packet_run import PacketRun
 from farcast.simulations.random_faults import draw_faults
 from farcast.simulations.raw import ClientTrace, RawResult
@@ -212,6 +214,26 @@ def test_a_rolling_upgrade_restarts_every_edge_once() -> None:
     assert all(until_the_end(result, viewer(result, k)) for k in range(4))
 
 
+def test_edges_of_two_builds_serve_side_by_side_while_one_after_the_other_is_upgraded() -> None:
+    whole = e.Upgrade(
+        at_us=2 * SECOND,
+        gap_us=4 * SECOND,
+        drain_us=2 * SECOND,
+        down_us=500_000,
+        nodes=("sin", "fra", "jkt", "dxb"),
+        from_before=True,
+    )
+    run = PacketRun(small_spec(), small_scenario(16.0, (whole,)), 1)
+    edges = run.network.edges.values()
+    assert all(edge.pipe is not None and edge.pipe.older is not None for edge in edges)
+    result = run.run()
+    assert result.violations == ()
+    older = [node for node, edge in run.network.edges.items() if edge.pipe and edge.pipe.older]
+    assert older == ["dxb-1"], "the last one waits for its upgrade"
+    assert all(edge.agent.plan is not None for edge in edges)
+    assert all(until_the_end(result, viewer(result, k)) for k in range(4))
+
+
 def test_a_viewer_comes_back_from_a_black_out_at_another_address() -> None:
     event = e.BlackOut(at_us=3 * SECOND, clients=("viewer-0",), for_us=2 * SECOND, profile="mobile-median")
     result, run = play(event, seconds=12.0)
@@ -228,6 +250,17 @@ def test_a_client_that_comes_during_a_black_out_has_no_signal_either() -> None:
     client = viewer(result, 3)
     assert client.tapped_us < result.began_us + SECOND
     assert client.connected_us is None or client.connected_us >= result.began_us + 4 * SECOND
+
+
+def test_without_a_resolver_viewers_go_on_by_the_addresses_that_they_have() -> None:
+    gone = e.NamesGone(at_us=3 * SECOND)
+    crash = e.Crash(at_us=4 * SECOND, node="fra-1")
+    result, run = play(gone, crash, seconds=10.0)
+    assert run.network.names.target(parse_url(url_of("sin-1"))) is None
+    ours = viewer(result)
+    assert [move.before for move in ours.moves] == ["fra-1"]
+    assert until_the_end(result, ours)
+    assert gap_ms(result, ours) < 2_000
 
 
 def test_a_nat_that_rebinds_costs_a_moment_each_time() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.simulations.small_world import small_scenario, small_spec
@@ -9,6 +11,8 @@ from tests.simulations.small_world import small_scenario, small_spec
 from farcast.proto.agent import Agent
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
 from farcast.simulations import invariants
+from farcast.simulations.client_host import ViewerHost
+from farcast.simulations.events import Crash, Cut
 from farcast.simulations.packet_run import PacketRun
 from farcast.simulations.records import RECORD_DTYPE
 
@@ -69,6 +73,50 @@ def test_a_plan_that_is_older_or_the_same_again_is_found() -> None:
 def test_a_viewer_that_stays_behind_after_a_calm_phase_is_found() -> None:
     assert invariants.behind("v", [0, 1], {0: 9, 1: 12}, {0: 10, 1: 12}) == []
     assert invariants.behind("v", [0], {}, {0: 10}) == ["v: track 0 is at group -1, published is 10"]
+
+
+def test_a_viewer_that_falls_behind_for_good_is_found_although_no_fault_was_drawn_at_random() -> None:
+    """Its access is cut by nobody that the faults know of."""
+    run = PacketRun(small_spec(viewers=("fra", "fra")), small_scenario(12.0), 1)
+
+    def cut(now_us: int) -> None:
+        for src, dst in run.network.paths.of_host(run.network.viewers["viewer-0"].host):
+            run.network.paths.cut("test", src, dst)
+
+    run.network.twin.at(6_000_000, lambda now_us: run.network.twin.at(run.began_us + 2_000_000, cut))
+    found = run.run().violations
+    assert {violation.invariant for violation in found} == {"newest-group"}
+    assert all(violation.text.startswith("viewer-0: track") for violation in found)
+
+
+def test_a_viewer_behind_an_access_that_loses_much_is_given_time_and_found_all_the_same() -> None:
+    spec = small_spec(viewers=("fra",), access_loss=0.07)
+    run = PacketRun(spec, small_scenario(1.0), 1)
+    group_us = max(t.info.frame_us * t.frames_a_group for t in run.network.films["host"].tracks)
+    assert run.invariants._groups_behind("viewer-0") == 15_000_000 // group_us > 3
+    clean = PacketRun(small_spec(viewers=("fra",), access_loss=0.05), small_scenario(1.0), 1)
+    assert clean.invariants._groups_behind("viewer-0") == 3
+    assert invariants.behind("v", [0], {0: 5}, {0: 20}, 15) == []
+    assert len(invariants.behind("v", [0], {0: 4}, {0: 20}, 15)) == 1
+
+
+def test_a_viewer_that_never_got_a_catalog_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ViewerHost, "_take_catalog", lambda *_: None)
+    (found,) = PacketRun(small_spec(viewers=("fra",)), small_scenario(9.0), 1).run().violations
+    assert (found.invariant, found.text) == (
+        "newest-group",
+        "viewer-0: has no catalog of what track 0 is of",
+    )
+
+
+def test_who_is_still_cut_off_or_has_just_come_or_has_no_edge_is_not_asked() -> None:
+    spec = small_spec(viewers=("fra", "fra", "fra"), joins_us=0)
+    late = replace(spec.clients[3], joins_us=5_000_000)
+    spec = replace(spec, clients=(*spec.clients[:3], late))
+    events = (Cut(at_us=1_000_000, clients=("viewer-0",)), Crash(at_us=1_000_000, node="fra-1"))
+    result = PacketRun(spec, small_scenario(11.0, events), 1).run()
+    assert [violation.text for violation in result.violations] == []
+    assert len(result.clients[1].arrivals) < len(result.clients[3].arrivals) * 3, "viewer-0 was cut off"
 
 
 def test_runs_that_differ_are_found() -> None:

@@ -15,7 +15,9 @@ from farcast.simulations.constants import (
     CAPTURE_US,
     DECODE_VIDEO_US,
     ENCODE_VIDEO_US,
+    MICROPHONE_US,
     RENDER_US,
+    SPEAKER_US,
     STOCK_BUFFER_US,
 )
 from farcast.simulations.measured import WORLD, Measured, ViewerInfo
@@ -48,6 +50,8 @@ TRACKS = (
     TrackInfo("pub", "live/a", "video", "video", 720, 2_500_000, 33_333, ENCODE_VIDEO_US),
     TrackInfo("pub", "live/a", "audio", "audio", 0, 64_000, 20_000),
 )
+
+DEVICES_MS = (CAPTURE_US + RENDER_US - MICROPHONE_US - SPEAKER_US) / 1e3
 
 Delay = Callable[[Array], Array]
 
@@ -227,7 +231,13 @@ def test_a_calm_run_has_no_stall_no_loss_and_all_of_it_in_hd() -> None:
     assert share(measured, "hd_share") == 1.0
     skew = values(measured, "av_skew")
     assert skew.size >= 27
-    assert np.abs(skew).max() < 20
+    assert np.abs(skew - DEVICES_MS).max() < 20
+
+
+def test_skew_has_the_devices_of_both_in_it() -> None:
+    """Sound and picture that come alike differ by camera and screen less microphone and speaker."""
+    skew = values(measure(run_of(Seat())), "av_skew")
+    assert np.median(skew) == pytest.approx(DEVICES_MS, abs=FRAME_US["audio"] / 2e3 + 1)
 
 
 @pytest.mark.parametrize("gap_s", [0.5, 1.0, 2.5])
@@ -256,14 +266,69 @@ def test_lost_frames_are_missing_and_the_rest_of_their_group_is_not_shown() -> N
     assert measured.ratios["unshown_frames"].part[0] == GROUP - first % GROUP
 
 
-def test_a_viewer_without_a_picture_waits_for_ever_and_has_nothing_else() -> None:
+def counts_at_its_worst(measured: Measured) -> None:
+    assert values(measured, "first_picture").tolist() == [np.inf]
+    assert np.isinf(values(measured, "glass_to_glass")).all()
+    assert values(measured, "glass_to_glass").size > 700
+    assert values(measured, "stalls").tolist() == [1.0]
+    assert values(measured, "stall_length") == pytest.approx([LENGTH / 1e3], abs=50)
+    for output, worst in (("stall_ratio", 1.0), ("hd_share", 0.0), ("unshown_frames", 1.0)):
+        assert share(measured, output) == worst, output
+
+
+def test_a_viewer_without_a_picture_counts_at_its_worst() -> None:
     measured = measure(run_of(Seat(drop=lambda frames: frames["track"] == 0)))
-    assert np.isinf(values(measured, "first_picture")).all()
-    assert values(measured, "first_picture").size == 1
-    for output in ("glass_to_glass", "stalls", "av_skew"):
-        assert values(measured, output).size == 0
-    assert "stall_ratio" not in measured.ratios
+    counts_at_its_worst(measured)
+    assert values(measured, "av_skew").size == 0
     assert share(measured, "missing_frames") > 0.3
+    assert share(measured, "audio_gaps") == 0.0
+    assert [entry.kind for entry in measured.timeline] == ["stall"]
+
+
+def test_a_viewer_that_never_got_a_catalog_counts_at_its_worst() -> None:
+    """It knows no track, so it watches none; it sits in the room all the same."""
+    nothing = replace(
+        client_of(Seat()), watched=(), catalog_us=None, arrivals=np.empty(0, ARRIVAL_DTYPE), edges=()
+    )
+    measured = measure(run_of(clients=(PUBLISHER, nothing), faults=()))
+    counts_at_its_worst(measured)
+    assert (share(measured, "missing_frames"), share(measured, "audio_gaps")) == (1.0, 1.0)
+    assert [(viewer.from_region, viewer.track) for viewer in measured.viewers] == [("fra", "cold")]
+
+
+def test_a_viewer_of_two_hosts_that_knows_one_lacks_the_other() -> None:
+    tracks = (*TRACKS, *(replace(track, publisher="pub2") for track in TRACKS))
+    others = [frames_of(0), frames_of(1)]
+    for k, rows in enumerate(others):
+        rows["track"] = 2 + k
+    second = replace(PUBLISHER, client="pub2", region="sin", published=(2, 3))
+    elsewhere = replace(second, client="pub3", room="another")
+    measured = measure(
+        run_of(
+            tracks=tracks,
+            frames=np.concatenate([frames_of(0), frames_of(1), *others]),
+            clients=(PUBLISHER, second, elsewhere, client_of(Seat())),
+        )
+    )
+    assert [viewer.pair for viewer in measured.viewers] == ["fra>jkt", "sin>jkt"]
+    assert measured.ratios["stall_ratio"].part.tolist()[0] == 0.0
+    assert measured.ratios["stall_ratio"].part[1] == measured.ratios["stall_ratio"].whole[1]
+
+
+def test_a_picture_that_stops_for_good_is_frozen_and_what_it_misses_never_comes() -> None:
+    measured = measure(run_of(Seat(drop=after(20, 60))))
+    assert share(measured, "stall_ratio") == pytest.approx(1 / 3, abs=0.01)
+    assert share(measured, "hd_share") == pytest.approx(2 / 3, abs=0.01)
+    never = np.isinf(values(measured, "glass_to_glass"))
+    assert never.mean() == pytest.approx(8 / 28, abs=0.01)
+
+
+def test_a_single_picture_that_stays_is_frozen() -> None:
+    measured = measure(run_of(Seat(drop=lambda frames: (frames["group"] > 0) | (frames["object"] > 0))))
+    assert values(measured, "stalls").tolist() == [1.0]
+    assert share(measured, "stall_ratio") == 1.0
+    assert share(measured, "hd_share") == 0.0
+    assert np.isinf(values(measured, "glass_to_glass")).mean() > 0.99
 
 
 def test_a_viewer_that_left_at_once_says_nothing_about_the_first_picture() -> None:
@@ -334,6 +399,51 @@ def test_a_black_out_is_judged_from_its_end() -> None:
     dark = Fault(BEGAN + 10 * SECOND, BEGAN + 14 * SECOND, "black-out", "no signal")
     measured = measure(run_of(Seat(delay=held_up(10 - DELAY / 1e6, 4.3)), faults=(dark,)))
     assert values(measured, "resume")[0] == pytest.approx(300, abs=35)
+
+
+def test_a_fault_that_another_one_follows_within_seconds_is_judged_all_the_same() -> None:
+    """As in ``red-sea-cut``: the cut, and 3 s later the way round."""
+    cut = Fault(BEGAN + 10 * SECOND, BEGAN + 13 * SECOND, "cut", "cut e1 to e2")
+    detour = Fault(BEGAN + 13 * SECOND, None, "detour", "the long way round")
+    measured = measure(run_of(Seat("v0", held_up(10, 0.4)), Seat("v1"), faults=(cut, detour)))
+    resume = measured.samples["resume"]
+    assert resume.viewer.tolist() == [0, 0, 1]
+    assert resume.values == pytest.approx([400, 33, 33], abs=35)
+
+
+def test_a_gap_that_is_still_open_when_the_next_fault_comes_goes_on_counting() -> None:
+    first = Fault(BEGAN + 10 * SECOND, None, "cut", "cut e1 to e2")
+    second = Fault(BEGAN + 12 * SECOND, None, "crash", "crash e1")
+    resume = values(measure(run_of(Seat("v0", held_up(10, 3)), faults=(first, second))), "resume")
+    assert resume == pytest.approx([3_100, 1_300], abs=35)
+
+
+def test_what_the_next_fault_tears_is_not_the_work_of_the_first() -> None:
+    first = Fault(BEGAN + 10 * SECOND, None, "detour", "the long way round")
+    second = Fault(BEGAN + 14 * SECOND, None, "crash", "crash e1")
+    gone = Seat("v0", drop=after(14, 60))
+    resume = values(measure(run_of(gone, faults=(first, second))), "resume")
+    assert resume.tolist() == pytest.approx([33.333, np.inf])
+
+
+def test_frames_that_come_and_cannot_be_shown_are_no_picture() -> None:
+    """The key frame is lost: all of its group arrives in time and nothing of it is seen."""
+    fault = Fault(BEGAN + 10 * SECOND, None, "cut", "cut e1 to e2")
+
+    def key_is_lost(frames: Array) -> Array:
+        lost: Array = np.logical_and(frames["group"] == 5, frames["object"] == 0)
+        return lost
+
+    measured = measure(run_of(Seat("v0", drop=key_is_lost, tracks=(0,)), faults=(fault,)))
+    assert values(measured, "resume")[0] == pytest.approx((GROUP + 1) * FRAME_US["video"] / 1e3, abs=20)
+
+
+def test_a_viewer_that_is_hit_shortly_before_the_end_counts_if_its_picture_came_back() -> None:
+    fault = Fault(BEGAN + 27 * SECOND, None, "cut", "cut e1 to e2")
+    resume = values(measure(run_of(Seat("v0", held_up(27, 0.4)), faults=(fault,))), "resume")
+    assert resume == pytest.approx([400], abs=35)
+    dark = measure(run_of(Seat("v0", drop=after(27, 9)), faults=(fault,)))
+    assert values(dark, "resume").size == 0
 
 
 def test_bytes_over_direct_compares_with_one_copy_to_each_edge_that_is_watched() -> None:

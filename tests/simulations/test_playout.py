@@ -110,6 +110,14 @@ def test_a_gap_is_one_freeze_of_its_length() -> None:
     assert abs(int(frozen.begin_us[0]) - 10 * SECOND - 80_000) < 3 * FRAME
 
 
+def test_the_first_picture_is_frozen_if_it_stays_for_long_whether_or_not_another_one_comes() -> None:
+    shown = np.array([5, 5 + SECOND, 40_005 + SECOND], np.int64)
+    assert freezes(shown, SECOND + 80_000).length_us.size == 0
+    assert freezes(shown, SECOND + 80_000, SECOND).length_us.tolist() == [SECOND]
+    assert freezes(shown, SECOND + 80_000, SECOND + 1).length_us.size == 0
+    assert freezes(shown[:1], 9 * SECOND, SECOND).length_us.tolist() == [9 * SECOND - 5]
+
+
 def test_what_comes_in_a_burst_too_late_is_skipped_but_the_newest_is_shown() -> None:
     video = film(10, 80_000)
     arrival = video.arrival_us.copy()

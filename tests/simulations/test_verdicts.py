@@ -115,6 +115,35 @@ def test_no_data_is_never_held() -> None:
     assert verdict("glass_to_glass p99 < 500 ms").status == "no data"
 
 
+def test_a_market_without_a_sample_does_not_hide_that_another_one_breaks_the_promise() -> None:
+    viewers = (
+        *VIEWERS,
+        replace(VIEWERS[2], name="v3", market="qa"),
+        replace(VIEWERS[2], name="v4", market="sa"),
+    )
+    run = outputs_from_samples(1, viewers, samples={"glass_to_glass": ([700.0, 650.0, 100.0], [0, 1, 3])})
+    found = verdict("glass_to_glass.worst_market max < 600 ms", run)
+    assert (found.status, found.value, found.where_worst) == ("broken", 700.0, "id")
+    assert [(each.name, each.value) for each in found.missed_by] == [
+        ("ae", None),
+        ("sa", None),
+        ("id", 700.0),
+    ]
+    assert "no sample of glass_to_glass for ae, sa, which have viewers" in found.note
+    assert verdict("glass_to_glass.worst_market max < 800 ms", run).status == "no data"
+
+
+def test_all_markets_that_miss_a_promise_are_named_the_worst_first() -> None:
+    run = outputs_from_samples(1, VIEWERS, samples={"first_picture": ([700.0, 650.0, math.inf], [0, 1, 2])})
+    found = verdict("first_picture.worst_market max < 600 ms", run)
+    assert [(each.name, each.value, each.never) for each in found.missed_by] == [
+        ("ae", None, 1),
+        ("id", 700.0, 0),
+    ]
+    assert verdict("first_picture max < 600 ms", run).missed_by == ()
+    assert verdict("first_picture.worst_viewer max < 680 ms", run).missed_by[1].name == "v0"
+
+
 def test_what_never_happened_breaks_a_promise_and_is_counted() -> None:
     run = outputs_from_samples(1, VIEWERS, samples={"first_picture": ([200.0, 300.0, math.inf], [0, 1, 2])})
     found = verdict("first_picture p95 < 600 ms", run)

@@ -21,6 +21,7 @@ from farcast.proto.control.events import DrainOrdered, Joined, PlanReceived, Ref
 from farcast.proto.control.messages import (
     Epoch,
     Hello,
+    KeyUsage,
     LinkReport,
     Load,
     Offer,
@@ -53,6 +54,9 @@ class Edge:
     muted: bool = False
     """It sends no reports."""
     public_url: str = ""
+    takes_shares: bool = False
+    usage: tuple[KeyUsage, ...] = ()
+    """Said in every report."""
     refuse: Callable[[PlanDelta], str | None] = lambda _: None
     plans: list[PlanDelta] = field(default_factory=list)
     drains: list[int] = field(default_factory=list)
@@ -89,6 +93,7 @@ class Edge:
             advertise="192.0.2.1:443",
             public_url=self.public_url,
             holds=held.version,
+            takes_shares=self.takes_shares,
         )
         self.channel = EdgeChannel(EdgeChannelConfig(hello))
 
@@ -252,6 +257,7 @@ class World:
             draining=edge.draining,
             links=tuple(self._link(edge, peer) for peer in sorted(self.edges) if peer != edge.node_id),
             load=Load(viewers=edge.viewers),
+            usage=edge.usage,
             demand=tuple(TrackLoad(origin=o, tracks=1, bps=bps) for o, bps in edge.demand.items()),
             offered=tuple(
                 Offer(namespace=namespace, age_us=self.now_us - since)

@@ -78,6 +78,11 @@ class Edges:
         self._started: list[Edge] = []
         (folder / "ca.pem").write_bytes(self._authority.certificate_pem())
 
+    @property
+    def authority(self) -> HopAuthority:
+        """Of their hops."""
+        return self._authority
+
     def start(
         self,
         node_id: str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import statistics
 import time
@@ -18,9 +17,11 @@ from farcast.cli.options import (
     CertSha256,
     Insecure,
     Json,
+    MediaTokenFile,
     Token,
     interruptible,
     parse_namespace,
+    token_source,
 )
 from farcast.cli.output import note, print_json, print_table
 from farcast.clients.media.playback import PlaybackReport
@@ -28,7 +29,7 @@ from farcast.clients.media.source import Source
 from farcast.clients.media.sources import open_source
 from farcast.clients.publish import PublishOptions, PublishReport, publish
 from farcast.clients.server import SERVERS_MAX, Server, servers_from_options
-from farcast.clients.tokens import TokenSource, token_from_option
+from farcast.clients.tokens import TokenSource
 from farcast.clients.watch import Watcher, WatchOptions
 from farcast.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UserError
 from farcast.proto.moqt.names import TrackNamespace
@@ -88,6 +89,7 @@ def bench(
     ca: Ca = None,
     insecure: Insecure = False,
     token: Token = None,
+    token_file: MediaTokenFile = None,
     json: Json = False,
 ) -> int:
     """Publish a synthetic film, watch it from here, and show latency and loss: a check, not a load test.
@@ -123,7 +125,7 @@ def bench(
         [(at or [server])[number % max(len(at), 1)] for number in range(viewers)],
         parse_namespace(namespace or f"bench/{secrets.token_hex(4)}"),
         seconds,
-        token_from_option(token, os.environ),
+        token_source(token, token_file),
     )
 
     async def main() -> int:

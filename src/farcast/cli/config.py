@@ -240,7 +240,7 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value))
     if isinstance(value, ServerUrl):
-        return re.sub(r"\?.*", "?" + SECRET, str(value))  # a token may stand in the query
+        return re.sub(r"\?.*", "?" + SECRET, value.whole)  # a token may stand in the query
     if hasattr(value, "path") and callable(value.path):
         return str(value.path())
     return str(value)

@@ -27,6 +27,9 @@ def control(
     advertise: Annotated[list[str] | None, Parameter(negative=())] = None,
     config: Path | None = None,
     epoch_min: int | None = None,
+    registry: str | None = None,
+    consul: str | None = None,
+    consul_token_file: str | None = None,
     log_level: str | None = None,
     ready_json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -68,10 +71,16 @@ def control(
         TOML file.
     epoch_min
         Begin with this epoch or a later one; only after the state directory was lost.
+    registry
+        embedded (this is the only control plane) or consul (several; the holder of Consul's lock leads).
+    consul
+        IP:PORT of the local Consul agent's HTTP API; 127.0.0.1:8500 unless set.
+    consul_token_file
+        File with the token that Consul's access control wants, where it is in use.
     log_level
         debug, info, warning or error.
     ready_json
-        Print one JSON line on stdout when edges can join.
+        Print one JSON line on stdout when edges can join, and one when this control plane begins to stand by.
     """
     from farcast.control_plane.service import run_control
 
@@ -88,6 +97,9 @@ def control(
         "cert_life": cert_life,
         "advertise": advertise,
         "epoch_min": epoch_min,
+        "registry": registry,
+        "consul": consul,
+        "consul_token_file": consul_token_file,
         "log_level": log_level,
     }
     loaded = load_config(config, flags)

@@ -15,12 +15,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from farcast.cli.output import note
 from farcast.errors import EXIT_USAGE, UserError
 
 STATE_DIR_VARIABLE = "FARCAST_CONTROL_STATE_DIR"
 ANSWER_SECONDS_MAX = 10.0
 ANSWER_BYTES_MAX = 256 << 20
 TOKEN_FILE, ADDRESS_FILE = "api.token", "api.json"
+WARNING_HEADER = "x-farcast-warning"
 
 StateDir = Annotated[
     Path | None,
@@ -58,6 +60,8 @@ class ControlApi:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=ANSWER_SECONDS_MAX) as answer:
+                if warning := answer.headers.get(WARNING_HEADER):
+                    note(warning)
                 return _object(answer.read(ANSWER_BYTES_MAX))
         except urllib.error.HTTPError as error:
             with error:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from farcast.edge.config import EdgeConfig, load_config
 from farcast.edge.daemon import run_edge
+from farcast.errors import EXIT_USAGE, UserError
 
 
 def edge(
@@ -29,6 +30,7 @@ def edge(
     hop_key: str | None = None,
     hop_ca: str | None = None,
     join: str | None = None,
+    join_file: Path | None = None,
     control: Annotated[list[str] | None, Parameter(negative=())] = None,
     advertise: str | None = None,
     public_url: str | None = None,
@@ -75,6 +77,8 @@ def edge(
     join
         Join token (farcast join-token), or @FILE that holds one: the edge gets its certificate with it once,
         and keeps it in the state directory. Not needed, and not looked at, from the next start on.
+    join_file
+        File that holds the join token, which is hidden from ps there; the same as --join @FILE.
     control
         HOST:PORT of a control plane: join its network, report to it, follow its plans. May be given
         several times.
@@ -95,6 +99,10 @@ def edge(
     ready_json
         Print one JSON line on stdout when the edge serves.
     """
+    if join_file is not None:
+        if join is not None:
+            raise UserError("--join and --join-file are both given: choose one", EXIT_USAGE)
+        join = f"@{join_file}"
     flags: dict[str, object] = {
         "listen": listen,
         "ops": ops,

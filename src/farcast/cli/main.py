@@ -6,6 +6,8 @@ Farcast itself shows a traceback.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from cyclopts import App, CycloptsError, Group
 
 from farcast import __version__
 from farcast.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
+from farcast.redaction import redact
 
 RUN = Group("Run", sort_key=1)
 MEDIA = Group("Media", sort_key=2)
@@ -57,6 +60,10 @@ COMMANDS = (
 read for that. A command ``x-y`` is the function or the app ``x_y`` of the module ``farcast.cli.x_y``."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that takes no more."""
+
+
 def make_app(*, overview: bool = False) -> App:
     """The command line; modules of subcommands are imported when they are used.
 
@@ -77,7 +84,14 @@ def make_app(*, overview: bool = False) -> App:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # Python would say so too, by an exit code of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = code or EXIT_FAILED if stream is sys.stdout else code
+    sys.exit(code)
 
 
 def run(tokens: Sequence[str]) -> int:
@@ -88,6 +102,12 @@ def run(tokens: Sequence[str]) -> int:
         return _exit_code_of(group)
     except (UserError, KeyboardInterrupt, ModuleNotFoundError, BrokenPipeError) as error:
         return _exit_code(error)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        what = error.filename or "the output"
+        _complain(f"{what}: cannot be written: {error.strerror}; make room, or write elsewhere")
+        return EXIT_FAILED
 
 
 def _run(tokens: Sequence[str]) -> int:
@@ -130,5 +150,6 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _complain(message: str) -> None:
-    for line in message.splitlines():
-        print(f"farcast: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        for line in redact(message).splitlines():
+            print(f"farcast: {line}", file=sys.stderr)

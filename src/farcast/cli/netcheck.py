@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import Annotated
 
 import trio
 from cyclopts import Parameter
 
-from farcast.cli.options import Ca, CertSha256, Insecure, Json, Token
+from farcast.cli.options import Ca, CertSha256, Insecure, Json, MediaTokenFile, Token, token_source
 from farcast.cli.output import note, print_json, print_table
 from farcast.clients.echo import PROBES_MAX, EchoPlan
 from farcast.clients.netcheck import EdgeCheck, Netcheck
 from farcast.clients.netcheck import netcheck as check
 from farcast.clients.server import server_from_options
-from farcast.clients.tokens import token_from_option
 from farcast.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UserError
 
 
@@ -28,6 +26,7 @@ def netcheck(
     ca: Ca = None,
     insecure: Insecure = False,
     token: Token = None,
+    token_file: MediaTokenFile = None,
     json: Json = False,
 ) -> int:
     """Check the way from here to an edge and to all edges that it lists, and say which would be chosen.
@@ -45,7 +44,7 @@ def netcheck(
     if not 1 <= probes <= PROBES_MAX:
         raise UserError(f"--probes {probes}: must be from 1 to {PROBES_MAX}", EXIT_USAGE)
     server = server_from_options(url, cert_sha256=cert_sha256, ca=ca, insecure=insecure)
-    shown = token_from_option(token, os.environ).value
+    shown = token_source(token, token_file).value
     found = trio.run(check, server, shown, EchoPlan(probes))
     if json:
         print_json(asdict(found))

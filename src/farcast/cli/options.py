@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,8 @@ from typing import Annotated, Final
 import trio
 from cyclopts import Parameter
 
+from farcast.cli.output import note
+from farcast.clients.tokens import TokenSource, token_from_option
 from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
 from farcast.proto.moqt.names import InvalidName, TrackNamespace
 
@@ -34,7 +37,24 @@ Token = Annotated[
     str | None,
     Parameter(help="Token that the network asks for, or @FILE that holds it; $FARCAST_TOKEN unless set."),
 ]
+MediaTokenFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--token-file", help="File that holds the token, read again when it changes; hidden from ps."
+    ),
+]
 Json = Annotated[bool, Parameter(negative=(), help="Print the result as one JSON line.")]
+
+
+def token_source(token: str | None, file: Path | None) -> TokenSource:
+    """Of ``--token``, ``--token-file`` or the environment. `UserError` for a bad one."""
+    if token is not None and file is not None:
+        raise UserError("--token and --token-file are both given: choose one", EXIT_USAGE)
+    if token and not token.startswith("@"):
+        note(
+            "a token on the command line can be read by everybody on this machine; --token-file FILE hides it"
+        )
+    return token_from_option(token if file is None else f"@{file}", os.environ)
 
 
 def parse_namespace(text: str) -> TrackNamespace:

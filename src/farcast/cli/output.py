@@ -11,6 +11,8 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
+from farcast.redaction import redact
+
 
 def print_json(value: Mapping[str, object]) -> None:
     """One JSON line on stdout."""
@@ -24,7 +26,7 @@ def notes() -> Console:
 
 def note(text: str) -> None:
     """A remark for the user."""
-    notes().print(text, markup=False, style="dim")
+    notes().print(redact(text), markup=False, style="dim")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, BinaryIO, Literal, cast
 
@@ -17,21 +17,23 @@ from farcast.cli.options import (
     Flag,
     Insecure,
     Json,
+    MediaTokenFile,
     Namespace,
     NoEdgeList,
     Token,
     check_seconds,
     interruptible,
     parse_namespace,
+    token_source,
 )
 from farcast.cli.output import note, print_json, print_table
+from farcast.clients.media.encoders import RenditionSpec, parse_renditions
 from farcast.clients.media.errors import MediaError
 from farcast.clients.media.source import Source
 from farcast.clients.media.sources import open_source
 from farcast.clients.publish import PublishOptions, PublishReport
 from farcast.clients.publish import publish as publish_source
 from farcast.clients.server import servers_from_options
-from farcast.clients.tokens import token_from_option
 from farcast.errors import EXIT_USAGE, UserError
 
 
@@ -44,12 +46,15 @@ def publish(
     packaging: Literal["cmaf", "loc"] = "cmaf",
     transcode: Flag = False,
     audio_only: Flag = False,
+    layers: Flag = False,
+    renditions: str | None = None,
     seconds: float | None = None,
     draft: Draft = None,
     cert_sha256: CertSha256 = None,
     ca: Ca = None,
     insecure: Insecure = False,
     token: Token = None,
+    token_file: MediaTokenFile = None,
     no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
@@ -70,6 +75,11 @@ def publish(
         Encode anew as H.264 and Opus, for sources that cannot be carried as they are.
     audio_only
         Publish a source although it has no video.
+    renditions
+        Encode the picture anew in several, of which each viewer takes one: "720p:1800k,360p:600k".
+    layers
+        Frames that no other refers to (B-frames) go into subgroups of their own, which an edge leaves out for
+        viewers whose link is too narrow for all. Browsers' @moq players cannot play such a track.
     seconds
         End after so much of the source.
     """
@@ -83,10 +93,11 @@ def publish(
         packaging,
         seconds,
         others=tuple(rest),
-        token=token_from_option(token, os.environ),
+        token=token_source(token, token_file),
         edge_list=not no_edge_list,
+        layers=layers,
     )
-    opened = _open(source, transcode=transcode)
+    opened = _open(source, transcode=transcode, renditions=_renditions(renditions))
     if not audio_only:
         _check_video(opened, source)
     for line in opened.skipped:
@@ -102,10 +113,17 @@ def publish(
     return trio.run(main)
 
 
-def _open(source: str, *, transcode: bool) -> Source:
+def _renditions(spec: str | None) -> tuple[RenditionSpec, ...]:
+    try:
+        return () if spec is None else parse_renditions(spec)
+    except MediaError as error:
+        raise UserError(f"--renditions: {error}", EXIT_USAGE) from error
+
+
+def _open(source: str, *, transcode: bool, renditions: Sequence[RenditionSpec]) -> Source:
     stdin = _stdin() if source == "-" else None
     try:
-        return open_source(source, clock_us=_wall_us, stdin=stdin, transcode=transcode)
+        return open_source(source, clock_us=_wall_us, stdin=stdin, transcode=transcode, renditions=renditions)
     except MediaError as error:
         raise UserError(str(error)) from error
 

@@ -17,7 +17,7 @@ from farcast.cli.sim_options import Jobs, ScenarioName, Seed, Seeds, Short, jobs
 from farcast.cli.sim_replay import replay
 from farcast.errors import EXIT_OK, EXIT_PROMISE_BROKEN, EXIT_USAGE, UserError
 from farcast.simulations.gate import Ask, run_gate, seeds_from
-from farcast.simulations.pins import load_pins, pin_states, propose
+from farcast.simulations.pins import check_pins, load_pins, pin_states, propose
 from farcast.simulations.report import charts, store
 from farcast.simulations.report.console import (
     PROMISE_COLUMNS,
@@ -94,9 +94,10 @@ def run(
     twice
         Run the first seed a second time: both must leave the same trace.
     pins
-        A file of promises that are known not to hold yet, and must not get worse.
+        A file of promises that are known not to hold yet, and must not get worse. A pin of one that holds
+        fails, too.
     write_pins
-        Write a file of pins for what is broken now; reasons are for you to give.
+        Write a file of pins for what is broken now; reasons of --pins stay, others are for you to give.
     save
         Write the results there: for compare --base, explain and replay.
     junit
@@ -111,6 +112,8 @@ def run(
         for called, scenario in _chosen(scenarios, all=all, short=short)
     ]
     known = load_pins(pins) if pins is not None else ()
+    if pins is not None and write_pins is None:
+        check_pins(pins, known, [ask.scenario for ask in asks], _others(asks))
     results: list[Result] = []
     with Progressing(notes(), sum(len(ask.runs()) for ask in asks)) as shown:
         for result in run_gate(asks, jobs_of(jobs), shown):
@@ -127,6 +130,13 @@ def run(
     if html is not None:
         store.write(html, page(results, states).encode())
     return _conclude(results, states, json=json)
+
+
+def _others(asks: Sequence[Ask]) -> set[str]:
+    """Names of scenarios that there are, whether or not they are asked for: ours, and what lies beside a
+    user's own."""
+    folders = {ask.scenario.file.parent for ask in asks if ask.called not in list_scenarios()}
+    return {*list_scenarios(), *(file.stem for folder in folders for file in folder.glob("*.toml"))}
 
 
 def _conclude(results: Sequence[Result], pins: Pins, *, json: bool) -> int:

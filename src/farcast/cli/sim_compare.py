@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 from cyclopts import Parameter
 
-from farcast.cli.options import Json
+from farcast.cli.options import Flag, Json
 from farcast.cli.output import note, notes, print_json, print_table
 from farcast.cli.sim_options import Jobs, ScenarioName, Seed, Seeds, Short, jobs_of, scenario_of
 from farcast.errors import EXIT_FAILED, EXIT_OK, EXIT_PROMISE_BROKEN, EXIT_USAGE, UserError
@@ -19,6 +20,7 @@ from farcast.simulations.compare import (
     bytes_to_clients,
     compare_results,
     compare_runs,
+    failures,
     summary_text,
 )
 from farcast.simulations.events import kind_of
@@ -31,10 +33,21 @@ from farcast.simulations.report.findings import amount
 from farcast.simulations.results import Result, finite
 from farcast.simulations.runs import Run, run_once
 from farcast.simulations.scenario import Scenario
-from farcast.simulations.variants import VARIANTS, VariantName, left_out
+from farcast.simulations.variants import HOP_VARIANTS, VARIANTS, Variant, VariantName, left_out
 from farcast.simulations.worlds import build_world
 
-LETTERS: Final[dict[VariantName, str]] = {"one-relay": "a", "direct": "b", "farcast": "c"}
+FAILURES_MAX: Final = 12
+
+Variants: TypeAlias = Mapping[VariantName, Variant]
+"""In the order of the table; the last one is Farcast as it is, the others are what it is set against."""
+
+
+def _letters(variants: Variants) -> dict[VariantName, str]:
+    return {name: chr(ord("a") + at) for at, name in enumerate(variants)}
+
+
+def _bases(variants: Variants) -> list[VariantName]:
+    return [name for name in variants if name != "farcast"]
 
 
 def compare(
@@ -46,6 +59,9 @@ def compare(
     ] = None,
     seeds: Seeds = 5,
     seed: Seed = None,
+    paths: Annotated[
+        Flag, Parameter(help="Compare repair off and on, over one path and over two, instead.")
+    ] = False,
     short: Short = False,
     jobs: Jobs = None,
     json: Json = False,
@@ -53,8 +69,12 @@ def compare(
     """Compare what viewers get: (a) one relay near the publisher and the public Internet, (b) nearest edges,
     a direct hop and plain streams, (c) Farcast; the same world, accesses and seeds in all three.
 
+    With --paths: what the hops do for losses, (a) each lost chunk once more, (b) as the table of repairs
+    says, (c) as (a) over two paths, (d) as (b) over two at all times, (e) over two where it is
+    worth it, which is Farcast.
+
     With --base: this build against the results of another one, promise by promise; the exit code is 99 if one
-    that held there is broken here.
+    that held there is broken here, if a run fails here, or an invariant.
 
     Example: farcast sim compare sea-to-eu --seeds 10
     """
@@ -62,38 +82,42 @@ def compare(
     wanted = seeds_from(asked, seed, seeds)
     if base is not None:
         return _with_base(Ask(called=scenario, scenario=asked, seeds=wanted), base, jobs_of(jobs), json=json)
-    runs = _run_variants(asked, wanted, jobs_of(jobs))
+    variants: Variants = HOP_VARIANTS if paths else VARIANTS
+    runs = _run_variants(asked, wanted, jobs_of(jobs), variants)
     lines = compare_runs({str(name): measured for name, measured in runs.items()})
-    remarks = _remarks(asked, wanted, lines)
+    remarks = _remarks(asked, wanted, lines, variants)
     if json:
         print_json(
             {
                 "scenario": asked.name,
                 "seeds": list(wanted),
-                "variants": {name: variant.title for name, variant in VARIANTS.items()},
-                "lines": [_line_json(line) for line in lines],
+                "variants": {name: variant.title for name, variant in variants.items()},
+                "lines": [_line_json(line, variants) for line in lines],
                 "bytes": {name: _bytes(measured) for name, measured in runs.items()},
                 "summary": remarks,
             }
         )
         return EXIT_OK
-    columns = ("viewers", "figure", *(f"({LETTERS[name]}) {VARIANTS[name].title}" for name in VARIANTS))
-    print_table((*columns, "c against a", "c against b"), [*map(_row, lines), *_byte_rows(runs)])
+    letters = _letters(variants)
+    columns = ("viewers", "figure", *(f"({letters[name]}) {variants[name].title}" for name in variants))
+    against = (f"{letters['farcast']} against {letters[name]}" for name in _bases(variants))
+    rows = [_row(line, variants) for line in lines]
+    print_table((*columns, *against), [*rows, *_byte_rows(runs)])
     for remark in remarks:
         note(remark)
     return EXIT_OK
 
 
 def _run_variants(
-    scenario: Scenario, seeds: Sequence[int], jobs_max: int
+    scenario: Scenario, seeds: Sequence[int], jobs_max: int, variants: Variants
 ) -> dict[VariantName, list[Measured]]:
-    runs = [Run(scenario=scenario, seed=seed, variant=name) for seed in seeds for name in VARIANTS]
-    found: dict[VariantName, list[Measured]] = {name: [] for name in VARIANTS}
+    runs = [Run(scenario=scenario, seed=seed, variant=name) for seed in seeds for name in variants]
+    found: dict[VariantName, list[Measured]] = {name: [] for name in variants}
     with Progressing(notes(), len(runs)) as shown:
         for number, (run, outcome) in enumerate(Pool(run_once, jobs_max, shown.progress).run(runs)):
             shown.ended(number, run, outcome)
             if isinstance(outcome, Failure):
-                variant = VARIANTS[run.variant].title
+                variant = variants[run.variant].title
                 raise UserError(
                     f"{scenario.name}, seed {run.seed}, {variant}: {outcome.what}",
                     EXIT_USAGE if outcome.kind == "user" else EXIT_FAILED,
@@ -105,10 +129,18 @@ def _run_variants(
 # ---- Variants ----------------------------------------------------------------------------------------
 
 
-def _row(line: Line) -> tuple[str, ...]:
-    values = (line.pooled[name] for name in VARIANTS)
-    shown = ("" if value is None else amount(value, line.figure.unit) for value in values)
-    return (line.stack, line.figure.name, *shown, *(_verdict(line, name) for name in ("one-relay", "direct")))
+def _row(line: Line, variants: Variants) -> tuple[str, ...]:
+    shown = (_shown(line, name) for name in variants)
+    return (line.stack, line.figure.name, *shown, *(_verdict(line, name) for name in _bases(variants)))
+
+
+def _shown(line: Line, name: str) -> str:
+    """A variant's figure, and in how many seeds it never happened."""
+    value, never, seeds = line.pooled[name], line.never(name), len(line.by_seed[name])
+    if value is None:
+        return ""
+    text = "never" if math.isinf(value) else amount(value, line.figure.unit)
+    return f"{text} (never in {never} of {seeds} seeds)" if never and seeds > 1 else text
 
 
 def _verdict(line: Line, base: str) -> str:
@@ -141,7 +173,7 @@ def _bytes(measured: Sequence[Measured]) -> dict[str, float]:
 def _byte_rows(runs: dict[VariantName, list[Measured]]) -> list[tuple[str, ...]]:
     found = {name: _bytes(measured) for name, measured in runs.items()}
     return [
-        ("all", title, *(f"{each[key] / 1e6:,.1f} MB" for each in found.values()), "", "")
+        ("all", title, *(f"{each[key] / 1e6:,.1f} MB" for each in found.values()), *[""] * (len(found) - 1))
         for key, title in (
             ("between_edges", "bytes between edges, a run"),
             ("to_clients", "bytes from and to clients, a run"),
@@ -149,38 +181,40 @@ def _byte_rows(runs: dict[VariantName, list[Measured]]) -> list[tuple[str, ...]]
     ]
 
 
-def _remarks(scenario: Scenario, seeds: Sequence[int], lines: Sequence[Line]) -> list[str]:
-    titles: dict[str, str] = {name: f"({LETTERS[name]})" for name in VARIANTS}
+def _remarks(
+    scenario: Scenario, seeds: Sequence[int], lines: Sequence[Line], variants: Variants
+) -> list[str]:
+    titles: dict[str, str] = {name: f"({letter})" for name, letter in _letters(variants).items()}
     said = [
-        sentence
-        for base in ("one-relay", "direct")
-        for sentence in summary_text(lines, base, "farcast", titles)
+        sentence for base in _bases(variants) for sentence in summary_text(lines, base, "farcast", titles)
     ]
     spec = build_world(scenario, seeds[0])
-    for name in ("one-relay", "direct"):
+    for name in _bases(variants):
         if events := left_out(scenario, spec, name):
             kinds = ", ".join(sorted({kind_of(event) for event in events}))
             said.append(
                 f"{titles[name]} has nothing to which these events could happen, and is spared: {kinds}"
             )
-    said.append("what lies between cities and a far relay is synthesised from published quantiles")
-    if any(line.verdict(base, "farcast") == "unclear" for line in lines for base in ("one-relay", "direct")):
+    if "one-relay" in variants:
+        said.append("what lies between cities and a far relay is synthesised from published quantiles")
+    if any(line.verdict(base, "farcast") == "unclear" for line in lines for base in _bases(variants)):
         said.append(f"{len(seeds)} seeds leave some of it unclear: more of them narrow the intervals")
     return said
 
 
-def _line_json(line: Line) -> dict[str, object]:
+def _line_json(line: Line, variants: Variants) -> dict[str, object]:
     return {
         "viewers": line.stack,
         "figure": line.figure.name,
         "unit": line.figure.unit,
-        "values": dict(line.pooled),
+        "values": {name: finite(value) for name, value in line.pooled.items()},
+        "seeds_never": {name: line.never(name) for name in line.by_seed},
         "against": {
             base: {
                 "verdict": line.verdict(base, "farcast"),
                 "difference": [finite(each) for each in line.difference(base, "farcast") or ()],
             }
-            for base in ("one-relay", "direct")
+            for base in _bases(variants)
         },
     }
 
@@ -194,7 +228,7 @@ def _with_base(ask: Ask, base: Path, jobs_max: int, *, json: bool) -> int:
     same = Ask(called=ask.called, scenario=ask.scenario, seeds=seeds)
     with Progressing(notes(), len(seeds)) as shown:
         (after,) = run_gate([same], jobs_max, shown)
-    changes = compare_results(before, after)
+    changes, failed = compare_results(before, after), failures(after)
     if json:
         print_json(
             {
@@ -203,14 +237,18 @@ def _with_base(ask: Ask, base: Path, jobs_max: int, *, json: bool) -> int:
                 "now": _build(after),
                 "promises": [_change_json(change) for change in changes],
                 "traces_equal": _traces_equal(before, after),
+                "failures": {"base": failures(before), "now": failed},
             }
         )
     else:
         print_table(("promise", _build(before), _build(after), "change", ""), map(_change_row, changes))
         same_traces = _traces_equal(before, after)
         note(f"{same_traces} of {len(seeds)} seeds left the same trace as with the other build")
+        note(f"runs and invariants that failed: {len(failures(before))} there, {len(failed)} here")
+        for line in failed[:FAILURES_MAX]:
+            note(line)
     is_worse = any(_became_worse(change) for change in changes)
-    return EXIT_PROMISE_BROKEN if is_worse else EXIT_OK
+    return EXIT_PROMISE_BROKEN if is_worse or failed else EXIT_OK
 
 
 def _result_in(file: Path, ask: Ask) -> Result:

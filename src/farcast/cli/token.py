@@ -36,6 +36,7 @@ from farcast.proto.access.tokens import (
     write_token,
 )
 from farcast.proto.moqt.names import InvalidName, TrackNamespace
+from farcast.redaction import NOT_THE_TOKEN, looks_like_token
 
 KEY_MODE = 0o600
 VALID_DEFAULT = "15m"
@@ -261,6 +262,8 @@ def revoke(
     """
     if (token_id is None) == (key_id is None):
         raise UserError("say what to revoke: TOKEN_ID, or --key-id KEY_ID", EXIT_USAGE)
+    if looks_like_token(token_id or ""):
+        raise UserError(f"TOKEN_ID: {NOT_THE_TOKEN}", EXIT_USAGE)
     order = {"revoke_token": token_id} if token_id is not None else {"revoke_key": key_id}
     done = control_api(state_dir, api, token_file).post("/access", order)
     return _done(done, f"revoked: {token_id or key_id}", json=json)
@@ -287,6 +290,50 @@ def keys(
     if found["revoked_tokens"]:
         note(f"{len(found['revoked_tokens'])} tokens are revoked and have not ended yet")
     return EXIT_OK
+
+
+@token.command
+def usage(
+    key_id: str | None = None,
+    *,
+    days: Annotated[int, Parameter(validator=Number(gte=0, lte=400))] = 0,
+    state_dir: StateDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> int:
+    """Show what the sessions of each issuer's key have used in a cluster: bytes and minutes, and now.
+
+    Nothing is counted twice; what an edge counted in its last seconds before it died may be missing.
+
+    Example: farcast token usage --days 31 --state-dir control
+
+    Parameters
+    ----------
+    key_id
+        Only of this key.
+    days
+        Also for each of so many days of UTC, today included.
+    """
+    query = {"days": str(days), **({} if key_id is None else {"key_id": key_id})}
+    found = control_api(state_dir, api, token_file).get("/v1/usage", **query)
+    if json:
+        print_json(found)
+        return EXIT_OK
+    rows = []
+    for key in found["keys"]:
+        now = f"{key['now']['publishers']} publishers, {key['now']['viewers']} viewers"
+        rows.append((key["key_id"], "all", *_used(key["total"]), now if key["trusted"] else "not trusted"))
+        rows += [("", day["day"], *_used(day), "") for day in key["days"]]
+    print_table(("key", "day", "in", "out", "published", "watched", "now"), rows)
+    if found["left_out"]:
+        note(f"{found['left_out']} counts found no room and are missing")
+    return EXIT_OK
+
+
+def _used(used: dict[str, Any]) -> tuple[str, ...]:
+    sizes = (f"{used[name] / 1e9:.3f} GB" for name in ("bytes_in", "bytes_out"))
+    return (*sizes, *(f"{used[name]:.1f} min" for name in ("publisher_minutes", "viewer_minutes")))
 
 
 def _quotas(quotas: dict[str, int]) -> str:

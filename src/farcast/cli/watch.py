@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,18 +13,20 @@ from farcast.cli.options import (
     Draft,
     Insecure,
     Json,
+    MediaTokenFile,
     Namespace,
     NoEdgeList,
     Token,
     check_seconds,
     interruptible,
     parse_namespace,
+    token_source,
 )
 from farcast.cli.output import note, print_json, print_table
 from farcast.clients.media.playback import Distribution, PlaybackReport
 from farcast.clients.moves import MovesReport
 from farcast.clients.server import servers_from_options
-from farcast.clients.tokens import token_from_option
+from farcast.clients.viewing import QUALITY_AUTO
 from farcast.clients.watch import Watcher, WatchOptions
 from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
 
@@ -38,11 +39,13 @@ def watch(
     out: Path | None = None,
     seconds: float | None = None,
     timeout: float = 30.0,
+    quality: str = QUALITY_AUTO,
     draft: Draft = None,
     cert_sha256: CertSha256 = None,
     ca: Ca = None,
     insecure: Insecure = False,
     token: Token = None,
+    token_file: MediaTokenFile = None,
     no_edge_list: NoEdgeList = False,
     json: Json = False,
 ) -> int:
@@ -60,6 +63,10 @@ def watch(
         End so long after the first frame; otherwise when the film ends.
     timeout
         How many seconds to wait for a namespace that nobody publishes yet.
+    quality
+        Of several renditions: "auto" takes what the link carries and switches between groups, "best" the
+        best, "360p" the best of up to so many lines, or a track's name. A recording (--out) has one, the best
+        unless another is named.
     """
     server, *rest = servers_from_options(
         (url, *others), draft=draft, cert_sha256=cert_sha256, ca=ca, insecure=insecure
@@ -75,8 +82,9 @@ def watch(
         seconds,
         timeout,
         others=tuple(rest),
-        token=token_from_option(token, os.environ),
+        token=token_source(token, token_file),
         edge_list=not no_edge_list,
+        quality=quality,
     )
     watcher = Watcher(options, note=note)
 

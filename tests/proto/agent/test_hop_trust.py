@@ -51,3 +51,19 @@ def test_a_certificate_that_is_newer_than_the_revocation_of_its_node_is_let_in()
     push(plans, two)
     world.run(200)
     assert (hops(one), hops(two)) == (2, 2)
+
+
+def test_an_edge_of_another_region_than_the_plan_has_it_in_is_let_in_by_nobody() -> None:
+    world, one, two, plans = pair()
+    push(plans, one, two)
+    world.run(200)
+    assert (hops(one), hops(two)) == (2, 2)
+    ISSUED["b"] = Certified("elsewhere", "b", "bb", BEGINS)
+    try:
+        world, one, two, plans = pair()
+        push(plans, one, two)
+        world.run(5_000)
+        assert (hops(one), hops(two)) == (0, 0)
+        assert one.engine.status(world.now_us)["counters"]["hops_misidentified"] > 0
+    finally:
+        ISSUED["b"] = Certified("b", "b", "bb", BEGINS)

@@ -372,4 +372,4 @@ def test_a_switch_to_what_was_just_let_go_is_ignored() -> None:
 def test_bounds_of_loss_and_delay_are_set_on_every_hop_of_ours() -> None:
     net = Net()
     bounds = [c for c in net.e.commands if isinstance(c, Command.HopBounds)]
-    assert [(c.loss_max_permille, c.rtt_max_us) for c in bounds] == [(150, 0)] * 3
+    assert [(c.loss_max_permille, c.rtt_max_us) for c in bounds] == [(150, 800_000)] * 3

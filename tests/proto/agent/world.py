@@ -278,6 +278,7 @@ _EXECUTE: dict[type, Callable[[Host, Any], None]] = {
     Command.ReachBack: lambda host, command: None,
     Command.HopBounds: lambda host, command: None,
     Command.HopPolicy: lambda host, command: None,
+    Command.HopSecondPaths: lambda host, command: None,
     Command.AddDownstream: Host.add_downstream,
     Command.UpdateDownstream: lambda host, command: host.updates.append(command),
     Command.RemoveDownstream: Host.end_downstream,

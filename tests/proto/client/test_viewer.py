@@ -20,7 +20,7 @@ from farcast.proto.client.events import (
 from farcast.proto.client.viewer import LATE_STREAM_MS
 from farcast.proto.moqt.errors import PublishDoneCode, RequestCode
 from farcast.proto.moqt.events import NamespaceSubscribed, RequestCancelled, SubscribeRequested
-from farcast.proto.moqt.values import Location
+from farcast.proto.moqt.values import Filter, FilterKind, Location
 
 from ..agent.raw import RawClient
 from ..agent.world import Host, World, events_of, namespace
@@ -55,6 +55,17 @@ def test_it_asks_for_the_namespace_and_for_its_tracks_unfiltered(draft: int) -> 
     (bound,) = viewer.bindings.values()
     assert (bound.alias, bound.restart_allowed) == (5, False)
     assert [sink.start for sink in viewer.sinks.values()] == [(0, 0)]
+
+
+@pytest.mark.parametrize("draft", [16, 18])
+def test_a_track_that_is_wanted_from_the_next_group_on_is_asked_for_so(draft: int) -> None:
+    world, viewer, server = at_a_server(drafts=(draft,))
+    accept(world, server)
+    viewer.engine.subscribe(b"hd", world.now_us, priority=136, next_group=True)
+    world.run(20)
+    asked = server.last(SubscribeRequested)
+    assert (str(asked.name), asked.filter) == ("live-a--hd", Filter(FilterKind.NEXT_GROUP_START))
+    assert asked.priority == 136
 
 
 def test_objects_and_ends_of_subgroups_are_handed_over_by_track() -> None:

@@ -12,11 +12,15 @@ from farcast.proto.moqt.values import Recovery
 from farcast.proto.recovery.policy import (
     ROUND_CHUNKS_MAX,
     ROUND_SYMBOLS_MAX,
+    RTTS_MS,
+    SLACK_MS,
+    SPANS_MS,
     Assumptions,
     PolicyError,
     correlation,
-    datagrams_for,
     failure,
+    frames_missed,
+    percent_needed,
     rounds_in,
     table,
 )
@@ -39,35 +43,54 @@ def test_rounds_in_a_budget_are_those_of_the_closed_form() -> None:
     assert [rounds_in(400, rtt) for rtt in (25, 100, 200, 300)] == [13, 3, 1, 1]
 
 
-@given(CHUNKS, LOSS, st.floats(0, 0.6), st.floats(1e-6, 0.1))
-def test_a_round_meets_its_target_with_the_least_datagrams(
-    chunks: int, loss: float, rho: float, target: float
+@given(CHUNKS, st.integers(0, 8), LOSS, st.floats(0, 0.9))
+def test_a_further_datagram_never_makes_failure_likelier(
+    chunks: int, further: int, loss: float, rho: float
 ) -> None:
-    count = datagrams_for(chunks, loss, rho, target)
-    assert chunks <= count <= ROUND_SYMBOLS_MAX
-    if count < ROUND_SYMBOLS_MAX:
-        assert loss * failure(chunks, count, loss, rho) <= target * (1 + 1e-9)
-    if count > chunks:
-        assert loss * failure(chunks, count - 1, loss, rho) > target
+    before, after = (failure(chunks, chunks + further + more, loss, rho) for more in (0, 1))
+    assert -1e-9 <= after <= before + 1e-9 <= 1 + 1e-9
 
 
-@given(CHUNKS, LOSS, st.floats(0, 0.5), st.floats(1.0, 3.0))
-def test_a_stricter_target_never_costs_less(chunks: int, loss: float, rho: float, factor: float) -> None:
-    assert datagrams_for(chunks, loss, rho, 1e-4 / factor) >= datagrams_for(chunks, loss, rho, 1e-4)
-
-
-def test_cost_rises_with_loss_and_falls_a_chunk_with_the_size_of_the_round() -> None:
+def test_each_row_costs_more_with_loss_and_less_a_chunk_in_larger_rounds() -> None:
     for before, row in zip(table(), table()[1:], strict=False):
-        if (before.burst_milli_max, before.rtt_us_max) == (row.burst_milli_max, row.rtt_us_max):
+        same = (before.burst_milli_max, before.rtt_us_max, before.budget_ms_min)
+        if same == (row.burst_milli_max, row.rtt_us_max, row.budget_ms_min):
             assert all(a <= b for a, b in zip(before.essential, row.essential, strict=True))
+            assert before.small_copies <= row.small_copies
         assert all(
             a < b for a, b in zip(row.essential, row.essential[1:], strict=False) if b < ROUND_SYMBOLS_MAX
         )
         assert all(d <= e for d, e in zip(row.disposable, row.essential, strict=True))
 
 
-def test_hardly_any_loss_costs_one_copy() -> None:
-    assert datagrams_for(1, 0.0005, 0.1, 1e-4) == 1
+@pytest.mark.parametrize("loss", [0.02, 0.05, 0.07])
+def test_the_frames_missed_by_the_table_are_those_that_its_target_allows(loss: float) -> None:
+    for target in (1e-4, 1e-3):
+        assert frames_missed(Assumptions(target_essential=target), loss) <= target * (1 + 1e-6)
+
+
+def test_a_looser_target_costs_less() -> None:
+    costs = [percent_needed(Assumptions(target_essential=target), 0.1) for target in (1e-2, 1e-3, 1e-4)]
+    assert costs == sorted(costs)
+    assert costs[0] < costs[-1]
+
+
+def test_where_another_round_fits_the_first_sends_each_chunk_once_at_common_loss() -> None:
+    rows = [row for row in table() if row.rtt_us_max and row.loss_ppm_max <= 50_000]
+    assert {row.essential[:4] for row in rows} == {(1, 2, 3, 4)}
+    assert {row.rtt_us_max for row in rows} == {1_000 * rtt for rtt in RTTS_MS}
+
+
+def test_a_round_is_over_within_what_is_left_of_the_budget() -> None:
+    last = [row for row in table() if row.budget_ms_min and not row.rtt_us_max]
+    assert {row.budget_ms_min for row in last} == {int(span) + SLACK_MS for span in SPANS_MS}
+    assert all(row.span_us < 1_000 * row.budget_ms_min and row.collect_us < row.span_us for row in last)
+    assert table()[-1].budget_ms_min == 0
+
+
+def test_the_worst_link_gets_a_bounded_multiple() -> None:
+    for row in table():
+        assert all(n <= min(4 * k + 4, ROUND_SYMBOLS_MAX) for k, n in enumerate(row.essential, 1))
 
 
 def test_the_datapath_takes_every_table_and_coded_rows_only_where_the_peer_offers_them() -> None:

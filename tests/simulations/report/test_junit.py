@@ -54,10 +54,22 @@ def test_a_pinned_promise_is_skipped_with_its_reason_and_fails_when_it_got_worse
     skipped = case.find("skipped")
     assert skipped is not None
     assert "the last mile is not repaired yet" in skipped.attrib["message"]
-    worse = PinState("worse than pinned", pin.reason, is_worse=True)
+    worse = PinState("worse than pinned", pin.reason, fails=True)
     case = suites(junit([broken_result()], {key: worse}))["sea-to-eu"].find(f"testcase[@name='{LATENCY}']")
     assert case is not None
     assert case.find("failure") is not None
+
+
+def test_a_pin_without_need_is_a_failure_of_its_promise() -> None:
+    stale = PinState("holds now: take the pin out", "was so once", fails=True)
+    gone = PinState("no such promise: correct the pin", "was so once", fails=True)
+    pins = {("eu-to-sea", LATENCY): stale, ("eu-to-sea", "resume p99 < 1 s"): gone}
+    suite = suites(junit([held_result()], pins))["eu-to-sea"]
+    for name, said in ((LATENCY, stale.state), ("resume p99 < 1 s", gone.state)):
+        failure = suite.find(f"testcase[@name='{name}']/failure")
+        assert failure is not None
+        assert said in failure.attrib["message"]
+    assert suite.attrib["failures"] == "2"
 
 
 @given(st.text())

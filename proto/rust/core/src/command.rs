@@ -7,6 +7,7 @@
 use crate::congestion::MediaConfig;
 use crate::hop::HopPolicy;
 use crate::location::{LargestCell, Location};
+use crate::second_policy::SecondPathPolicy;
 use crate::tls::ClientTls;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -102,6 +103,8 @@ pub struct QueueLimits {
     pub queue_bytes_max: u64,
     /// How long the first waiting byte may wait.
     pub queue_ms_max: u32,
+    /// How long it may wait before the viewer's highest layer (subgroup above 0) is given up.
+    pub layer_ms_max: u32,
 }
 
 impl Default for QueueLimits {
@@ -109,6 +112,7 @@ impl Default for QueueLimits {
         QueueLimits {
             queue_bytes_max: 8 << 20,
             queue_ms_max: 2_000,
+            layer_ms_max: 250,
         }
     }
 }
@@ -339,6 +343,12 @@ pub enum Command {
     HopPolicy {
         session: SessionId,
         policy: HopPolicy,
+    },
+    /// Which tracks that a hop brings take a second path beside it, from now on. Ignored on a session that is
+    /// not a hop.
+    HopSecondPaths {
+        session: SessionId,
+        policy: Arc<SecondPathPolicy>,
     },
     /// Send the track to a session, from a location on; what the cache holds of it goes at once.
     AddDownstream {

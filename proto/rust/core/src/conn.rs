@@ -13,6 +13,8 @@ use crate::hop::{Hop, HopConfig};
 use crate::ingest::Inbound;
 use crate::object_trace::ObjectTrace;
 use crate::reroute::Reroute;
+use crate::second_policy::SecondPathPolicy;
+use crate::send_room::SendRoom;
 use crate::silence::{self, Silence};
 use crate::stats::Totals;
 use crate::upstreams::Source;
@@ -21,6 +23,7 @@ use bytes::Bytes;
 use noq_proto::{Connection, FrameStats, StreamId, VarInt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What several parts of the datapath write to while they work on one connection.
@@ -100,6 +103,13 @@ pub(crate) struct HopLink {
     pub(crate) bounds: Bounds,
     /// When to look whether the hop is beyond them.
     pub(crate) bounds_check_at: Option<Instant>,
+    /// Which of its tracks take a second path.
+    pub(crate) second_paths: Option<Arc<SecondPathPolicy>>,
+    /// Some track of which this is the active upstream has one.
+    pub(crate) is_paired: bool,
+    /// When to look at its condition again, and when at its tracks.
+    pub(crate) look_at: Option<Instant>,
+    pub(crate) weigh_at: Option<Instant>,
 }
 
 /// Beyond these a hop's tracks move to standbys. 0 is no bound.
@@ -168,6 +178,8 @@ pub(crate) struct Conn {
     pub(crate) starved: bool,
     /// When to look for downstreams that lag; armed while one is blocked.
     pub(crate) lag_check_at: Option<Instant>,
+    /// What bounds the bytes that QUIC holds for it.
+    pub(crate) send_room: SendRoom,
     /// When to end a WebTransport connection whose CLOSE capsule was just written.
     pub(crate) close_at: Option<Instant>,
     pub(crate) silence: Silence,
@@ -210,6 +222,7 @@ impl Conn {
             finish_check_at: None,
             starved: false,
             lag_check_at: None,
+            send_room: SendRoom::default(),
             close_at: None,
             silence: Silence::new(now),
             has_input: true,

@@ -225,6 +225,7 @@ impl Datapath {
             objects: d.objects,
             bytes: d.bytes,
             groups_dropped: d.groups_dropped,
+            layers_given_up: d.layers_given_up(),
             queue_bytes: tracks
                 .get(&d.track)
                 .map_or(0, |entry| d.waiting_bytes(&entry.track)),
@@ -235,6 +236,10 @@ impl Datapath {
             sessions,
             downstreams: downstreams.collect(),
             tracks: tracks.len() as u64,
+            tracks_on_two_paths: tracks
+                .values()
+                .filter(|entry| entry.upstreams.second.is_some())
+                .count() as u64,
             cache_bytes: relay.cache_bytes(),
         }
     }
@@ -248,6 +253,9 @@ impl Datapath {
     /// Work on all that came in, then carry it to the downstreams.
     fn drive(&mut self, now: Instant) {
         while let Some(index) = self.conns.next_ready() {
+            if let Some(conn) = self.conns.get(index) {
+                session::tune_send_window(conn, now, &self.config.limits);
+            }
             self.drive_conn(now, index);
         }
         if self.relay.has_work() {
@@ -261,7 +269,6 @@ impl Datapath {
             return;
         };
         let drained = self.exchange_endpoint_events(index, &mut conn);
-        session::tune_send_window(&mut conn, &self.ctx.limits);
         while let Some(event) = conn.quic.poll() {
             session::on_quic_event(&mut conn, &mut self.relay, &mut self.ctx, now, event);
         }
@@ -329,6 +336,7 @@ impl Datapath {
             }
         }
         order.sort_unstable();
+        let mut is_blocked = false;
         for (_, _, _, id, key) in order {
             let Some(downstream) = self.relay.downstreams.get_mut(&id) else {
                 continue;
@@ -338,6 +346,10 @@ impl Datapath {
             };
             let (ctx, conns) = (&mut self.ctx, &mut self.conns);
             crate::relay::pump(ctx, now, conns, downstream, &entry.track, key);
+            is_blocked |= downstream.has_blocked();
+        }
+        if let Some(conn) = self.conns.get(index).filter(|_| !is_blocked) {
+            conn.send_room.note_free();
         }
     }
 

@@ -204,6 +204,14 @@ pub enum Event {
         group: u64,
         object: u64,
     },
+    /// An upstream sends the track beside the active one from now on (`on`), or no longer. Where it becomes the
+    /// active one, only `UpstreamSwitched` says so.
+    SecondPath {
+        track: TrackId,
+        session: SessionId,
+        alias: u64,
+        on: bool,
+    },
     /// No upstream edge of the track can give it now, or one can again.
     TrackStarved { track: TrackId, starved: bool },
     /// Nothing was heard on an outgoing public session for `Limits::silence_ms`, or something is again.

@@ -111,6 +111,7 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
     | Command::StopStream { session, .. }
     | Command::HopBounds { session, .. }
     | Command::HopPolicy { session, .. }
+    | Command::HopSecondPaths { session, .. }
     | Command::UnbindUpstream { session, .. }) = command
     else {
         return;
@@ -153,6 +154,11 @@ fn execute_on_session(datapath: &mut Datapath, now: Instant, command: Command) {
         Command::HopPolicy { policy, .. } => {
             if let Some(link) = conn.hop() {
                 link.hop.set_policy(policy);
+            }
+        }
+        Command::HopSecondPaths { policy, .. } => {
+            if let Some(link) = conn.hop() {
+                link.second_paths = Some(policy);
             }
         }
         Command::UnbindUpstream { alias, .. } => ingest::unbind(conn, ctx, now, alias),

@@ -7,6 +7,7 @@ use crate::forward::Forward;
 use crate::hop::{Chunk, Frame, HoldController, HopEvent};
 use crate::relay::Relay;
 use crate::reroute::{self, Reroute};
+use crate::second_path;
 use crate::track::{Conflict, End, ObjectKey, ObjectMeta};
 use noq_proto::{PathId, SendDatagramError};
 use std::time::{Duration, Instant};
@@ -44,6 +45,7 @@ pub(crate) fn on_datagrams(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, no
     flush(conn, now);
     report(conn, ctx);
     check_bounds(conn, ctx, now);
+    second_path::check(conn, ctx, now);
 }
 
 /// Whether loss or delay is a reason to leave the hop, looked at now and then.
@@ -279,10 +281,8 @@ fn apply(
             let end = End::Finished { last };
             relay.end_subgroup_early(now, binding, (group, subgroup), end, end_of_group);
         }
-        // A standby that gave something up does not speak for the active upstream.
-        Frame::SubgroupReset { .. } if binding.is_standby => {}
         Frame::SubgroupReset { code, .. } => {
-            relay.end_subgroup_early(now, binding, (group, subgroup), End::Reset { code }, false);
+            relay.give_up(now, binding, (group, subgroup), code);
         }
         Frame::Supply { turn, supply, .. } => {
             let (track, source) = (binding.track, binding.source);
@@ -348,6 +348,10 @@ impl HopLink {
             standbys: 0,
             bounds: Bounds::default(),
             bounds_check_at: None,
+            second_paths: None,
+            is_paired: false,
+            look_at: None,
+            weigh_at: None,
         }
     }
 }

@@ -21,8 +21,6 @@ use std::time::{Duration, Instant};
 
 /// Bytes read from one data stream at a time.
 const READ_BYTES: usize = 256 << 10;
-/// Milliseconds that an object has on its way through the network from the edge it enters at.
-pub(crate) const BUDGET_MS: u16 = 2_000;
 
 /// What an incoming stream is, as far as it is known.
 pub(crate) enum Inbound {
@@ -183,7 +181,7 @@ impl Ingest {
             status: object.status,
             props_len: object.properties.len() as u64,
             body_len: object.properties.len() as u64 + object.payload_len,
-            budget_ms: BUDGET_MS,
+            budget_ms: ctx.hop.budget_ms,
         };
         let key = ObjectKey {
             group: header.group,

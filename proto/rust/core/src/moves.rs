@@ -8,6 +8,7 @@ use crate::conn::HopLink;
 use crate::datapath::Datapath;
 use crate::event::{Event, SwitchCause};
 use crate::location::Location;
+use crate::second_path;
 use crate::supply;
 use crate::upstreams::{Move, Source, Upstreams};
 use std::time::{Duration, Instant};
@@ -29,14 +30,13 @@ pub(crate) fn switch(
     upstreams.by_hop = true;
     upstreams.expect(to);
     let from = before.or(failed.map(|failed| failed.from));
-    match moving {
-        Some(moving) if moving.to == to => {}
-        moving => {
-            if let Some(moving) = moving {
-                forward(datapath, now, moving.to, false, None);
-            }
-            forward(datapath, now, to, true, start);
-        }
+    let sends = second_path::take_over(datapath, track, to);
+    let was_asked = moving.is_some_and(|moving| moving.to == to);
+    if let Some(moving) = moving.filter(|moving| moving.to != to) {
+        stop(datapath, now, track, moving.to);
+    }
+    if !sends && !was_asked {
+        forward(datapath, now, to, true, start);
     }
     let silent = match (before, failed) {
         (_, Some(failed)) => failed.noticed.saturating_duration_since(failed.since),
@@ -72,6 +72,7 @@ pub(crate) fn begin_move(
         }
         return;
     }
+    let sends = upstreams.is_second(to);
     let before = upstreams.moving.replace(Move {
         to,
         start,
@@ -80,9 +81,11 @@ pub(crate) fn begin_move(
         tentative,
     });
     if let Some(before) = before {
-        forward(datapath, now, before.to, false, None);
+        stop(datapath, now, track, before.to);
     }
-    forward(datapath, now, to, true, start);
+    if !sends {
+        forward(datapath, now, to, true, start);
+    }
 }
 
 pub(crate) fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackId) {
@@ -96,12 +99,19 @@ pub(crate) fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackI
     upstreams.moving = None;
     let before = upstreams.activate(moving.to);
     upstreams.by_hop = true;
-    if let Some(before) = before {
-        forward(datapath, now, before, false, None);
+    if upstreams.is_second(moving.to) && !second_path::take_over(datapath, track, moving.to) {
+        let start = resume_location(datapath, now, track);
+        forward(datapath, now, moving.to, true, start);
     }
     settle(datapath, now, track, before, moving.to);
     let silent = Duration::ZERO;
     report(datapath, track, before, moving.to, moving.cause, silent);
+    let is_planned = moving.cause == SwitchCause::Command;
+    if let Some(before) = before
+        && !(is_planned && second_path::overlap(datapath, now, track, before))
+    {
+        forward(datapath, now, before, false, None);
+    }
     supply::tell(datapath, now, track);
 }
 
@@ -111,6 +121,13 @@ pub(crate) fn end_move_to(datapath: &mut Datapath, now: Instant, track: TrackId,
         && upstreams.moving.is_some_and(|moving| moving.to == source)
     {
         upstreams.moving = None;
+        stop(datapath, now, track, source);
+    }
+}
+
+/// Tell the one that a move led to that it is not wanted, unless it sends as the second path.
+pub(crate) fn stop(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    if !upstreams(datapath, track).is_some_and(|u| u.is_second(source)) {
         forward(datapath, now, source, false, None);
     }
 }
@@ -127,6 +144,7 @@ fn settle(
     if let Some(before) = before {
         stand_by_last(datapath, now, track, before);
     }
+    second_path::watch(datapath, track);
 }
 
 fn report(

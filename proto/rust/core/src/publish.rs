@@ -1,9 +1,12 @@
 //! Objects that a local publisher makes enter the track as if an upstream had sent them.
+//!
+//! The object that ends a group ends every subgroup of it: a publisher of layers need not know which object
+//! of a layer is its last.
 
 use crate::command::{NewObject, TrackId};
 use crate::conn::Ctx;
 use crate::event::Event;
-use crate::ingest::BUDGET_MS;
+use crate::moqt::object_status;
 use crate::relay::Relay;
 use crate::track::{End, ObjectKey, ObjectMeta};
 use bytes::{Bytes, BytesMut};
@@ -36,7 +39,7 @@ pub(crate) fn publish(
         status: object.status,
         props_len: object.properties.len() as u64,
         body_len: body.len() as u64,
-        budget_ms: BUDGET_MS,
+        budget_ms: ctx.hop.budget_ms,
     };
     if let Err(conflict) = relay.write(ctx, now, track, key, &meta, (0, body)) {
         let reason = conflict.0;
@@ -58,6 +61,20 @@ pub(crate) fn publish(
             end,
             object.end_of_group,
         );
+    }
+    if object.end_of_group || object.status == object_status::END_OF_GROUP {
+        end_layers(relay, track, object.group);
+    }
+}
+
+/// Finish what is open of a group at the last object that each subgroup has.
+fn end_layers(relay: &mut Relay, track: TrackId, group: u64) {
+    let Some(entry) = relay.tracks.get(&track) else {
+        return;
+    };
+    let open: Vec<(u64, Option<u64>)> = entry.track.open_subgroups(group).collect();
+    for (subgroup, last) in open {
+        relay.end_subgroup(track, (group, subgroup), End::Finished { last }, false);
     }
 }
 

@@ -6,7 +6,9 @@ use crate::congestion::CongestionConfig;
 use crate::hop::HoldConfig;
 use crate::seed;
 use crate::tls::TlsError;
-use noq_proto::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use noq_proto::{
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,9 @@ use std::time::Duration;
 const HOP_DATAGRAM_SEND_BYTES: usize = 16 << 10;
 /// Received datagrams waiting to be drained; an overflow would lose what QUIC has acknowledged.
 const HOP_DATAGRAM_RECEIVE_BYTES: usize = 8 << 20;
+/// Packets of a hop that QUIC's acknowledgement may wait for. Repair goes by the hop's own acknowledgements, which come
+/// sooner and are themselves acknowledged by QUIC; what QUIC needs its own for, rate and round trip, bears it.
+const HOP_ACK_PACKETS: u32 = 8;
 /// Requests that an edge may have open at another one: a source or a standby for every track.
 const HOP_REQUESTS_MAX: u32 = 16_384;
 /// WebTransport requires datagram support; stock peers' datagrams are counted and dropped.
@@ -118,7 +123,9 @@ fn base_transport(limits: &Limits) -> TransportConfig {
         .stream_receive_window(VarInt::from_u32(limits.stream_window_bytes))
         .receive_window(VarInt::from_u32(limits.connection_window_bytes))
         .send_window(limits.send_window_bytes)
-        .send_fairness(false)
+        // Without fairness a stream that always has more is never interrupted, whatever its priority: sound
+        // would wait for pictures. Streams of one track have priorities of their own, by group.
+        .send_fairness(true)
         .initial_rtt(Duration::from_millis(u64::from(limits.initial_rtt_ms)))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
             limits.idle_timeout_ms,
@@ -149,6 +156,8 @@ fn control_transport(limits: &Limits) -> TransportConfig {
 
 fn hop_transport(limits: &Limits, rate: &HoldConfig) -> TransportConfig {
     let mut transport = base_transport(limits);
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(HOP_ACK_PACKETS));
     let idle_ms = limits.hop_idle_timeout_ms;
     transport
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
@@ -156,6 +165,7 @@ fn hop_transport(limits: &Limits, rate: &HoldConfig) -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(
             limits.bidi_streams_max.max(HOP_REQUESTS_MAX),
         ))
+        .ack_frequency_config(Some(acks))
         .datagram_receive_buffer_size(Some(HOP_DATAGRAM_RECEIVE_BYTES))
         .datagram_send_buffer_size(HOP_DATAGRAM_SEND_BYTES)
         .congestion_controller_factory(Arc::new(*rate));

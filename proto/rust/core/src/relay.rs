@@ -111,8 +111,9 @@ impl Relay {
         if binding.restart_allowed && self.starts_over(binding.track, key, meta, &bytes) {
             self.restart(ctx, binding.track);
         }
+        let len = bytes.1.len() as u64;
         let new_bytes = self.write(ctx, now, binding.track, key, meta, bytes)?;
-        self.note_arrival(ctx, now, binding, key, new_bytes);
+        self.note_arrival(ctx, now, binding, key, meta, (new_bytes, len));
         Ok(())
     }
 
@@ -122,13 +123,25 @@ impl Relay {
         now: Instant,
         binding: Binding,
         key: ObjectKey,
-        new_bytes: u64,
+        meta: &ObjectMeta,
+        (new_bytes, len): (u64, u64),
     ) {
         let (track, source) = (binding.track, binding.source);
         let Some(entry) = self.tracks.get_mut(&track) else {
             return;
         };
         let arrival = entry.upstreams.handle_arrival(now, source, key, new_bytes);
+        entry.upstreams.priority = meta.priority;
+        if entry.upstreams.active == Some(source)
+            && entry.upstreams.lateness.add(now, meta.budget_ms)
+        {
+            let session = source.session;
+            ctx.reroutes.push_back(Reroute::Weigh { session });
+        }
+        if arrival.by_second {
+            ctx.totals.second_path_bytes_in += len;
+            ctx.totals.second_path_new_bytes_in += new_bytes;
+        }
         if arrival.delivered {
             ctx.reroutes.push_back(Reroute::Delivered { track });
         }
@@ -329,6 +342,24 @@ impl Relay {
         }
         self.bytes = self.bytes - before + entry.track.bytes();
         self.end_subgroup(binding.track, (group, subgroup), end, end_of_group);
+    }
+
+    /// An upstream cannot bring the rest of a subgroup. A standby that gave something up does not speak for the
+    /// active one; where two send, both have to.
+    pub(crate) fn give_up(&mut self, now: Instant, binding: Binding, place: (u64, u64), code: u32) {
+        let Some(entry) = self.tracks.get_mut(&binding.track) else {
+            return;
+        };
+        let over = match entry.upstreams.second {
+            Some(second) if second.source == binding.source || !binding.is_standby => entry
+                .upstreams
+                .given_up
+                .give_up(binding.source, place, code),
+            _ => (!binding.is_standby).then_some((place, code)),
+        };
+        if let Some((place, code)) = over {
+            self.end_subgroup_early(now, binding, place, End::Reset { code }, false);
+        }
     }
 
     /// Register a downstream; `replay` follows. False if there is no such track, or the id is in use.

@@ -40,8 +40,9 @@ use crate::event::SwitchCause;
 use crate::hop::Supply;
 use crate::moves::{
     begin_move, can_feed, complete_move, end_move_to, forward, is_bound, is_heard, link,
-    resume_location, set_standby, silence, stand_by_last, switch, upstreams,
+    resume_location, set_standby, silence, stand_by_last, stop, switch, upstreams,
 };
+use crate::second_path;
 use crate::supply;
 use crate::upstreams::{Failed, Source};
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ pub(crate) enum Reroute {
         turn: u64,
         supply: Supply,
     },
+    /// The second paths of a hop's tracks are to be looked at.
+    Weigh { session: SessionId },
     /// A move has delivered.
     Delivered { track: TrackId },
     /// An upstream is not bound any more.
@@ -105,6 +108,7 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
                 turn,
                 supply,
             } => on_supplied(datapath, now, track, source, (turn, supply)),
+            Reroute::Weigh { session } => second_path::weigh(datapath, now, session),
             Reroute::Delivered { track } => complete_move(datapath, now, track),
             Reroute::Gone { track, source } => on_gone(datapath, now, track, source),
         }
@@ -118,12 +122,13 @@ pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, s
         return;
     };
     let moving = upstreams.moving.take();
-    let was_paused = upstreams.has_standby(source) && moving.is_none_or(|m| m.to != source);
+    let was_standby = upstreams.has_standby(source) && moving.is_none_or(|m| m.to != source);
     let before = upstreams.activate(source);
     upstreams.by_hop = is_hop;
     set_standby(datapath, now, source, false);
+    let was_paused = was_standby && !second_path::take_over(datapath, track, source);
     if let Some(moving) = moving.filter(|moving| moving.to != source) {
-        forward(datapath, now, moving.to, false, None);
+        stop(datapath, now, track, moving.to);
     }
     if was_paused {
         let start = resume_location(datapath, now, track);
@@ -131,6 +136,11 @@ pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, s
     }
     if let Some(before) = before {
         stand_by_last(datapath, now, track, before);
+    }
+    if is_hop {
+        second_path::watch(datapath, track);
+    } else {
+        second_path::end(datapath, now, track);
     }
     if is_bound(datapath, track, source) && !is_heard(datapath, track, source) {
         escape(datapath, now, track, SwitchCause::Silent);
@@ -202,6 +212,7 @@ fn on_silent(datapath: &mut Datapath, now: Instant, track: TrackId, source: Sour
         escape(datapath, now, track, SwitchCause::Silent);
     } else {
         end_move_to(datapath, now, track, source);
+        second_path::end_if(datapath, now, track, source);
     }
 }
 
@@ -222,7 +233,10 @@ fn on_supplied(
     match (can_feed(datapath, track, source), is_active) {
         (true, _) => take_again(datapath, now, track, source),
         (false, true) => escape(datapath, now, track, SwitchCause::Starved),
-        (false, false) => end_move_to(datapath, now, track, source),
+        (false, false) => {
+            end_move_to(datapath, now, track, source);
+            second_path::end_if(datapath, now, track, source);
+        }
     }
     supply::tell(datapath, now, track);
 }
@@ -235,7 +249,9 @@ fn on_doubt(datapath: &mut Datapath, now: Instant, track: TrackId, source: Sourc
     if upstreams.active != Some(source) || upstreams.failed.is_some() {
         return;
     }
+    let is_covered = upstreams.second.is_some();
     match upstreams.moving {
+        None if is_covered => {}
         None if in_doubt && upstreams.trust_until.is_none_or(|until| until <= now) => {
             if let Some(to) = way_out(datapath, track) {
                 begin_move(datapath, now, track, (to, true), SwitchCause::Silent);
@@ -316,6 +332,7 @@ fn on_gone(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source
     if is_bound(datapath, track, source) {
         return; // anew, meanwhile
     }
+    second_path::end_if(datapath, now, track, source);
     let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
@@ -340,8 +357,10 @@ fn way_out(datapath: &mut Datapath, track: TrackId) -> Option<Source> {
     let upstreams = upstreams(datapath, track)?;
     let failed = upstreams.failed.map(|failed| failed.from);
     let lost = upstreams.active.or(failed);
+    let sending = upstreams.second.map(|second| second.source);
     let moving = upstreams.moving.map(|moving| moving.to);
-    let mut candidates: Vec<Source> = moving.into_iter().chain(upstreams.standbys()).collect();
+    let first = sending.into_iter().chain(moving);
+    let mut candidates: Vec<Source> = first.chain(upstreams.standbys()).collect();
     if let Some(lost) = lost {
         candidates.sort_by_key(|source| upstreams.leads_through(*source, lost));
     }

@@ -256,7 +256,7 @@ pub(crate) fn take_writable(conn: &mut Conn) -> bool {
 
 /// Let QUIC take no more than what is under way and what the rate lets out soon: what it has taken cannot
 /// be shed, and what waits in the store can.
-pub(crate) fn tune_send_window(conn: &mut Conn, limits: &Limits) {
+pub(crate) fn tune_send_window(conn: &mut Conn, now: Instant, limits: &Limits) {
     let is_public = matches!(conn.mode, Mode::Quic | Mode::WebTransport(_));
     if !is_public || conn.downstreams.is_empty() {
         return;
@@ -268,8 +268,8 @@ pub(crate) fn tune_send_window(conn: &mut Conn, limits: &Limits) {
     let queue = Duration::from_millis(u64::from(limits.send_queue_ms));
     let least = SEND_WINDOW_MIN.min(limits.send_window_bytes);
     let window = congestion::send_window(controller, rtt, queue);
-    conn.quic
-        .set_send_window(window.clamp(least, limits.send_window_bytes));
+    let window = window.clamp(least, limits.send_window_bytes);
+    conn.send_room.set(now, &mut conn.quic, window);
 }
 
 fn on_lost(conn: &mut Conn, ctx: &mut Ctx, reason: &ConnectionError) {

@@ -19,10 +19,18 @@ pub struct Totals {
     pub object_bytes_out: u64,
     /// Bytes of objects that were already held (a second upstream, a resumed one).
     pub duplicate_bytes_in: u64,
+    /// Bytes of objects that second paths brought, and those of them that nobody had brought before.
+    pub second_path_bytes_in: u64,
+    pub second_path_new_bytes_in: u64,
     /// Groups dropped for a viewer that could not keep up.
     pub groups_dropped_slow: u64,
     /// Groups that a viewer lagged behind in were evicted from the cache.
     pub groups_dropped_evicted: u64,
+    /// Subgroups above 0 that a viewer did not get, or not to their end, because it could not keep up.
+    pub layers_dropped: u64,
+    /// Times that a viewer gave up a layer, and got one back.
+    pub layer_switches_down: u64,
+    pub layer_switches_up: u64,
     pub streams_rejected: u64,
     /// QUIC datagrams of sessions that are not hops: objects in datagrams are not carried.
     pub datagrams_dropped: u64,
@@ -148,6 +156,7 @@ pub struct DownstreamStats {
     pub objects: u64,
     pub bytes: u64,
     pub groups_dropped: u64,
+    pub layers_given_up: u64,
     pub queue_bytes: u64,
 }
 
@@ -160,5 +169,7 @@ pub struct Snapshot {
     pub sessions: Vec<SessionStats>,
     pub downstreams: Vec<DownstreamStats>,
     pub tracks: u64,
+    /// Those of them that two upstreams send at the same time.
+    pub tracks_on_two_paths: u64,
     pub cache_bytes: u64,
 }

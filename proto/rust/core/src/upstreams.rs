@@ -10,6 +10,7 @@ use crate::command::SessionId;
 use crate::event::SwitchCause;
 use crate::hop::Supply;
 use crate::location::Location;
+use crate::pair::{GivenUp, Lateness, Rate, Second};
 use crate::reach::Reach;
 use crate::track::ObjectKey;
 use std::collections::BTreeMap;
@@ -56,6 +57,16 @@ pub(crate) struct Upstreams {
     /// With their ranks, in order.
     standbys: Vec<(u32, Source)>,
     pub(crate) moving: Option<Move>,
+    /// One of the standbys that sends beside the active one.
+    pub(crate) second: Option<Second>,
+    /// What one of the two has given up.
+    pub(crate) given_up: GivenUp,
+    /// Of new bytes.
+    pub(crate) rate: Rate,
+    /// Of what the active one brings.
+    pub(crate) lateness: Lateness,
+    /// Publisher priority of what came last.
+    pub(crate) priority: u8,
     pub(crate) failed: Option<Failed>,
     /// No further move for loss or delay before.
     pub(crate) hold_until: Option<Instant>,
@@ -84,6 +95,8 @@ pub(crate) struct Arrival {
     pub(crate) delivered: bool,
     /// The upstream after a switch brought its first new byte; the last one before came then.
     pub(crate) resumed: Option<Instant>,
+    /// The second path brought it.
+    pub(crate) by_second: bool,
 }
 
 impl Upstreams {
@@ -114,6 +127,11 @@ impl Upstreams {
         self.stand_by(source, rank)
     }
 
+    /// Whether a source sends beside the active one.
+    pub(crate) fn is_second(&self, source: Source) -> bool {
+        self.second.is_some_and(|second| second.source == source)
+    }
+
     /// A source becomes the active one; whether it was a standby before does not matter.
     pub(crate) fn activate(&mut self, source: Source) -> Option<Source> {
         self.standbys.retain(|(_, standby)| *standby != source);
@@ -121,6 +139,7 @@ impl Upstreams {
         let before = self.active.replace(source);
         if before != Some(source) {
             self.reach = Reach::default();
+            self.lateness = Lateness::default();
         }
         let standbys = &self.standbys;
         self.supplies.retain(|of, _| {
@@ -202,9 +221,19 @@ impl Upstreams {
             moving.delivered = true;
             arrival.delivered = true;
         }
+        if let Some(second) = &mut self.second {
+            arrival.by_second = second.source == source;
+            let brought = if arrival.by_second {
+                &mut second.brought
+            } else {
+                &mut second.beaten
+            };
+            *brought += new_bytes;
+        }
         if new_bytes == 0 {
             return arrival;
         }
+        self.rate.add(now, new_bytes);
         if self.resuming == Some(source) {
             self.resuming = None;
             arrival.resumed = Some(self.fresh_at.unwrap_or(now));

@@ -84,7 +84,8 @@ impl<E: Engine> Shell<E> {
         loop {
             let is_stopping = ready.commands && self.execute_commands();
             if is_stopping && end_by.is_none() {
-                end_by = Some(self.close_sessions());
+                self.close_sessions();
+                end_by = Some(clock::now() + CLOSE_MAX);
             }
             self.engine.hold_control(self.shared.events.is_full());
             let more_datagrams = ready.datagrams && self.receive()?;
@@ -96,10 +97,12 @@ impl<E: Engine> Shell<E> {
             let more_trains = self.transmit();
             self.publish_stats();
             self.hand_over_events();
-            if end_by.is_some_and(|at| self.is_over(more_trains, at)) {
+            // Who comes in the last moment would wait for an answer that nobody gives.
+            let more_to_send = (end_by.is_some() && self.close_sessions()) || more_trains;
+            if end_by.is_some_and(|at| self.is_over(more_to_send, at)) {
                 return Ok(());
             }
-            ready = self.wait(more_datagrams || more_trains, end_by)?;
+            ready = self.wait(more_datagrams || more_to_send, end_by)?;
         }
     }
 
@@ -198,10 +201,10 @@ impl<E: Engine> Shell<E> {
         })
     }
 
-    /// Tell all peers that it is over; gives when that must be done at the latest.
-    fn close_sessions(&mut self) -> Instant {
-        let now = clock::now();
-        for &session in &self.sessions {
+    /// Tell all peers that it is over; true if there were any.
+    fn close_sessions(&mut self) -> bool {
+        let (now, any) = (clock::now(), !self.sessions.is_empty());
+        for session in std::mem::take(&mut self.sessions) {
             let close = Command::Close {
                 session,
                 code: 0,
@@ -209,12 +212,12 @@ impl<E: Engine> Shell<E> {
             };
             self.engine.execute(now, close);
         }
-        now + CLOSE_MAX
+        any
     }
 
     /// At the end: nothing is left to send, and no connection waits for anything.
-    fn is_over(&mut self, more_trains: bool, end_by: Instant) -> bool {
-        let is_sent = !more_trains && !self.send_queue.is_blocked();
+    fn is_over(&mut self, more_to_send: bool, end_by: Instant) -> bool {
+        let is_sent = !more_to_send && !self.send_queue.is_blocked();
         (is_sent && self.engine.poll_timeout().is_none()) || clock::now() >= end_by
     }
 

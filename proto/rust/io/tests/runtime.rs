@@ -18,7 +18,8 @@ const WAIT_MS: i32 = 5_000;
 /// Steered by commands, because that is all that reaches it:
 /// `Snapshot` sends a train of `token` datagrams to its peer; `RemoveTrack` sets a timer that far
 /// ahead, in microseconds; `UnbindUpstream` makes `alias` objects; `FinishDownstream` opens a session
-/// of that id; `Close` sends one datagram of one byte; `RemoveDownstream` panics.
+/// of that id; `Close` sends one datagram of one byte, and for 4 another session opens, 6; `RemoveDownstream`
+/// panics.
 /// A datagram that begins with 0 is answered by the same beginning with 1; one that begins with 1 is
 /// reported. A timer that fires is reported.
 struct Echo {
@@ -108,7 +109,10 @@ impl Engine for Echo {
             }
             Command::UnbindUpstream { alias, .. } => self.events.extend((0..alias).map(object)),
             Command::FinishDownstream { downstream } => self.events.push_back(opened(downstream)),
-            Command::Close { session, .. } => self.send(vec![session as u8], None),
+            Command::Close { session, .. } => {
+                self.send(vec![session as u8], None);
+                self.events.extend((session == 4).then(|| opened(6)));
+            }
             other => panic!("asked to: {other:?}"),
         }
     }
@@ -369,11 +373,11 @@ fn the_end_closes_open_sessions_and_sends_what_tells_their_peers() {
     assert_eq!(wait_events(&runtime, 2).len(), 2);
     runtime.close();
     runtime.close();
-    let mut said = [0; 2];
+    let mut said = [0; 3];
     for byte in &mut said {
         assert_eq!(peer.recv(std::slice::from_mut(byte)).expect("a goodbye"), 1);
     }
-    assert_eq!(said, [2, 4]);
+    assert_eq!(said, [2, 4, 6], "also to who comes while it ends");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::config::{CacheLimits, QueueLimits};
 use crate::largest::{LargestCell, location};
 use crate::policy::Policy;
 use crate::record;
+use crate::second_policy::SecondPaths;
 use crate::tls::ClientTls;
 use crate::words::{Address, DraftNumber, Word, default_drafts, drafts, no_bytes, to_rust};
 use farcast_core::command::{self as core, GroupOrder, NewObject, Target};
@@ -106,6 +107,11 @@ pub enum Command {
     HopPolicy {
         session: u64,
         policy: Policy,
+    },
+    #[pyo3(constructor = (session, table))]
+    HopSecondPaths {
+        session: u64,
+        table: SecondPaths,
     },
     #[pyo3(constructor = (
         downstream, session, alias, track, start, end_group=None, subscriber_priority=128,
@@ -222,6 +228,8 @@ impl Command {
                 Core::HopBounds { session, loss_max_permille, rtt_max_us },
             Command::HopPolicy { session, ref policy } =>
                 Core::HopPolicy { session, policy: policy.0.clone() },
+            Command::HopSecondPaths { session, ref table } =>
+                Core::HopSecondPaths { session, policy: table.0.clone() },
             Command::AddDownstream { downstream, session, alias, track, start, end_group,
                                      subscriber_priority, group_order, forward, limits } =>
                 Core::AddDownstream { downstream, session, alias, track,

@@ -132,6 +132,7 @@ datapath_config! {
     hop_reorder_ms = reorder_ms: u64,
     hop_bounds_packets_min = bounds_packets_min: u64,
     hop_switch_hold_ms = switch_hold_ms: u64,
+    hop_budget_ms = budget_ms: u16,
     hop_repair_percent_max = repair_percent_max: u64,
     hop_repair_burst_bytes = repair_burst_bytes: u64,
     hop_repair_bps_min = repair_bps_min: u64,
@@ -201,7 +202,7 @@ limits! {
 
 limits! {
     /// Limits of one downstream's backlog.
-    QueueLimits { queue_bytes_max: u64, queue_ms_max: u32 }
+    QueueLimits { queue_bytes_max: u64, queue_ms_max: u32, layer_ms_max: u32 }
 }
 
 limits! {

@@ -115,6 +115,12 @@ pub enum Event {
         group: u64,
         object: u64,
     },
+    SecondPath {
+        track: u64,
+        session: u64,
+        alias: u64,
+        on: bool,
+    },
     TrackStarved {
         track: u64,
         starved: bool,
@@ -175,6 +181,8 @@ impl Event {
                 Event::UpstreamResumed { track, session, alias, gap_us },
             Core::UpstreamDelivers { session, alias, group, object } =>
                 Event::UpstreamDelivers { session, alias, group, object },
+            Core::SecondPath { track, session, alias, on } =>
+                Event::SecondPath { track, session, alias, on },
             Core::TrackStarved { track, starved } =>
                 Event::TrackStarved { track, starved },
             Core::SessionSilent { session, silent } =>

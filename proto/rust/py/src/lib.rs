@@ -12,6 +12,7 @@ mod loss;
 mod policy;
 mod record;
 mod runtime;
+mod second_policy;
 mod shaper;
 mod snapshot;
 mod tls;
@@ -40,6 +41,8 @@ mod _core {
     use crate::policy::Policy;
     #[pymodule_export]
     use crate::runtime::Runtime;
+    #[pymodule_export]
+    use crate::second_policy::SecondPaths;
     #[pymodule_export]
     use crate::shaper::UdpShaper;
     #[pymodule_export]

@@ -21,7 +21,7 @@ pub fn snapshot<'py>(py: Python<'py>, from: &Snapshot) -> PyResult<Bound<'py, Py
     let sessions: PyResult<Vec<_>> = from.sessions.iter().map(|s| session(py, s)).collect();
     let downstreams: PyResult<Vec<_>> =
         from.downstreams.iter().map(|d| downstream(py, d)).collect();
-    let dict = dict!(py, from, now_us, tracks, cache_bytes);
+    let dict = dict!(py, from, now_us, tracks, tracks_on_two_paths, cache_bytes);
     dict.set_item("totals", totals(py, &from.totals)?)?;
     dict.set_item("sessions", sessions?)?;
     dict.set_item("downstreams", downstreams?)?;
@@ -41,8 +41,13 @@ fn totals<'py>(py: Python<'py>, from: &Totals) -> PyResult<Bound<'py, PyDict>> {
         objects_out,
         object_bytes_out,
         duplicate_bytes_in,
+        second_path_bytes_in,
+        second_path_new_bytes_in,
         groups_dropped_slow,
         groups_dropped_evicted,
+        layers_dropped,
+        layer_switches_down,
+        layer_switches_up,
         streams_rejected,
         datagrams_dropped,
         protocol_errors,
@@ -143,6 +148,7 @@ fn downstream<'py>(py: Python<'py>, from: &DownstreamStats) -> PyResult<Bound<'p
         objects,
         bytes,
         groups_dropped,
+        layers_given_up,
         queue_bytes,
     ))
 }

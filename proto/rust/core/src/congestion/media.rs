@@ -59,9 +59,10 @@ const RETURN: (u64, u64) = (95, 100);
 const RETURN_AGAIN: (u64, u64) = (50, 100);
 /// The window never falls below this many packets.
 const WINDOW_PACKETS_MIN: u64 = 8;
-/// Worth of sending in one go, and its bounds in packets.
+/// Worth of sending in one go, and its bounds in packets: no fewer than QUIC's pacer lets out at once anyway, or every
+/// frame would cost several system calls.
 const QUANTUM: Duration = Duration::from_millis(2);
-const QUANTUM_PACKETS: (u64, u64) = (2, 44);
+const QUANTUM_PACKETS: (u64, u64) = (10, 44);
 /// Taken for the round trip before the first is known.
 const RTT_UNKNOWN: Duration = Duration::from_millis(100);
 

@@ -133,7 +133,12 @@ pub(super) fn scale(value: u64, numerator: u64, denominator: u64) -> u64 {
 }
 
 pub(super) fn bytes_in(rate: u64, time: Duration) -> u64 {
-    narrow(u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000)
+    // Asked for several times a packet, and nearly always within 64 bits.
+    let short = u64::try_from(time.as_nanos()).ok();
+    match short.and_then(|ns| rate.checked_mul(ns)) {
+        Some(product) => product / 1_000_000_000,
+        None => narrow(u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000),
+    }
 }
 
 pub(super) fn per_second(bytes: u64, time: Duration) -> u64 {

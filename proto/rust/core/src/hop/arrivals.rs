@@ -31,6 +31,8 @@ const UNJUDGED_MAX: u64 = 8_192;
 const JUMP_MAX: u64 = 1 << 16;
 /// Numbers that came within this time are judged together.
 const GRAIN: Duration = Duration::from_millis(10);
+/// Numbers judged within ten seconds without which their loss says nothing.
+const LASTING_MIN: u64 = 200;
 /// Probability per packet that a silence of chance begins there: with 300 packets a second once in a year.
 const CHANCE: f64 = 1e-10;
 
@@ -125,6 +127,16 @@ impl Arrivals {
     pub(super) fn last_second(&self, now: Instant) -> (u64, u64) {
         let sum = self.second.sum(now);
         (sum.due, sum.lost)
+    }
+
+    /// Share of the numbers judged within ten seconds that never came, millionths; 0 if they are too few to
+    /// say.
+    pub(super) fn lasting_loss_ppm(&self, now: Instant) -> u32 {
+        let Counts { due, lost, .. } = self.ten_seconds.sum(now);
+        if due < LASTING_MIN {
+            return 0;
+        }
+        u32::try_from(lost * 1_000_000 / due).unwrap_or(u32::MAX)
     }
 
     /// How closely the peer's packets must follow one another; `None`: the heartbeats are enough.

@@ -31,6 +31,9 @@ pub struct HopConfig {
     pub unacked_bytes_max: u64,
     /// Records of datagrams whose fate is not known. Beyond it the oldest count as lost.
     pub in_flight_max: usize,
+    /// What an object may take through the network, from the edge that it enters at to that of its viewers. How
+    /// much of it is left when something is lost decides how it is repaired (policy.rs).
+    pub budget_ms: u16,
     /// Bytes that repairs of every kind may have per 100 bytes of new media. Beyond it copies wait, and what is
     /// redundant is dropped.
     pub repair_percent_max: u64,
@@ -98,6 +101,7 @@ impl Default for HopConfig {
             queue_ms_max: 2_000,
             unacked_bytes_max: 32 << 20,
             in_flight_max: 1 << 17,
+            budget_ms: 400,
             repair_percent_max: 400,
             repair_burst_bytes: 512 << 10,
             repair_bps_min: 256_000,

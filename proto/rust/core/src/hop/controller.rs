@@ -43,9 +43,10 @@ const STEPS_MAX: u32 = 3;
 const ROUND_PACKETS_MIN: u64 = 4;
 /// The window never falls below this many packets.
 const WINDOW_PACKETS_MIN: u64 = 32;
-/// Worth of sending in one go, and its bounds in packets.
+/// Worth of sending in one go, and its bounds in packets: no fewer than QUIC's pacer lets out at once anyway, or every
+/// frame would cost several system calls.
 const QUANTUM: Duration = Duration::from_millis(2);
-const QUANTUM_PACKETS: (u64, u64) = (2, 44);
+const QUANTUM_PACKETS: (u64, u64) = (10, 44);
 
 /// Settings of the controller; also the factory that QUIC builds it from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,8 +23,11 @@
 //! on its way already.
 //!
 //! Where losses come in runs, more heartbeats are sent than one every 40 ms: the peer asks for it
-//! (arrivals.rs). How a link loses is not known when a flow begins, so they are close together for its
-//! first second.
+//! (arrivals.rs), as a mean distance of packets. What it wants are so many packets within a silence time, and a
+//! picture is many at once: each packet stands for one distance, as far as the next heartbeat at 40 ms, and only
+//! what they leave open is filled. But behind the last packet of a picture [`TAIL_PROBES`] follow at that distance,
+//! whatever stands: they show the peer at once what it lacks of the picture's end. How a link loses is not known
+//! when a flow begins, so heartbeats are close together for its first second.
 
 use super::config::{HopConfig, ms};
 use super::error::HopError;
@@ -35,6 +38,8 @@ use std::time::{Duration, Instant};
 const IDLE_INTERVALS: u32 = 3;
 /// Requests make heartbeats close together again only after this many times `heartbeat_start_ms`.
 const START_AGAIN: u32 = 3;
+/// Heartbeats behind the last of several packets at once.
+const TAIL_PROBES: u32 = 2;
 /// No longer interval is believed.
 const INTERVAL_MAX: Duration = Duration::from_secs(20);
 
@@ -48,6 +53,12 @@ pub(super) struct Heartbeats {
     due: bool,
     /// The last packet of any kind to the peer.
     sent_at: Instant,
+    /// Up to when packets sent stand for those that the peer wants.
+    covered_until: Instant,
+    /// The last one with data.
+    data_sent_at: Instant,
+    /// Heartbeats that are still to follow the last of several packets at once.
+    probes: u32,
     /// The last data datagram, either way.
     media_at: Option<Instant>,
     /// When the flow that goes on began.
@@ -104,6 +115,9 @@ impl Heartbeats {
             next_at: now,
             due: true,
             sent_at: now,
+            covered_until: now,
+            data_sent_at: now,
+            probes: 0,
             media_at: None,
             media_since: now,
             watched: false,
@@ -310,14 +324,29 @@ impl Heartbeats {
     /// A packet of any kind goes to the peer.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         self.note_own_pause(now);
+        if let Some(gap) = self.peer_gap {
+            let most = now + ms(self.config.heartbeat_ms);
+            self.covered_until = (self.covered_until.max(now) + gap).min(most);
+            self.probes = self.probes.saturating_sub(1);
+        }
         self.sent_at = now;
     }
 
-    /// The heartbeat, if one is due, under the number that `seq` gives.
+    /// That packet has data.
+    pub(super) fn handle_data_sent(&mut self, now: Instant) {
+        let gap = self.peer_gap.unwrap_or_default();
+        if now < self.data_sent_at + gap {
+            self.probes = TAIL_PROBES;
+        }
+        self.data_sent_at = now;
+        self.handle_media(now);
+    }
+
+    /// The heartbeat, if one is due, under the number that `seq` gives; only then is the gap asked for.
     pub(super) fn poll_heartbeat(
         &mut self,
         now: Instant,
-        wanted_gap: Option<Duration>,
+        wanted_gap: impl FnOnce() -> Option<Duration>,
         seq: impl FnOnce() -> u64,
     ) -> Option<Heartbeat> {
         self.due |= self.due_at() <= now;
@@ -340,7 +369,7 @@ impl Heartbeats {
             media: self.flows(now),
             time_us: self.time_us(now),
             interval_us: micros(interval),
-            gap_us: wanted_gap.map_or(0, micros),
+            gap_us: wanted_gap().map_or(0, micros),
             echo,
         })
     }
@@ -397,7 +426,10 @@ impl Heartbeats {
     fn due_at(&self) -> Instant {
         let start_gap = self.sent_at + ms(self.config.heartbeat_start_gap_ms);
         let is_young = start_gap < self.dense_since + ms(self.config.heartbeat_start_ms);
-        let wanted = self.peer_gap.map(|gap| self.sent_at + gap);
+        let wanted = self.peer_gap.map(|gap| match self.probes {
+            0 => self.covered_until.max(self.sent_at + gap),
+            _ => self.sent_at + gap,
+        });
         let closer = wanted.into_iter().chain(is_young.then_some(start_gap));
         let closer = closer.filter(|at| self.is_fast(*at)).min();
         closer.map_or(self.next_at, |at| at.min(self.next_at))

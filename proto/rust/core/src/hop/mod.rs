@@ -56,6 +56,7 @@ mod repair;
 mod repair_budget;
 mod rtt;
 mod sender;
+mod showing;
 mod store;
 mod window;
 mod wire;
@@ -70,6 +71,8 @@ pub use frame::{
     CHUNK_BODY_BYTES, Chunk, DATAGRAM_BYTES_MAX, Frame, SubgroupKey, Supply, WAY_NODES_MAX, cut,
 };
 pub use policy::{HopPolicy, PolicyError, PolicyRow};
+pub(crate) use showing::{Shown, Window};
+
 pub use sender::{RESET_DELIVERY_TIMEOUT, RESET_TOO_FAR_BEHIND};
 
 use crate::location::Location;
@@ -163,6 +166,23 @@ impl Hop {
             has_media: self.heartbeats.has_media(now),
             ..self.stats()
         }
+    }
+
+    /// Loss of the direction of the peer's datagrams as it shows.
+    pub(crate) fn shown_loss(&self, now: Instant, window: Window) -> Shown {
+        self.receiver.shown_loss(now, window)
+    }
+
+    /// Share of the peer's datagrams that never came, over the last ten seconds, millionths.
+    pub(crate) fn lasting_loss_ppm(&mut self, now: Instant) -> u32 {
+        let arrivals = self.receiver.arrivals();
+        arrivals.judge(now);
+        arrivals.lasting_loss_ppm(now)
+    }
+
+    /// How much of the smoothed round trip is above the least of the last ten seconds.
+    pub(crate) fn rtt_rise(&self) -> Duration {
+        self.rtt.smoothed().saturating_sub(self.rtt.min())
     }
 
     /// All round trips so far: bucket `ceil(log(rtt in µs, 1.02 / 0.98))`, count.
@@ -360,25 +380,28 @@ impl Hop {
     /// The next datagram, at most [`DATAGRAM_BYTES_MAX`] bytes: acknowledgement, heartbeat, repairs,
     /// then new frames. It counts as sent: ask only while QUIC takes it.
     pub fn poll_datagram(&mut self, now: Instant) -> Option<Bytes> {
-        let datagram = self.next_datagram(now)?;
+        let (datagram, has_data) = self.next_datagram(now)?;
         self.heartbeats.handle_sent(now);
+        if has_data {
+            self.heartbeats.handle_data_sent(now);
+        }
         Some(datagram)
     }
 
-    fn next_datagram(&mut self, now: Instant) -> Option<Bytes> {
+    /// And whether it has data.
+    fn next_datagram(&mut self, now: Instant) -> Option<(Bytes, bool)> {
         if let Some(ack) = self.receiver.poll_ack(now) {
             self.stats.acks_sent += 1;
-            return Some(wire::encode_ack(&ack));
+            return Some((wire::encode_ack(&ack), false));
         }
-        let wanted_gap = self.receiver.arrivals().wanted_gap(now);
+        let wanted_gap = || self.receiver.arrivals().wanted_gap(now);
         let seq = || self.sender.take_seq();
         if let Some(heartbeat) = self.heartbeats.poll_heartbeat(now, wanted_gap, seq) {
             self.stats.heartbeats_sent += 1;
-            return Some(wire::encode_heartbeat(&heartbeat));
+            return Some((wire::encode_heartbeat(&heartbeat), false));
         }
         let data = self.sender.poll_data(now, &self.rtt, &mut self.stats)?;
-        self.heartbeats.handle_media(now);
-        Some(data)
+        Some((data, true))
     }
 
     /// The next received frame, in order of arrival; each is delivered once, unless it is so old that

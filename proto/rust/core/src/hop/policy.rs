@@ -20,7 +20,7 @@ pub const ROUND_CHUNKS_MAX: usize = 16;
 /// Datagrams of one round at most.
 pub const ROUND_SYMBOLS_MAX: u8 = 64;
 /// Rows of one table at most.
-pub const POLICY_ROWS_MAX: usize = 256;
+pub const POLICY_ROWS_MAX: usize = 1_024;
 /// Longest spacing and longest wait for more losses, microseconds.
 pub const POLICY_WAIT_US_MAX: u32 = 500_000;
 
@@ -86,7 +86,7 @@ impl HopPolicy {
     pub fn new(rows: Vec<PolicyRow>, disposable_priority_min: u16) -> Result<Self, PolicyError> {
         let refuse = |row, rule| Err(PolicyError { row, rule });
         if rows.is_empty() || rows.len() > POLICY_ROWS_MAX {
-            return refuse(rows.len(), "there must be 1 to 256 rows");
+            return refuse(rows.len(), "there must be 1 to 1024 rows");
         }
         for (at, row) in rows.iter().enumerate() {
             let waits = [row.spacing_us, row.collect_us, row.span_us];

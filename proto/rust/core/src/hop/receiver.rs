@@ -8,6 +8,7 @@ use super::arrivals::Arrivals;
 use super::coding::Decoder;
 use super::config::{HopConfig, ms};
 use super::frame::Frame;
+use super::showing::{Showing, Shown, Window};
 use super::window::{Seen, SeqWindow};
 use super::wire::{ACK_RANGES_MAX, Ack, Data, Symbol};
 use crate::stats::HopStats;
@@ -24,6 +25,7 @@ pub(super) struct Receiver {
     ids: SeqWindow,
     /// Which numbers came, for telemetry and bounds.
     arrivals: Arrivals,
+    showing: Showing,
     decoder: Decoder,
     frames: VecDeque<Frame>,
     frames_bytes: u64,
@@ -40,6 +42,7 @@ impl Receiver {
             seqs: SeqWindow::new(config.gaps_max),
             ids: SeqWindow::new(config.gaps_max),
             arrivals: Arrivals::new(&config),
+            showing: Showing::default(),
             decoder: Decoder::new(config.coded_bytes_max),
             frames: VecDeque::new(),
             frames_bytes: 0,
@@ -53,7 +56,7 @@ impl Receiver {
     /// A frame arrived. It is not acknowledged if there is no room for it: QUIC has delivered it, but
     /// only an acknowledgement of ours stops the sender's repairs.
     pub(super) fn handle_data(&mut self, now: Instant, data: Data, stats: &mut HopStats) {
-        self.arrivals.handle_number(now, data.seq);
+        self.handle_number(now, data.seq);
         if self.frames_bytes >= self.config.received_bytes_max {
             stats.datagrams_refused += 1;
             return;
@@ -76,7 +79,7 @@ impl Receiver {
 
     /// A repair symbol arrived. What it restores is acknowledged under its first number, as if that had come.
     pub(super) fn handle_symbol(&mut self, now: Instant, symbol: Symbol, stats: &mut HopStats) {
-        self.arrivals.handle_number(now, symbol.seq);
+        self.handle_number(now, symbol.seq);
         stats.symbols_received += 1;
         if self.frames_bytes >= self.config.received_bytes_max {
             stats.datagrams_refused += 1;
@@ -104,7 +107,7 @@ impl Receiver {
 
     /// A heartbeat's number. It needs no acknowledgement, but what is missing before it does.
     pub(super) fn handle_heartbeat(&mut self, now: Instant, seq: u64) {
-        self.arrivals.handle_number(now, seq);
+        self.handle_number(now, seq);
         let ahead = self.seqs.largest().is_some_and(|largest| seq > largest);
         let (in_order, _) = self.note_seq(now, seq);
         self.ack_due |= ahead && !in_order;
@@ -118,6 +121,15 @@ impl Receiver {
             self.largest_at = Some(now);
         }
         (seq == expected, self.seqs.insert(seq) != Seen::Before)
+    }
+
+    fn handle_number(&mut self, now: Instant, seq: u64) {
+        self.arrivals.handle_number(now, seq);
+        self.showing.handle_number(now, seq);
+    }
+
+    pub(super) fn shown_loss(&self, now: Instant, window: Window) -> Shown {
+        self.showing.shown(now, window)
     }
 
     pub(super) fn arrivals(&mut self) -> &mut Arrivals {

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 /// Bodies up to this many bytes are small: sound, and marks without a body.
 const SMALL_BYTES: usize = 320;
 
-/// The step to the next copy of a round is its span, divided by this and by the copies so far.
-const COPY_STEPS: u32 = 3;
+/// The first copies of a round leave within this share of its span, or so many do not come in time: its symbols
+/// have the rest.
+const COPIES_SHARE: u32 = 4;
 
 /// What was measured of the link, to choose a row by.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +57,13 @@ struct Round {
 }
 
 impl Round {
-    /// Between the further datagrams of it, when it closes.
-    fn step(&self, now: Instant, further: u8) -> Duration {
-        let left = self
-            .ends_at
-            .saturating_duration_since(self.next_slot.max(now));
-        let even = left / u32::from(further.max(1));
-        let least = spaced(self.row.span_us, 1) / (2 * COPY_STEPS * u32::from(further.max(1)));
-        even.min(spaced(self.row.spacing_us, 1)).max(least)
+    /// When its further datagrams leave, if it closes now: evenly, the last as it ends.
+    fn slots(&self, now: Instant, further: usize) -> impl Fn(usize) -> Instant + use<> {
+        let spacing = spaced(self.row.spacing_us, 1);
+        let first = self.next_slot.max(now);
+        let left = self.ends_at.saturating_duration_since(first);
+        let step = (left / further.saturating_sub(1).max(1) as u32).min(spacing);
+        move |at| first + step * at as u32
     }
 }
 
@@ -96,16 +96,16 @@ impl Repairs {
         self.policy = policy;
     }
 
-    /// Plans a frame's next round.
+    /// Plans a frame's next round; `together`: how many losses became known at once.
     pub(super) fn handle_lost(
         &mut self,
         now: Instant,
         no: FrameNo,
+        together: usize,
         measured: Measured,
         store: &mut FrameStore,
     ) {
         let Some(owed) = store.get(no) else { return };
-        let age = now.saturating_duration_since(owed.offered_at).as_millis();
         let (bytes, priority, budget_ms) = match &owed.frame {
             Frame::Chunk(Chunk {
                 body,
@@ -115,25 +115,27 @@ impl Repairs {
             }) => (body.len(), *priority, *budget_ms),
             _ => (0, 0, u16::MAX),
         };
-        let left_ms = budget_ms.saturating_sub(u16::try_from(age).unwrap_or(u16::MAX));
         let Measured {
             loss_ppm,
             burst_milli,
             rtt_us,
         } = measured;
+        let spent = now.saturating_duration_since(owed.offered_at).as_millis();
+        let spent = spent + u128::from(rtt_us / 2_000);
+        let left_ms = budget_ms.saturating_sub(u16::try_from(spent).unwrap_or(u16::MAX));
         let row = *self.policy.row(loss_ppm, burst_milli, rtt_us, left_ms);
         let disposable = self.policy.is_disposable(priority);
         if bytes <= SMALL_BYTES {
-            self.plan_copies(now, no, row.small_copies, row.spacing_us, store);
+            self.plan_copies(now, no, row.small_copies, &row, store);
         } else if row.coded {
-            self.join_round(now, no, usize::from(disposable), row, store);
+            self.join_round(now, no, together, usize::from(disposable), row, store);
         } else {
             let symbols = if disposable {
                 row.disposable
             } else {
                 row.essential
             };
-            self.plan_copies(now, no, symbols[0], row.spacing_us, store);
+            self.plan_copies(now, no, symbols[0], &row, store);
         }
     }
 
@@ -142,10 +144,16 @@ impl Repairs {
         at: Instant,
         no: FrameNo,
         copies: u8,
-        us: u32,
+        row: &PolicyRow,
         store: &mut FrameStore,
     ) {
         store.queue_repair(no);
+        let even = row.span_us / u32::from(copies.saturating_sub(1).max(1));
+        let us = if row.span_us == 0 {
+            row.spacing_us
+        } else {
+            row.spacing_us.min(even)
+        };
         for copy in 1..u32::from(copies) {
             self.plan(at + spaced(us, copy), Planned::Copy(no), store);
         }
@@ -155,6 +163,7 @@ impl Repairs {
         &mut self,
         now: Instant,
         no: FrameNo,
+        together: usize,
         class: usize,
         row: PolicyRow,
         store: &mut FrameStore,
@@ -166,10 +175,12 @@ impl Repairs {
             next_slot: now,
             row,
         });
+        round.ends_at = round.ends_at.min(now + spaced(row.span_us, 1));
         let slot = round.next_slot.max(now);
         round.members.push(no);
-        // Ever closer: a round of many is over soon enough, one of few is spread.
-        let step = spaced(round.row.span_us, 1) / (COPY_STEPS * round.members.len() as u32);
+        // Of many lost together each copy has less time.
+        let known = round.members.len().max(together) as u32;
+        let step = spaced(round.row.span_us, 1) / (COPIES_SHARE * known);
         round.next_slot = slot + step.min(spaced(round.row.spacing_us, 1));
         let is_full = round.members.len() == ROUND_CHUNKS_MAX;
         // Held until the round closes, or the loss of its only copy would begin a second one.
@@ -212,9 +223,7 @@ impl Repairs {
         } else {
             Vec::new()
         };
-        let step = round.step(now, further);
-        let first = round.next_slot.max(now);
-        let slot = |at: usize| first + step * at as u32;
+        let slot = round.slots(now, usize::from(further));
         if !coded.is_empty() || further == 0 {
             for (at, symbol) in coded.into_iter().enumerate() {
                 self.plan(slot(at), Planned::Symbol(symbol), store);

@@ -362,7 +362,7 @@ impl Sender {
         for no in lost {
             stats.rounds_failed += u64::from(self.store.begin_round(*no));
             self.repairs
-                .handle_lost(now, *no, measured, &mut self.store);
+                .handle_lost(now, *no, lost.len(), measured, &mut self.store);
         }
     }
 

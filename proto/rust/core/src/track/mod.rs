@@ -127,6 +127,16 @@ impl Track {
         self.groups.get(&group)?.subgroups.get(&subgroup)
     }
 
+    /// Subgroups of a group that have not ended, each with its newest object.
+    pub(crate) fn open_subgroups(&self, group: u64) -> impl Iterator<Item = (u64, Option<u64>)> {
+        let held = self.groups.get(&group).into_iter();
+        let open = |(id, subgroup): (&u64, &Subgroup)| {
+            let last = subgroup.objects.last_key_value().map(|(object, _)| *object);
+            subgroup.end.is_none().then_some((*id, last))
+        };
+        held.flat_map(|group| &group.subgroups).filter_map(open)
+    }
+
     pub(crate) fn held(&self, key: ObjectKey) -> Option<&Object> {
         self.subgroup(key.group, key.subgroup)?
             .objects

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 pub mod film;
+pub mod mesh;
 
 use bytes::BytesMut;
 use farcast_core::command::{Command, Draft, Target};

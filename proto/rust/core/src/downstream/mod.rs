@@ -5,18 +5,21 @@
 //! costs is therefore its cursors and what QUIC holds, and "its queue" is what lies between its
 //! cursor and the end of the track. When the first waiting byte is older than `queue_ms_max`, or more
 //! than `queue_bytes_max` wait, the subgroup's stream is reset and the viewer goes on with newer
-//! groups. A late joiner may lag by as much more as it joined late. A hop has no cursors at all: chunks go out as they become whole, in any order.
+//! groups; well before that it gives up layers ([`layers`]). A late joiner may lag by as much more as it joined late. A hop has no cursors at all: chunks go out as they become whole, in any order.
 
+mod lag;
+mod layers;
+mod sink;
+
+use self::layers::Layers;
 use crate::command::{DownstreamId, Draft, GroupOrder, QueueLimits, SessionId, TrackId};
 use crate::conn::{Conn, Ctx, OutKey};
-use crate::event::{Event, SinkObject};
 use crate::forward::ReplayBudget;
 use crate::location::Location;
 use crate::moqt::{
     DataError, ObjectHeader, ResetReason, SubgroupHeader, encode_object_header,
     encode_subgroup_header,
 };
-use crate::payload::Payload;
 use crate::track::{End, Object, Subgroup, Track};
 use bytes::{Bytes, BytesMut};
 use noq_proto::{Dir, StreamId, WriteError};
@@ -25,6 +28,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes taken from the store per write; bounds what waits outside QUIC and the store.
 const FILL_BYTES: usize = 64 << 10;
+/// Groups of a track that streams' priorities tell apart; where their numbers begin again, one group goes before
+/// the one in front of it.
+const GROUP_PLACES: u64 = 1 << 14;
 /// How often a blocked downstream's lag is looked at.
 pub(crate) const LAG_CHECK: Duration = Duration::from_millis(100);
 
@@ -78,6 +84,7 @@ pub(crate) struct Downstream {
     open: BTreeMap<(u64, u64), Out>,
     /// Subgroups that are over for this downstream while the track still has them.
     done: BTreeSet<(u64, u64)>,
+    layers: Layers,
     pub(crate) streams_opened: u64,
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
@@ -122,6 +129,7 @@ impl Downstream {
             replays: ReplayBudget::default(),
             open: BTreeMap::new(),
             done: BTreeSet::new(),
+            layers: Layers::default(),
             streams_opened: 0,
             objects: 0,
             bytes: 0,
@@ -146,6 +154,11 @@ impl Downstream {
         } else {
             0
         }
+    }
+
+    /// Layers that are withheld from a viewer that cannot take them.
+    pub(crate) fn layers_given_up(&self) -> u64 {
+        self.layers.given_up()
     }
 
     pub(crate) fn has_blocked(&self) -> bool {
@@ -183,6 +196,13 @@ impl Downstream {
         let Some(source) = track.subgroup(group, subgroup) else {
             return;
         };
+        if !self.open.contains_key(&key) && self.withholds(ctx, now, key) {
+            return;
+        }
+        if subgroup > 0 {
+            // What QUIC holds is tightened at each look, or it would hide for seconds that a link shrank.
+            conn.lag_check_at = conn.lag_check_at.or(Some(now + LAG_CHECK));
+        }
         let mut out = self.open.remove(&key).unwrap_or_default();
         if out.head_start.is_none()
             && let Some((_, first)) = source.next_after(None, self.from(group))
@@ -190,11 +210,15 @@ impl Downstream {
             out.head_start = Some(now.saturating_duration_since(first.first_at));
         }
         let may_begin = out.stream.is_some() || !self.finishing;
+        let is_urgent = conn
+            .send_room
+            .open(&mut conn.quic, self.subscriber_priority);
         let pumped = if may_begin {
             self.pump_out(ctx, conn, source, key, &mut out)
         } else {
             Pumped::Done
         };
+        conn.send_room.close(&mut conn.quic, is_urgent);
         match pumped {
             Pumped::Done => {
                 if let Some(id) = out.stream {
@@ -203,6 +227,7 @@ impl Downstream {
                 self.done.insert(key);
             }
             Pumped::Blocked => {
+                conn.send_room.note_blocked(self.subscriber_priority);
                 conn.lag_check_at = conn.lag_check_at.or(Some(now + LAG_CHECK));
                 self.open.insert(
                     key,
@@ -335,9 +360,9 @@ impl Downstream {
             conn.starved = true;
             return false;
         };
-        let urgency = i32::from(self.subscriber_priority) * 256 + i32::from(source.priority);
+        let priority = self.stream_priority(source.priority, group);
         // The stream was opened just now, so it exists.
-        let _ = conn.quic.send_stream(id).set_priority(-urgency);
+        let _ = conn.quic.send_stream(id).set_priority(priority);
         let mut header = BytesMut::new();
         if let crate::conn::Mode::WebTransport(wt) = &conn.mode {
             header.extend_from_slice(&wt.uni_prefix().unwrap_or_default());
@@ -371,6 +396,18 @@ impl Downstream {
         out.stream = Some(id);
         self.streams_opened += 1;
         true
+    }
+
+    /// QUIC's priority of a subgroup's stream, the greatest first: the subscriber's and the publisher's, then the
+    /// order of groups, or QUIC would send a group and the one after it by turns.
+    fn stream_priority(&self, publisher_priority: u8, group: u64) -> i32 {
+        let urgency = i32::from(self.subscriber_priority) * 256 + i32::from(publisher_priority);
+        let place = (group % GROUP_PLACES) as i32;
+        let place = match self.group_order {
+            GroupOrder::Ascending => place,
+            GroupOrder::Descending => GROUP_PLACES as i32 - 1 - place,
+        };
+        -(urgency * GROUP_PLACES as i32 + place)
     }
 
     /// The front of the group was dropped from the store before this downstream had read it.
@@ -419,61 +456,6 @@ impl Downstream {
         Pumped::Idle
     }
 
-    /// Reset what lags beyond the limits, oldest groups first; returns whether anything is still
-    /// blocked.
-    pub(crate) fn shed_lag(
-        &mut self,
-        ctx: &mut Ctx,
-        now: Instant,
-        conn: &mut Conn,
-        track: &Track,
-    ) -> bool {
-        let newest = self.open.keys().next_back().map(|(group, _)| *group);
-        let life = Duration::from_millis(u64::from(self.limits.queue_ms_max));
-        let mut waiting = self.waiting_bytes(track);
-        for key in self.open.keys().copied().collect::<Vec<_>>() {
-            let Some(out) = self.open.get(&key) else {
-                continue;
-            };
-            let Some(source) = track.subgroup(key.0, key.1) else {
-                continue;
-            };
-            let since = out.waits_since(source, self.from(key.0));
-            let life = life + out.head_start.unwrap_or_default();
-            let late = since.is_some_and(|at| now.saturating_duration_since(at) > life);
-            let is_old = newest.is_some_and(|newest| key.0 < newest);
-            let too_much = waiting > self.limits.queue_bytes_max && is_old;
-            if out.is_blocked && (late || too_much) {
-                waiting = waiting.saturating_sub(out.waiting_bytes(source, self.from(key.0)));
-                self.drop_subgroup(ctx, conn, key);
-            }
-        }
-        self.has_blocked()
-    }
-
-    /// Bytes that the track has and this downstream has not taken, over its open subgroups.
-    pub(crate) fn waiting_bytes(&self, track: &Track) -> u64 {
-        let of = |(key, out): (&(u64, u64), &Out)| {
-            let source = track.subgroup(key.0, key.1)?;
-            Some(out.waiting_bytes(source, self.from(key.0)))
-        };
-        self.open.iter().filter_map(of).sum()
-    }
-
-    fn drop_subgroup(&mut self, ctx: &mut Ctx, conn: &mut Conn, key: (u64, u64)) {
-        let Some(out) = self.open.remove(&key) else {
-            return;
-        };
-        if let Some(id) = out.stream {
-            conn.outbound.remove(&id);
-            conn.reset_stream(id, reset_code(conn, ResetReason::DeliveryTimeout));
-        }
-        self.done.insert(key);
-        conn.writable |= self.finishing;
-        self.groups_dropped += 1;
-        ctx.totals.groups_dropped_slow += 1;
-    }
-
     /// The peer asked to stop a stream.
     pub(crate) fn stopped(&mut self, conn: &mut Conn, group: u64, subgroup: u64) {
         if let Some(id) = self
@@ -515,22 +497,6 @@ impl Downstream {
         conn.writable |= self.finishing;
     }
 
-    /// Groups left the track before they ended: a sink that follows them is to know.
-    pub(crate) fn evicted_from_sink(&mut self, ctx: &mut Ctx, below: u64) {
-        let keep = self.open.split_off(&(below, 0));
-        let gone = std::mem::replace(&mut self.open, keep);
-        self.done = self.done.split_off(&(below, 0));
-        for (group, subgroup) in gone.into_keys() {
-            ctx.emit(Event::SinkSubgroupEnded {
-                downstream: self.id,
-                group,
-                subgroup,
-                end_of_group: false,
-                reset: true,
-            });
-        }
-    }
-
     /// End everything that is open.
     pub(crate) fn reset_all(&mut self, conn: &mut Conn, code: u64) {
         for id in std::mem::take(&mut self.open)
@@ -547,90 +513,6 @@ impl Downstream {
         self.open
             .values()
             .all(|out| out.stream.is_none() || !out.is_blocked)
-    }
-
-    /// Hand whole objects of one subgroup to the local application.
-    pub(crate) fn pump_sink(&mut self, ctx: &mut Ctx, track: &Track, group: u64, subgroup: u64) {
-        let key = (group, subgroup);
-        if !self.wants_group(group) || self.done.contains(&key) {
-            return;
-        }
-        let Some(source) = track.subgroup(group, subgroup) else {
-            return;
-        };
-        let from = self.from(group);
-        let mut last = self.open.entry(key).or_default().last;
-        while let Some((id, object)) = source.next_after(last, from) {
-            let Some(complete_at) = object.complete_at else {
-                break;
-            };
-            let (first_byte_us, complete_us) =
-                (ctx.micros(object.first_at), ctx.micros(complete_at));
-            let mut pieces = Vec::with_capacity(object.body.pieces());
-            object.body.read(0, usize::MAX, &mut pieces);
-            let mut payload = Payload::new(pieces);
-            let properties = payload.take_front(object.props_len as usize);
-            self.objects += 1;
-            self.bytes += object.body.len();
-            last = Some(id);
-            ctx.emit(Event::Object(SinkObject {
-                downstream: self.id,
-                group,
-                subgroup,
-                object: id,
-                priority: source.priority,
-                status: object.status,
-                properties,
-                payload,
-                first_byte_us,
-                complete_us,
-            }));
-        }
-        self.open.entry(key).or_default().last = last;
-        let finished = source.is_finished_at(last, from);
-        let reset = matches!(source.end, Some(End::Reset { .. }));
-        if finished || reset {
-            self.open.remove(&key);
-            self.done.insert(key);
-            ctx.emit(Event::SinkSubgroupEnded {
-                downstream: self.id,
-                group,
-                subgroup,
-                end_of_group: source.end_of_group,
-                reset: !finished,
-            });
-        }
-    }
-}
-
-impl Out {
-    /// When the first byte that waits came to be held.
-    fn waits_since(&self, source: &Subgroup, from: u64) -> Option<Instant> {
-        let id = self.current.map(|(id, _)| id).or({
-            if self.pending.is_empty() {
-                None
-            } else {
-                self.last
-            }
-        });
-        match id {
-            Some(id) => source.objects.get(&id).map(|object| object.first_at),
-            None => source
-                .next_after(self.last, from)
-                .map(|(_, object)| object.first_at),
-        }
-    }
-
-    fn waiting_bytes(&self, source: &Subgroup, from: u64) -> u64 {
-        let start = self.last.map_or(from, |last| last + 1);
-        let ahead: u64 = source
-            .objects
-            .range(start..)
-            .map(|(_, o)| o.body.ready())
-            .sum();
-        let taken = self.current.map_or(0, |(_, offset)| offset);
-        let pending: usize = self.pending.iter().map(Bytes::len).sum();
-        ahead.saturating_sub(taken) + pending as u64
     }
 }
 

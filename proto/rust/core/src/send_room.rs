@@ -1,0 +1,66 @@
+//! How much QUIC may hold for a viewer, and who may go beyond it.
+//!
+//! QUIC takes no more than what leaves soon, because what it has taken cannot be shed
+//! ([`crate::congestion::send_window`]). Its own scheduler is strict in priorities, but only among what it has:
+//! once pictures have filled the window, sound waits in the store for them to leave, and when the rate has just
+//! fallen, so that more is held than the window is now, for a long time. So whoever is more urgent than those who
+//! filled the window may go some way beyond the largest window of the last second.
+
+use noq_proto::Connection;
+use std::time::{Duration, Instant};
+
+/// Bytes for those more urgent than who filled the window: sound of a few seconds, no picture.
+const URGENT_BYTES: u64 = 16 << 10;
+/// For so long a larger window from before counts: by then what it let in has left.
+const PEAK_LIFE: Duration = Duration::from_secs(1);
+
+/// The bounds of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct SendRoom {
+    window: u64,
+    peak: u64,
+    peak_at: Option<Instant>,
+    /// The least urgent subscriber priority that found the window full.
+    crowded_by: Option<u8>,
+}
+
+impl SendRoom {
+    /// The window is this from now on.
+    pub(crate) fn set(&mut self, now: Instant, quic: &mut Connection, window: u64) {
+        self.window = window;
+        let is_old = self
+            .peak_at
+            .is_none_or(|at| now.saturating_duration_since(at) > PEAK_LIFE);
+        if window >= self.peak || is_old {
+            (self.peak, self.peak_at) = (window, Some(now));
+        }
+        quic.set_send_window(window);
+    }
+
+    /// A subscription is about to write; whether it may go beyond the window. `close` follows.
+    pub(crate) fn open(&self, quic: &mut Connection, subscriber_priority: u8) -> bool {
+        let is_urgent =
+            self.window > 0 && self.crowded_by.is_some_and(|by| subscriber_priority < by);
+        if is_urgent {
+            quic.set_send_window(self.peak + URGENT_BYTES);
+        }
+        is_urgent
+    }
+
+    /// It has written; `is_urgent` as `open` said.
+    pub(crate) fn close(&self, quic: &mut Connection, is_urgent: bool) {
+        if is_urgent {
+            quic.set_send_window(self.window);
+        }
+    }
+
+    /// A subscription found the window full.
+    pub(crate) fn note_blocked(&mut self, subscriber_priority: u8) {
+        self.crowded_by = self.crowded_by.max(Some(subscriber_priority));
+    }
+
+    /// Nobody is blocked any more.
+    pub(crate) fn note_free(&mut self) {
+        self.crowded_by = None;
+    }
+}
