@@ -33,6 +33,7 @@ from farcast.edge.settings import (
     second_path_key,
 )
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.proto._core import CongestionLimits
 from farcast.proto.agent.config import HOP_LOSS_MAX_PERMILLE, HOP_RTT_MAX_MS
 from farcast.proto.joining.tokens import JoinToken
 from farcast.proto.moqt.names import TrackNamespace
@@ -350,8 +351,8 @@ REPAIRS_USUAL = {
 }
 """What the limits of ``[recovery]`` are unless set."""
 
-RATES = {"rate_min_bps": 64_000, "rate_initial_bps": 2_000_000, "rate_max_bps": 1_000_000_000}
-"""Limits of ``[congestion]`` that must be in this order, and what they are unless set."""
+RATES = ("rate_min_bps", "rate_initial_bps", "rate_max_bps")
+"""Limits of ``[congestion]`` that must be in this order."""
 
 
 def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, Any]:
@@ -366,7 +367,8 @@ def _build_congestion(values: dict[str, Any], errors: list[str]) -> dict[str, An
         errors.append(
             f"[congestion]: {name} is a limit of the controller media, which {controller} is not: take it out"
         )
-    rates = {name: limits.get(name, usual) for name, usual in RATES.items()}
+    usual = CongestionLimits()
+    rates = {name: limits.get(name, getattr(usual, name)) for name in RATES}
     for low, high in pairwise(rates):
         if rates[low] > rates[high]:
             errors.append(f"[congestion]: {low} = {rates[low]} is above {high} = {rates[high]}: set both")

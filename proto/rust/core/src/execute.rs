@@ -9,6 +9,7 @@ use crate::event::{ClosedBy, Event};
 use crate::ingest;
 use crate::location::Location;
 use crate::publish;
+use crate::reach::reach_back;
 use crate::reroute::{self, Reroute};
 use crate::tls::ClientTls;
 use crate::track::Track;
@@ -69,9 +70,7 @@ pub(crate) fn execute(datapath: &mut Datapath, now: Instant, command: Command) {
             };
             bind_standby(datapath, now, binding, rank);
         }
-        Command::ReachBack { track, start } => {
-            crate::reach::reach_back(datapath, now, track, start);
-        }
+        Command::ReachBack { track, start } => reach_back(datapath, now, track, start),
         Command::SwitchUpstream {
             track,
             session,
