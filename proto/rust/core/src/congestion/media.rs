@@ -3,7 +3,6 @@
 use super::config::MediaConfig;
 use super::policer::Policer;
 use super::round::{Base, ROUND_MIN, Round, bytes_in, per_second, scale};
-use super::shift::{LEVEL, Shift};
 use super::startup::{self, Outcome, Startup};
 use super::steps::Steps;
 use super::wander::Wander;
@@ -16,37 +15,29 @@ use std::time::{Duration, Instant};
 const DELIVERED_ROUNDS: usize = 4;
 /// Most that the window grows to in the beginning.
 const STARTUP_WINDOW_MAX: u64 = 16 << 20;
-/// A step up is a packet a round trip, below this rate, bytes/s, as much less as the root of it says; it is
-/// doubled after every so many calm ones. What the rate may be above what comes through, at first and later.
-const UP_RATE: u64 = 250_000;
-const USED: (u64, u64) = (80, 100);
-const SQRT_UNIT: u64 = 1 << 20;
-const UP_CALM_ROUNDS: u32 = 12;
-const UP_DOUBLINGS_MAX: u32 = 6;
-const UP_SHARE: (u64, u64) = (25, 100);
+/// Packets a round that a step up adds, doubled after every so many calm rounds, and the most as a
+/// share of the rate at first and later.
+const UP_PACKETS: u64 = 2;
+const UP_CALM_ROUNDS: u32 = 6;
+const UP_DOUBLINGS_MAX: u32 = 5;
+const UP_SHARE: (u64, u64) = (5, 100);
 const UP_SHARE_CALM: (u64, u64) = (25, 100);
 /// Of what was delivered when a queue was found: the rate after it has drained, and the least while it
 /// drains.
 const RESUME: (u64, u64) = (90, 100);
 const DRAIN_MIN: (u64, u64) = (50, 100);
-/// Less than this share of the rate comes through: it is still too high.
-const STILL_ABOVE: (u64, u64) = (90, 100);
 /// What the rate may be above the delivered one when a queue is found.
 const HEADROOM: (u64, u64) = (110, 100);
-/// Competing: the most that is added a round trip, decrease upon loss (RFC 9438 §4.6), and the standing queue beyond which nothing is added.
-const UP_SHARE_COMPETING: (u64, u64) = (5, 100);
+/// Competing: decrease upon loss (RFC 9438 §4.6), and the standing queue beyond which nothing is added.
 const COMPETE_DOWN: (u64, u64) = (70, 100);
 const COMPETE_QUEUE_MAX: Duration = Duration::from_millis(400);
-/// Rounds without a queue, and those with nothing to gain, that end it, and its longest time before it is looked again whose queue it is.
+/// Rounds without a queue that end it, and its longest time before it is looked again whose queue it is.
 const COMPETE_ROUNDS_EMPTY: u32 = 2;
-const COMPETE_ROUNDS_OVER: u32 = 3;
-const FOREIGN_MEMORY: Duration = Duration::from_secs(10);
-const ALONE: (u64, u64) = (85, 100);
 const COMPETE_MAX: Duration = Duration::from_secs(15);
 /// A mark of congestion (RFC 3168, RFC 8511) counts this much.
 const ECN_DOWN: (u64, u64) = (85, 100);
-/// No link takes longer for a packet.
-const PACKET_TIME_MAX: Duration = Duration::from_millis(100);
+/// A queue of so many packets is no queue: a slow link takes that long for one.
+const QUEUE_PACKETS: u64 = 2;
 /// The bound of a queue is never beyond so many of the configured one, however much a path's delay wanders.
 const QUEUE_BOUND_MAX: u32 = 5;
 /// A queue of so many bounds does not come by itself.
@@ -74,12 +65,7 @@ enum Mode {
     /// The queue is kept short.
     Delay,
     /// Someone else fills the queue.
-    /// Rounds in which it was empty, and in which we were above what came through.
-    Competing {
-        since: Instant,
-        empty: u32,
-        over: u32,
-    },
+    Competing { since: Instant, empty: u32 },
 }
 
 /// Figures for metrics.
@@ -108,11 +94,8 @@ pub struct MediaController {
     mode: Mode,
     srtt: Option<Duration>,
     round: Round,
-    /// Until then a queue is somebody else's, as the last one was.
-    foreign_until: Option<Instant>,
-    /// The last step down and the last step up: what was sent before does not show their effect.
-    lowered_at: Option<Instant>,
-    raised_at: Option<Instant>,
+    /// The last step down; the round after it is not judged.
+    settling: bool,
     /// The last round had a queue while the application limited: if the next has one too, it counts.
     suspected: bool,
     steps: Steps,
@@ -121,14 +104,11 @@ pub struct MediaController {
     return_to: u64,
     queue_at: Option<Instant>,
     base: Base,
-    shift: Shift,
     wander: Wander,
     queue_delay: Duration,
     /// Greatest standing queue since someone competes.
     queue_delay_peak: Duration,
     delivered: [u64; DELIVERED_ROUNDS],
-    /// The same with what the path loses by itself.
-    through: [u64; DELIVERED_ROUNDS],
     policer: Policer,
 }
 
@@ -147,21 +127,17 @@ impl MediaController {
             mode,
             srtt: None,
             round: Round::new(now),
-            foreign_until: None,
-            lowered_at: None,
-            raised_at: None,
+            settling: false,
             suspected: false,
             steps: Steps::default(),
             calm: 0,
             return_to: 0,
             queue_at: None,
             base: Base::new(now),
-            shift: Shift::new(now),
             wander: Wander::default(),
             queue_delay: Duration::ZERO,
             queue_delay_peak: Duration::ZERO,
             delivered: [0; DELIVERED_ROUNDS],
-            through: [0; DELIVERED_ROUNDS],
             policer: Policer::new(config.loss_max_permille),
         }
     }
@@ -204,10 +180,6 @@ impl MediaController {
         self.delivered.iter().copied().max().unwrap_or(0)
     }
 
-    fn through_max(&self) -> u64 {
-        self.through.iter().copied().max().unwrap_or(0)
-    }
-
     fn set_rate(&mut self, rate: u64) {
         self.rate = self.config.clamp(rate);
     }
@@ -215,10 +187,11 @@ impl MediaController {
     fn acked(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool) {
         let rtt = now.saturating_duration_since(sent);
         self.base.note(now, rtt);
-        if let Some(rtt) = self.shift.note(now, rtt, self.wander.level()) {
-            self.take_longer_path(now, rtt);
-        }
-        if self.ends_round(now, sent) {
+        let round_min = match self.mode {
+            Mode::Startup(_) => startup::ROUND_MIN,
+            _ => ROUND_MIN,
+        };
+        if self.round.ends_with(now, sent, round_min) {
             self.end_round(now);
         }
         let is_prompt = self
@@ -231,34 +204,7 @@ impl MediaController {
         {
             startup.grow(bytes, STARTUP_WINDOW_MAX);
         }
-        self.round.add(sent, rtt, bytes, app_limited);
-    }
-
-    /// Where the queue is kept short it is looked at as often as it can be told; elsewhere growth is what
-    /// counts, a round trip at a time.
-    fn ends_round(&self, now: Instant, sent: Instant) -> bool {
-        match self.mode {
-            Mode::Startup(_) => {
-                sent >= self.round.start && self.round.is_over(now, startup::ROUND_MIN)
-            }
-            Mode::Delay => self.round.is_over(now, ROUND_MIN),
-            Mode::Competing { .. } => {
-                sent >= self.round.start && self.round.is_over(now, ROUND_MIN)
-            }
-        }
-    }
-
-    /// The path takes longer than it did, and nothing queues.
-    fn take_longer_path(&mut self, now: Instant, rtt: Duration) {
-        if self.base.get().is_none_or(|base| rtt <= base + LEVEL) {
-            return;
-        }
-        self.base.reset(now, rtt);
-        self.suspected = false;
-        let steps = std::mem::take(&mut self.steps);
-        if steps.is_any() {
-            self.set_rate(steps.rate_before);
-        }
+        self.round.add(rtt, bytes, app_limited);
     }
 
     fn end_round(&mut self, now: Instant) {
@@ -269,25 +215,18 @@ impl MediaController {
         let delivered = round.delivered(now);
         self.delivered.rotate_right(1);
         self.delivered[0] = delivered;
-        self.through.rotate_right(1);
-        self.through[0] = self.policer.with_usual_loss(delivered);
         self.queue_delay = rtt.saturating_sub(base);
-        self.wander.note_spread(round.spread());
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         self.policer.end_round(now, &round, has_queue);
-        if has_queue && self.shift.is_open() {
-            return;
-        }
-        let has_drained = self.steps.is_any() && self.is_short(self.config.queue_delay_max);
-        if !round.is_after(self.lowered_at) && !has_drained {
+        let has_drained =
+            self.steps.is_any() && self.queue_delay <= self.config.queue_delay_max / 2;
+        if std::mem::take(&mut self.settling) && !has_drained {
             return;
         }
         match self.mode {
-            Mode::Startup(startup) => self.start_up(now, &round, startup),
-            Mode::Delay => self.keep_short(now, &round),
-            Mode::Competing { since, empty, over } => {
-                self.compete(now, &round, since, (empty, over));
-            }
+            Mode::Startup(startup) => self.start_up(&round, rtt, startup),
+            Mode::Delay => self.keep_short(now, &round, rtt),
+            Mode::Competing { since, empty } => self.compete(now, &round, since, empty),
         }
         if let Some(cap) = self.policer.cap() {
             // What lies above a cap was never tried.
@@ -307,33 +246,24 @@ impl MediaController {
         if !is_ours {
             return most;
         }
+        let per_packets = scale(
+            QUEUE_PACKETS * self.mtu,
+            1_000_000_000,
+            self.delivered_max().max(self.config.clamp(0)),
+        );
         let wander = self.wander.level();
-        (wander + wander / 4)
-            .max(2 * self.packet_time())
+        Duration::from_nanos(per_packets)
+            .max(wander + wander / 4)
             .clamp(self.config.queue_delay_max, most)
-            + self.wander.noise() / 2
     }
 
-    /// The queue is less than half of what it may be.
-    fn is_short(&self, bound: Duration) -> bool {
-        self.queue_delay <= bound / 2 + self.packet_time() + self.wander.noise()
-    }
-
-    /// What the bottleneck takes for a packet, which is no queue.
-    fn packet_time(&self) -> Duration {
-        let rate = self.through_max().max(self.config.clamp(0));
-        let time = Duration::from_nanos(scale(self.mtu, 1_000_000_000, rate));
-        time.min(PACKET_TIME_MAX)
-    }
-
-    fn start_up(&mut self, now: Instant, round: &Round, mut startup: Startup) {
+    fn start_up(&mut self, round: &Round, rtt: Duration, mut startup: Startup) {
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         let permille = round.loss_permille();
         let outcome = match has_queue && self.policer.is_unusual(permille) {
             true => Outcome::Queue,
             false => {
-                let has_lost = permille > u64::from(self.config.loss_max_permille)
-                    && round.lost > startup::LOST_PACKETS_MIN * self.mtu;
+                let has_lost = permille > u64::from(self.config.loss_max_permille);
                 startup.end_round(self.delivered[0], round.is_limited(), has_queue, has_lost)
             }
         };
@@ -343,57 +273,33 @@ impl MediaController {
             Outcome::Queue => {
                 self.rate = self.rate();
                 self.mode = Mode::Delay;
-                self.step_down(now, round.is_limited());
+                self.step_down(round.is_limited(), rtt);
             }
             Outcome::Flat => {
                 self.mode = Mode::Delay;
-                self.set_rate(self.through_max());
-                self.lowered_at = Some(now);
+                self.set_rate(self.delivered_max());
+                self.settling = true;
             }
         }
     }
 
-    fn keep_short(&mut self, now: Instant, round: &Round) {
+    fn keep_short(&mut self, now: Instant, round: &Round, rtt: Duration) {
         let bound = self.queue_bound(round.is_limited());
-        if self.steps.is_any() {
-            return self.drain(now, round.is_limited(), bound);
-        }
         if self.queue_delay > bound {
-            return self.handle_queue(now, round.is_limited());
+            return self.handle_queue(now, round.is_limited(), rtt);
         }
         self.suspected = false;
         if !round.is_limited() {
             self.wander.note(self.queue_delay);
         }
-        if !self.is_short(bound) {
+        if self.queue_delay > bound / 2 {
             self.calm = 0;
+        } else if self.steps.is_any() {
+            self.end_steps(now);
         } else if self.return_to > self.rate {
             self.set_rate(self.rate + ((self.return_to - self.rate) / 2).max(self.mtu));
-        } else if self.is_used(round) && round.is_after(self.raised_at) {
-            self.step_up(now);
-        }
-    }
-
-    /// The rate is what is wanted: it limits, or most of it is used. An encoder leaves some of what it may send, and
-    /// where a frame is a packet or two the pacer never holds it.
-    fn is_used(&self, round: &Round) -> bool {
-        round.is_limited() || self.through[0] >= scale(self.rate, USED.0, USED.1)
-    }
-
-    /// A step down has had its time: is the queue gone, or going, and if not, whose is it?
-    fn drain(&mut self, now: Instant, is_limited: bool, bound: Duration) {
-        let shrinks = self.steps.shrinks(self.queue_delay);
-        if self.is_short(bound) {
-            return self.end_steps(now);
-        }
-        let is_above = self.through[0] < scale(self.rate, STILL_ABOVE.0, STILL_ABOVE.1);
-        if !shrinks && !is_above && self.steps.are_in_vain() {
-            return self.compete_from(now);
-        }
-        if self.queue_delay > bound {
-            self.step_down(now, is_limited);
-        } else if !shrinks {
-            self.lowered_at = Some(now);
+        } else if round.is_limited() {
+            self.step_up();
         }
     }
 
@@ -411,117 +317,97 @@ impl MediaController {
             (false, true) => scale(steps.rate_before, RETURN_AGAIN.0, RETURN_AGAIN.1),
         };
         self.set_rate(self.rate.max(steps.resume));
-        self.raised_at = Some(now);
         self.calm = 0;
     }
 
-    fn step_up(&mut self, now: Instant) {
+    fn step_up(&mut self) {
         let doublings = (self.calm / UP_CALM_ROUNDS).min(UP_DOUBLINGS_MAX);
         self.calm = self.calm.saturating_add(1);
-        // As binomial controllers do (Bansal and Balakrishnan 2001): flows still become equal, and a small pipe
-        // is not filled by a single step.
-        let share = scale(self.rate.min(UP_RATE), SQRT_UNIT, UP_RATE).isqrt();
-        let packet = scale(self.mtu, share, SQRT_UNIT.isqrt());
-        let packets = packet << doublings;
+        let packets = (UP_PACKETS * self.mtu) << doublings;
         let share = if doublings > 1 {
             UP_SHARE_CALM
         } else {
             UP_SHARE
         };
-        let through = self.through_max();
-        let most = through.saturating_add(scale(through, share.0, share.1));
-        let step = per_second(packets, self.rtt().max(ROUND_MIN)).max(1);
-        let rate = self.rate.saturating_add(step).min(most);
-        if rate > self.rate {
-            self.set_rate(rate);
-            self.raised_at = Some(now);
-        }
+        let step = per_second(packets, self.rtt()).min(scale(self.rate, share.0, share.1));
+        self.set_rate(self.rate.saturating_add(step.max(1)));
     }
 
-    fn handle_queue(&mut self, now: Instant, is_limited: bool) {
+    fn handle_queue(&mut self, now: Instant, is_limited: bool, rtt: Duration) {
         self.calm = 0;
         // Who sends next to nothing is not the cause of any queue, and keeps the rate for what comes.
         if self.delivered_max() < self.config.clamp(0) {
             return;
         }
         let is_new = !std::mem::replace(&mut self.suspected, true);
-        if !is_limited && is_new {
+        if !is_limited && !self.steps.is_any() && is_new {
             return self.wander.note(self.queue_delay);
         }
-        if self.foreign_until.is_some_and(|until| now < until) {
-            return self.compete_from(now);
+        if self.steps.are_in_vain(rtt) {
+            return self.handle_foreign_queue(now, rtt);
         }
-        self.step_down(now, is_limited);
+        self.step_down(is_limited, rtt);
     }
 
-    fn step_down(&mut self, now: Instant, is_limited: bool) {
-        self.steps.take(self.rate, is_limited, self.queue_delay);
+    fn step_down(&mut self, is_limited: bool, rtt: Duration) {
+        self.steps.take(self.rate, is_limited, rtt);
         if self.queue_delay > OURS_MIN * self.queue_bound(false) {
             self.steps.was_limited = true;
         }
         self.return_to = 0;
-        // Where the application limited, the rate may have been far above what was used, and an older round
-        // may say more. Later steps learn something only where we still send more than comes through.
-        let through = self.through[0].midpoint(self.through[1]);
-        let through = match (self.steps.is_first(), is_limited) {
-            (true, true) => through.min(self.rate),
-            (true, false) => scale(self.through_max(), HEADROOM.0, HEADROOM.1).min(self.rate),
-            (false, _) if self.through[0] < scale(self.rate, STILL_ABOVE.0, STILL_ABOVE.1) => {
-                self.through[0]
-            }
-            (false, _) => scale(self.steps.resume, RESUME.1, RESUME.0),
+        let is_first = self.steps.is_first();
+        // The rate may have been far above what was used; the first time an older round may say more.
+        let delivered = match is_first {
+            true => self.delivered_max(),
+            false => self.delivered[0].max(self.delivered[1]),
         };
-        self.steps.resume = scale(through, RESUME.0, RESUME.1);
-        let drained = bytes_in(through, self.queue_delay);
-        let within = self.rtt().max(self.config.queue_delay_max);
+        let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.steps.rate_before);
+        self.steps.resume = scale(at_most, RESUME.0, RESUME.1);
+        let drained = bytes_in(delivered, self.queue_delay);
+        let within = self
+            .rtt()
+            .max(self.config.queue_delay_max)
+            .saturating_mul(2);
         let floor = scale(self.steps.resume, DRAIN_MIN.0, DRAIN_MIN.1);
         let rate = self
             .steps
             .resume
             .saturating_sub(per_second(drained, within));
         self.set_rate(rate.max(floor));
-        self.lowered_at = Some(now);
+        self.settling = true;
     }
 
-    /// Somebody else fills the queue: to yield would be to give up.
-    fn compete_from(&mut self, now: Instant) {
+    fn handle_foreign_queue(&mut self, now: Instant, rtt: Duration) {
         let steps = std::mem::take(&mut self.steps);
-        self.set_rate(steps.rate_before.max(self.rate));
-        self.lowered_at = None;
-        self.queue_delay_peak = self.queue_delay;
-        self.mode = Mode::Competing {
-            since: now,
-            empty: 0,
-            over: 0,
-        };
+        self.set_rate(steps.rate_before);
+        if steps.is_level(self.wander.level()) {
+            self.base.reset(now, rtt);
+        } else {
+            self.queue_delay_peak = self.queue_delay;
+            self.mode = Mode::Competing {
+                since: now,
+                empty: 0,
+            };
+        }
     }
 
-    fn compete(&mut self, now: Instant, round: &Round, since: Instant, (empty, over): (u32, u32)) {
-        let is_empty = self.is_short(self.config.queue_delay_max);
+    fn compete(&mut self, now: Instant, round: &Round, since: Instant, empty: u32) {
+        let is_empty = self.queue_delay <= self.queue_bound(true);
         let empty = if is_empty { empty + 1 } else { 0 };
         let is_over = now.saturating_duration_since(since) > COMPETE_MAX;
-        // Where others share the queue, whoever puts more in gets more out. Who does not is alone with it.
-        let is_above = self.through[0] < scale(self.rate, ALONE.0, ALONE.1);
-        let is_unusual = self.policer.is_unusual(round.loss_permille());
-        let over = if is_above && round.is_limited() && !is_unusual {
-            over + 1
-        } else {
-            0
-        };
-        if empty >= COMPETE_ROUNDS_EMPTY || over >= COMPETE_ROUNDS_OVER || is_over {
+        if empty >= COMPETE_ROUNDS_EMPTY || is_over {
             self.mode = Mode::Delay;
-            let is_gone = empty < COMPETE_ROUNDS_EMPTY;
-            self.foreign_until = (!is_gone).then(|| now + FOREIGN_MEMORY);
+            self.steps = Steps::default();
             return;
         }
-        self.mode = Mode::Competing { since, empty, over };
+        self.mode = Mode::Competing { since, empty };
         self.queue_delay_peak = self.queue_delay_peak.max(self.queue_delay);
         let is_deep = self.queue_delay >= self.queue_delay_peak / 2;
-        if is_deep && is_unusual {
+        if is_deep && self.policer.is_unusual(round.loss_permille()) {
             self.set_rate(scale(self.rate, COMPETE_DOWN.0, COMPETE_DOWN.1));
-            self.lowered_at = Some(now);
+            self.settling = true;
         } else if round.is_limited() && self.queue_delay < COMPETE_QUEUE_MAX {
-            let share = scale(self.rate, UP_SHARE_COMPETING.0, UP_SHARE_COMPETING.1);
+            let share = scale(self.rate, UP_SHARE.0, UP_SHARE.1);
             let step = per_second(self.mtu, self.rtt()).min(share);
             self.set_rate(self.rate.saturating_add(step.max(1)));
         }
@@ -552,21 +438,21 @@ impl Controller for MediaController {
 
     fn on_congestion_event(
         &mut self,
-        now: Instant,
-        sent: Instant,
+        _now: Instant,
+        _sent: Instant,
         _is_persistent_congestion: bool,
         is_ecn: bool,
         _lost_bytes: u64,
         _largest_lost_pn: u64,
     ) {
-        if is_ecn && self.lowered_at.is_none_or(|at| sent > at) {
+        if is_ecn && !self.settling {
             let rate = self.rate();
             if matches!(self.mode, Mode::Startup(_)) {
                 self.mode = Mode::Delay;
             }
             self.set_rate(scale(rate, ECN_DOWN.0, ECN_DOWN.1));
             self.calm = 0;
-            self.lowered_at = Some(now);
+            self.settling = true;
         }
     }
 

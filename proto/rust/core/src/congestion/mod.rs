@@ -41,7 +41,6 @@ mod config;
 mod media;
 mod policer;
 mod round;
-mod shift;
 mod startup;
 mod steps;
 mod wander;

@@ -44,37 +44,9 @@ fn the_rate_grows_while_it_is_used_and_nothing_queues() {
 fn a_standing_queue_lowers_the_rate_below_what_is_delivered() {
     let now = epoch() + 1_000 * MS;
     let mut controller = controller(now);
-    let mut now = feed(&mut controller, now, 1_000, 50 * MS, false);
-    for ms in 0..600 {
-        now = feed(&mut controller, now, 1, (50 + ms / 4) * MS, false);
-    }
+    let now = feed(&mut controller, now, 1_000, 50 * MS, false);
+    feed(&mut controller, now, 600, 120 * MS, false);
     assert!(controller.rate() < 1_200_000, "{}", controller.rate());
-}
-
-#[test]
-fn a_path_that_becomes_longer_costs_no_rate_and_is_the_base_within_two_round_trips() {
-    let now = epoch() + 1_000 * MS;
-    let mut controller = controller(now);
-    let now = feed(&mut controller, now, 400, 50 * MS, false);
-    controller.mode = Mode::Delay;
-    let mut now = feed(&mut controller, now, 400, 50 * MS, false);
-    let before = controller.rate();
-    for _ in 0..570 {
-        now = feed(&mut controller, now, 1, 285 * MS, false);
-        assert!(controller.rate() >= before);
-    }
-    assert_eq!(controller.base.get(), Some(285 * MS));
-}
-
-#[test]
-fn a_rate_that_is_mostly_used_grows_though_the_pacer_never_holds_anything() {
-    let now = epoch() + 1_000 * MS;
-    let mut controller = controller(now);
-    let now = feed(&mut controller, now, 400, 50 * MS, false);
-    controller.mode = Mode::Delay;
-    controller.rate = 1_300_000; // 1,200,000 bytes/s are acknowledged
-    feed(&mut controller, now, 1_000, 50 * MS, true);
-    assert!(controller.rate() > 1_300_000);
 }
 
 #[test]
@@ -83,7 +55,6 @@ fn delay_that_the_application_cannot_have_caused_leaves_the_rate_alone() {
     let mut controller = controller(now);
     let now = feed(&mut controller, now, 400, 50 * MS, false);
     controller.mode = Mode::Delay;
-    controller.rate = 2_000_000;
     let now = feed(&mut controller, now, 400, 50 * MS, true);
     let before = controller.rate();
     feed(&mut controller, now, 600, 130 * MS, true);
