@@ -72,6 +72,7 @@ def _edge_text() -> bytes:
         "sessions": [{"session": 1, "transport": "hop", "remote": "127.0.0.1:1", "rtt_us": 1, "hop": hop}],
         "downstreams": [{"queue_bytes": 1, "layers_given_up": 1}],
         "tracks": 1,
+        "tracks_on_two_paths": 1,
         "cache_bytes": 1,
     }
     part: Any = _Part()
