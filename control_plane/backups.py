@@ -17,7 +17,8 @@ and each to a branch that the failure does not touch, as long as any such branch
 Held. Every change of the list costs its edge a plan and a standby that is asked for anew, and which of two
 candidates costs less is noise from one second to the next. So a backup keeps its place until another, by the
 loss to reckon with, is of a better class than it is by the loss that it has beyond doubt, or cheaper by as
-much as makes an upgrade (`damping`).
+much as makes an upgrade (`damping`). In a tree that has just changed nothing is held: backups are those that
+suit it best.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ def plan(
     if loads is not None and loads.overload() > 0:
         relieved = relieve(costs, loads, parents, at, branches, pinned >= 0)
     changes = moves(network, origins, past, parents, causes, relieved)
-    ranks, shares = backups(costs, parents, at, past.backups)
+    is_same_tree = (parents == past.parents).all(axis=1)
+    ranks, shares = backups(costs, parents, at, np.where(is_same_tree[:, None, None], past.backups, -1))
     result = Plan(
         _trees(costs, parents, (ranks, shares), at, origins, branches),
         () if loads is None else overloaded(loads),

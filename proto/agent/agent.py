@@ -41,7 +41,7 @@ from farcast.proto.agent.namespaces import NamespaceTable, PrefixSubscriber
 from farcast.proto.agent.offers import DemandMeter, Offers
 from farcast.proto.agent.plan_upstreams import PlanUpstreams
 from farcast.proto.agent.publications import Publications
-from farcast.proto.agent.repairs import policy_command
+from farcast.proto.agent.repairs import policy_command, prepare
 from farcast.proto.agent.sessions import Peer, PeerTable
 from farcast.proto.agent.sourcing import Sourcing
 from farcast.proto.agent.standby import Standby
@@ -68,6 +68,7 @@ class Agent:
     """Sans-IO engine of one edge. ``now_us`` is any monotonic clock in microseconds."""
 
     def __init__(self, config: AgentConfig) -> None:
+        prepare(config.recovery, config.second_paths)
         self._hub = Hub(config)
         self._peers = PeerTable(self._hub)
         self._access = Access(self._hub, self._peers, self._close)

@@ -21,6 +21,12 @@ def policy_command(session: int, offered: Recovery, assumed: Assumptions) -> Com
     return Command.HopPolicy(session, _policy(assumed, coded))
 
 
+def prepare(assumed: Assumptions, wanted: SecondPaths) -> None:
+    """Compute the usual tables, half a second of work, before anybody waits for a hop."""
+    _policy(assumed, assumed.coded)
+    _second_paths(wanted, assumed)
+
+
 @lru_cache(maxsize=16)
 def _policy(assumed: Assumptions, coded: bool) -> HopPolicy:
     rows = [astuple(row) for row in table(replace(assumed, coded=coded))]
