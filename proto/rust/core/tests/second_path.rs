@@ -282,7 +282,7 @@ fn no_limit_is_exceeded() {
 fn a_standby_that_loses_more_than_the_active_one_is_not_taken() {
     let mut mesh = Mesh::new(60, 60, 61);
     allow(&mut mesh, quick());
-    lose(&mut mesh, B, CHILD, 60, 0.5);
+    lose(&mut mesh, B, CHILD, 60, 0.9);
     mesh.film(300);
     lose(&mut mesh, A, CHILD, 60, 0.10);
     mesh.film(60);
