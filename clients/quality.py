@@ -193,25 +193,6 @@ class QualityChooser:
         self._arrivals.append((arrival_us, size_bytes))
         self._sound_us = arrival_us
 
-    def handle_gone(self, name: str, now_us: int) -> None:
-        """A rendition is not offered any more, or was refused. The last one stays."""
-        self._now_us = max(self._now_us, now_us)
-        left = [each for each in self._ladder if each.name != name]
-        if not left or len(left) == len(self._ladder):
-            return
-        self._ladder = left
-        if self._pending is not None and self._pending.name == name:
-            self._give_up_pending()
-        if self._current.name == name and self._pending is None:
-            lower = [each for each in left if each.bitrate_bps <= self._current.bitrate_bps]
-            self._ask(lower[-1] if lower else left[0], PRIORITY_DOWN, next_group=False)
-
-    def handle_offered(self, rendition: Rendition) -> None:
-        """A rendition is offered, perhaps again."""
-        known = [each for each in self._ladder if each.name != rendition.name]
-        ladder = sorted([*known, rendition], key=lambda each: (each.bitrate_bps, each.name))
-        self._ladder = ladder[:RENDITIONS_MAX]
-
     def handle_timeout(self, now_us: int) -> None:
         """The time of `poll_timeout` has come."""
         self._now_us = max(self._now_us, now_us)

@@ -158,6 +158,7 @@ class Store:
             offers,
             restored.access,
             restored.trust,
+            shares=restored.shares,
         )
         try:
             if self._connection is None:

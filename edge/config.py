@@ -33,7 +33,7 @@ from farcast.edge.settings import (
     second_path_key,
 )
 from farcast.errors import EXIT_USAGE, UserError
-from farcast.proto._core import CongestionLimits
+from farcast.proto._core import CongestionLimits, DatapathConfig
 from farcast.proto.agent.config import HOP_LOSS_MAX_PERMILLE, HOP_RTT_MAX_MS
 from farcast.proto.joining.tokens import JoinToken
 from farcast.proto.moqt.names import TrackNamespace
@@ -343,14 +343,6 @@ def _build_auth(values: dict[str, Any], errors: list[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-REPAIRS_USUAL = {
-    "budget_ms": 400,
-    "repair_percent_max": 400,
-    "repair_burst_bytes": 524_288,
-    "repairs_planned_max": 8_192,
-}
-"""What the limits of ``[recovery]`` are unless set."""
-
 RATES = ("rate_min_bps", "rate_initial_bps", "rate_max_bps")
 """Limits of ``[congestion]`` that must be in this order."""
 
@@ -380,7 +372,9 @@ def _build_recovery(values: dict[str, Any], errors: list[str]) -> Assumptions:
     """What repairs are to achieve; what cannot be had is told with its reason."""
     bounds = _bounds(values)
     targets = _limits(values, RECOVERY_TARGETS, "recovery")
-    given = REPAIRS_USUAL | _limits(values, RECOVERY, "recovery")
+    repairs = DatapathConfig()
+    given = {name: getattr(repairs, f"hop_{name}") for name in RECOVERY}
+    given |= _limits(values, RECOVERY, "recovery")
     usual = Assumptions()
     assumed = Assumptions(
         budget_ms=given["budget_ms"],
@@ -393,7 +387,7 @@ def _build_recovery(values: dict[str, Any], errors: list[str]) -> Assumptions:
         rtt_max_ms = bounds.get("hop_rtt_max_ms", 0) if "recovery.budget_ms" in values else 0
         found = objections(
             assumed,
-            loss_max=bounds.get("hop_loss_max_permille", 150) / 1_000,
+            loss_max=bounds.get("hop_loss_max_permille", HOP_LOSS_MAX_PERMILLE) / 1_000,
             rtt_max_ms=rtt_max_ms,
             percent_max=given["repair_percent_max"],
             burst_bytes=given["repair_burst_bytes"],

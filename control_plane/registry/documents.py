@@ -9,9 +9,9 @@ old or new, never half of one. Names of parts come from what is in them, so a le
 wrote has spoiled nothing.
 
 Two kinds of documents. *Orders* (intents, access, trust) are what people have said; an answer to them waits
-for Consul. *Network* documents (members, trees, offers) are what a plan begins with: they follow within
-seconds, so that a new leader plans from the routes that run and not from none. What edges measure is in
-neither of them.
+for Consul. *Network* documents (members, trees, offers, shares) are what a plan begins with: they follow
+within seconds, so that a new leader plans from the routes that run and not from none, and gives out no quota
+that edges hold already. What edges measure is in neither of them, and neither is what keys have used.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from farcast.control_plane.access_book import KeptAccess
 from farcast.control_plane.branches import Tree, Upstreams
 from farcast.control_plane.directory import Fields
 from farcast.control_plane.intents import BadIntents, decode, encode
+from farcast.control_plane.quota_shares import Shares
 from farcast.control_plane.store import Restored, Save
 from farcast.control_plane.trust_book import KeptTrust
 from farcast.proto.control.messages import Hello
@@ -40,7 +41,7 @@ PARTS_MAX: Final = 256
 DOCUMENT_BYTES_MAX: Final = 64 << 20
 """Of a document, unpacked."""
 ORDERS: Final = ("intents", "access", "trust")
-NETWORK: Final = ("members", "trees", "offers")
+NETWORK: Final = ("members", "trees", "offers", "shares")
 NAMES: Final = (*ORDERS, *NETWORK)
 
 
@@ -77,7 +78,7 @@ class Known:
 
     def take(self, save: Save) -> set[str]:
         """What may have changed: names of documents."""
-        whole = {name: getattr(save, name) for name in (*ORDERS, "members")}
+        whole = {name: getattr(save, name) for name in (*ORDERS, "members", "shares")}
         given = {name: value for name, value in whole.items() if value is not None}
         self.restored = replace(self.restored, **given)
         for origin, tree in save.trees.items():
@@ -164,6 +165,7 @@ _WRITERS: Final[Mapping[str, Callable[[Known], bytes]]] = {
     "access": lambda known: _pack(known.restored.access),
     "trust": lambda known: _pack(known.restored.trust),
     "members": lambda known: _pack(known.restored.members),
+    "shares": lambda known: _pack(known.restored.shares),
     "trees": lambda known: _pack({origin: dict(tree) for origin, tree in known.trees.items()}),
     "offers": lambda known: _pack([(*key, at_us) for key, at_us in known.offers.items()]),
 }
@@ -172,6 +174,7 @@ _READERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "access": lambda body: msgspec.msgpack.decode(body, type=KeptAccess),
     "trust": lambda body: msgspec.msgpack.decode(body, type=KeptTrust),
     "members": lambda body: msgspec.msgpack.decode(body, type=tuple[Hello, ...]),
+    "shares": lambda body: msgspec.msgpack.decode(body, type=Shares),
     "trees": lambda body: msgspec.msgpack.decode(body, type=dict[str, dict[str, Upstreams]]),
     "offers": lambda body: msgspec.msgpack.decode(body, type=tuple[tuple[Fields, str, int], ...]),
 }

@@ -45,7 +45,7 @@ from farcast.control_plane.registry.documents import (
 )
 from farcast.control_plane.store import Restored, Save
 
-NETWORK_PAUSES_US: Final = {"trees": 200_000, "members": 1_000_000, "offers": 1_000_000}
+NETWORK_PAUSES_US: Final = {"trees": 200_000, "members": 1_000_000, "offers": 1_000_000, "shares": 1_000_000}
 """Between two versions of a network document in Consul, at least. Trees change seldom, by damping."""
 NETWORK_BYTES_PER_SECOND: Final = 128 << 10
 LOOK_US: Final = 10_000_000

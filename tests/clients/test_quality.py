@@ -184,18 +184,6 @@ def test_a_track_with_layers_may_lag_longer_because_its_edge_gives_up_layers_fir
     assert down_at(1) + 200_000 <= down_at(2)
 
 
-def test_what_is_not_offered_any_more_is_left() -> None:
-    chooser = QualityChooser(LADDER, SOUND_BPS, 0)
-    _actions(chooser)
-    chooser.handle_gone("mid", 1_000)
-    assert _actions(chooser) == [Begin("low", PRIORITY_DOWN, next_group=False)]
-    chooser.handle_picture("low", 0, 2_000, 100)
-    assert _actions(chooser) == [End("mid")]
-    chooser.handle_gone("top", 3_000)
-    chooser.handle_gone("low", 3_000)
-    assert (chooser.current, _actions(chooser)) == ("low", [])
-
-
 def test_a_choice_of_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="no renditions"):
         QualityChooser([], 0, 0)
@@ -205,7 +193,6 @@ EVENTS = st.one_of(
     st.tuples(st.just("picture"), st.sampled_from(["low", "mid", "top"]), st.integers(0, 900_000)),
     st.tuples(st.just("sound"), st.just(""), st.integers(0, 300_000)),
     st.tuples(st.just("timeout"), st.just(""), st.integers(0, 2_000_000)),
-    st.tuples(st.sampled_from(["gone", "offered"]), st.sampled_from(["low", "mid", "top"]), st.just(0)),
 )
 
 
@@ -227,10 +214,6 @@ def test_whatever_comes_one_rendition_is_watched_and_at_most_one_more(
         elif kind == "timeout":
             now_us += number
             chooser.handle_timeout(now_us)
-        elif kind == "gone":
-            chooser.handle_gone(name, now_us)
-        elif kind == "offered":
-            chooser.handle_offered(next(each for each in LADDER if each.name == name))
         for action in _actions(chooser):
             if isinstance(action, Begin):
                 assert action.name not in running

@@ -27,6 +27,7 @@ from farcast.control_plane.registry.shared_state import (
 )
 from farcast.control_plane.store import Restored, Save, Store
 from farcast.control_plane.trust_book import Invitation, KeptTrust
+from farcast.proto.access.quotas import Amounts
 from farcast.proto.control.messages import Epoch, Hello
 from farcast.proto.joining.revocations import RevokedNode
 
@@ -56,6 +57,7 @@ EVERYTHING = Restored(
         ),
         revoked_nodes={"lon-1": RevokedNode(node_id="lon-1", until_unix_s=7)},
     ),
+    shares={"sin-1": {"k1": Amounts(1, 200, 3, 4_000_000)}},
 )
 
 

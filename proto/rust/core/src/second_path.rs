@@ -29,6 +29,8 @@ use crate::reroute::Reroute;
 use crate::second_policy::{HopCondition, SecondPathPolicy, Stance};
 use crate::track::End;
 use crate::upstreams::Source;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a hop's condition is looked at.
@@ -93,6 +95,44 @@ struct Weighed {
     bps: u64,
 }
 
+/// What one look at a hop goes by.
+struct Look {
+    now: Instant,
+    policy: Arc<SecondPathPolicy>,
+    loss_ppm: u32,
+    /// Media that each hop brings as a second path, bit/s: counted over all tracks when it is first asked for.
+    taken_bps: Option<BTreeMap<SessionId, u64>>,
+}
+
+impl Look {
+    fn taken_over(&mut self, datapath: &mut Datapath, session: SessionId) -> u64 {
+        let now = self.now;
+        let taken = self.taken_bps.get_or_insert_with(|| {
+            let mut taken = BTreeMap::new();
+            for entry in datapath.relay.tracks.values_mut() {
+                if let Some(second) = entry.upstreams.second {
+                    *taken.entry(second.source.session).or_default() +=
+                        entry.upstreams.rate.bps(now);
+                }
+            }
+            taken
+        });
+        taken.get(&session).copied().unwrap_or(0)
+    }
+
+    fn note_begun(&mut self, session: SessionId, bps: u64) {
+        if let Some(taken) = &mut self.taken_bps {
+            *taken.entry(session).or_default() += bps;
+        }
+    }
+
+    fn note_ended(&mut self, session: SessionId, bps: u64) {
+        if let Some(bps_taken) = self.taken_bps.as_mut().and_then(|t| t.get_mut(&session)) {
+            *bps_taken = bps_taken.saturating_sub(bps);
+        }
+    }
+}
+
 /// Take and give up second paths of the tracks that a hop brings.
 pub(crate) fn weigh(datapath: &mut Datapath, now: Instant, session: SessionId) {
     let Some(link) = link(datapath, session) else {
@@ -103,6 +143,12 @@ pub(crate) fn weigh(datapath: &mut Datapath, now: Instant, session: SessionId) {
     let mut tracks = tracks_of(datapath, now, session, (&policy, condition));
     tracks.sort_by_key(|t| (!t.is_small, t.priority, t.second.is_none(), t.bps, t.track));
     let limits = *policy.limits();
+    let mut look = Look {
+        now,
+        policy,
+        loss_ppm: condition.loss_ppm,
+        taken_bps: None,
+    };
     let all_bps: u64 = tracks.iter().map(|t| t.bps).sum();
     let share_bps = all_bps.saturating_mul(limits.percent_max.into()) / 100;
     let (mut count, mut taken_bps) = (0, 0);
@@ -113,7 +159,7 @@ pub(crate) fn weigh(datapath: &mut Datapath, now: Instant, session: SessionId) {
             0
         };
         let fits = count < limits.tracks_max && taken_bps + weighed.bps <= share_bps + slack;
-        if keep_or_take(datapath, now, weighed, fits, &policy) {
+        if keep_or_take(datapath, &mut look, weighed, fits) {
             count += 1;
             taken_bps += weighed.bps;
         }
@@ -160,22 +206,17 @@ fn tracks_of(
 }
 
 /// Whether the track has a second path from now on.
-fn keep_or_take(
-    datapath: &mut Datapath,
-    now: Instant,
-    weighed: &Weighed,
-    fits: bool,
-    policy: &SecondPathPolicy,
-) -> bool {
-    let track = weighed.track;
+fn keep_or_take(datapath: &mut Datapath, look: &mut Look, weighed: &Weighed, fits: bool) -> bool {
+    let (track, now) = (weighed.track, look.now);
     if weighed.second.is_none() {
         let to = if fits && weighed.stance == Stance::On {
-            choose(datapath, now, weighed, policy.limits().bps_max)
+            choose(datapath, look, weighed)
         } else {
             None
         };
         if let Some(to) = to {
             begin(datapath, now, track, to);
+            look.note_begun(to.session, weighed.bps);
         }
         return to.is_some();
     }
@@ -188,9 +229,10 @@ fn keep_or_take(
     let second = *second;
     if !fits {
         end(datapath, now, track);
+        look.note_ended(second.source.session, weighed.bps);
         return false;
     }
-    if now.saturating_duration_since(second.wanted_at) < policy.clear() {
+    if now.saturating_duration_since(second.wanted_at) < look.policy.clear() {
         return true;
     }
     if second.brought > second.beaten && !second.is_overlap {
@@ -204,43 +246,29 @@ fn keep_or_take(
         );
     } else {
         end(datapath, now, track);
+        look.note_ended(second.source.session, weighed.bps);
     }
     false
 }
 
 /// The standby that is to send too: one that can feed, whose hop loses less; rather one that has the track by
 /// another edge, and then in the order of the agent.
-fn choose(
-    datapath: &mut Datapath,
-    now: Instant,
-    weighed: &Weighed,
-    bps_max: u64,
-) -> Option<Source> {
+fn choose(datapath: &mut Datapath, look: &mut Look, weighed: &Weighed) -> Option<Source> {
+    let (now, bps_max) = (look.now, look.policy.limits().bps_max);
     let upstreams = upstreams(datapath, weighed.track)?;
     if upstreams.moving.is_some() || upstreams.failed.is_some() {
         return None;
     }
     let mut standbys: Vec<Source> = upstreams.standbys().collect();
     standbys.sort_by_key(|standby| upstreams.leads_through(*standby, weighed.active));
-    let lost = link(datapath, weighed.active.session).map(|link| condition(link, now).loss_ppm)?;
     standbys.into_iter().find(|standby| {
         let is_better = link(datapath, standby.session)
-            .is_some_and(|link| condition(link, now).loss_ppm <= lost);
+            .is_some_and(|link| condition(link, now).loss_ppm <= look.loss_ppm);
         is_better
             && standby.session != weighed.active.session
             && can_feed(datapath, weighed.track, *standby)
-            && taken_over(datapath, now, standby.session) + weighed.bps <= bps_max
+            && look.taken_over(datapath, standby.session) + weighed.bps <= bps_max
     })
-}
-
-/// Media that a hop brings as a second path, bit/s.
-fn taken_over(datapath: &mut Datapath, now: Instant, session: SessionId) -> u64 {
-    let entries = datapath.relay.tracks.values_mut();
-    let over = entries.filter(|entry| {
-        let second = entry.upstreams.second;
-        second.is_some_and(|second| second.source.session == session)
-    });
-    over.map(|entry| entry.upstreams.rate.bps(now)).sum()
 }
 
 /// Both send from now on.
