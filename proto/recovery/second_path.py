@@ -8,9 +8,11 @@ round of repairs is spread. Two things can be wrong with that, and the table ask
   chunk is a stall, and of a frame of ``k`` chunks that is some ``1 - (1 - p)^(k/b)`` in bursts of ``b``.
   Sound is of one chunk and costs next to nothing twice; pictures cost as much again as there is, so they
   wait for a loss at which repair is seen all the time.
-- *It does not come.* Where no round of repairs fits in the budget, or the best row of the repair table
-  misses its target, or repair costs as much as a second path would, the second path is the cheaper one at
-  any delay.
+- *It does not come.* Where no round of repairs fits in the budget, or the largest round misses its target,
+  or repair costs as much as a second path would, the second path is the cheaper one at any delay.
+
+Both are reckoned by closed forms for rounds of `ROUND_CHUNKS`, not by the rows of the repair table
+(`policy`), which sizes and spaces its rounds more finely.
 
 And without any loss: where media comes later and later a queue stands before it, and nothing repairs that.
 
