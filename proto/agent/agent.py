@@ -105,7 +105,7 @@ class Agent:
         self._publications = Publications(
             self._hub, self._access, self._tracks, self._sourcing, self._takeover
         )
-        self._draining = Draining(self._hub, self._peers, self._close)
+        self._draining = Draining(self._hub, self._peers, self._candidates, self._close)
         self._sourcing.changed = self._source_changed
         self._subscriptions.taken = self._standby.mark
         self._discovery.appeared = self._namespace_appeared
@@ -211,8 +211,8 @@ class Agent:
     # --- commands ---------------------------------------------------------------------------------
 
     def drain(self, now_us: int, drain_ms: int | None = None, next_url: str = "") -> None:
-        """Refuse what is new, send GOAWAY to the edges below and then to clients, and close what is left
-        after ``drain_ms`` (the configuration's, unless given). Clients are told to go to ``next_url``."""
+        """Refuse what is new, send GOAWAY to publishers, to the edges below and to viewers in this order, and
+        close what is left after ``drain_ms`` (the configuration's, unless given). Clients are told to go to ``next_url``."""
         if self._hub.draining:
             return
         self._hub.now_us = now_us
@@ -566,6 +566,7 @@ class Agent:
             "access": lambda _first, _second: self._access.due(),
             "unshown": lambda session, _: self._access.unshown_due(session),
             "drain": lambda _first, _second: self._draining.end(),
+            "drain-edges": lambda _first, _second: self._draining.hurry_edges(),
             "drain-clients": lambda _first, _second: self._draining.send_clients_away(),
             "tidy": lambda _first, _second: self._plan.tidy(),
             "standby": lambda track, _: self._standby.answer_due(track),

@@ -97,8 +97,11 @@ class TrackTiming:
     """A session without SETUP is closed after this."""
     drain_ms: int = 10_000
     """GOAWAY gives peers this long."""
+    drain_publishers_ms: int = 3_000
+    """A drain gives publishers, and the edges that follow them, a start of this much before viewers."""
     drain_children_ms: int = 2_000
-    """A drain gives the edges below a start of this much before clients are sent away."""
+    """A drain gives the edges below a start of this much before viewers are sent away, and as much time to
+    find their own way where they have not followed a publisher."""
     standby_retry_ms: int = 5_000
     """A standby that was refused, or did not answer, is asked again after this."""
     switch_ms_max: int = 3_000

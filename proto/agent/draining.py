@@ -1,8 +1,14 @@
-"""How an edge goes away: the edges below first, then the clients, then whatever is left.
+"""How an edge goes away: its publishers first, then the edges below, then viewers, then whatever is left.
 
-Edges below move make-before-break to their standbys, which takes a round trip or two; clients make a whole
-new connection, and to an edge that may have been fed from here. So clients are sent away only when no edge is
-fed from here any more, or after a start that is bounded. Until it has left, everybody is served.
+What is published here nobody else can give until the publisher is elsewhere: edges that were sent away before
+would find only each other. So an edge that takes such a track is held until it has moved, which it does by
+the plan as soon as that knows where the publisher is now; edges that take only what others have too go at once.
+Moves of edges are make-before-break and take a round trip or two; viewers make a whole new connection, and
+to an edge that may have been fed from here, so they come last.
+
+Every wait is bounded. A publisher that does not go is served until the drain is over, and so are the edges
+that need it: there is no other way to it. Where it has gone and edges do not follow (the control plane may
+be dead), they are told in time to find their own way.
 """
 
 from __future__ import annotations
@@ -11,11 +17,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from farcast.proto.agent.discovery import Announcing
-from farcast.proto.agent.tracks import Downstream, Pending, Publication
+from farcast.proto.agent.tracks import Downstream, Pending, Publication, Track
 from farcast.proto.moqt.errors import SessionCode
 from farcast.proto.urls import ServerUrl, parse_url
 
 if TYPE_CHECKING:
+    from farcast.proto.agent.candidates import Candidates
     from farcast.proto.agent.hub import Hub
     from farcast.proto.agent.sessions import Peer, PeerTable
 
@@ -29,13 +36,23 @@ _SCHEMES = {"quic": "moqt", "webtransport": "https"}
 class Draining:
     """One drain. Calls ``close(peer, code, reason)`` on those that are left at its end."""
 
-    def __init__(self, hub: Hub, peers: PeerTable, close: Callable[[Peer, SessionCode, str], None]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        peers: PeerTable,
+        candidates: Candidates,
+        close: Callable[[Peer, SessionCode, str], None],
+    ) -> None:
         self._hub = hub
         self._peers = peers
+        self._candidates = candidates
         self._close = close
         self._until_us = 0
         self._next: ServerUrl | None = None
+        self._told: set[int] = set()
         self._clients_told = False
+        self._edges_hurried = False
+        self._held: list[Peer] = []
         self._below: list[Peer] = []
 
     @property
@@ -44,31 +61,57 @@ class Draining:
         return self._hub.draining and not any(map(self._has_work, self._peers.by_id.values()))
 
     def begin(self, drain_ms: int, next_url: str) -> None:
-        """GOAWAY to the edges now, and to clients when those have moved. ``next_url``: where clients are to
-        go; empty, if that is for them to find out."""
+        """GOAWAY to publishers, and to the edges that need none of them; to the others in their turn.
+        ``next_url``: where clients are to go; empty, if that is for them to find out."""
         self._hub.draining = True
         self._until_us = self._hub.now_us + drain_ms * 1_000
         self._next = _client_url(next_url)
-        self._hub.set_timer("drain", 0, after_ms=drain_ms)
-        start_ms = min(self._hub.config.timing.drain_children_ms, drain_ms // 2)
-        self._hub.set_timer("drain-clients", 0, after_ms=start_ms)
-        hops = [peer for peer in self._peers.by_id.values() if peer.is_hop]
-        self._below = [peer for peer in hops if peer.incoming]
-        for peer in hops:
-            if peer.established:
-                self._send_away(peer)
+        peers = [peer for peer in self._peers.by_id.values() if peer.established]
+        publishers = [peer for peer in peers if not peer.is_hop and peer.count_roles(Publication, Announcing)]
+        self._set_timers(drain_ms, has_publishers=bool(publishers))
+        for peer in publishers:
+            self._send_away(peer)
+        self._held = [peer for peer in peers if peer.is_hop]
+        self._below = [peer for peer in self._held if peer.incoming]
         self.look()
 
+    def _set_timers(self, drain_ms: int, *, has_publishers: bool) -> None:
+        timing = self._hub.config.timing
+        viewers_ms = timing.drain_children_ms + (timing.drain_publishers_ms if has_publishers else 0)
+        edges_ms = max(drain_ms - timing.drain_children_ms, drain_ms // 2)
+        self._hub.set_timer("drain", 0, after_ms=drain_ms)
+        self._hub.set_timer("drain-clients", 0, after_ms=min(viewers_ms, drain_ms // 2))
+        self._hub.set_timer("drain-edges", 0, after_ms=edges_ms)
+
     def look(self) -> None:
-        """Whether it is the clients' turn."""
-        if not self._hub.draining or self._clients_told:
+        """Whose turn it is."""
+        if not self._hub.draining:
             return
+        self._held = [peer for peer in self._held if not (peer.closed or self._let_go(peer))]
         self._below = [peer for peer in self._below if not peer.closed and self._is_fed(peer)]
         if not self._below:
             self.send_clients_away()
 
+    def _let_go(self, edge: Peer) -> bool:
+        """Send an edge away unless it needs a publisher that is here."""
+        if any(map(self._is_ours_alone, _fed_tracks(edge))):
+            return False
+        self._send_away(edge)
+        return True
+
+    def _is_ours_alone(self, track: Track) -> bool:
+        """Whether nobody else can give a track: its publisher is here, or was until a moment ago."""
+        if track.local or next(self._candidates.publishers_here(track), None) is not None:
+            return not track.local
+        return not self._edges_hurried and track.source is not None and track.source.key[0] != "upstream"
+
+    def hurry_edges(self) -> None:
+        """Edges that have not followed a publisher are not waited for any longer."""
+        self._edges_hurried = True
+        self.look()
+
     def send_clients_away(self) -> None:
-        """It is."""
+        """Nobody waits for edges any longer."""
         if self._clients_told:
             return
         self._clients_told = True
@@ -89,6 +132,9 @@ class Draining:
             self._close(peer, code, "the edge is going away")
 
     def _send_away(self, peer: Peer) -> None:
+        if peer.id in self._told:
+            return
+        self._told.add(peer.id)
         left_ms = max(1, (self._until_us - self._hub.now_us) // 1_000)
         uri = self._uri_for(peer) if peer.incoming and not peer.is_hop else ""
         peer.moqt.goaway(uri, timeout_ms=left_ms)
@@ -103,14 +149,20 @@ class Draining:
     @staticmethod
     def _is_fed(peer: Peer) -> bool:
         """Whether an edge gets something from here, or is about to."""
-        return any(
-            isinstance(role, Pending) or (isinstance(role, Downstream) and role.forward)
-            for role in peer.roles.values()
-        )
+        return bool(_fed_tracks(peer))
 
     @staticmethod
     def _has_work(peer: Peer) -> bool:
         return peer.incoming and any(isinstance(role, _ROLES_OF_WORK) for role in peer.roles.values())
+
+
+def _fed_tracks(edge: Peer) -> list[Track]:
+    """The tracks that an edge gets from here, or is about to; not those of its standbys."""
+    return [
+        role.track
+        for role in edge.roles.values()
+        if isinstance(role, Pending) or (isinstance(role, Downstream) and role.forward)
+    ]
 
 
 def _client_url(text: str) -> ServerUrl | None:
