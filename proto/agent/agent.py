@@ -522,6 +522,7 @@ class Agent:
                 self._sourcing.appeared(track, here=peer.is_publisher)
             elif peer.is_publisher:
                 self._takeover.offered(track, peer)
+                self._standby.mark(track)
 
     def _source_changed(self, track: Track) -> None:
         self._standby.source_changed(track)

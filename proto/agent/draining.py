@@ -101,9 +101,10 @@ class Draining:
 
     def _is_ours_alone(self, track: Track) -> bool:
         """Whether nobody else can give a track: its publisher is here, or was until a moment ago."""
-        if track.local or next(self._candidates.publishers_here(track), None) is not None:
-            return not track.local
-        return not self._edges_hurried and track.source is not None and track.source.key[0] != "upstream"
+        if next(self._candidates.publishers_here(track), None) is not None:
+            return True
+        is_from_publisher = track.source is not None and track.source.key[0] in ("publication", "announcer")
+        return is_from_publisher and not self._edges_hurried
 
     def hurry_edges(self) -> None:
         """Edges that have not followed a publisher are not waited for any longer."""

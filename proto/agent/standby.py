@@ -20,6 +20,8 @@ something changed, so that no order of events leads astray:
 - A standby that has the track by the very edge that feeds this one falls with it. It still is of use where
   only the link to that edge breaks, so it stays, and the next one of the list is asked too, until one comes
   another way. What counts is the way that the answers tell, not the plan: after an escape they differ.
+- Where the source's edge goes away and the publisher has come here, the plan is not waited for: the publisher
+  is the source.
 - A standby that is not the wanted one stays until that one is bound.
 - A standby never starts a track over: one of another incarnation (another publisher) is none. If the plan
   wants that one as the source, it is subscribed like any new source.
@@ -351,7 +353,7 @@ class Standby:
         links = self._plan.links_for(track.name.namespace)
         if links is None or track.candidate is not None:
             return  # Nobody knows better than those who serve.
-        if not links:
+        if not links or (self._is_leaving(source) and self._has_publisher(track)):
             self._sourcing.replace(track)
             self.stand_down(track)
             return
@@ -533,6 +535,9 @@ class Standby:
     def _is_bound(self, source: Source) -> bool:
         binding = source.binding
         return binding is not None and self._tracks.bound_to(*binding) is source.track
+
+    def _has_publisher(self, track: Track) -> bool:
+        return next(self._candidates.publishers_here(track), None) is not None
 
     def _is_leaving(self, source: Source) -> bool:
         peer = self._peers.get(source.session)
