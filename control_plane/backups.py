@@ -13,6 +13,12 @@ node's own parent falls with it, and when the parent dies all its children turn 
 each other's branches they could close a circle. So such a candidate comes after all others, those beyond the
 bounds too. With that no failure of one relay or one link closes a circle: only the dead one's children turn,
 and each to a branch that the failure does not touch, as long as any such branch is there.
+
+Held. Every change of the list costs its edge a plan and a standby that is asked for anew, and which of two
+candidates costs less is noise from one second to the next. So a backup keeps its place until another, by the
+loss to reckon with, is of a better class than it is by the loss that it has beyond doubt, or cheaper by as
+much as makes an upgrade (`damping`). In a tree that has just changed nothing is held: backups are those that
+suit it best.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ from numpy.typing import NDArray
 
 from farcast.control_plane.costs import Costs, ancestors, depths
 from farcast.control_plane.network import Bools, Floats, Indices, Masks, Network
-from farcast.control_plane.plan import DEPTH_MAX, SHARES
+from farcast.control_plane.plan import DEPTH_MAX, SHARES, PlannerConfig
 
 _PROVIDER, _REGION, _RISK, _RELAY = (1 << k for k in range(len(SHARES)))
 
@@ -40,31 +46,35 @@ _CLASS_MS: Final = 1e7
 @dataclass(frozen=True, slots=True)
 class _Branches:
     """Branches of one tree. ``relays[k, node]``: its relays from below, -1 beyond; ``risks[node, word]``: of
-    its relays and links; ``above`` as of `ancestors`; ``cost_ms``: additive cost of the branch."""
+    its relays and links; ``above`` as of `ancestors`."""
 
     origin: int
     above: Indices
     relays: Indices
     risks: Masks
-    cost_ms: Floats
-    log_loss: Floats
     depth: Indices
 
 
 def backups(
-    costs: Costs, parents: Indices, origins: Indices, count: int
+    costs: Costs, parents: Indices, origins: Indices, held: Indices
 ) -> tuple[Indices, NDArray[np.uint8]]:
-    """``[origin, node, count]``: positions of backups, best first, -1 beyond; and what each shares."""
-    shape = (*parents.shape, count)
+    """``[origin, node, k]``: positions of backups, best first, -1 beyond; and what each shares.
+    ``held``: those in force until now, of the same shape."""
+    shape = held.shape
     ranks, shares = np.full(shape, -1), np.zeros(shape, np.uint8)
     depth = depths(parents, origins)
+    expected, hopeful = (costs.search_ms, costs.log_loss), costs.hopeful()
     regions = _numbered([node.region for node in costs.network.nodes])
     providers = _numbered([node.provider for node in costs.network.nodes])
     for row, origin in enumerate(origins.tolist()):
         tree = _branches(costs, parents, origins, row, depth[row])
         classes = _shared(costs.network, tree, regions, providers)
-        key = _keys(costs, tree, classes)
-        _rank(key, classes, tree, parents[row], origin, ranks[row], shares[row])
+        known = _Held(held[row], _keys(costs, tree, classes, hopeful), costs.config)
+        key = _keys(costs, tree, classes, expected)
+        wanted = (parents[row] != origin) & (np.arange(len(key)) != origin)
+        _rank(key, known, wanted, origin, ranks[row])
+        there = ranks[row] >= 0
+        shares[row] = np.where(there, np.take_along_axis(classes, np.where(there, ranks[row], 0), axis=1), 0)
     return ranks, shares
 
 
@@ -81,9 +91,7 @@ def _branches(costs: Costs, parents: Indices, origins: Indices, row: int, depth:
             risks |= network.link_risks[src[level], dst[level]] * there[level, :, None].astype(np.uint64)
         for relay in relays:
             risks |= network.node_risks[relay] * (relay >= 0)[:, None].astype(np.uint64)
-    search = np.where(there, costs.search_ms[src, dst], 0.0).sum(axis=0)
-    log_loss = np.where(there, costs.log_loss[src, dst], 0.0).sum(axis=0)
-    return _Branches(int(origins[row]), above, relays, risks, search, log_loss, depth)
+    return _Branches(int(origins[row]), above, relays, risks, depth)
 
 
 def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indices) -> NDArray[np.uint8]:
@@ -106,14 +114,15 @@ def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indi
     return classes
 
 
-def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8]) -> Floats:
-    """``[node, candidate]``: sorts candidates; infinite where the candidate will not do."""
-    count = len(classes)
+def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8], edges: tuple[Floats, Floats]) -> Floats:
+    """``[node, candidate]``: sorts candidates; infinite where the candidate will not do. ``edges``: of each
+    link the cost, and the negative logarithm of what arrives."""
+    count, (edge_ms, edge_log_loss) = len(classes), edges
     nodes = np.arange(count)
     usable = costs.may_relay & (tree.depth >= 0) & (tree.depth < DEPTH_MAX)
     usable[tree.origin] = True
-    cost = np.where(usable, tree.cost_ms, np.inf)[None, :] + costs.search_ms.T
-    log_loss = tree.log_loss[None, :] + costs.log_loss.T
+    cost = np.where(usable, _along(tree.above, edge_ms), np.inf)[None, :] + edge_ms.T
+    log_loss = _along(tree.above, edge_log_loss)[None, :] + edge_log_loss.T
     beyond = (cost > costs.config.delay_ms_max) | (log_loss > -np.log1p(-costs.config.loss_max))
     parent = tree.above[0]
     fallen = np.where((parent >= 0) & (parent != tree.origin), parent, -2)
@@ -129,28 +138,50 @@ def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8]) -> Floats:
     return key
 
 
-def _rank(
-    key: Floats,
-    classes: NDArray[np.uint8],
-    tree: _Branches,
-    parents: Indices,
-    origin: int,
-    ranks: Indices,
-    shares: NDArray[np.uint8],
-) -> None:
-    """The best ``ranks.shape[1]`` candidates of each node; the origin takes the last place if it has none."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Backups in force ``[node, k]``, the keys of all candidates at their best, and by how much another
+    has to be better."""
+
+    ranks: Indices
+    keys: Floats
+    config: PlannerConfig
+
+    def best(self, key: Floats) -> Indices:
+        """Of each node the next backup: the first in force that is left, or what is better by enough."""
+        nodes, best = np.arange(len(key)), np.argmin(key, axis=1)
+        left = (self.ranks >= 0) & np.isfinite(key[nodes[:, None], self.ranks])
+        kept = self.ranks[nodes, np.argmax(left, axis=1)]
+        keys = self.keys[nodes, kept]
+        with np.errstate(invalid="ignore"):
+            margin = np.maximum(self.config.upgrade_ms, self.config.upgrade_ratio * (keys % _CLASS_MS))
+            stays = left.any(axis=1) & (keys - key[nodes, best] < margin)
+        chosen: Indices = np.where(stays, kept, best)
+        return chosen
+
+
+def _rank(key: Floats, held: _Held, needs_origin: Bools, origin: int, ranks: Indices) -> None:
+    """The best ``ranks.shape[1]`` candidates of each node; the origin takes the last place where it is needed
+    and has none."""
     nodes, width = np.arange(len(key)), ranks.shape[1]
-    needs_origin = (parents != origin) & (nodes != origin)
     for place in range(width):
         if place == width - 1:
             only_origin = needs_origin[:, None] & (nodes != origin)[None, :]
             key[only_origin] = np.inf
-        best = np.argmin(key, axis=1)
-        found = np.isfinite(key[nodes, best])
-        ranks[:, place] = np.where(found, best, -1)
-        shares[:, place] = np.where(found, classes[nodes, best], 0)
+        best = held.best(key)
+        ranks[:, place] = np.where(np.isfinite(key[nodes, best]), best, -1)
         key[nodes, best] = np.inf
         needs_origin &= best != origin
+
+
+def _along(above: Indices, of_edge: Floats) -> Floats:
+    """Of each node the sum over the edges of its branch."""
+    lower = np.concatenate([np.arange(above.shape[1])[None], above[:-1]])
+    there = above >= 0
+    sums: Floats = np.where(there, of_edge[np.where(there, above, 0), np.where(there, lower, 0)], 0.0).sum(
+        axis=0
+    )
+    return sums
 
 
 def _meet(mine: Indices, theirs: Indices) -> Bools:

@@ -101,6 +101,12 @@ class Costs:
         nodes = self.network.nodes
         return np.array([node.connected and not node.draining and node.transit for node in nodes], np.bool_)
 
+    def hopeful(self) -> tuple[Floats, Floats]:
+        """``search_ms``, and negative logarithms of what arrives, at the loss that is beyond doubt."""
+        extra_ms = self.config.relay_ms + self._price_ms + self.load_ms
+        cost_ms = np.where(np.isfinite(self.search_ms), search_ms(self._hopeful_hops) + extra_ms, np.inf)
+        return cost_ms, -np.log1p(-self.network.loss_low)
+
     # ---- Branches ---------------------------------------------------------------------------------
 
     def direct(self, origins: Indices) -> Branches:
@@ -160,9 +166,12 @@ class Costs:
 
     @cached_property
     def _hopeful(self) -> _Edges:
+        return _Edges.of(self._hopeful_hops, self.network.loss_low)
+
+    @cached_property
+    def _hopeful_hops(self) -> HopDelays:
         network, frame = self.network, self.config.frame
-        hops = hop_delays(frame, network.rtt_ms, network.rtt_p99_ms, network.loss_low, network.burst)
-        return _Edges.of(hops, network.loss_low)
+        return hop_delays(frame, network.rtt_ms, network.rtt_p99_ms, network.loss_low, network.burst)
 
     @cached_property
     def _edge_repair_ms(self) -> Floats:

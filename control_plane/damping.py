@@ -60,6 +60,7 @@ class Past:
     lost: Bools
     streak: Indices
     moved_us: Indices
+    backups: Indices
     counted_us: int
 
     @property
@@ -78,11 +79,12 @@ class Settled:
     counted_us: int
 
 
-def recall(memory: PlannerMemory, network: Network, origins: Sequence[str]) -> Past:
-    """Nodes and origins that are new have no past."""
+def recall(memory: PlannerMemory, network: Network, origins: Sequence[str], backups: int) -> Past:
+    """Nodes and origins that are new have no past. ``backups``: so many of each node."""
     shape = (len(origins), len(network.nodes))
     parents, lost = np.full(shape, -1), np.zeros(shape, np.bool_)
     streak, moved_us = np.zeros(shape, np.int64), np.full(shape, NEVER_US)
+    ranks = np.full((*shape, backups), -1)
     row_of = {origin: row for row, origin in enumerate(memory.origins)}
     rows = [row for row, origin in enumerate(origins) if origin in row_of]
     old_rows = [row_of[origins[row]] for row in rows]
@@ -96,7 +98,9 @@ def recall(memory: PlannerMemory, network: Network, origins: Sequence[str]) -> P
         parents[into] = today[old]
         lost[into] = (old >= 0) & (today[old] < 0)
         streak[into], moved_us[into] = memory.streak[out], memory.moved_us[out]
-    return Past(parents, lost, streak, moved_us, memory.counted_us)
+        held = memory.backups[out][:, :, :backups]
+        ranks[into[0], into[1], : held.shape[2]] = today[held]
+    return Past(parents, lost, streak, moved_us, ranks, memory.counted_us)
 
 
 def settle(

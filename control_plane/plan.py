@@ -198,7 +198,8 @@ class PlannerMemory:
     """What the planner has to know of its past; pass the one of the run before. Arrays ``[origin, node]``.
 
     ``parent`` as in `Tree`; ``streak``: reports in a row in which an upgrade was to be had; ``moved_us``:
-    when the node last moved (`NEVER_US`: not yet). ``counted_us``: when streaks last grew.
+    when the node last moved (`NEVER_US`: not yet). ``backups[origin, node, k]`` as ``ranks`` in `Tree`.
+    ``counted_us``: when streaks last grew.
     ``pins_failed_us``: pinned ways that failed lately, and when last.
     """
 
@@ -207,6 +208,7 @@ class PlannerMemory:
     parent: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     streak: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     moved_us: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    backups: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int64))
     counted_us: int = -(1 << 62)
     pins_failed_us: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 

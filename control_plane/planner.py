@@ -83,7 +83,7 @@ def plan(
         return Plan({}, pins=states), PlannerMemory(counted_us=memory.counted_us, pins_failed_us=failed_us)
     at = np.array([network.index[name] for name in origins])
     wanted = Wanted.of(network, demand, origins)
-    past = recall(memory, network, origins)
+    past = recall(memory, network, origins, config.backups_max)
     costs = Costs(network, config)
     states, failed_us = judge_pins(network, pins, origins, memory.pins_failed_us, config.hold_down_us)
     pinned = pinned_parents(network, states, origins)
@@ -99,8 +99,10 @@ def plan(
     if loads is not None and loads.overload() > 0:
         relieved = relieve(costs, loads, parents, at, branches, pinned >= 0)
     changes = moves(network, origins, past, parents, causes, relieved)
+    is_same_tree = (parents == past.parents).all(axis=1)
+    ranks, shares = backups(costs, parents, at, np.where(is_same_tree[:, None, None], past.backups, -1))
     result = Plan(
-        _trees(costs, parents, at, origins, branches),
+        _trees(costs, parents, (ranks, shares), at, origins, branches),
         () if loads is None else overloaded(loads),
         changes,
         network.node_ids,
@@ -110,7 +112,7 @@ def plan(
     )
     remembered = _remember(network, origins, past, parents, causes, relieved)
     return result, PlannerMemory(
-        origins, network.node_ids, parents, streak, remembered, counted_us, failed_us
+        origins, network.node_ids, parents, streak, remembered, ranks, counted_us, failed_us
     )
 
 
@@ -164,10 +166,15 @@ def _next(
 
 
 def _trees(
-    costs: Costs, parents: Indices, at: Indices, origins: Sequence[str], branches: Branches
+    costs: Costs,
+    parents: Indices,
+    backups: tuple[Indices, NDArray[np.uint8]],
+    at: Indices,
+    origins: Sequence[str],
+    branches: Branches,
 ) -> dict[str, Tree]:
     ids = costs.network.node_ids
-    ranks, shares = backups(costs, parents, at, costs.config.backups_max)
+    ranks, shares = backups
     delays, losses = _named(branches.delay_ms), _named(branches.loss)
     beyond = OUT_OF_BOUNDS_MS * (branches.cost_ms >= OUT_OF_BOUNDS_MS)
     costs_ms = _named(branches.cost_ms - beyond)

@@ -8,7 +8,7 @@ planner did not reach keeps the route it has, because a route that may be dead i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -81,6 +81,7 @@ class Planned:
         index_before = {node: k for k, node in enumerate(before.node_ids)}
         rows_before = {origin: k for k, origin in enumerate(before.origins)}
         parent, streak, moved_us = memory.parent.copy(), memory.streak.copy(), memory.moved_us.copy()
+        backups = memory.backups.copy()
         changed = False
         for row, origin in enumerate(memory.origins):
             tree, planned = trees.get(origin, {}), self.plan.trees.get(origin)
@@ -94,11 +95,14 @@ class Planned:
                     continue
                 column = index[node]
                 parent[row, column] = index[upstreams.parent]
+                backups[row, column] = _positions(upstreams.backups, index, backups.shape[2])
                 if origin in rows_before and node in index_before:
                     old = rows_before[origin], index_before[node]
                     streak[row, column], moved_us[row, column] = before.streak[old], before.moved_us[old]
                 changed = True
-        return replace(memory, parent=parent, streak=streak, moved_us=moved_us) if changed else memory
+        if not changed:
+            return memory
+        return replace(memory, parent=parent, streak=streak, moved_us=moved_us, backups=backups)
 
 
 def is_escape(move: Move, trees: Trees, planned: Planned, usable: Collection[str]) -> bool:
@@ -124,13 +128,16 @@ def memory_from(trees: Trees, node_ids: Iterable[str], now_us: int) -> PlannerMe
     index = {node: k for k, node in enumerate(ids)}
     origins = tuple(sorted(origin for origin in trees if origin in index))
     parent = np.full((len(origins), len(ids)), -1, np.int64)
+    width = max((len(u.backups) for origin in origins for u in trees[origin].values()), default=0)
+    backups = np.full((*parent.shape, width), -1, np.int64)
     for row, origin in enumerate(origins):
         for node, upstreams in trees[origin].items():
             if node in index and upstreams.parent in index:
                 parent[row, index[node]] = index[upstreams.parent]
+                backups[row, index[node]] = _positions(upstreams.backups, index, width)
     empty = PlannerMemory()
     moved_us = np.full(parent.shape, now_us, np.int64)
-    return PlannerMemory(origins, ids, parent, np.zeros_like(parent), moved_us, empty.counted_us)
+    return PlannerMemory(origins, ids, parent, np.zeros_like(parent), moved_us, backups, empty.counted_us)
 
 
 def demand_for(
@@ -154,6 +161,12 @@ def without(trees: Trees, node_id: str, members: Collection[str]) -> Trees:
             continue
         left[origin] = _on_members({n: u for n, u in tree.items() if n != node_id}, {}, origin, members)
     return left
+
+
+def _positions(node_ids: Sequence[str], index: Mapping[str, int], width: int) -> list[int]:
+    """Of the first ``width`` of them that are known; -1 beyond."""
+    known = [index[node] for node in node_ids if node in index][:width]
+    return known + [-1] * (width - len(known))
 
 
 def _on_members(
