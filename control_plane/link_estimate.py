@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -59,6 +60,36 @@ VARIATIONS_P99: Final = 2.9
 """p99 of a normal distribution in mean deviations: 2.326 * 1.25."""
 
 _SENT, _LOST, _RUNS = range(3)
+
+_PACKETS_MOST: Final = (1 << 31) // (SECONDS * TENS)
+
+_RTT, _VARIATION, _TAIL, _LEAST, _LATEST, _SPACING, _TX, _RX, _LOSS = range(9)
+"""What is kept of a link beside counts."""
+
+_AVERAGED: Final = 3
+_TIMES_US: Final = np.array([RTT_TIME_US, RTT_TIME_US, TAIL_TIME_US])
+"""The first ones are moving averages."""
+
+_FIGURES: Final = 9
+_SILENT, _MEDIA, _PACKETS_SAID, _LOST_SAID = range(_FIGURES, _FIGURES + 4)
+_fields_of = attrgetter(
+    "rtt_smoothed_us",
+    "rtt_variation_us",
+    "rtt_smoothed_us",
+    "rtt_min_us",
+    "rtt_latest_us",
+    "rx_spacing_us",
+    "tx_bps",
+    "rx_bps",
+    "rx_lost",
+    "silent",
+    "media",
+    "rx_packets",
+    "rx_lost",
+)
+"""What a report says of a link in the order of the above; the third and the ninth are to be reckoned yet."""
+
+_SCALES: Final = np.array([1e-3] * 6 + [1.0] * 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,46 +137,55 @@ class LinkTable:
     RTTs), ``least_ms``, ``latest_ms``, ``loss_average``; 0 is not measured. ``heard_us``: when ``dst`` last
     spoke of the link; ``known``: it has, and has not said since that there is none; ``silent``; ``tx_bps``:
     what ``dst`` sends to ``src``; ``rx_bps``.
+
+    They are views. In memory ``dst`` comes first and the figures of a link lie together, so that a report,
+    which is about all links to one node, is a few passes over one row.
     """
 
-    _FIGURES: Final = ("rtt_ms", "variation_ms", "tail_ms", "least_ms", "latest_ms", "loss_average")
-    _RATES: Final = ("tx_bps", "rx_bps", "spacing_ms")
-
     def __init__(self, slots: int = 8) -> None:
-        self.rtt_ms, self.variation_ms, self.tail_ms, self.least_ms = (_zeros(slots) for _ in range(4))
-        self.latest_ms, self.loss_average, self.tx_bps, self.rx_bps = (_zeros(slots) for _ in range(4))
-        self.spacing_ms = _zeros(slots)
-        self.heard_us = np.zeros((slots, slots), np.int64)
-        self.known, self.silent, self.media = (np.zeros((slots, slots), np.bool_) for _ in range(3))
-        self._seconds = np.zeros((SECONDS, 3, slots, slots), np.uint32)
-        self._tens = np.zeros((TENS, 3, slots, slots), np.uint32)
-        self._interval = np.zeros((3, slots, slots), np.uint32)
+        self._figures = np.zeros((slots, slots, _FIGURES))
+        self._heard_us = np.zeros((slots, slots), np.int64)
+        self._known, self._silent, self._media = (np.zeros((slots, slots), np.bool_) for _ in range(3))
+        self._seconds = np.zeros((SECONDS, slots, slots, 3), np.uint32)
+        self._tens = np.zeros((TENS, slots, slots, 3), np.uint32)
+        self._interval = np.zeros((slots, slots, 3), np.uint32)
         self._second = 0
+        self._show()
+
+    def _show(self) -> None:
+        of_figures = (self._figures[:, :, figure].T for figure in range(_FIGURES))
+        self.rtt_ms, self.variation_ms, self.tail_ms, self.least_ms, self.latest_ms, *others = of_figures
+        self.spacing_ms, self.tx_bps, self.rx_bps, self.loss_average = others
+        self.heard_us, self.known = self._heard_us.T, self._known.T
+        self.silent, self.media = self._silent.T, self._media.T
 
     @property
     def slots(self) -> int:
         """Rows and columns."""
-        return len(self.known)
+        return len(self._known)
 
     def grow(self, slots: int) -> None:
         """Make room for so many."""
         more = slots - self.slots
         if more <= 0:
             return
-        for name in (*self._FIGURES, *self._RATES, "heard_us", "known", "silent", "media"):
-            setattr(self, name, np.pad(getattr(self, name), ((0, more), (0, more))))
-        last = ((0, 0), (0, 0), (0, more), (0, more))
-        self._seconds, self._tens = np.pad(self._seconds, last), np.pad(self._tens, last)
-        self._interval = np.pad(self._interval, last[1:])
+        here, none = (0, more), (0, 0)
+        self._figures = np.pad(self._figures, (here, here, none))
+        self._heard_us = np.pad(self._heard_us, (here, here))
+        self._known, self._silent = np.pad(self._known, (here, here)), np.pad(self._silent, (here, here))
+        self._media = np.pad(self._media, (here, here))
+        self._seconds = np.pad(self._seconds, (none, here, here, none))
+        self._tens = np.pad(self._tens, (none, here, here, none))
+        self._interval = np.pad(self._interval, (here, here, none))
+        self._show()
 
     def clear(self, slot: int) -> None:
         """Forget a node."""
-        for name in (*self._FIGURES, *self._RATES, "heard_us", "known", "silent", "media"):
-            array = getattr(self, name)
-            array[slot, :] = array[:, slot] = 0
+        of_links = (self._figures, self._heard_us, self._known, self._silent, self._media, self._interval)
+        for array in of_links:
+            array[slot] = array[:, slot] = 0
         for ring in (self._seconds, self._tens):
-            ring[:, :, slot, :] = ring[:, :, :, slot] = 0
-        self._interval[:, slot, :] = self._interval[:, :, slot] = 0
+            ring[:, slot] = ring[:, :, slot] = 0
 
     def advance(self, now_us: int) -> None:
         """Let windows pass; time that goes back does nothing."""
@@ -160,55 +200,48 @@ class LinkTable:
     def take(self, reporter: int, peers: Sequence[int], links: Sequence[LinkReport], now_us: int) -> None:
         """Count what ``reporter`` says of links from ``peers``."""
         self.advance(now_us)
-        at = np.array(peers, np.int64), reporter
-        elapsed_us = np.where(self.known[at], np.maximum(now_us - self.heard_us[at], 0), 0)
-        first = ~self.known[at] | (self.rtt_ms[at] == 0)
-        figures = np.array([_figures(link) for link in links], np.float64)
-        for name, column, time_us in (
-            ("rtt_ms", 0, RTT_TIME_US),
-            ("variation_ms", 1, RTT_TIME_US),
-            ("tail_ms", 2, TAIL_TIME_US),
-        ):
-            weight = np.where(first, 1.0, -np.expm1(-elapsed_us / time_us))
-            average, value = getattr(self, name), figures[:, column]
-            average[at] = np.where(value > 0, average[at] + weight * (value - average[at]), average[at])
-        self.least_ms[at], self.latest_ms[at] = figures[:, 3], figures[:, 4]
-        self.tx_bps[at], self.rx_bps[at], self.spacing_ms[at] = figures[:, 5:8].T
-        self.silent[at], self.media[at] = figures[:, 8] > 0, figures[:, 9] > 0
-        counts = np.array([_counts(link) for link in links], np.uint32).T
-        for ring, slot in (
-            (self._seconds, self._second % SECONDS),
-            (self._tens, self._second // SECONDS % TENS),
-        ):
-            ring[slot, :, at[0], reporter] += counts.T
-        self._interval[:, at[0], reporter] += counts
-        ratio = counts[_LOST] / np.maximum(counts[_SENT], 1)
-        weight = -np.expm1(counts[_SENT] / -PRIOR_PACKETS)
-        self.loss_average[at] += weight * (ratio - self.loss_average[at])
-        self.known[at] = True
-        self.heard_us[at] = now_us
+        rows = np.array(peers, np.int64)
+        figures, known, heard_us = self._figures[reporter], self._known[reporter], self._heard_us[reporter]
+        before, said, counts = figures[rows], *_read(links)
+        was_known = known[rows]
+        elapsed_us = np.where(was_known, np.maximum(now_us - heard_us[rows], 0), 0)
+        is_first = ~was_known | (before[:, _RTT] == 0)
+        weight = np.where(is_first[:, None], 1.0, -np.expm1(-elapsed_us[:, None] / _TIMES_US))
+        average, value = before[:, :_AVERAGED], said[:, :_AVERAGED]
+        said[:, :_AVERAGED] = np.where(value > 0, average + weight * (value - average), average)
+        ratio = counts[:, _LOST] / np.maximum(counts[:, _SENT], 1)
+        loss_average = before[:, _LOSS]
+        weight_of_loss = -np.expm1(counts[:, _SENT] / -PRIOR_PACKETS)
+        said[:, _LOSS] = loss_average + weight_of_loss * (ratio - loss_average)
+        figures[rows] = said[:, :_FIGURES]
+        self._silent[reporter, rows], self._media[reporter, rows] = said[:, _SILENT] > 0, said[:, _MEDIA] > 0
+        self._seconds[self._second % SECONDS, reporter][rows] += counts
+        self._tens[self._second // SECONDS % TENS, reporter][rows] += counts
+        self._interval[reporter][rows] += counts
+        known[rows] = True
+        heard_us[rows] = now_us
 
     def unlink(self, reporter: int, peers: Sequence[int]) -> None:
         """No session joins ``reporter`` to these any more: it hears nothing from them and sends nothing."""
         gone = np.array(peers, np.int64)
-        self.known[gone, reporter] = False
-        self.tx_bps[gone, reporter] = self.rx_bps[gone, reporter] = 0
+        self._known[reporter, gone] = False
+        self._figures[reporter][gone[:, None], (_TX, _RX)] = 0
 
     def take_interval(self) -> NDArray[np.uint32]:
         """``[packets / lost / runs, src, dst]`` since the last call, or since the beginning."""
         interval, self._interval = self._interval, np.zeros_like(self._interval)
-        return interval
+        return interval.T
 
     def counts(self, window_s: int) -> Floats:
         """``[packets / lost / runs, src, dst]`` of the last 1, 10 or 60 seconds, the running one included."""
         if window_s >= SECONDS * TENS:
-            minute: Floats = self._tens.sum(axis=0, dtype=np.float64)
+            minute: Floats = self._tens.sum(axis=0, dtype=np.float64).T
             return minute
         if window_s >= SECONDS:
-            ten: Floats = self._seconds.sum(axis=0, dtype=np.float64)
+            ten: Floats = self._seconds.sum(axis=0, dtype=np.float64).T
             return ten
         last = [self._seconds[(self._second - back) % SECONDS] for back in range(2)]
-        one: Floats = np.add(last[0], last[1], dtype=np.float64)
+        one: Floats = np.add(last[0], last[1], dtype=np.float64).T
         return one
 
 
@@ -232,32 +265,20 @@ def _leaning(lost: Floats, sent: Floats) -> Floats:
     return leaning
 
 
-def _figures(link: LinkReport) -> tuple[float, ...]:
-    smoothed, variation = link.rtt_smoothed_us / 1e3, link.rtt_variation_us / 1e3
-    tail = smoothed + VARIATIONS_P99 * variation
-    if link.rtt_sketch:
-        tail = max((quantile_of(link.rtt_sketch, 0.99) or 0.0) / 1e3, smoothed)
-    return (
-        smoothed,
-        variation,
-        tail,
-        link.rtt_min_us / 1e3,
-        link.rtt_latest_us / 1e3,
-        link.tx_bps,
-        link.rx_bps,
-        link.rx_spacing_us / 1e3,
-        link.silent,
-        link.media,
-    )
+def _read(links: Sequence[LinkReport]) -> tuple[Floats, NDArray[np.uint32]]:
+    """``[link, field]`` as of `_fields_of`, and ``[link, packets / lost / runs]``.
 
-
-def _counts(link: LinkReport) -> tuple[int, int, int]:
-    """More than fits a window is cut: nothing sends four billion packets in ten seconds."""
-    most = (1 << 31) // (SECONDS * TENS)
-    packets = min(link.rx_packets, most)
-    lost = min(link.rx_lost, packets)
-    return packets, lost, min(sum(link.rx_bursts), lost) if link.rx_bursts else min(lost, 1)
-
-
-def _zeros(slots: int) -> Floats:
-    return np.zeros((slots, slots))
+    More than fits a window is cut: nothing sends four billion packets in ten seconds.
+    """
+    said = np.array([_fields_of(link) for link in links], np.float64)
+    said *= _SCALES
+    p99_us = np.array([(quantile_of(k.rtt_sketch, 0.99) or 0.0) if k.rtt_sketch else -1.0 for k in links])
+    smoothed = said[:, _RTT]
+    guessed = smoothed + VARIATIONS_P99 * said[:, _VARIATION]
+    said[:, _TAIL] = np.where(p99_us >= 0, np.maximum(p99_us / 1e3, smoothed), guessed)
+    bursts = np.array([sum(link.rx_bursts) if link.rx_bursts else 1 for link in links], np.float64)
+    counts = np.empty((len(links), 3), np.uint32)
+    packets = np.minimum(said[:, _PACKETS_SAID], _PACKETS_MOST)
+    lost = np.minimum(said[:, _LOST_SAID], packets)
+    counts[:, _SENT], counts[:, _LOST], counts[:, _RUNS] = packets, lost, np.minimum(bursts, lost)
+    return said, counts

@@ -39,17 +39,20 @@ def value_of(bucket: int) -> float:
 
 def quantile_of(counts: Mapping[int, int], q: float) -> float | None:
     """The same as `Sketch.quantile` of a sketch with these counts, without making one."""
-    items = [(bucket, count) for bucket, count in counts.items() if count > 0]
-    if not items:
+    if counts and min(counts.values()) <= 0:
+        counts = {bucket: count for bucket, count in counts.items() if count > 0}
+    if not counts:
         return None
-    items.sort()
-    rank = min(max(q, 0.0), 1.0) * (sum(count for _, count in items) - 1)
-    below, found = 0, items[-1][0]
-    for bucket, count in items:
-        below += count
-        if below > rank:
-            found = bucket
-            break
+    total = sum(counts.values())
+    rank = min(max(q, 0.0), 1.0) * (total - 1)
+    found = max(counts)
+    below = total - counts[found]
+    if below > rank:
+        below = 0
+        for found in sorted(counts):
+            below += counts[found]
+            if below > rank:
+                break
     return value_of(min(max(found, 0), BUCKET_MAX))
 
 

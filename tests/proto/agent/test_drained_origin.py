@@ -58,7 +58,7 @@ class Net:
 
     def sent_away(self, edge: Host) -> bool:
         """Whether an edge has heard from ``o`` that it goes."""
-        return edge.engine.counters["upstream_goaways"] > 0
+        return bool(edge.engine.counters["upstream_goaways"])
 
     def lost(self) -> list[object]:
         """What viewers and publishers noticed of it all."""
