@@ -69,7 +69,7 @@ def backups(
     for row, origin in enumerate(origins.tolist()):
         tree = _branches(costs, parents, origins, row, depth[row])
         classes = _shared(costs.network, tree, regions, providers)
-        known = _Held(held[row], _keys(costs, tree, classes, hopeful), costs.config)
+        known = _Held(held[row], _held_keys(costs, tree, classes, hopeful, held[row]), costs.config)
         key = _keys(costs, tree, classes, expected)
         wanted = (parents[row] != origin) & (np.arange(len(key)) != origin)
         _rank(key, known, wanted, origin, ranks[row])
@@ -117,18 +117,15 @@ def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indi
 def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8], edges: tuple[Floats, Floats]) -> Floats:
     """``[node, candidate]``: sorts candidates; infinite where the candidate will not do. ``edges``: of each
     link the cost, and the negative logarithm of what arrives."""
-    count, (edge_ms, edge_log_loss) = len(classes), edges
-    nodes = np.arange(count)
+    edge_ms, edge_log_loss = edges
+    nodes = np.arange(len(classes))
     usable = costs.may_relay & (tree.depth >= 0) & (tree.depth < DEPTH_MAX)
     usable[tree.origin] = True
     cost = np.where(usable, _along(tree.above, edge_ms), np.inf)[None, :] + edge_ms.T
     log_loss = _along(tree.above, edge_log_loss)[None, :] + edge_log_loss.T
-    beyond = (cost > costs.config.delay_ms_max) | (log_loss > -np.log1p(-costs.config.loss_max))
     parent = tree.above[0]
-    fallen = np.where((parent >= 0) & (parent != tree.origin), parent, -2)
-    below = (tree.above[:, None, :] == fallen[None, :, None]).any(axis=0)
-    penalty = classes + beyond * float(_BEYOND_BOUNDS) + below * float(_BELOW_PARENT)
-    key: Floats = cost + _CLASS_MS * penalty
+    below = (tree.above[:, None, :] == _fallen(tree)[None, :, None]).any(axis=0)
+    key = _graded(costs.config, cost, log_loss, classes, below)
     for level in tree.above:
         key[level[level >= 0], nodes[level >= 0]] = np.inf
     key[nodes, nodes] = np.inf
@@ -138,10 +135,46 @@ def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8], edges: tupl
     return key
 
 
+def _held_keys(
+    costs: Costs,
+    tree: _Branches,
+    classes: NDArray[np.uint8],
+    edges: tuple[Floats, Floats],
+    held: Indices,
+) -> Floats:
+    """``[node, k]``: the same of backups in force, as far as they will do; ``held`` as in `backups`."""
+    edge_ms, edge_log_loss = edges
+    node = np.arange(len(held))[:, None]
+    cost = _along(tree.above, edge_ms)[held] + edge_ms[held, node]
+    log_loss = _along(tree.above, edge_log_loss)[held] + edge_log_loss[held, node]
+    below = (tree.above[:, held] == _fallen(tree)[None, :, None]).any(axis=0)
+    key = _graded(costs.config, cost, log_loss, classes[node, held], below)
+    return np.where(held == tree.origin, np.minimum(key, 1e300), key)
+
+
+def _fallen(tree: _Branches) -> Indices:
+    """The relay that each node falls with first, its parent; -2 where that is the origin or nobody."""
+    parent = tree.above[0]
+    fallen: Indices = np.where((parent >= 0) & (parent != tree.origin), parent, -2)
+    return fallen
+
+
+def _graded(
+    config: PlannerConfig, cost: Floats, log_loss: Floats, classes: NDArray[np.uint8], below: Bools
+) -> Floats:
+    """Costs with what is shared, what is beyond the bounds and what is below the parent in front of them."""
+    beyond = (cost > config.delay_ms_max) | (log_loss > -np.log1p(-config.loss_max))
+    classes = classes + beyond * np.uint8(_BEYOND_BOUNDS) + below * np.uint8(_BELOW_PARENT)
+    key: Floats = classes.astype(np.float64)
+    key *= _CLASS_MS
+    key += cost
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Backups in force ``[node, k]``, the keys of all candidates at their best, and by how much another
-    has to be better."""
+    """Backups in force and their keys at their best, ``[node, k]``, and by how much another has to be
+    better."""
 
     ranks: Indices
     keys: Floats
@@ -151,8 +184,8 @@ class _Held:
         """Of each node the next backup: the first in force that is left, or what is better by enough."""
         nodes, best = np.arange(len(key)), np.argmin(key, axis=1)
         left = (self.ranks >= 0) & np.isfinite(key[nodes[:, None], self.ranks])
-        kept = self.ranks[nodes, np.argmax(left, axis=1)]
-        keys = self.keys[nodes, kept]
+        first = np.argmax(left, axis=1)
+        kept, keys = self.ranks[nodes, first], self.keys[nodes, first]
         with np.errstate(invalid="ignore"):
             margin = np.maximum(self.config.upgrade_ms, self.config.upgrade_ratio * (keys % _CLASS_MS))
             stays = left.any(axis=1) & (keys - key[nodes, best] < margin)
