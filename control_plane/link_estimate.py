@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farcast.control_plane.network import Bools, Floats
+from farcast.control_plane.network import Bools, Floats, Indices
 from farcast.proto.control.messages import LinkReport
 from farcast.proto.telemetry.sketch import quantile_of
 
@@ -36,6 +36,9 @@ SECONDS: Final = 10
 
 TENS: Final = 6
 """Windows of ten seconds that are kept; together the window of 60 s."""
+
+REPORTS_WAITING_MAX: Final = 32
+"""So many are put into the table together."""
 
 LOSS_PRIOR: Final = 0.0002
 """So little that a branch of three unknown links is not taken to need repair in one frame of a hundred."""
@@ -130,6 +133,15 @@ def estimate_loss(ten: Floats, minute: Floats) -> LossEstimate:
     return LossEstimate(loss, low, np.maximum(upper, loss), burst)
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A report as it waits: ``peers`` are slots."""
+
+    peers: Sequence[int]
+    links: Sequence[LinkReport]
+    now_us: int
+
+
 class LinkTable:
     """All links between nodes in slots ``0 … slots_max-1``. Arrays grow with the slots in use.
 
@@ -139,7 +151,8 @@ class LinkTable:
     what ``dst`` sends to ``src``; ``rx_bps``.
 
     They are views. In memory ``dst`` comes first and the figures of a link lie together, so that a report,
-    which is about all links to one node, is a few passes over one row.
+    which is about all links to one node, touches one row. Reports are put in several at a time, because most
+    of what one costs is the same for one link and for a thousand: `settle` before the arrays are read.
     """
 
     def __init__(self, slots: int = 8) -> None:
@@ -150,6 +163,7 @@ class LinkTable:
         self._tens = np.zeros((TENS, slots, slots, 3), np.uint32)
         self._interval = np.zeros((slots, slots, 3), np.uint32)
         self._second = 0
+        self._waiting: dict[int, _Said] = {}
         self._show()
 
     def _show(self) -> None:
@@ -166,6 +180,7 @@ class LinkTable:
 
     def grow(self, slots: int) -> None:
         """Make room for so many."""
+        self.settle()
         more = slots - self.slots
         if more <= 0:
             return
@@ -181,6 +196,7 @@ class LinkTable:
 
     def clear(self, slot: int) -> None:
         """Forget a node."""
+        self.settle()
         of_links = (self._figures, self._heard_us, self._known, self._silent, self._media, self._interval)
         for array in of_links:
             array[slot] = array[:, slot] = 0
@@ -190,50 +206,74 @@ class LinkTable:
     def advance(self, now_us: int) -> None:
         """Let windows pass; time that goes back does nothing."""
         second = now_us // SECOND_US
+        if second <= self._second:
+            return
+        self.settle()
         for at in range(max(self._second + 1, second - SECONDS + 1), second + 1):
             self._seconds[at % SECONDS] = 0
         first_ten, ten = self._second // SECONDS, second // SECONDS
         for at in range(max(first_ten + 1, ten - TENS + 1), ten + 1):
             self._tens[at % TENS] = 0
-        self._second = max(self._second, second)
+        self._second = second
 
     def take(self, reporter: int, peers: Sequence[int], links: Sequence[LinkReport], now_us: int) -> None:
-        """Count what ``reporter`` says of links from ``peers``."""
+        """Count what ``reporter`` says of links from ``peers``, at the latest when it says more."""
         self.advance(now_us)
-        rows = np.array(peers, np.int64)
-        figures, known, heard_us = self._figures[reporter], self._known[reporter], self._heard_us[reporter]
-        before, said, counts = figures[rows], *_read(links)
-        was_known = known[rows]
-        elapsed_us = np.where(was_known, np.maximum(now_us - heard_us[rows], 0), 0)
+        if reporter in self._waiting or len(self._waiting) >= REPORTS_WAITING_MAX:
+            self.settle()
+        self._waiting[reporter] = _Said(peers, links, now_us)
+
+    def settle(self) -> None:
+        """Put in what waits."""
+        if not self._waiting:
+            return
+        reporters, reports = list(self._waiting), list(self._waiting.values())
+        self._waiting.clear()
+        lengths = [len(report.peers) for report in reports]
+        at = (
+            np.repeat(reporters, lengths),
+            np.array([p for report in reports for p in report.peers], np.int64),
+        )
+        now_us = np.repeat([report.now_us for report in reports], lengths)
+        self._put_in(at, [link for report in reports for link in report.links], now_us)
+
+    def _put_in(
+        self, at: tuple[Indices, Indices], links: Sequence[LinkReport], now_us: NDArray[np.int64]
+    ) -> None:
+        before, said, counts = self._figures[at], *_read(links)
+        was_known = self._known[at]
+        elapsed_us = np.where(was_known, np.maximum(now_us - self._heard_us[at], 0), 0)
         is_first = ~was_known | (before[:, _RTT] == 0)
         weight = np.where(is_first[:, None], 1.0, -np.expm1(-elapsed_us[:, None] / _TIMES_US))
         average, value = before[:, :_AVERAGED], said[:, :_AVERAGED]
         said[:, :_AVERAGED] = np.where(value > 0, average + weight * (value - average), average)
         ratio = counts[:, _LOST] / np.maximum(counts[:, _SENT], 1)
-        loss_average = before[:, _LOSS]
         weight_of_loss = -np.expm1(counts[:, _SENT] / -PRIOR_PACKETS)
-        said[:, _LOSS] = loss_average + weight_of_loss * (ratio - loss_average)
-        figures[rows] = said[:, :_FIGURES]
-        self._silent[reporter, rows], self._media[reporter, rows] = said[:, _SILENT] > 0, said[:, _MEDIA] > 0
-        self._seconds[self._second % SECONDS, reporter][rows] += counts
-        self._tens[self._second // SECONDS % TENS, reporter][rows] += counts
-        self._interval[reporter][rows] += counts
-        known[rows] = True
-        heard_us[rows] = now_us
+        said[:, _LOSS] = before[:, _LOSS] + weight_of_loss * (ratio - before[:, _LOSS])
+        self._figures[at] = said[:, :_FIGURES]
+        self._silent[at], self._media[at] = said[:, _SILENT] > 0, said[:, _MEDIA] > 0
+        self._seconds[self._second % SECONDS][at] += counts
+        self._tens[self._second // SECONDS % TENS][at] += counts
+        self._interval[at] += counts
+        self._known[at] = True
+        self._heard_us[at] = now_us
 
     def unlink(self, reporter: int, peers: Sequence[int]) -> None:
         """No session joins ``reporter`` to these any more: it hears nothing from them and sends nothing."""
+        self.settle()
         gone = np.array(peers, np.int64)
         self._known[reporter, gone] = False
         self._figures[reporter][gone[:, None], (_TX, _RX)] = 0
 
     def take_interval(self) -> NDArray[np.uint32]:
         """``[packets / lost / runs, src, dst]`` since the last call, or since the beginning."""
+        self.settle()
         interval, self._interval = self._interval, np.zeros_like(self._interval)
         return interval.T
 
     def counts(self, window_s: int) -> Floats:
         """``[packets / lost / runs, src, dst]`` of the last 1, 10 or 60 seconds, the running one included."""
+        self.settle()
         if window_s >= SECONDS * TENS:
             minute: Floats = self._tens.sum(axis=0, dtype=np.float64).T
             return minute

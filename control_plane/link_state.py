@@ -62,6 +62,8 @@ class _Edge:
     left_us: int = 0
     load: Load = field(default_factory=Load)
     demand: dict[str, int] = field(default_factory=dict)
+    heard: set[int] = field(default_factory=set)
+    """Slots of the nodes that it hears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +184,13 @@ class LinkState:
             edge.load = report.load
         if report.demand is not None:
             edge.demand = {entry.origin: entry.bps for entry in report.demand}
-        before = self._heard(edge.slot)
-        self._take_links(edge, report, now_us)
-        return urgent or bool((before != self._heard(edge.slot)).any())
+        return self._take_links(edge, report, now_us) or urgent
 
     def sample(self, now_us: int, unix_us: int) -> None:
         """Take the links as they are into the history of the hour; once a second."""
         self.history = history = self.history or LinkHistory(now_us)
         table = self._table
+        table.settle()
         history.sample(table.rtt_ms, table.known)
         if history.is_due(now_us):
             names = self.node_ids
@@ -200,6 +201,7 @@ class LinkState:
     def network(self, now_us: int) -> Network:
         """The network as it is known now."""
         self._table.advance(now_us)
+        self._table.settle()
         names = [name for name in sorted(self._edges) if self._is_there(self._edges[name])]
         slots = self._slots(names)
         block = np.ix_(slots, slots)
@@ -278,15 +280,15 @@ class LinkState:
         """Connected, or heard by somebody who is."""
         if edge.connected:
             return True
-        hears = np.flatnonzero(self._table.known[edge.slot] & ~self._table.silent[edge.slot])
-        connected = {other.slot for other in self._edges.values() if other.connected}
-        return not connected.isdisjoint(hears.tolist())
+        return any(other.connected and edge.slot in other.heard for other in self._edges.values())
 
     def _forget_gone(self, now_us: int) -> None:
         for name, edge in list(self._edges.items()):
             gone = not edge.connected and now_us - edge.left_us > self._config.forget_us
             if gone and not self._is_there(edge):
                 self._table.clear(edge.slot)
+                for other in self._edges.values():
+                    other.heard.discard(edge.slot)
                 self._free.append(edge.slot)
                 del self._edges[name]
 
@@ -325,8 +327,9 @@ class LinkState:
         prices = {key: override.price_per_gb for key, override in self._overrides.items() if key[1]}
         return {key: price for key, price in prices.items() if price is not None}
 
-    def _take_links(self, edge: _Edge, report: Report, now_us: int) -> None:
-        """What a distrusted report measured counts for nothing; which links there are, it knows."""
+    def _take_links(self, edge: _Edge, report: Report, now_us: int) -> bool:
+        """What a distrusted report measured counts for nothing; which links there are, it knows. Whether the
+        node hears others than before."""
         peers: list[int] = []
         links: list[LinkReport] = []
         for link in report.links:
@@ -336,20 +339,20 @@ class LinkState:
                 continue
             peers.append(peer.slot)
             links.append(link)
+        gone = {self._edges[name].slot for name in report.unlinked if name in self._edges}
         if report.full:
-            told = set(peers)
-            self._table.unlink(edge.slot, [e.slot for e in self._edges.values() if e.slot not in told])
-        gone = [self._edges[name].slot for name in report.unlinked if name in self._edges]
-        self._table.unlink(edge.slot, gone)
+            gone |= {other.slot for other in self._edges.values()} - set(peers)
+        if gone:
+            self._table.unlink(edge.slot, sorted(gone))
+        heard = edge.heard - gone
         if report.distrust:
             self._counters["reports_distrusted"] += 1
         elif links:
             self._table.take(edge.slot, peers, links, now_us)
-
-    def _heard(self, slot: int) -> Bools:
-        """From whom the node hears."""
-        heard: Bools = np.logical_and(self._table.known[:, slot], ~self._table.silent[:, slot])
-        return heard
+            heard.update(peers)
+            heard.difference_update([slot for slot, link in zip(peers, links, strict=True) if link.silent])
+        before, edge.heard = edge.heard, heard
+        return heard != before
 
     def _fresh(self, names: list[str], slots: Indices, now_us: int) -> Bools:
         """A link is fresh if its receiver reports, and spoke of it not long ago."""

@@ -12,6 +12,7 @@ from reports import hello, link, report
 from farcast.control_plane.link_estimate import (
     LOSS_PRIOR,
     PACKETS_ENOUGH,
+    REPORTS_WAITING_MAX,
     LinkTable,
     estimate_loss,
     wilson,
@@ -281,6 +282,36 @@ def test_windows_are_those_of_plain_lists(events: list[tuple[int, int]]) -> None
         told.append((now, packets))
     assert table.counts(10)[0, 1, 0] == sum(n for t, n in told if now - t < 10)
     assert table.counts(60)[0, 1, 0] == sum(n for t, n in told if now // 10 - t // 10 < 6)
+
+
+REPORTS = st.lists(
+    st.tuples(
+        st.integers(0, 900_000),
+        st.integers(0, 3),
+        st.lists(st.integers(0, 3), min_size=1, max_size=4, unique=True),
+        st.integers(0, 500),
+    ),
+    max_size=2 * REPORTS_WAITING_MAX,
+)
+"""Time since the one before, reporter, peers, packets."""
+
+
+@given(REPORTS)
+def test_reports_count_the_same_together_and_one_by_one(
+    reports: list[tuple[int, int, list[int], int]],
+) -> None:
+    together, one_by_one, now_us = LinkTable(4), LinkTable(4), 0
+    for later_us, reporter, peers, packets in reports:
+        now_us += later_us
+        links = [link("b", 50_000 + 90 * packets, rx_packets=packets, rx_lost=packets // 9) for _ in peers]
+        for table in (together, one_by_one):
+            table.take(reporter, peers, links, now_us)
+        one_by_one.settle()
+    together.settle()
+    for name in ("rtt_ms", "variation_ms", "tail_ms", "loss_average", "heard_us", "known"):
+        assert np.array_equal(getattr(together, name), getattr(one_by_one, name)), name
+    for window_s in (1, 10, 60):
+        assert np.array_equal(together.counts(window_s), one_by_one.counts(window_s))
 
 
 def test_a_table_that_grows_keeps_what_it_has_and_forgets_what_is_cleared() -> None:
