@@ -212,7 +212,8 @@ class Agent:
 
     def drain(self, now_us: int, drain_ms: int | None = None, next_url: str = "") -> None:
         """Refuse what is new, send GOAWAY to publishers, to the edges below and to viewers in this order, and
-        close what is left after ``drain_ms`` (the configuration's, unless given). Clients are told to go to ``next_url``."""
+        close what is left after ``drain_ms`` (the configuration's, unless given). Clients are told to go to
+        ``next_url``."""
         if self._hub.draining:
             return
         self._hub.now_us = now_us

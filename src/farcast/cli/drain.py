@@ -19,7 +19,7 @@ def drain(
     token_file: TokenFile = None,
     json: Json = False,
 ) -> int:
-    """Empty an edge: others take over what it relays, then its viewers are sent to the next best edge.
+    """Empty an edge: others take over what it relays, its publishers and viewers go to the next best edge.
 
     Example: farcast drain sin-1 --seconds 60 --state-dir control
 

@@ -37,7 +37,7 @@ COMMANDS = (
     ("routes", OPERATE, "Show how what edges publish reaches the others."),
     ("why", OPERATE, "Explain a route: candidates, costs, the reason."),
     ("top", OPERATE, "Watch edges, links, routes and the busiest namespaces live."),
-    ("drain", OPERATE, "Empty an edge: what it relays first, then its viewers."),
+    ("drain", OPERATE, "Empty an edge: what it relays first, then publishers and viewers."),
     ("undrain", OPERATE, "Use an edge again that was told to drain."),
     ("pin", OPERATE, "Hold a route to a way, or keep an edge out of the ways of others."),
     ("unpin", OPERATE, "Let routes go where they are best again."),
