@@ -171,8 +171,9 @@ class EdgeNode:
             self.membership.link.renew(identity)
 
     async def drain(self, drain_ms: int | None = None) -> None:
-        """Not ready at once, publishers, edges below and viewers are sent away in this order, then `stop` when
-        they have gone or the bound is reached (the configuration's, unless given). A second call does nothing."""
+        """Not ready at once, publishers, edges below and viewers are sent away in this order, then `stop`
+        when they have gone or the bound is reached (the configuration's, unless given). A second call does
+        nothing."""
         if self._draining:
             return
         self._draining, self._ready = True, False

@@ -3,8 +3,8 @@
 What is published here nobody else can give until the publisher is elsewhere: edges that were sent away before
 would find only each other. So an edge that takes such a track is held until it has moved, which it does by
 the plan as soon as that knows where the publisher is now; edges that take only what others have too go at
-once. Moves of edges are make-before-break and take a round trip or two; viewers make a whole new connection, and
-to an edge that may have been fed from here, so they come last.
+once. Moves of edges are make-before-break and take a round trip or two; viewers make a whole new connection,
+and to an edge that may have been fed from here, so they come last.
 
 Every wait is bounded. A publisher that does not go is served until the drain is over, and so are the edges
 that need it: there is no other way to it. Where it has gone and edges do not follow (the control plane may
