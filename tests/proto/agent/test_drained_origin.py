@@ -52,8 +52,8 @@ class Net:
         _, client = raw_client(self.world, self.o, **options)
         return client
 
-    def drain(self, ms: int = 0) -> None:
-        self.o.engine.drain(self.world.now_us, DRAIN_MS, "https://n.example/live")
+    def drain(self, ms: int = 0, next_url: str = "https://n.example/live") -> None:
+        self.o.engine.drain(self.world.now_us, DRAIN_MS, next_url)
         self.world.run(ms)
 
     def sent_away(self, edge: Host) -> bool:
@@ -79,12 +79,13 @@ def test_publishers_are_sent_away_at_once_and_in_the_words_of_their_transport() 
     assert watching.found(GoawayReceived) == []
 
 
-def test_edges_are_held_until_they_have_followed_the_publisher() -> None:
+@pytest.mark.parametrize("next_url", ["https://n.example/live", "", "nonsense"])
+def test_edges_are_held_until_they_have_followed_the_publisher(next_url: str) -> None:
     net = Net()
     viewer = net.client()
     viewer.session.subscribe(FullTrackName.of("live/a", "video"))
     net.world.run(50)
-    net.drain(2_000)
+    net.drain(2_000, next_url)
     assert Moved in [type(event) for event in events_of(net.publisher)]
     assert (source_of(net.e), source_of(net.n)) == ("o", "o")
     assert not any(map(net.sent_away, (net.e, net.n)))
