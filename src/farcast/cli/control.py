@@ -30,6 +30,9 @@ def control(
     registry: str | None = None,
     consul: str | None = None,
     consul_token_file: str | None = None,
+    consul_ca: str | None = None,
+    consul_cert: str | None = None,
+    consul_key: str | None = None,
     log_level: str | None = None,
     ready_json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -74,9 +77,15 @@ def control(
     registry
         embedded (this is the only control plane) or consul (several; the holder of Consul's lock leads).
     consul
-        IP:PORT of the local Consul agent's HTTP API; 127.0.0.1:8500 unless set.
+        HOST:PORT of the local Consul agent's HTTP API, or https://HOST:PORT; 127.0.0.1:8500 unless set.
     consul_token_file
         File with the token that Consul's access control wants, where it is in use.
+    consul_ca
+        PEM file with the authorities of Consul's certificate; those of this machine unless set.
+    consul_cert
+        PEM file with the certificate that Consul wants of its clients, where it wants one.
+    consul_key
+        PEM file with its private key.
     log_level
         debug, info, warning or error.
     ready_json
@@ -100,6 +109,9 @@ def control(
         "registry": registry,
         "consul": consul,
         "consul_token_file": consul_token_file,
+        "consul_ca": consul_ca,
+        "consul_cert": consul_cert,
+        "consul_key": consul_key,
         "log_level": log_level,
     }
     loaded = load_config(config, flags)
