@@ -197,6 +197,8 @@ class Edge:
         self.epochs: list[int] = []
         self.refusals: list[str] = []
         self.drained = False
+        self.usage: tuple[m.KeyUsage, ...] = ()
+        """Told with every report."""
         hello = m.Hello(
             versions=(1,), node_id=node_id, region=region, boot_id="b1", advertise="192.0.2.1:443"
         )
@@ -236,6 +238,7 @@ class Edge:
                 full=full,
                 links=links,
                 offered=offered,
+                usage=self.usage,
             )
         )
         self.sequence += 1
