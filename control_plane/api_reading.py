@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import PlainTextResponse, Response
 
 from farcast.control_plane import api_shapes as shapes
-from farcast.control_plane import reading, reading_orders, reading_usage
+from farcast.control_plane import reading, reading_orders, reading_quotas, reading_usage
 from farcast.control_plane.api_service import Service
 from farcast.control_plane.api_table import ApiAccess, Call, Endpoint, Refused
 from farcast.control_plane.audit import read_entries
@@ -110,6 +110,15 @@ def reading_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
             ),
             shapes.UsageAnswer,
             query=shapes.UsageQuery,
+            refusals=(404,),
+        ),
+        Endpoint(
+            "GET",
+            "/v1/quotas",
+            "Quotas of keys, and which edge holds how much of each.",
+            lambda call: _known(lambda: reading_quotas.quotas(service.controller, call.query.key_id)),
+            shapes.QuotasAnswer,
+            query=shapes.QuotasQuery,
             refusals=(404,),
         ),
         look("/trust", "Certificates and join tokens.", shapes.Trust, lambda c, _: reading.trust(c)),

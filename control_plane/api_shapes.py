@@ -145,6 +145,12 @@ class UsageQuery(_Request, frozen=True):
     days: Annotated[int, Meta(ge=0, le=DAYS_MAX)] = 0
 
 
+class QuotasQuery(_Request, frozen=True):
+    """Of one key, or of all that have a quota."""
+
+    key_id: str | None = None
+
+
 class OverrideQuery(_Request, frozen=True):
     """Of ``src``, or of the link from it to ``dst``: which figure; both unless said."""
 
@@ -249,6 +255,45 @@ class UsageAnswer(TypedDict):
     cluster: str
     keys: list[KeyUsageRow]
     left_out: int
+
+
+class QuotaAmounts(TypedDict):
+    """Sessions, namespaces, bits per second; of a quota, 0 is no bound."""
+
+    publishers: int
+    viewers: int
+    namespaces: int
+    bps: int
+
+
+class QuotaEdge(TypedDict):
+    """One edge. ``share``: what it is to give out; ``held``: the most that it may act by until it has
+    acknowledged that; ``used``: what it last reported; ``refused``: how often it kept something out."""
+
+    node_id: str
+    connected: bool
+    share: QuotaAmounts
+    held: QuotaAmounts
+    used: QuotaAmounts
+    refused: int
+
+
+class QuotaRow(TypedDict):
+    """One key, in all and by edge; all edges together never hold more than the quota."""
+
+    key_id: str
+    issuer: str
+    quota: QuotaAmounts
+    used: QuotaAmounts
+    held: QuotaAmounts
+    edges: list[QuotaEdge]
+
+
+class QuotasAnswer(TypedDict):
+    """Keys that have a quota."""
+
+    cluster: str
+    keys: list[QuotaRow]
 
 
 class Nodes(TypedDict):

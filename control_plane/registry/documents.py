@@ -16,7 +16,7 @@ already; usage is what keys have used. What edges measure of links is in none of
 Usage is one document, because accounts and meters are only right together: the book counts what a meter says
 beyond what it saw of it (`usage_book`). So a new leader that reads a document of half a minute ago misses
 nothing of the edges that run on, for they tell totals; only what an edge's process had left over that ended
-since then is lost. `usage_book.ENTRIES_MAX` counts of meters and 400 days of 1,000 keys are some 10 MB here.
+since then is lost. What is longer than `USAGE_BYTES_MAX` (400 days of some 2,000 keys) lacks its oldest days.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from farcast.control_plane.intents import BadIntents, decode, encode
 from farcast.control_plane.quota_shares import Shares
 from farcast.control_plane.store import Restored, Save
 from farcast.control_plane.trust_book import KeptTrust
-from farcast.control_plane.usage_book import Account, KeptUsage, Meter, Seen
+from farcast.control_plane.usage_book import DAYS_MAX, Account, KeptUsage, Meter, Seen
 from farcast.proto.control.messages import Hello
 
 FORMAT: Final = 1
@@ -46,6 +46,8 @@ PART_BYTES_MAX: Final = 192 << 10
 PARTS_MAX: Final = 256
 DOCUMENT_BYTES_MAX: Final = 64 << 20
 """Of a document, unpacked."""
+USAGE_BYTES_MAX: Final = 48 << 20
+"""Of the usage, unpacked."""
 ORDERS: Final = ("intents", "access", "trust")
 FOLLOWING: Final = ("members", "trees", "offers", "shares", "usage")
 NAMES: Final = (*ORDERS, *FOLLOWING)
@@ -176,6 +178,21 @@ def _inflated(body: bytes) -> bytes:
     return unpacked
 
 
+def _write_usage(known: Known) -> bytes:
+    accounts, kept = known.accounts, DAYS_MAX
+    meters = [(*meter, seen) for meter, seen in known.meters.items()]
+    while len(body := _pack((accounts, meters))) > USAGE_BYTES_MAX and kept:
+        kept //= 2
+        accounts = {key_id: _newest(account, kept) for key_id, account in accounts.items()}
+    return body
+
+
+def _newest(account: Account, days: int) -> Account:
+    """The same total, and fewer days."""
+    newest = sorted(account.days)[-days:] if days else []
+    return Account(account.total, {day: account.days[day] for day in newest})
+
+
 def _read_usage(body: bytes) -> KeptUsage:
     accounts, meters = msgspec.msgpack.decode(body, type=_Usage)
     return KeptUsage(accounts, {(node_id, meter): seen for node_id, meter, seen in meters})
@@ -189,7 +206,7 @@ _WRITERS: Final[Mapping[str, Callable[[Known], bytes]]] = {
     "trust": lambda known: _pack(known.restored.trust),
     "members": lambda known: _pack(known.restored.members),
     "shares": lambda known: _pack(known.restored.shares),
-    "usage": lambda known: _pack((known.accounts, [(*meter, seen) for meter, seen in known.meters.items()])),
+    "usage": _write_usage,
     "trees": lambda known: _pack({origin: dict(tree) for origin, tree in known.trees.items()}),
     "offers": lambda known: _pack([(*key, at_us) for key, at_us in known.offers.items()]),
 }

@@ -365,6 +365,22 @@ def test_as_much_usage_as_is_kept_fits_the_document() -> None:
     assert 40 * len(documents._WRITERS["usage"](known)) < documents.DOCUMENT_BYTES_MAX
 
 
+def test_usage_that_is_too_long_lacks_its_oldest_days_and_nothing_of_its_totals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(documents, "USAGE_BYTES_MAX", 5_000)
+    account = Account(Totals(1, 2, 3, 4), {day: Totals(day, day, day, day) for day in range(DAYS_MAX)})
+    meters = {("sin-1", "b1"): Seen({"k1": Totals(1, 2, 3, 4)}, 1_700)}
+    packed = Known(replace(NOTHING, usage=KeptUsage({"k1": account, "k2": account}, meters))).pack("usage")
+    values = {f"{PREFIX}/usage": packed.head, f"{PREFIX}/usage/{packed.sha256}/0": packed.parts[0]}
+    found: KeptUsage = unpack(PREFIX, values)[0]["usage"]
+    assert found.meters == meters
+    for kept in found.accounts.values():
+        assert kept.total == account.total
+        assert 0 < len(kept.days) < DAYS_MAX
+        assert max(kept.days) == DAYS_MAX - 1
+
+
 def test_a_machines_own_disk_counts_where_consul_has_nothing() -> None:
     consul = held_by("s1")
     assert Leader(consul, "s1").begin(EVERYTHING) == EVERYTHING

@@ -76,7 +76,7 @@ class Network:
     def ordered_unix_s(self, action: str) -> float:
         """When the newest such order was given."""
         entries = json.loads(run("audit", "--json", *self.control))["entries"]
-        return next(entry["at_unix_us"] for entry in entries if entry["action"] == action) / 1e6
+        return float(next(entry["at_unix_us"] for entry in entries if entry["action"] == action)) / 1e6
 
     def told(self) -> str:
         """All that the processes tell over HTTP, and how they were started."""
