@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from farcast.control_plane.config import SCHEMA
+from farcast.control_plane.config import load_config as load_control_config
 from farcast.edge.config import EdgeConfig, load_config
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -76,6 +78,76 @@ def documents(name: str) -> list[dict[str, Any]]:
 def test_kubernetes_takes_the_manifests(name: str) -> None:
     for document in documents(name):
         kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+
+
+def kustomized(folder: str) -> list[dict[str, Any]]:
+    """What ``kubectl apply -k`` would apply."""
+    command = ["kubectl", "kustomize", str(DEPLOY / folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+WITH_KUBECTL = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+
+
+@WITH_KUBECTL
+@pytest.mark.parametrize("folder", ["kubernetes", "kubernetes-standby"])
+def test_what_kustomize_makes_is_taken_by_kubernetes(folder: str) -> None:
+    made = kustomized(folder)
+    assert {document["kind"] for document in made} >= {"StatefulSet", "Deployment", "PodDisruptionBudget"}
+    for document in made:
+        kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+
+
+@WITH_KUBECTL
+@pytest.mark.parametrize(("folder", "replicas"), [("kubernetes", 1), ("kubernetes-standby", 2)])
+def test_the_control_plane_takes_the_arguments_of_its_pod(folder: str, replicas: int) -> None:
+    (control,) = (document for document in kustomized(folder) if document["kind"] == "StatefulSet")
+    pod = control["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    words = [word.replace("$(HOST_IP)", "10.0.0.1") for word in container["args"]]
+    assert words.pop(0) == "control"
+    flags = dict(word.removeprefix("--").split("=", 1) for word in words)
+    keys = {key.replace(".", "-").replace("_", "-"): key for key in SCHEMA}
+    loaded = load_control_config(None, {keys[flag]: value for flag, value in flags.items()})
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert str(loaded.state_dir) in mounts
+    assert str(loaded.hop_cert.parent) in mounts
+    assert control["spec"]["replicas"] == replicas
+    assert (loaded.registry == "consul") == (replicas > 1), "two on one state would fight"
+    if replicas > 1:
+        assert loaded.consul.host == "10.0.0.1"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/livez", "a standby is not ready, and well"
+        assert "podAntiAffinity" in pod["affinity"]
+
+
+def linted(*command: str) -> None:
+    """A linter of the tests' own environment finds nothing."""
+    program = Path(sys.executable).parent / command[0]
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_compose_file_is_one_by_the_specifications_schema() -> None:
+    linted(
+        "check-jsonschema", "--builtin-schema=vendor.compose-spec", str(DEPLOY / "compose" / "compose.yaml")
+    )
+
+
+def test_the_gates_workflow_is_one_by_githubs_schema() -> None:
+    file = str(DEPLOY / "ci" / "github-actions.yml")
+    linted("check-jsonschema", "--builtin-schema=vendor.github-workflows", file)
+
+
+def test_the_containerfile_has_no_lint() -> None:
+    """But for versions of Debian's packages: those that are pinned are gone with the next point release."""
+    linted("hadolint", "--ignore=DL3008", str(DEPLOY / "container" / "Containerfile"))
+
+
+@pytest.mark.parametrize(("shell", "script"), [("sh", "compose/make-certs.sh"), ("bash", "ci/gate.sh")])
+def test_the_shell_reads_the_scripts(shell: str, script: str) -> None:
+    subprocess.run([shell, "-n", str(DEPLOY / script)], check=True, timeout=10)
 
 
 def test_the_kustomization_names_all_manifests() -> None:
