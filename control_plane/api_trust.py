@@ -13,7 +13,7 @@ from msgspec import UNSET
 from farcast.control_plane import api_shapes as shapes
 from farcast.control_plane import reading
 from farcast.control_plane.api_service import Service
-from farcast.control_plane.api_table import ApiAccess, Call, Changed, Endpoint, Refused
+from farcast.control_plane.api_table import ApiAccess, Call, Change, Changed, Endpoint, Refused
 from farcast.control_plane.api_tokens import ApiToken, Scope
 from farcast.control_plane.invitations import Invitee
 from farcast.issuers import read_public_key
@@ -33,44 +33,8 @@ TRUST_FORM: Final = 'body must be {"revoke_node": NODE} or {"revoke_serial": HEX
 def trust_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
     """All of them."""
     trust, tokens = _Trust(service), _Tokens(access)
-
-    def change(
-        method: str, path: str, summary: str, action: str, handle: Any, answer: Any, **more: Any
-    ) -> Endpoint:
-        more = {"scope": Scope.TRUST, "refusals": (409,), "action": action, **more}
-        return Endpoint(method, path, summary, handle, answer, **more)
-
     return [
-        change(
-            "POST",
-            "/access",
-            "Trust an issuer's key, or end keys and tokens.",
-            "access",
-            trust.change_access,
-            shapes.Access,
-            body=shapes.AccessOrder,
-            about=lambda call: _about_access(call.body),
-        ),
-        change(
-            "POST",
-            "/trust",
-            "End certificates.",
-            "revoke_certificate",
-            trust.revoke,
-            shapes.Trust,
-            body=shapes.TrustOrder,
-            about=lambda call: str(call.body.revoke_node or call.body.revoke_serial or ""),
-        ),
-        change(
-            "POST",
-            "/join-tokens",
-            "A token by which one edge joins.",
-            "join_token",
-            trust.invite,
-            shapes.JoinTokenAnswer,
-            body=shapes.JoinTokenOrder,
-            about=lambda call: call.body.region,
-        ),
+        *(change.endpoint(trust, Scope.TRUST, (409,)) for change in _OF_TRUST),
         Endpoint(
             "GET",
             "/api-tokens",
@@ -79,26 +43,7 @@ def trust_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
             shapes.ApiTokensAnswer,
             scope=Scope.TRUST,
         ),
-        change(
-            "POST",
-            "/api-tokens",
-            "A new token of this API.",
-            "api_token",
-            tokens.issue,
-            shapes.ApiTokenMade,
-            refusals=(409, 503),
-            body=shapes.ApiTokenOrder,
-            about=lambda call: call.body.name,
-        ),
-        change(
-            "DELETE",
-            "/api-tokens/{name}",
-            "End a token of this API.",
-            "revoke_api_token",
-            tokens.revoke,
-            shapes.ApiTokenRevoked,
-            refusals=(404, 503),
-        ),
+        *(change.endpoint(tokens, Scope.TRUST, (409,)) for change in _OF_TOKENS),
     ]
 
 
@@ -227,3 +172,59 @@ def _about(token: JoinToken) -> dict[str, Any]:
         "authority_sha256": token.authority_sha256.hex(),
         "expires_unix_s": token.expires_unix_s,
     }
+
+
+_OF_TRUST: Final = (
+    Change(
+        "POST",
+        "/access",
+        "Trust an issuer's key, or end keys and tokens.",
+        "access",
+        _Trust.change_access,
+        shapes.Access,
+        body=shapes.AccessOrder,
+        about=lambda call: _about_access(call.body),
+    ),
+    Change(
+        "POST",
+        "/trust",
+        "End certificates.",
+        "revoke_certificate",
+        _Trust.revoke,
+        shapes.Trust,
+        body=shapes.TrustOrder,
+        about=lambda call: str(call.body.revoke_node or call.body.revoke_serial or ""),
+    ),
+    Change(
+        "POST",
+        "/join-tokens",
+        "A token by which one edge joins.",
+        "join_token",
+        _Trust.invite,
+        shapes.JoinTokenAnswer,
+        body=shapes.JoinTokenOrder,
+        about=lambda call: call.body.region,
+    ),
+)
+_OF_TOKENS: Final = (
+    Change(
+        "POST",
+        "/api-tokens",
+        "A new token of this API.",
+        "api_token",
+        _Tokens.issue,
+        shapes.ApiTokenMade,
+        refusals=(409, 503),
+        body=shapes.ApiTokenOrder,
+        about=lambda call: call.body.name,
+    ),
+    Change(
+        "DELETE",
+        "/api-tokens/{name}",
+        "End a token of this API.",
+        "revoke_api_token",
+        _Tokens.revoke,
+        shapes.ApiTokenRevoked,
+        refusals=(404, 503),
+    ),
+)
