@@ -319,6 +319,7 @@ def test_what_keys_have_used_goes_over_and_is_counted_once() -> None:
     consul = held_by("s1", "s2")
     first = Leader(consul, "s1")
     book = UsageBook(first.begin().usage)
+    first.run(15)
     first.state.handle_save(Save(1, usage=tells(book, "b1", 1_000, 1)))
     first.run(20)
     unwritten = tells(book, "b1", 1_400, 2)  # The leader dies before Consul has it.
@@ -327,6 +328,7 @@ def test_what_keys_have_used_goes_over_and_is_counted_once() -> None:
     second = Leader(consul, "s2")
     book = UsageBook(second.begin().usage)
     assert book.accounts["k1"].total.bytes_out == 1_000
+    second.run(15)
     second.state.handle_save(Save(1, usage=tells(book, "b1", 1_500, 3)))
     assert book.accounts["k1"].total.bytes_out == 1_500
     second.state.handle_save(Save(2, usage=UsageChange(meters={("sin-1", "b1"): None})))
@@ -439,7 +441,8 @@ def test_the_disk_says_the_same_after_a_takeover(tmp_path: Any) -> None:
     store = Store(tmp_path)
     store.open_reign("shows")
     stale = {"old-1": {"x-1": Upstreams("old-1")}}
-    store.save(Save(1, trees=stale, offers=(OfferChange((b"gone",), "old-1", 1),)))
+    used = UsageChange({"old": Account(Totals(1))}, {("old-1", "b"): Seen({"old": Totals(1)}, 1)})
+    store.save(Save(1, trees=stale, offers=(OfferChange((b"gone",), "old-1", 1),), usage=used))
     store.replace(EVERYTHING)
     store.close()
     found = Store(tmp_path)
