@@ -4,7 +4,7 @@ Each service of ours, and Consul, runs in a network namespace with its address, 
 with its volumes as folders; in the order of ``depends_on``, each until its health check passes. Then a film
 goes from one edge to another, the control plane that leads is killed, and everything is stopped as the file
 says, within its grace period. Images, Prometheus and Grafana are not tried. Needs what ``make guide`` needs,
-and ``consul``. Prints a line a step and, last, one JSON line.
+and ``consul`` and ``curl``. Prints a line a step and, last, one JSON line.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ EXPOSURE_MAX = 2.0
 """Of systemd-analyze security, 0 to 10; below 2 it says "OK"."""
 
 
-def unit(name: str) -> dict[str, list[str]]:
+def unit(name: str, suffix: str = ".service") -> dict[str, list[str]]:
     settings: dict[str, list[str]] = {}
-    for line in (DEPLOY / "systemd" / f"{name}.service").read_text().splitlines():
+    for line in (DEPLOY / "systemd" / f"{name}{suffix}").read_text().splitlines():
         if "=" in line and not line.startswith("#"):
             key, value = line.split("=", 1)
             settings.setdefault(key, []).append(value)
@@ -68,6 +68,23 @@ def test_systemd_takes_the_units_and_finds_them_tight(name: str, tmp_path: Path)
     found = re.search(r"exposure level for \S+: ([0-9.]+)", judged.stdout)
     assert found is not None, judged.stdout + judged.stderr
     assert float(found[1]) < EXPOSURE_MAX
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_drop_in_for_consul_changes_nothing_of_the_unit_but_the_token(tmp_path: Path) -> None:
+    folder = tmp_path / "farcast-control.service.d"
+    folder.mkdir()
+    for name in ("farcast-control.service", "farcast-control.service.d/consul.conf"):
+        text = (DEPLOY / "systemd" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/opt/farcast/bin/farcast", "/bin/true"))
+    command = ["systemd-analyze", "verify", str(tmp_path / "farcast-control.service")]
+    verified = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    told = verified.stderr.replace("Unit consul.service not found.", "")
+    assert (verified.returncode, told.strip()) == (0, "")
+    plain = unit("farcast-control")["ExecStart"]
+    reset, *dropped = unit("farcast-control.service.d/consul.conf", suffix="")["ExecStart"]
+    assert reset == ""
+    assert dropped == [f"{plain[0]} --consul-token-file ${{CREDENTIALS_DIRECTORY}}/consul.token"]
 
 
 def documents(name: str) -> list[dict[str, Any]]:
