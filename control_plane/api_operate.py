@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from farcast.control_plane import api_shapes as shapes
+from farcast.control_plane import api_answers as answers
+from farcast.control_plane import api_requests as requests
 from farcast.control_plane import reading_orders
 from farcast.control_plane.api_service import Service
 from farcast.control_plane.api_table import Call, Change, Changed, Endpoint, Refused
@@ -166,8 +167,8 @@ _CHANGES: Final = (
         "Drain an edge, or take that back.",
         "drain",
         _Operate.drain,
-        shapes.Draining,
-        body=shapes.DrainOrder,
+        answers.Draining,
+        body=requests.DrainOrder,
         about=lambda call: call.body.node_id,
     ),
     Change(
@@ -176,19 +177,19 @@ _CHANGES: Final = (
         "Hold a route to a way.",
         "pin",
         _Operate.pin,
-        shapes.Pins,
-        body=shapes.PinOrder,
+        answers.Pins,
+        body=requests.PinOrder,
         about=lambda call: " > ".join(call.body.way),
     ),
-    Change("DELETE", "/pins/{src}/{dst}", "Take a pin back.", "unpin", _Operate.unpin, shapes.Pins),
+    Change("DELETE", "/pins/{src}/{dst}", "Take a pin back.", "unpin", _Operate.unpin, answers.Pins),
     Change(
         "POST",
         "/kept-out",
         "Let an edge relay for nobody else.",
         "keep_out",
         _Operate.keep_out,
-        shapes.KeptOuts,
-        body=shapes.KeepOutOrder,
+        answers.KeptOuts,
+        body=requests.KeepOutOrder,
         about=lambda call: call.body.node_id,
     ),
     Change(
@@ -197,7 +198,7 @@ _CHANGES: Final = (
         "Let an edge relay again.",
         "let_in",
         _Operate.let_in,
-        shapes.KeptOuts,
+        answers.KeptOuts,
     ),
     Change(
         "POST",
@@ -205,8 +206,8 @@ _CHANGES: Final = (
         "Set what an edge or a link costs, or may send at most.",
         "override",
         _Operate.override,
-        shapes.Overrides,
-        body=shapes.OverrideOrder,
+        answers.Overrides,
+        body=requests.OverrideOrder,
         about=lambda call: _name(call.body.src, call.body.dst),
     ),
     Change(
@@ -215,8 +216,8 @@ _CHANGES: Final = (
         "Take prices and capacities back.",
         "reset",
         _Operate.reset,
-        shapes.Overrides,
-        query=shapes.OverrideQuery,
+        answers.Overrides,
+        query=requests.OverrideQuery,
         about=lambda call: _name(call.path["src"], call.query.dst),
     ),
     Change(
@@ -225,8 +226,8 @@ _CHANGES: Final = (
         "Take an edge out for good.",
         "remove",
         _Operate.remove,
-        shapes.Removed,
-        body=shapes.RemoveOrder,
+        answers.Removed,
+        body=requests.RemoveOrder,
         about=lambda call: call.body.node_id,
     ),
 )

@@ -8,7 +8,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
-from farcast.control_plane import api_shapes as shapes
+from farcast.control_plane import api_answers as answers
+from farcast.control_plane import api_requests as requests
+from farcast.control_plane import api_trust_answers as trust_answers
 from farcast.control_plane import reading, reading_orders, reading_quotas, reading_usage
 from farcast.control_plane.api_service import Service
 from farcast.control_plane.api_table import ApiAccess, Call, Endpoint, Refused
@@ -30,8 +32,8 @@ def reading_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
             "/audit",
             "Who changed what, the newest first.",
             lambda call: _audit(access, call),
-            shapes.Audit,
-            query=shapes.AuditQuery,
+            answers.Audit,
+            query=requests.AuditQuery,
         ),
         Endpoint("GET", "/metrics", "For Prometheus.", lambda _: _metrics(service), METRICS_TYPE),
     ]
@@ -77,7 +79,7 @@ def _open_endpoints(service: Service) -> list[Endpoint]:
     ]
 
 
-def _history(controller: Controller, query: shapes.HistoryQuery) -> Any:
+def _history(controller: Controller, query: requests.HistoryQuery) -> Any:
     found = reading_orders.history(controller, query.src, query.dst)
     if found is None:
         most = reading_orders.HISTORY_LINKS_MAX
@@ -99,90 +101,90 @@ def _metrics(service: Service) -> Response:
 
 
 _LOOKS: Final = (
-    _Look("/status", "The cluster in one look.", shapes.Status, lambda c, now, _: reading.status(c, now)),
-    _Look("/nodes", "All edges.", shapes.Nodes, lambda c, now, _: {"nodes": reading.nodes(c, now)}),
+    _Look("/status", "The cluster in one look.", answers.Status, lambda c, now, _: reading.status(c, now)),
+    _Look("/nodes", "All edges.", answers.Nodes, lambda c, now, _: {"nodes": reading.nodes(c, now)}),
     _Look(
         "/links",
         "All links, as planned with.",
-        shapes.Links,
+        answers.Links,
         lambda c, now, _: {"links": reading.links(c, now)},
     ),
     _Look(
         "/links/history",
         "The last hour of links, a minute at a time.",
-        shapes.LinkHistoryAnswer,
+        answers.LinkHistoryAnswer,
         lambda c, _, query: _history(c, query),
-        shapes.HistoryQuery,
+        requests.HistoryQuery,
     ),
     _Look(
         "/routes",
         "Routes in force.",
-        shapes.Routes,
+        answers.Routes,
         lambda c, _, query: {"routes": reading.routes(c, query.origin)},
-        shapes.RoutesQuery,
+        requests.RoutesQuery,
         (404,),
     ),
     _Look(
         "/why",
         "Why a route is as it is.",
-        shapes.Why,
+        answers.Why,
         lambda c, _, query: reading.why(c, query.src, query.dst),
-        shapes.WhyQuery,
+        requests.WhyQuery,
         (404,),
     ),
     _Look(
         "/plan",
         "The plan in force, and who follows it.",
-        shapes.PlanAnswer,
+        answers.PlanAnswer,
         lambda c, *_: reading.plan(c),
     ),
     _Look(
         "/plan/versions",
         "The newest versions of the plan, and who acknowledged each.",
-        shapes.Versions,
+        answers.Versions,
         lambda c, *_: reading_orders.versions(c),
     ),
-    _Look("/drains", "Edges that drain.", shapes.Drains, lambda c, *_: {"drains": reading_orders.drains(c)}),
+    _Look("/drains", "Edges that drain.", answers.Drains, lambda c, *_: {"drains": reading_orders.drains(c)}),
     _Look(
         "/pins",
         "Pins, and which are in force.",
-        shapes.Pins,
+        answers.Pins,
         lambda c, *_: {"pins": reading_orders.pins(c)},
     ),
     _Look(
         "/kept-out",
         "Edges that relay for nobody else.",
-        shapes.KeptOuts,
+        answers.KeptOuts,
         lambda c, *_: {"kept_out": reading_orders.kept_out(c)},
     ),
     _Look(
         "/overrides",
         "Prices and capacities set by order.",
-        shapes.Overrides,
+        answers.Overrides,
         lambda c, *_: {"overrides": reading_orders.overrides(c), "remark": reading_orders.remark(c)},
     ),
     _Look(
         "/edge-list",
         "What viewers are told.",
-        shapes.EdgeListAnswer,
+        answers.EdgeListAnswer,
         lambda c, *_: reading_orders.edge_list(c),
     ),
-    _Look("/access", "Whose tokens open the cluster.", shapes.Access, lambda c, *_: reading.access(c)),
+    _Look("/access", "Whose tokens open the cluster.", trust_answers.Access, lambda c, *_: reading.access(c)),
     _Look(
         "/v1/usage",
         "Bytes and minutes that each issuer's key has used.",
-        shapes.UsageAnswer,
+        trust_answers.UsageAnswer,
         lambda c, now, query: reading_usage.usage(c, query.key_id, query.days, now),
-        shapes.UsageQuery,
+        requests.UsageQuery,
         (404,),
     ),
     _Look(
         "/v1/quotas",
         "Quotas of keys, and which edge holds how much of each.",
-        shapes.QuotasAnswer,
+        trust_answers.QuotasAnswer,
         lambda c, _, query: reading_quotas.quotas(c, query.key_id),
-        shapes.QuotasQuery,
+        requests.QuotasQuery,
         (404,),
     ),
-    _Look("/trust", "Certificates and join tokens.", shapes.Trust, lambda c, *_: reading.trust(c)),
+    _Look("/trust", "Certificates and join tokens.", trust_answers.Trust, lambda c, *_: reading.trust(c)),
 )

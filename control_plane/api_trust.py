@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from farcast.control_plane import api_shapes as shapes
+from farcast.control_plane import api_requests as requests
+from farcast.control_plane import api_trust_answers as trust_answers
 from farcast.control_plane import reading
 from farcast.control_plane.api_service import Service
 from farcast.control_plane.api_table import ApiAccess, Call, Change, Changed, Endpoint, Refused
@@ -40,7 +41,7 @@ def trust_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
             "/api-tokens",
             "Tokens of this API, without their text.",
             lambda _: tokens.told(),
-            shapes.ApiTokensAnswer,
+            trust_answers.ApiTokensAnswer,
             scope=Scope.TRUST,
         ),
         *(change.endpoint(tokens, Scope.TRUST, (409,)) for change in _OF_TOKENS),
@@ -54,7 +55,7 @@ class _Trust:
         self._service = service
 
     def change_access(self, call: Call) -> Changed:
-        order: shapes.AccessOrder = call.body
+        order: requests.AccessOrder = call.body
         given = [name for name in order.__struct_fields__ if getattr(order, name) is not UNSET]
         if len(given) != 1:
             raise Refused(400, ACCESS_FORM, given[1] if given else "")
@@ -76,7 +77,7 @@ class _Trust:
         return Changed(reading.access(self._service.controller), _about_access(order), after=given[0])
 
     def revoke(self, call: Call) -> Changed:
-        order: shapes.TrustOrder = call.body
+        order: requests.TrustOrder = call.body
         given = [name for name in order.__struct_fields__ if getattr(order, name) is not UNSET]
         if len(given) != 1:
             raise Refused(400, TRUST_FORM, given[1] if given else "")
@@ -88,7 +89,7 @@ class _Trust:
         return Changed(reading.trust(self._service.controller), about, after=given[0])
 
     def invite(self, call: Call) -> Changed:
-        order: shapes.JoinTokenOrder = call.body
+        order: requests.JoinTokenOrder = call.body
         for at, address in enumerate(order.control):
             if not _is_endpoint(address):
                 raise Refused(400, f"control[{at}]: {address[:80]!r} is not HOST:PORT", f"control[{at}]")
@@ -113,7 +114,7 @@ class _Tokens:
         return {"tokens": [_row(token) for token in self._access.tokens.issued]}
 
     def issue(self, call: Call) -> Changed:
-        order: shapes.ApiTokenOrder = call.body
+        order: requests.ApiTokenOrder = call.body
         tokens = self._access.tokens
         _check(tokens.why_not_issue(order.name, order.scopes, call.now_unix_s))
         expires_s = None if order.valid_s is None else call.now_unix_s + order.valid_s
@@ -150,7 +151,7 @@ def _row(token: ApiToken) -> dict[str, Any]:
     }
 
 
-def _about_access(order: shapes.AccessOrder) -> str:
+def _about_access(order: requests.AccessOrder) -> str:
     """The key or token that an order is about; never the key itself."""
     if order.trust is not UNSET:
         return str(order.trust.get("kid", ""))
@@ -181,8 +182,8 @@ _OF_TRUST: Final = (
         "Trust an issuer's key, or end keys and tokens.",
         "access",
         _Trust.change_access,
-        shapes.Access,
-        body=shapes.AccessOrder,
+        trust_answers.Access,
+        body=requests.AccessOrder,
         about=lambda call: _about_access(call.body),
     ),
     Change(
@@ -191,8 +192,8 @@ _OF_TRUST: Final = (
         "End certificates.",
         "revoke_certificate",
         _Trust.revoke,
-        shapes.Trust,
-        body=shapes.TrustOrder,
+        trust_answers.Trust,
+        body=requests.TrustOrder,
         about=lambda call: str(call.body.revoke_node or call.body.revoke_serial or ""),
     ),
     Change(
@@ -201,8 +202,8 @@ _OF_TRUST: Final = (
         "A token by which one edge joins.",
         "join_token",
         _Trust.invite,
-        shapes.JoinTokenAnswer,
-        body=shapes.JoinTokenOrder,
+        trust_answers.JoinTokenAnswer,
+        body=requests.JoinTokenOrder,
         about=lambda call: call.body.region,
     ),
 )
@@ -213,9 +214,9 @@ _OF_TOKENS: Final = (
         "A new token of this API.",
         "api_token",
         _Tokens.issue,
-        shapes.ApiTokenMade,
+        trust_answers.ApiTokenMade,
         refusals=(409, 503),
-        body=shapes.ApiTokenOrder,
+        body=requests.ApiTokenOrder,
         about=lambda call: call.body.name,
     ),
     Change(
@@ -224,7 +225,7 @@ _OF_TOKENS: Final = (
         "End a token of this API.",
         "revoke_api_token",
         _Tokens.revoke,
-        shapes.ApiTokenRevoked,
+        trust_answers.ApiTokenRevoked,
         refusals=(404, 503),
     ),
 )
