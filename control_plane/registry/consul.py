@@ -31,7 +31,7 @@ from farcast.control_plane.store import Restored, Save
 SETTLE_SECONDS_MAX: Final = 3.0
 """An answer to an order waits so long for Consul."""
 RESIGN_SECONDS_MAX: Final = 3.0
-"""The lock is given up first; edges that are still shown after this time are critical soon, and then gone."""
+"""For edges, once the lock is given up; those that are still shown then are critical soon, and then gone."""
 _THREADS: Final = len(Lane) + 1
 
 
@@ -188,8 +188,10 @@ class ConsulLeadership:
             connection.close()
 
     def _resign(self) -> None:
+        for request in self.election.resignation():
+            self._send(request)
         due = time.monotonic() + RESIGN_SECONDS_MAX
-        for request in (*self.election.resignation(), *self.edges.resignation()):
+        for request in self.edges.resignation():
             if self._send(request).status == 0 or time.monotonic() > due:
                 return
 
