@@ -135,8 +135,14 @@ bench-sim: $(VENV)/.core ## The simulator beside QUIC alone on the same kernel: 
 	$(BIN)/python bench/simulator.py $(BENCH_ARGS)
 
 .PHONY: deploy-lint
-deploy-lint: $(VENV)/.core $(VENV)/.tools ## Units, rules, dashboards and manifests of deploy/; more where promtool, systemd are
-	$(BIN)/pytest -q tests/deploy
+deploy-lint: $(VENV)/.core $(VENV)/.tools ## Units, rules, dashboards and manifests of deploy/; more where systemd, kubectl are
+	prometheus=$$(tests/deploy/install.sh $(abspath $(VENV))/prometheus || echo $(abspath $(BIN))) && \
+	    PATH="$$prometheus:$$PATH" $(BIN)/pytest -q tests/deploy
+
+.PHONY: compose-run
+compose-run: $(VENV)/.core $(VENV)/.tools ## What the compose file starts, in network namespaces instead of containers (iproute2)
+	consul=$$(tests/consul/install.sh $(abspath $(VENV))/consul) && \
+	    PATH="$$(dirname "$$consul"):$$PATH" $(BIN)/python -m tests.deploy.compose_run
 
 .PHONY: package
 package: $(VENV)/.core ## Build the wheel into dist and try it in a fresh environment

@@ -1,8 +1,8 @@
 """HTTP API for operators and their tools; behind a token, on loopback unless told otherwise.
 
 `api_table` says how requests are checked, `api_reading`, `api_operate` and `api_trust` what there is,
-`api_shapes` of what form it is; ``/openapi.json`` describes it all. ``/livez``, ``/readyz`` and
-``/openapi.json`` are open, everything else wants ``Authorization: Bearer TOKEN``
+`api_requests`, `api_answers` and `api_trust_answers` of what form it is; ``/openapi.json`` describes it all.
+``/livez``, ``/readyz`` and ``/openapi.json`` are open, everything else wants ``Authorization: Bearer TOKEN``
 (`farcast.control_plane.api_tokens`). ``api.json`` in the state directory says where the API listens, so that
 commands on this machine need nothing but the directory.
 """

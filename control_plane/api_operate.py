@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from farcast.control_plane import api_shapes as shapes
+from farcast.control_plane import api_answers as answers
+from farcast.control_plane import api_requests as requests
 from farcast.control_plane import reading_orders
 from farcast.control_plane.api_service import Service
-from farcast.control_plane.api_table import Call, Changed, Endpoint, Refused
+from farcast.control_plane.api_table import Call, Change, Changed, Endpoint, Refused
 from farcast.control_plane.api_tokens import Scope
 from farcast.control_plane.intents import KeptOut, Override, Pin, unknown_edge
 from farcast.control_plane.orders import Orders
@@ -19,84 +20,7 @@ NO_SUCH_OR_NOT_NOW: Final = (404, 409)
 def operate_endpoints(service: Service) -> list[Endpoint]:
     """All of them."""
     operate = _Operate(service)
-
-    def change(
-        method: str, path: str, summary: str, action: str, handle: Any, answer: Any, **more: Any
-    ) -> Endpoint:
-        more = {"scope": Scope.OPERATE, "refusals": NO_SUCH_OR_NOT_NOW, "action": action, **more}
-        return Endpoint(method, path, summary, handle, answer, **more)
-
-    return [
-        change(
-            "POST",
-            "/drain",
-            "Drain an edge, or take that back.",
-            "drain",
-            operate.drain,
-            shapes.Draining,
-            body=shapes.DrainOrder,
-            about=lambda call: call.body.node_id,
-        ),
-        change(
-            "POST",
-            "/pins",
-            "Hold a route to a way.",
-            "pin",
-            operate.pin,
-            shapes.Pins,
-            body=shapes.PinOrder,
-            about=lambda call: " > ".join(call.body.way),
-        ),
-        change("DELETE", "/pins/{src}/{dst}", "Take a pin back.", "unpin", operate.unpin, shapes.Pins),
-        change(
-            "POST",
-            "/kept-out",
-            "Let an edge relay for nobody else.",
-            "keep_out",
-            operate.keep_out,
-            shapes.KeptOuts,
-            body=shapes.KeepOutOrder,
-            about=lambda call: call.body.node_id,
-        ),
-        change(
-            "DELETE",
-            "/kept-out/{node_id}",
-            "Let an edge relay again.",
-            "let_in",
-            operate.let_in,
-            shapes.KeptOuts,
-        ),
-        change(
-            "POST",
-            "/overrides",
-            "Set what an edge or a link costs, or may send at most.",
-            "override",
-            operate.override,
-            shapes.Overrides,
-            body=shapes.OverrideOrder,
-            about=lambda call: _name(call.body.src, call.body.dst),
-        ),
-        change(
-            "DELETE",
-            "/overrides/{src}",
-            "Take prices and capacities back.",
-            "reset",
-            operate.reset,
-            shapes.Overrides,
-            query=shapes.OverrideQuery,
-            about=lambda call: _name(call.path["src"], call.query.dst),
-        ),
-        change(
-            "POST",
-            "/remove",
-            "Take an edge out for good.",
-            "remove",
-            operate.remove,
-            shapes.Removed,
-            body=shapes.RemoveOrder,
-            about=lambda call: call.body.node_id,
-        ),
-    ]
+    return [change.endpoint(operate, Scope.OPERATE, NO_SUCH_OR_NOT_NOW) for change in _CHANGES]
 
 
 class _Operate:
@@ -234,3 +158,76 @@ class _Operate:
 
 def _name(src: str, dst: str | None) -> str:
     return f"{src} > {dst}" if dst else src
+
+
+_CHANGES: Final = (
+    Change(
+        "POST",
+        "/drain",
+        "Drain an edge, or take that back.",
+        "drain",
+        _Operate.drain,
+        answers.Draining,
+        body=requests.DrainOrder,
+        about=lambda call: call.body.node_id,
+    ),
+    Change(
+        "POST",
+        "/pins",
+        "Hold a route to a way.",
+        "pin",
+        _Operate.pin,
+        answers.Pins,
+        body=requests.PinOrder,
+        about=lambda call: " > ".join(call.body.way),
+    ),
+    Change("DELETE", "/pins/{src}/{dst}", "Take a pin back.", "unpin", _Operate.unpin, answers.Pins),
+    Change(
+        "POST",
+        "/kept-out",
+        "Let an edge relay for nobody else.",
+        "keep_out",
+        _Operate.keep_out,
+        answers.KeptOuts,
+        body=requests.KeepOutOrder,
+        about=lambda call: call.body.node_id,
+    ),
+    Change(
+        "DELETE",
+        "/kept-out/{node_id}",
+        "Let an edge relay again.",
+        "let_in",
+        _Operate.let_in,
+        answers.KeptOuts,
+    ),
+    Change(
+        "POST",
+        "/overrides",
+        "Set what an edge or a link costs, or may send at most.",
+        "override",
+        _Operate.override,
+        answers.Overrides,
+        body=requests.OverrideOrder,
+        about=lambda call: _name(call.body.src, call.body.dst),
+    ),
+    Change(
+        "DELETE",
+        "/overrides/{src}",
+        "Take prices and capacities back.",
+        "reset",
+        _Operate.reset,
+        answers.Overrides,
+        query=requests.OverrideQuery,
+        about=lambda call: _name(call.path["src"], call.query.dst),
+    ),
+    Change(
+        "POST",
+        "/remove",
+        "Take an edge out for good.",
+        "remove",
+        _Operate.remove,
+        answers.Removed,
+        body=requests.RemoveOrder,
+        about=lambda call: call.body.node_id,
+    ),
+)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
-from farcast.control_plane import api_shapes as shapes
-from farcast.control_plane import reading, reading_orders, reading_usage
+from farcast.control_plane import api_answers as answers
+from farcast.control_plane import api_requests as requests
+from farcast.control_plane import api_trust_answers as trust_answers
+from farcast.control_plane import reading, reading_orders, reading_quotas, reading_usage
 from farcast.control_plane.api_service import Service
 from farcast.control_plane.api_table import ApiAccess, Call, Endpoint, Refused
 from farcast.control_plane.audit import read_entries
@@ -22,107 +24,41 @@ TEXT_TYPE: Final = "text/plain; charset=utf-8"
 
 def reading_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
     """All of them."""
-
-    def look(path: str, summary: str, answer: Any, tell: Callable[[Controller, int], Any]) -> Endpoint:
-        return Endpoint("GET", path, summary, lambda _: tell(service.controller, service.now_us()), answer)
-
     return [
         *_open_endpoints(service),
-        look("/status", "The cluster in one look.", shapes.Status, reading.status),
-        look("/nodes", "All edges.", shapes.Nodes, lambda c, now: {"nodes": reading.nodes(c, now)}),
-        look(
-            "/links",
-            "All links, as planned with.",
-            shapes.Links,
-            lambda c, now: {"links": reading.links(c, now)},
-        ),
-        Endpoint(
-            "GET",
-            "/links/history",
-            "The last hour of links, a minute at a time.",
-            lambda call: _history(service, call),
-            shapes.LinkHistoryAnswer,
-            query=shapes.HistoryQuery,
-        ),
-        Endpoint(
-            "GET",
-            "/routes",
-            "Routes in force.",
-            lambda call: _known(lambda: {"routes": reading.routes(service.controller, call.query.origin)}),
-            shapes.Routes,
-            query=shapes.RoutesQuery,
-            refusals=(404,),
-        ),
-        Endpoint(
-            "GET",
-            "/why",
-            "Why a route is as it is.",
-            lambda call: _known(lambda: reading.why(service.controller, call.query.src, call.query.dst)),
-            shapes.Why,
-            query=shapes.WhyQuery,
-            refusals=(404,),
-        ),
-        look(
-            "/plan", "The plan in force, and who follows it.", shapes.PlanAnswer, lambda c, _: reading.plan(c)
-        ),
-        look(
-            "/plan/versions",
-            "The newest versions of the plan, and who acknowledged each.",
-            shapes.Versions,
-            lambda c, _: reading_orders.versions(c),
-        ),
-        look(
-            "/drains", "Edges that drain.", shapes.Drains, lambda c, _: {"drains": reading_orders.drains(c)}
-        ),
-        look(
-            "/pins",
-            "Pins, and which are in force.",
-            shapes.Pins,
-            lambda c, _: {"pins": reading_orders.pins(c)},
-        ),
-        look(
-            "/kept-out",
-            "Edges that relay for nobody else.",
-            shapes.KeptOuts,
-            lambda c, _: {"kept_out": reading_orders.kept_out(c)},
-        ),
-        look(
-            "/overrides",
-            "Prices and capacities set by order.",
-            shapes.Overrides,
-            lambda c, _: {"overrides": reading_orders.overrides(c), "remark": reading_orders.remark(c)},
-        ),
-        look(
-            "/edge-list",
-            "What viewers are told.",
-            shapes.EdgeListAnswer,
-            lambda c, _: reading_orders.edge_list(c),
-        ),
-        look("/access", "Whose tokens open the cluster.", shapes.Access, lambda c, _: reading.access(c)),
-        Endpoint(
-            "GET",
-            "/v1/usage",
-            "Bytes and minutes that each issuer's key has used.",
-            lambda call: _known(
-                lambda: reading_usage.usage(
-                    service.controller, call.query.key_id, call.query.days, service.now_us()
-                )
-            ),
-            shapes.UsageAnswer,
-            query=shapes.UsageQuery,
-            refusals=(404,),
-        ),
-        look("/trust", "Certificates and join tokens.", shapes.Trust, lambda c, _: reading.trust(c)),
+        *(_endpoint(service, look) for look in _LOOKS),
         Endpoint(
             "GET",
             "/audit",
             "Who changed what, the newest first.",
             lambda call: _audit(access, call),
-            shapes.Audit,
-            query=shapes.AuditQuery,
+            answers.Audit,
+            query=requests.AuditQuery,
         ),
         Endpoint("GET", "/metrics", "For Prometheus.", lambda _: _metrics(service), METRICS_TYPE),
     ]
+
+
+class _Look(NamedTuple):
+    """One row: ``tell`` makes the answer of the controller, the time and the query."""
+
+    path: str
+    summary: str
+    answer: Any
+    tell: Callable[[Controller, int, Any], Any]
+    query: type[msgspec.Struct] | None = None
+    refusals: tuple[int, ...] = ()
+
+
+def _endpoint(service: Service, look: _Look) -> Endpoint:
+    def handle(call: Call) -> Any:
+        try:
+            return look.tell(service.controller, service.now_us(), call.query)
+        except NotKnown as error:
+            raise Refused(404, str(error)) from error
+
+    path, summary, answer, _, query, refusals = look
+    return Endpoint("GET", path, summary, handle, answer, query=query, refusals=refusals)
 
 
 def _open_endpoints(service: Service) -> list[Endpoint]:
@@ -143,15 +79,8 @@ def _open_endpoints(service: Service) -> list[Endpoint]:
     ]
 
 
-def _known(tell: Callable[[], Any]) -> Any:
-    try:
-        return tell()
-    except NotKnown as error:
-        raise Refused(404, str(error)) from error
-
-
-def _history(service: Service, call: Call) -> Any:
-    found = reading_orders.history(service.controller, call.query.src, call.query.dst)
+def _history(controller: Controller, query: requests.HistoryQuery) -> Any:
+    found = reading_orders.history(controller, query.src, query.dst)
     if found is None:
         most = reading_orders.HISTORY_LINKS_MAX
         raise Refused(400, f"src: there are more than {most} links; name src or dst", "src")
@@ -169,3 +98,93 @@ def _audit(access: ApiAccess, call: Call) -> Any:
 
 def _metrics(service: Service) -> Response:
     return Response(service.metrics(), media_type=METRICS_TYPE)
+
+
+_LOOKS: Final = (
+    _Look("/status", "The cluster in one look.", answers.Status, lambda c, now, _: reading.status(c, now)),
+    _Look("/nodes", "All edges.", answers.Nodes, lambda c, now, _: {"nodes": reading.nodes(c, now)}),
+    _Look(
+        "/links",
+        "All links, as planned with.",
+        answers.Links,
+        lambda c, now, _: {"links": reading.links(c, now)},
+    ),
+    _Look(
+        "/links/history",
+        "The last hour of links, a minute at a time.",
+        answers.LinkHistoryAnswer,
+        lambda c, _, query: _history(c, query),
+        requests.HistoryQuery,
+    ),
+    _Look(
+        "/routes",
+        "Routes in force.",
+        answers.Routes,
+        lambda c, _, query: {"routes": reading.routes(c, query.origin)},
+        requests.RoutesQuery,
+        (404,),
+    ),
+    _Look(
+        "/why",
+        "Why a route is as it is.",
+        answers.Why,
+        lambda c, _, query: reading.why(c, query.src, query.dst),
+        requests.WhyQuery,
+        (404,),
+    ),
+    _Look(
+        "/plan",
+        "The plan in force, and who follows it.",
+        answers.PlanAnswer,
+        lambda c, *_: reading.plan(c),
+    ),
+    _Look(
+        "/plan/versions",
+        "The newest versions of the plan, and who acknowledged each.",
+        answers.Versions,
+        lambda c, *_: reading_orders.versions(c),
+    ),
+    _Look("/drains", "Edges that drain.", answers.Drains, lambda c, *_: {"drains": reading_orders.drains(c)}),
+    _Look(
+        "/pins",
+        "Pins, and which are in force.",
+        answers.Pins,
+        lambda c, *_: {"pins": reading_orders.pins(c)},
+    ),
+    _Look(
+        "/kept-out",
+        "Edges that relay for nobody else.",
+        answers.KeptOuts,
+        lambda c, *_: {"kept_out": reading_orders.kept_out(c)},
+    ),
+    _Look(
+        "/overrides",
+        "Prices and capacities set by order.",
+        answers.Overrides,
+        lambda c, *_: {"overrides": reading_orders.overrides(c), "remark": reading_orders.remark(c)},
+    ),
+    _Look(
+        "/edge-list",
+        "What viewers are told.",
+        answers.EdgeListAnswer,
+        lambda c, *_: reading_orders.edge_list(c),
+    ),
+    _Look("/access", "Whose tokens open the cluster.", trust_answers.Access, lambda c, *_: reading.access(c)),
+    _Look(
+        "/v1/usage",
+        "Bytes and minutes that each issuer's key has used.",
+        trust_answers.UsageAnswer,
+        lambda c, now, query: reading_usage.usage(c, query.key_id, query.days, now),
+        requests.UsageQuery,
+        (404,),
+    ),
+    _Look(
+        "/v1/quotas",
+        "Quotas of keys, and which edge holds how much of each.",
+        trust_answers.QuotasAnswer,
+        lambda c, _, query: reading_quotas.quotas(c, query.key_id),
+        requests.QuotasQuery,
+        (404,),
+    ),
+    _Look("/trust", "Certificates and join tokens.", trust_answers.Trust, lambda c, *_: reading.trust(c)),
+)

@@ -20,6 +20,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -78,6 +79,11 @@ class Call:
     now_unix_s: int
 
 
+def about_path(call: Call) -> str:
+    """What stands in the path."""
+    return "/".join(call.path.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One row. ``scope``: ``None`` is open to anybody. ``answer``: a type that msgspec can describe, or a
@@ -95,7 +101,7 @@ class Endpoint:
     body: type[msgspec.Struct] | None = None
     refusals: tuple[int, ...] = ()
     action: str = ""
-    about: Callable[[Call], str] = lambda call: "/".join(call.path.values())
+    about: Callable[[Call], str] = about_path
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -110,6 +116,39 @@ class Endpoint:
         large = (413,) if self.body is not None else ()
         fenced = (503,) if self.action else ()
         return tuple(sorted({*common, *own, *large, *fenced, *self.refusals}))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of what changes something, before it is known whose handlers are asked: ``handle`` is a method
+    of those; the rest as in `Endpoint`, and what is ``None`` as `endpoint` says."""
+
+    method: str
+    path: str
+    summary: str
+    action: str
+    handle: Callable[[Any, Call], Changed]
+    answer: Any
+    body: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
+    about: Callable[[Call], str] = about_path
+    refusals: tuple[int, ...] | None = None
+
+    def endpoint(self, handlers: object, scope: Scope, refusals: tuple[int, ...]) -> Endpoint:
+        """The row, of these handlers."""
+        return Endpoint(
+            self.method,
+            self.path,
+            self.summary,
+            partial(self.handle, handlers),
+            self.answer,
+            scope,
+            self.query,
+            self.body,
+            refusals if self.refusals is None else self.refusals,
+            self.action,
+            self.about,
+        )
 
 
 @dataclass

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from farcast.control_plane import api_shapes as shapes
+from farcast.control_plane import api_requests as requests
+from farcast.control_plane import api_trust_answers as trust_answers
 from farcast.control_plane import reading
 from farcast.control_plane.api_service import Service
-from farcast.control_plane.api_table import ApiAccess, Call, Changed, Endpoint, Refused
+from farcast.control_plane.api_table import ApiAccess, Call, Change, Changed, Endpoint, Refused
 from farcast.control_plane.api_tokens import ApiToken, Scope
 from farcast.control_plane.invitations import Invitee
 from farcast.issuers import read_public_key
@@ -33,72 +34,17 @@ TRUST_FORM: Final = 'body must be {"revoke_node": NODE} or {"revoke_serial": HEX
 def trust_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
     """All of them."""
     trust, tokens = _Trust(service), _Tokens(access)
-
-    def change(
-        method: str, path: str, summary: str, action: str, handle: Any, answer: Any, **more: Any
-    ) -> Endpoint:
-        more = {"scope": Scope.TRUST, "refusals": (409,), "action": action, **more}
-        return Endpoint(method, path, summary, handle, answer, **more)
-
     return [
-        change(
-            "POST",
-            "/access",
-            "Trust an issuer's key, or end keys and tokens.",
-            "access",
-            trust.change_access,
-            shapes.Access,
-            body=shapes.AccessOrder,
-            about=lambda call: _about_access(call.body),
-        ),
-        change(
-            "POST",
-            "/trust",
-            "End certificates.",
-            "revoke_certificate",
-            trust.revoke,
-            shapes.Trust,
-            body=shapes.TrustOrder,
-            about=lambda call: str(call.body.revoke_node or call.body.revoke_serial or ""),
-        ),
-        change(
-            "POST",
-            "/join-tokens",
-            "A token by which one edge joins.",
-            "join_token",
-            trust.invite,
-            shapes.JoinTokenAnswer,
-            body=shapes.JoinTokenOrder,
-            about=lambda call: call.body.region,
-        ),
+        *(change.endpoint(trust, Scope.TRUST, (409,)) for change in _OF_TRUST),
         Endpoint(
             "GET",
             "/api-tokens",
             "Tokens of this API, without their text.",
             lambda _: tokens.told(),
-            shapes.ApiTokensAnswer,
+            trust_answers.ApiTokensAnswer,
             scope=Scope.TRUST,
         ),
-        change(
-            "POST",
-            "/api-tokens",
-            "A new token of this API.",
-            "api_token",
-            tokens.issue,
-            shapes.ApiTokenMade,
-            refusals=(409, 503),
-            body=shapes.ApiTokenOrder,
-            about=lambda call: call.body.name,
-        ),
-        change(
-            "DELETE",
-            "/api-tokens/{name}",
-            "End a token of this API.",
-            "revoke_api_token",
-            tokens.revoke,
-            shapes.ApiTokenRevoked,
-            refusals=(404, 503),
-        ),
+        *(change.endpoint(tokens, Scope.TRUST, (409,)) for change in _OF_TOKENS),
     ]
 
 
@@ -109,7 +55,7 @@ class _Trust:
         self._service = service
 
     def change_access(self, call: Call) -> Changed:
-        order: shapes.AccessOrder = call.body
+        order: requests.AccessOrder = call.body
         given = [name for name in order.__struct_fields__ if getattr(order, name) is not UNSET]
         if len(given) != 1:
             raise Refused(400, ACCESS_FORM, given[1] if given else "")
@@ -131,7 +77,7 @@ class _Trust:
         return Changed(reading.access(self._service.controller), _about_access(order), after=given[0])
 
     def revoke(self, call: Call) -> Changed:
-        order: shapes.TrustOrder = call.body
+        order: requests.TrustOrder = call.body
         given = [name for name in order.__struct_fields__ if getattr(order, name) is not UNSET]
         if len(given) != 1:
             raise Refused(400, TRUST_FORM, given[1] if given else "")
@@ -143,7 +89,7 @@ class _Trust:
         return Changed(reading.trust(self._service.controller), about, after=given[0])
 
     def invite(self, call: Call) -> Changed:
-        order: shapes.JoinTokenOrder = call.body
+        order: requests.JoinTokenOrder = call.body
         for at, address in enumerate(order.control):
             if not _is_endpoint(address):
                 raise Refused(400, f"control[{at}]: {address[:80]!r} is not HOST:PORT", f"control[{at}]")
@@ -168,7 +114,7 @@ class _Tokens:
         return {"tokens": [_row(token) for token in self._access.tokens.issued]}
 
     def issue(self, call: Call) -> Changed:
-        order: shapes.ApiTokenOrder = call.body
+        order: requests.ApiTokenOrder = call.body
         tokens = self._access.tokens
         _check(tokens.why_not_issue(order.name, order.scopes, call.now_unix_s))
         expires_s = None if order.valid_s is None else call.now_unix_s + order.valid_s
@@ -205,7 +151,7 @@ def _row(token: ApiToken) -> dict[str, Any]:
     }
 
 
-def _about_access(order: shapes.AccessOrder) -> str:
+def _about_access(order: requests.AccessOrder) -> str:
     """The key or token that an order is about; never the key itself."""
     if order.trust is not UNSET:
         return str(order.trust.get("kid", ""))
@@ -227,3 +173,59 @@ def _about(token: JoinToken) -> dict[str, Any]:
         "authority_sha256": token.authority_sha256.hex(),
         "expires_unix_s": token.expires_unix_s,
     }
+
+
+_OF_TRUST: Final = (
+    Change(
+        "POST",
+        "/access",
+        "Trust an issuer's key, or end keys and tokens.",
+        "access",
+        _Trust.change_access,
+        trust_answers.Access,
+        body=requests.AccessOrder,
+        about=lambda call: _about_access(call.body),
+    ),
+    Change(
+        "POST",
+        "/trust",
+        "End certificates.",
+        "revoke_certificate",
+        _Trust.revoke,
+        trust_answers.Trust,
+        body=requests.TrustOrder,
+        about=lambda call: str(call.body.revoke_node or call.body.revoke_serial or ""),
+    ),
+    Change(
+        "POST",
+        "/join-tokens",
+        "A token by which one edge joins.",
+        "join_token",
+        _Trust.invite,
+        trust_answers.JoinTokenAnswer,
+        body=requests.JoinTokenOrder,
+        about=lambda call: call.body.region,
+    ),
+)
+_OF_TOKENS: Final = (
+    Change(
+        "POST",
+        "/api-tokens",
+        "A new token of this API.",
+        "api_token",
+        _Tokens.issue,
+        trust_answers.ApiTokenMade,
+        refusals=(409, 503),
+        body=requests.ApiTokenOrder,
+        about=lambda call: call.body.name,
+    ),
+    Change(
+        "DELETE",
+        "/api-tokens/{name}",
+        "End a token of this API.",
+        "revoke_api_token",
+        _Tokens.revoke,
+        trust_answers.ApiTokenRevoked,
+        refusals=(404, 503),
+    ),
+)

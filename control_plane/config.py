@@ -37,6 +37,18 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsulAddress:
+    """Where Consul's HTTP API is, and whether it is spoken to by TLS."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{join_host_port(self.host, self.port)}"
+
+
+@dataclass(frozen=True, slots=True)
 class ControlConfig:
     """Everything that can be set about a control plane. A default stands here and nowhere else."""
 
@@ -53,8 +65,11 @@ class ControlConfig:
     cert_life_s: int = 7 * 86_400
     advertise: tuple[str, ...] = ()
     registry: str = "embedded"
-    consul: Address = Address("127.0.0.1", 8500)
+    consul: ConsulAddress = ConsulAddress("127.0.0.1", 8500)
     consul_token_file: Path | None = None
+    consul_ca: Path | None = None
+    consul_cert: Path | None = None
+    consul_key: Path | None = None
     log_level: str = "info"
     traces: str = "off"
     guard: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +96,22 @@ def _address(value: object) -> Address:
     except ValueError as error:
         raise _BadValue(f"{value!r} is not IP:PORT, such as 127.0.0.1:4440: {error}") from error
     return Address(host, port)
+
+
+def _consul(value: object) -> ConsulAddress:
+    scheme, found, rest = _text(value).partition("://")
+    try:
+        if found and scheme not in ("http", "https"):
+            raise ValueError(f"scheme {scheme!r}")
+        host, port = split_host_port(rest.removesuffix("/") if found else scheme)
+        if re.search(r"[/@\s]", host) or port == 0:
+            raise ValueError("nothing else belongs there")
+    except ValueError as error:
+        form = "HOST:PORT or https://HOST:PORT, such as 127.0.0.1:8500"
+        if "@" in str(value):  # What stands before it may be a secret.
+            raise _BadValue(f"must be {form}, and nothing else") from None
+        raise _BadValue(f"{value!r} is not {form}: {error}") from error
+    return ConsulAddress(host, port, scheme == "https")
 
 
 def _text(value: object) -> str:
@@ -169,6 +200,9 @@ _FILES: Final = (
     "ca_dir",
     "risk_groups",
     "consul_token_file",
+    "consul_ca",
+    "consul_cert",
+    "consul_key",
     "hop.cert",
     "hop.key",
     "hop.ca",
@@ -184,8 +218,11 @@ SCHEMA: Final[Mapping[str, Callable[[object], Any]]] = {
     "cert_life": _life,
     "advertise": _endpoints,
     "registry": _registry,
-    "consul": _address,
+    "consul": _consul,
     "consul_token_file": _file,
+    "consul_ca": _file,
+    "consul_cert": _file,
+    "consul_key": _file,
     "log_level": _level,
     "traces": _traces,
     "hop.cert": _file,

@@ -197,12 +197,18 @@ class Members:
         member.hears.update((link.peer, not link.silent) for link in report.links)
         return newly_silent
 
+    def is_fresh(self, member: Member, now_us: int) -> bool:
+        """Whether it is connected and has reported lately."""
+        if member.session is None or member.reported_us is None:
+            return False
+        return member.reported_us > now_us - self._config.report_stale_ms * 1_000
+
     def is_heard(self, node_id: str, now_us: int) -> bool | None:
         """Whether any other edge hears the node; ``None`` where nobody has a say."""
         verdict: bool | None = None
         for other in self._members.values():
             hears = other.hears.get(node_id)
-            if hears is None or not self._is_fresh(other, now_us):
+            if hears is None or not self.is_fresh(other, now_us):
                 continue
             if hears:
                 return True
@@ -247,16 +253,11 @@ class Members:
 
     def _witnesses(self, node_id: str, now_us: int) -> int:
         """Edges that say whether they hear the node."""
-        return sum(node_id in m.hears and self._is_fresh(m, now_us) for m in self._members.values())
+        return sum(node_id in m.hears and self.is_fresh(m, now_us) for m in self._members.values())
 
     def _fresh(self, now_us: int) -> int:
-        return sum(self._is_fresh(member, now_us) for member in self._members.values())
+        return sum(self.is_fresh(member, now_us) for member in self._members.values())
 
     def _is_quorate(self, now_us: int) -> bool:
         """Whether at least half of the members are connected and report: who is absent is, then, not we."""
-        return 2 * sum(self._is_fresh(member, now_us) for member in self) >= len(self)
-
-    def _is_fresh(self, member: Member, now_us: int) -> bool:
-        if member.session is None or member.reported_us is None:
-            return False
-        return member.reported_us > now_us - self._config.report_stale_ms * 1_000
+        return 2 * sum(self.is_fresh(member, now_us) for member in self) >= len(self)

@@ -1,9 +1,9 @@
 """Prometheus metrics of the control plane, rendered from the controller at each scrape; nothing is kept.
 
-Labels are bounded: states, kinds, edges (`MembersConfig.nodes_max`) and pairs of regions, of which the first
-`REGION_PAIRS_MAX` are told. Links are told by pairs of regions and not of edges, because those are a thousand
-times as many; ``farcast links`` has each. Links and routes are those of the newest run of the planner, so a
-scrape costs no work that the planner has not done already.
+Labels are bounded: states, kinds, edges (`MembersConfig.nodes_max`), keys with a quota (the first
+`QUOTA_KEYS_MAX`) and pairs of regions (the first `REGION_PAIRS_MAX`). Links are told by pairs of regions and
+not of edges, because those are a thousand times as many; ``farcast links`` has each. Links and routes are
+those of the newest run of the planner, so a scrape costs no work that the planner has not done already.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from farcast import __version__
-from farcast.control_plane import reading
+from farcast.control_plane import reading, reading_quotas
 from farcast.control_plane.controller import Controller
 from farcast.control_plane.network import Floats, Network
+from farcast.proto.access.quotas import Amounts
 
 REGION_PAIRS_MAX: Final = 1_024
+QUOTA_KEYS_MAX: Final = 256
+"""Keys of which quotas are told, the first by id; ``farcast token quotas`` has all."""
 QUANTILES: Final = (0.5, 0.99, 1.0)
 
 
@@ -33,6 +36,7 @@ def render(
     registry = CollectorRegistry()
     registry.register(_Reading(controller, now_us, save_failures, expiry_unix_s))
     registry.register(_Planned(controller))
+    registry.register(_Quotas(controller))
     ProcessCollector("farcast", registry=registry)
     return generate_latest(registry)
 
@@ -126,6 +130,31 @@ class _Reading(Collector):
         yield CounterMetricFamily(
             "farcast_control_offers_refused", "Namespaces beyond a limit.", self._directory_refused
         )
+
+
+class _Quotas(Collector):
+    """How much of each key's quota is used, and how much edges hold to give out."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def collect(self) -> Iterator[Metric]:
+        """One ratio for each bound of each key."""
+        labels = ["key_id", "kind"]
+        used = GaugeMetricFamily(
+            "farcast_control_quota_used_ratio", "Used of a key's quota, by what is bounded.", labels=labels
+        )
+        held = GaugeMetricFamily(
+            "farcast_control_quota_held_ratio", "Held by edges of a key's quota.", labels=labels
+        )
+        known = self._controller.access.quotas()
+        for key_id in sorted(known)[:QUOTA_KEYS_MAX]:
+            told = reading_quotas.totals(self._controller, key_id, known[key_id])
+            for family, amounts in zip((used, held), told, strict=True):
+                for kind, most, amount in zip(Amounts._fields, known[key_id], amounts, strict=True):
+                    if most:
+                        family.add_metric([key_id, kind], amount / most)
+        yield from (used, held)
 
 
 class _Planned(Collector):

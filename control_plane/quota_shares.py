@@ -130,7 +130,7 @@ class QuotaShares:
     def _deal_key(
         self, key_id: str, quota: Amounts, edges: Sequence[ShareEdge], using: Mapping[str, Using]
     ) -> None:
-        even = Amounts(*(-(-most // max(len(edges), 1)) for most in quota))
+        even = even_part(quota, len(edges))
         takers = [edge.node_id for edge in edges if edge.takes]
         fixed = [self._held(edge, key_id, even) for edge in edges if not edge.takes]
         columns: list[dict[str, int]] = []
@@ -174,6 +174,11 @@ class QuotaShares:
         if most != before or key_id not in self.possible[node_id]:
             self.possible[node_id][key_id] = most
             self.kept_changed = True
+
+
+def even_part(quota: Amounts, edges: int) -> Amounts:
+    """What an edge takes that knows no shares."""
+    return Amounts(*(-(-most // max(edges, 1)) for most in quota))
 
 
 def desired(room: int, used: Mapping[str, int], extra: Mapping[str, int]) -> dict[str, int]:

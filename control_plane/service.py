@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from farcast.certificate_watch import CertificateWatch
 from farcast.certificates import expiry_unix_s
 from farcast.control_plane.api import (
     api_app,
@@ -81,6 +82,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 async def run_control(config: ControlConfig, *, ready_json: bool = False) -> int:
     """Run a control plane until a signal ends it; the exit code. Raises `UserError` if it cannot start."""
     configure_logs(config.log_level)
+    leaf = load_control_identity(config.hop_cert, config.hop_key, config.hop_ca).chain[0]
     loop = asyncio.get_running_loop()
     ended_by: list[signal.Signals] = []
     stopped = asyncio.Event()
@@ -91,6 +93,7 @@ async def run_control(config: ControlConfig, *, ready_json: bool = False) -> int
 
     for number in SIGNALS:
         loop.add_signal_handler(number, end, number)
+    watching = asyncio.create_task(_watch_certificate(leaf))
     try:
         if config.registry == "consul":
             from farcast.control_plane.registry.terms import run_terms
@@ -100,10 +103,17 @@ async def run_control(config: ControlConfig, *, ready_json: bool = False) -> int
             service = open_service(config)
             await run_until(service.run(ready_json=ready_json), service.stop, stopped)
     finally:
+        watching.cancel()
         for number in SIGNALS:
             loop.remove_signal_handler(number)
     log.info("stopped", signal=ended_by[0].name if ended_by else None)
     return EXIT_INTERRUPTED if ended_by[:1] == [signal.SIGINT] else EXIT_OK
+
+
+async def _watch_certificate(leaf: bytes) -> None:
+    watch = CertificateWatch(lambda: {"control": leaf})
+    while True:
+        await asyncio.sleep(watch.look())
 
 
 async def run_until(work: Coroutine[Any, Any, None], stop: Callable[[], None], over: asyncio.Event) -> None:

@@ -158,15 +158,16 @@ class Store:
             offers,
             restored.access,
             restored.trust,
-            shares=restored.shares,
+            UsageChange(restored.usage.accounts, restored.usage.meters),
+            restored.shares,
         )
         try:
             if self._connection is None:
                 raise sqlite3.OperationalError("the file is closed")
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.execute("DELETE FROM trees")
-                connection.execute("DELETE FROM offers")
+                for table in ("trees", "offers", "usage", "meters"):
+                    connection.execute(f"DELETE FROM {table}")
                 self._write(connection, whole)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(self._explain(error)) from error

@@ -50,6 +50,9 @@ BACKLOG_BYTES_MAX = 24 << 20
 REASON_CHARACTERS_MAX = 200
 """Of why we close, as the control plane is told; it has to fit a packet."""
 
+_OUT_OF_TIME = ("Certificate is no longer valid", "Certificate is not valid yet")
+"""aioquic's words about the peer's certificate."""
+
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -219,6 +222,8 @@ class ControlConnection:
         reason = as_text(event.reason_phrase) or f"QUIC error {event.error_code:#x}"
         if event.reason_phrase == "Idle timeout":
             reason = f"nothing heard in {self._limits.idle_ms} ms"
+        elif event.reason_phrase in _OUT_OF_TIME:
+            reason = f"the control plane's {reason[0].lower()}{reason[1:]}, by the clock of this machine"
         elif self.control is None and self._leaf() is not None and self._certified() is None:
             reason = f"{reason}; {self._whose_certificate()}"
         if self.ended is None:

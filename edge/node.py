@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from farcast import __version__
+from farcast.certificate_watch import CertificateWatch, Kind
 from farcast.certificates import Identity, edge_name, expiry_unix_s, load_identity
 from farcast.edge.access import access_policy
 from farcast.edge.assembly import (
@@ -25,7 +26,6 @@ from farcast.edge.assembly import (
     membership_options,
     state_folder,
 )
-from farcast.edge.certificate_watch import CertificateWatch, Kind
 from farcast.edge.config import EdgeConfig
 from farcast.edge.credentials import Credentials, HopIdentity, load_credentials
 from farcast.edge.driver import Driver
@@ -116,12 +116,17 @@ class EdgeNode:
             if self.membership is not None:
                 nursery.start_soon(self.membership.run)
             nursery.start_soon(self._tell_time)
-            nursery.start_soon(CertificateWatch(self._unrenewed).run)
+            nursery.start_soon(self._watch_certificates)
             self._ready = True
             task_status.started()
             await self.driver.run()
             self._ready = False
             nursery.cancel_scope.cancel()
+
+    async def _watch_certificates(self) -> None:
+        watch = CertificateWatch(self._unrenewed)
+        while True:
+            await trio.sleep(watch.look())
 
     async def _tell_time(self) -> None:
         """The agent judges the ends of tokens by the wall clock, which may be set."""

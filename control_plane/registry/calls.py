@@ -22,6 +22,7 @@ class Lane(Enum):
     BEAT = auto()
     LOCK = auto()
     STATE = auto()
+    EDGES = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Its answer; ``status`` 0: there was none. ``index``: ``X-Consul-Index``, 0 where there is none."""
+    """Its answer; ``status`` 0: there was none, and ``body`` is why, where more is known. ``index``:
+    ``X-Consul-Index``, 0 where there is none."""
 
     status: int
     body: bytes = b""
@@ -52,6 +54,7 @@ def as_json(value: object) -> bytes:
 
 def failure_of(reply: Reply) -> str:
     """What is wrong, as one sentence."""
+    text = " ".join(reply.body[:200].decode(errors="replace").split())
     if reply.status == 0:
-        return "Consul does not answer"
-    return f"Consul says {reply.status}: {' '.join(reply.body[:200].decode(errors='replace').split())}"
+        return f"Consul does not answer{': ' if text else ''}{text}"
+    return f"Consul says {reply.status}: {text}"

@@ -1,4 +1,4 @@
-"""Asyncio shell of `Election` and `SharedState`: HTTP to the local Consul agent, by the standard library.
+"""Asyncio shell of the engines beside it: HTTP to a Consul agent, by the standard library.
 
 Each request is short or a blocking query, one at a time in each lane, so a thread for each lane and one to
 resign by are all it takes. A request has its own connection: closing that ends a blocking query at once,
@@ -14,13 +14,15 @@ import http.client
 import random
 import secrets
 import socket
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from farcast.control_plane.config import Address
 from farcast.control_plane.registry.calls import Lane, Reply, Request
+from farcast.control_plane.registry.consul_agent import ConsulAgent
+from farcast.control_plane.registry.edge_services import EdgeService, EdgeServices
 from farcast.control_plane.registry.leader import Election
 from farcast.control_plane.registry.shared_state import SharedState, Verdict
 from farcast.control_plane.sharing import Unshared
@@ -28,27 +30,29 @@ from farcast.control_plane.store import Restored, Save
 
 SETTLE_SECONDS_MAX: Final = 3.0
 """An answer to an order waits so long for Consul."""
+RESIGN_SECONDS_MAX: Final = 3.0
+"""For edges, once the lock is given up; those that are still shown then are critical soon, and then gone."""
 _THREADS: Final = len(Lane) + 1
 
 
 class ConsulLeadership:
-    """One candidate of a cluster. ``token``: of Consul's ACLs, empty for none."""
+    """One candidate of a cluster; ``meta`` stands with it in Consul, for people."""
 
     def __init__(
         self,
-        address: Address,
+        agent: ConsulAgent,
         cluster: str,
         name: str,
         epoch_min: int,
         *,
-        token: str = "",
         meta: Mapping[str, str] | None = None,
     ) -> None:
         instance = secrets.token_hex(4)
         self.election = Election(cluster, name, instance, epoch_min, random.random, meta)
         self.state = SharedState(cluster, self.election.key, random.random)
-        self._address = address
-        self._headers = {"X-Consul-Token": token} if token else {}
+        self.edges = EdgeServices(cluster, name, random.random)
+        self._agent = agent
+        self._headers = {"X-Consul-Token": agent.token} if agent.token else {}
         self._pool = ThreadPoolExecutor(_THREADS, "consul")
         self._connections: set[http.client.HTTPConnection] = set()
         self._wake = asyncio.Event()
@@ -71,9 +75,15 @@ class ConsulLeadership:
         self.state.handle_save(save)
         self._wake.set()
 
+    def show(self, edges: Iterable[EdgeService]) -> None:
+        """Let Consul have these edges as services."""
+        self.edges.set_edges(edges)
+        self._wake.set()
+
     def end(self) -> None:
         """The reign is over."""
         self.state.end()
+        self.edges.end()
         self._tell()
 
     async def settle(self) -> Unshared | None:
@@ -131,11 +141,15 @@ class ConsulLeadership:
     def _poll_request(self, now_us: int) -> Request | None:
         election = self.election
         session = election.session if election.epoch else None
-        return election.poll_request(now_us) or self.state.poll_request(session, election.acquired, now_us)
+        return (
+            election.poll_request(now_us)
+            or self.state.poll_request(session, election.acquired, now_us)
+            or self.edges.poll_request(now_us)
+        )
 
     def _poll_timeout(self) -> int | None:
         session = self.election.session if self.election.epoch else None
-        due = (self.election.poll_timeout(), self.state.poll_timeout(session))
+        due = (self.election.poll_timeout(), self.state.poll_timeout(session), self.edges.poll_timeout())
         return min((due_us for due_us in due if due_us is not None), default=None)
 
     async def _exchange(self, request: Request) -> None:
@@ -143,6 +157,8 @@ class ConsulLeadership:
         reply = await loop.run_in_executor(self._pool, self._send, request)
         if request.lane is Lane.STATE:
             self.state.handle_reply(reply, _now_us())
+        elif request.lane is Lane.EDGES:
+            self.edges.handle_reply(reply, _now_us())
         else:
             self.election.handle_reply(request.lane, reply, _now_us())
         self._tell()
@@ -153,9 +169,7 @@ class ConsulLeadership:
             changed.set()
 
     def _send(self, request: Request) -> Reply:
-        connection = http.client.HTTPConnection(
-            self._address.host, self._address.port, timeout=request.timeout_us / 1e6
-        )
+        connection = self._agent.connect(request.timeout_us / 1e6)
         self._connections.add(connection)
         try:
             connection.request(request.method, request.path, request.body or None, self._headers)
@@ -165,6 +179,8 @@ class ConsulLeadership:
             if response.read(1):
                 return Reply(0)
             return Reply(response.status, body, int(index) if index.isdecimal() else 0)
+        except ssl.SSLError as error:
+            return Reply(0, f"TLS: {_tls_fault(error)}".encode())
         except (OSError, http.client.HTTPException, ValueError, AttributeError):
             return Reply(0)  # The last two: `_abort` in the midst of it.
         finally:
@@ -174,6 +190,10 @@ class ConsulLeadership:
     def _resign(self) -> None:
         for request in self.election.resignation():
             self._send(request)
+        due = time.monotonic() + RESIGN_SECONDS_MAX
+        for request in self.edges.resignation():
+            if self._send(request).status == 0 or time.monotonic() > due:
+                return
 
 
 def _abort(connection: http.client.HTTPConnection) -> None:
@@ -181,6 +201,12 @@ def _abort(connection: http.client.HTTPConnection) -> None:
     if sock is not None:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
+
+
+def _tls_fault(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    return str(error.reason or error)
 
 
 def _now_us() -> int:

@@ -9,9 +9,14 @@ old or new, never half of one. Names of parts come from what is in them, so a le
 wrote has spoiled nothing.
 
 Two kinds of documents. *Orders* (intents, access, trust) are what people have said; an answer to them waits
-for Consul. *Network* documents (members, trees, offers, shares) are what a plan begins with: they follow
-within seconds, so that a new leader plans from the routes that run and not from none, and gives out no quota
-that edges hold already. What edges measure is in neither of them, and neither is what keys have used.
+for Consul. The others *follow* within seconds: members, trees, offers and shares are what a plan begins with,
+so that a new leader plans from the routes that run and not from none, and gives out no quota that edges hold
+already; usage is what keys have used. What edges measure of links is in none of them.
+
+Usage is one document, because accounts and meters are only right together: the book counts what a meter says
+beyond what it saw of it (`usage_book`). So a new leader that reads a document of half a minute ago misses
+nothing of the edges that run on, for they tell totals; only what an edge's process had left over that ended
+since then is lost. What is longer than `USAGE_BYTES_MAX` (400 days of some 2,000 keys) lacks its oldest days.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from farcast.control_plane.intents import BadIntents, decode, encode
 from farcast.control_plane.quota_shares import Shares
 from farcast.control_plane.store import Restored, Save
 from farcast.control_plane.trust_book import KeptTrust
+from farcast.control_plane.usage_book import DAYS_MAX, Account, KeptUsage, Meter, Seen
 from farcast.proto.control.messages import Hello
 
 FORMAT: Final = 1
@@ -40,9 +46,11 @@ PART_BYTES_MAX: Final = 192 << 10
 PARTS_MAX: Final = 256
 DOCUMENT_BYTES_MAX: Final = 64 << 20
 """Of a document, unpacked."""
+USAGE_BYTES_MAX: Final = 48 << 20
+"""Of the usage, unpacked."""
 ORDERS: Final = ("intents", "access", "trust")
-NETWORK: Final = ("members", "trees", "offers", "shares")
-NAMES: Final = (*ORDERS, *NETWORK)
+FOLLOWING: Final = ("members", "trees", "offers", "shares", "usage")
+NAMES: Final = (*ORDERS, *FOLLOWING)
 
 
 class BadDocument(ValueError):
@@ -71,10 +79,14 @@ class Known:
     restored: Restored
     trees: dict[str, Tree] = field(init=False)
     offers: dict[tuple[Fields, str], int] = field(init=False)
+    accounts: dict[str, Account] = field(init=False)
+    meters: dict[Meter, Seen] = field(init=False)
 
     def __post_init__(self) -> None:
         self.trees = dict(self.restored.trees)
         self.offers = {(namespace, node_id): at_us for namespace, node_id, at_us in self.restored.offers}
+        self.accounts = dict(self.restored.usage.accounts)
+        self.meters = dict(self.restored.usage.meters)
 
     def take(self, save: Save) -> set[str]:
         """What may have changed: names of documents."""
@@ -91,7 +103,14 @@ class Known:
                 self.offers.pop((offer.namespace, offer.node_id), None)
             else:
                 self.offers[offer.namespace, offer.node_id] = offer.since_us
-        rows = {"trees": save.trees, "offers": save.offers}
+        if save.usage is not None:
+            self.accounts.update(save.usage.accounts)
+            for meter, seen in save.usage.meters.items():
+                if seen is None:
+                    self.meters.pop(meter, None)
+                else:
+                    self.meters[meter] = seen
+        rows = {"trees": save.trees, "offers": save.offers, "usage": save.usage}
         return {*given, *(name for name, changes in rows.items() if changes)}
 
     def pack(self, name: str) -> Packed:
@@ -159,6 +178,27 @@ def _inflated(body: bytes) -> bytes:
     return unpacked
 
 
+def _write_usage(known: Known) -> bytes:
+    accounts, kept = known.accounts, DAYS_MAX
+    meters = [(*meter, seen) for meter, seen in known.meters.items()]
+    while len(body := _pack((accounts, meters))) > USAGE_BYTES_MAX and kept:
+        kept //= 2
+        accounts = {key_id: _newest(account, kept) for key_id, account in accounts.items()}
+    return body
+
+
+def _newest(account: Account, days: int) -> Account:
+    """The same total, and fewer days."""
+    newest = sorted(account.days)[-days:] if days else []
+    return Account(account.total, {day: account.days[day] for day in newest})
+
+
+def _read_usage(body: bytes) -> KeptUsage:
+    accounts, meters = msgspec.msgpack.decode(body, type=_Usage)
+    return KeptUsage(accounts, {(node_id, meter): seen for node_id, meter, seen in meters})
+
+
+_Usage = tuple[dict[str, Account], list[tuple[str, str, Seen]]]
 _pack: Final = msgspec.msgpack.encode
 _WRITERS: Final[Mapping[str, Callable[[Known], bytes]]] = {
     "intents": lambda known: encode(known.restored.intents),
@@ -166,6 +206,7 @@ _WRITERS: Final[Mapping[str, Callable[[Known], bytes]]] = {
     "trust": lambda known: _pack(known.restored.trust),
     "members": lambda known: _pack(known.restored.members),
     "shares": lambda known: _pack(known.restored.shares),
+    "usage": _write_usage,
     "trees": lambda known: _pack({origin: dict(tree) for origin, tree in known.trees.items()}),
     "offers": lambda known: _pack([(*key, at_us) for key, at_us in known.offers.items()]),
 }
@@ -175,6 +216,7 @@ _READERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "trust": lambda body: msgspec.msgpack.decode(body, type=KeptTrust),
     "members": lambda body: msgspec.msgpack.decode(body, type=tuple[Hello, ...]),
     "shares": lambda body: msgspec.msgpack.decode(body, type=Shares),
+    "usage": _read_usage,
     "trees": lambda body: msgspec.msgpack.decode(body, type=dict[str, dict[str, Upstreams]]),
     "offers": lambda body: msgspec.msgpack.decode(body, type=tuple[tuple[Fields, str, int], ...]),
 }

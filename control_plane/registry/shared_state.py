@@ -6,8 +6,8 @@ Every transaction begins with ``check-session`` on the leader's key: one that do
 and has not noticed writes nothing, and says so to whoever waits for an answer (`verdict`). A new leader reads
 after it has the lock, so it sees all that a leader before it can ever have written.
 
-Orders are written at once, network documents after a pause (`NETWORK_PAUSES_US`), and so that each takes
-`NETWORK_BYTES_PER_SECOND` of Consul's log at most. Where the lock was taken anew, and where the look every
+Orders are written at once, what follows them at its pace (`PACES`): that bounds how fast each document fills
+Consul's log, which keeps every version for a while. Where the lock was taken anew, and where the look every
 `LOOK_US` misses a key, all is written again: somebody has emptied Consul, or put another one there.
 
 Where Consul fails everything waits here, in the newest version only, and is written when it is back.
@@ -20,7 +20,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from farcast.control_plane.registry.calls import (
@@ -33,8 +33,8 @@ from farcast.control_plane.registry.calls import (
     failure_of,
 )
 from farcast.control_plane.registry.documents import (
+    FOLLOWING,
     NAMES,
-    NETWORK,
     ORDERS,
     BadDocument,
     Known,
@@ -44,10 +44,24 @@ from farcast.control_plane.registry.documents import (
     unpack,
 )
 from farcast.control_plane.store import Restored, Save
+from farcast.control_plane.usage_book import SAVE_US
 
-NETWORK_PAUSES_US: Final = {"trees": 200_000, "members": 1_000_000, "offers": 1_000_000, "shares": 1_000_000}
-"""Between two versions of a network document in Consul, at least. Trees change seldom, by damping."""
-NETWORK_BYTES_PER_SECOND: Final = 128 << 10
+
+class Pace(NamedTuple):
+    """How often a document is written at most, and how many bytes of Consul's log it may take."""
+
+    pause_us: int
+    bytes_per_second: int = 128 << 10
+
+
+PACES: Final = {
+    "trees": Pace(200_000),
+    "members": Pace(1_000_000),
+    "offers": Pace(1_000_000),
+    "shares": Pace(1_000_000),
+    "usage": Pace(SAVE_US, 32 << 10),
+}
+"""Trees change seldom, by damping; usage as often as it goes to disk."""
 LOOK_US: Final = 10_000_000
 STATE_TIMEOUT_US: Final = 10_000_000
 STATE_BYTES_MAX: Final = 128 << 20
@@ -100,7 +114,7 @@ class SharedState:
         self._loading = False
         self._due_us = 0
         self._pausing_us: dict[str, int] = {}
-        """Name of a network document to when it may be written again."""
+        """Name of a document that follows to when it may be written again."""
         self._look_us = 0
 
     # ---- Commands ---------------------------------------------------------------------------------
@@ -117,7 +131,7 @@ class SharedState:
         restored = merged(restored, self.loaded or {})
         self._known, self._loading = Known(restored), False
         self._dirty, self._acquired = set(NAMES), acquired
-        self._pausing_us, self._look_us = dict.fromkeys(NETWORK, now_us), now_us + LOOK_US
+        self._pausing_us, self._look_us = dict.fromkeys(FOLLOWING, now_us), now_us + LOOK_US
         return restored
 
     def handle_save(self, save: Save) -> None:
@@ -184,7 +198,7 @@ class SharedState:
     def _next(self, now_us: int) -> str | None:
         if "members" in self._dirty and self._dirty.intersection(ORDERS):
             return "members"  # An order about an edge means nothing to who does not know the edge.
-        due = (*ORDERS, *(name for name in NETWORK if now_us >= self._pausing_us[name]))
+        due = (*ORDERS, *(name for name in FOLLOWING if now_us >= self._pausing_us[name]))
         return next((name for name in due if name in self._dirty), None)
 
     def _prepare(self, name: str) -> None:
@@ -255,9 +269,9 @@ class SharedState:
             return
         (name, packed), self._writing = self._writing, None
         self._there[name] = packed.sha256
-        if name in NETWORK:
-            log_us = sum(map(len, packed.parts)) * 1_000_000 // NETWORK_BYTES_PER_SECOND
-            self._pausing_us[name] = now_us + max(NETWORK_PAUSES_US[name], log_us)
+        if (pace := PACES.get(name)) is not None:
+            log_us = sum(map(len, packed.parts)) * 1_000_000 // pace.bytes_per_second
+            self._pausing_us[name] = now_us + max(pace.pause_us, log_us)
 
     def _take_look(self, reply: Reply, now_us: int) -> None:
         if reply.status not in (200, 404):

@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -29,6 +28,8 @@ from farcast.control_plane.controller import Controller, ControllerConfig
 from farcast.control_plane.driver import Driver
 from farcast.control_plane.identity import ControlIdentity, edge_identity, load_control_identity
 from farcast.control_plane.registry.consul import ConsulLeadership
+from farcast.control_plane.registry.consul_agent import open_agent
+from farcast.control_plane.registry.edge_services import services_of
 from farcast.control_plane.registry.standby_api import standby_app, standby_text
 from farcast.control_plane.service import (
     bind_runtime,
@@ -39,7 +40,6 @@ from farcast.control_plane.service import (
     wall_clock_us,
 )
 from farcast.control_plane.store import Restored, Store
-from farcast.errors import EXIT_USAGE, UserError
 from farcast.proto.control.messages import Epoch
 from farcast.proto.urls import split_host_port
 from farcast.service_manager import ServiceManager
@@ -48,17 +48,18 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 SEEN_POLL_S: Final = 0.2
 """Epochs that edges told of reach the election so often."""
+SHOW_S: Final = 1.0
+"""What has become of edges reaches Consul so often."""
 
 
 async def run_terms(config: ControlConfig, stopped: asyncio.Event, *, ready_json: bool) -> None:
     """Stand by and lead in turn, until ``stopped``."""
     identity = load_control_identity(config.hop_cert, config.hop_key, config.hop_ca)
     leadership = ConsulLeadership(
-        config.consul,
+        open_agent(config),
         identity.cluster,
         identity.name,
         config.epoch_min,
-        token=_token(config.consul_token_file),
         meta={"cluster": identity.cluster, "name": identity.name, "version": __version__},
     )
     leadership.election.see_epoch(_epoch_on_disk(config, identity.cluster))
@@ -73,18 +74,6 @@ async def run_terms(config: ControlConfig, stopped: asyncio.Event, *, ready_json
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-
-
-def _token(file: Path | None) -> str:
-    if file is None:
-        return ""
-    try:
-        token = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: the token of Consul cannot be read: {error}", EXIT_USAGE) from error
-    if not token.isascii() or not token.isprintable() or not token:
-        raise UserError(f"{file}: holds no token of Consul", EXIT_USAGE)
-    return token
 
 
 def _epoch_on_disk(config: ControlConfig, cluster: str) -> int:
@@ -207,10 +196,14 @@ class _Terms:
         over = asyncio.Event()
 
         async def watch() -> None:
-            failure = None
+            failure, hidden, due_us = None, None, 0
             while not over.is_set():
                 election.see_epoch(service.controller.epoch_seen)
                 failure = _tell(failure, election.failure or leadership.state.failure)
+                hidden = _tell_hidden(hidden, None if failure else leadership.edges.failure)
+                if (now_us := service.now_us()) >= due_us:
+                    due_us = now_us + int(SHOW_S * 1e6)
+                    leadership.show(services_of(service.controller.members, now_us))
                 if election.epoch != epoch or self._stopped.is_set():
                     over.set()
                 await leadership.wait(SEEN_POLL_S)
@@ -235,4 +228,11 @@ def _tell(before: str | None, failure: str | None) -> str | None:
             log.warning("Consul fails; leading on", reason=failure)
         else:
             log.info("Consul is back")
+    return failure
+
+
+def _tell_hidden(before: str | None, failure: str | None) -> str | None:
+    """The same for edges as services, which nothing here depends on; ``failure``."""
+    if failure != before and failure is not None:
+        log.warning("edges are not shown as services in Consul", reason=failure)
     return failure

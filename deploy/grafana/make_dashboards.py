@@ -209,6 +209,18 @@ AUDIENCE = [
         },
         text="Bytes out for each byte in.",
     ),
+    Panel(
+        "Quotas used",
+        {"{{key_id}} {{kind}}": "max by (key_id, kind) (farcast_control_quota_used_ratio)"},
+        "percentunit",
+        text="Of what an issuer's key may use in the whole cluster; at 100 % its next viewer is refused.",
+    ),
+    Panel(
+        "Quotas held by edges",
+        {"{{key_id}} {{kind}}": "max by (key_id, kind) (farcast_control_quota_held_ratio)"},
+        "percentunit",
+        text="What edges may give out of it by themselves; farcast token quotas says which edge holds what.",
+    ),
 ]
 DASHBOARDS = {"network": NETWORK, "edge": EDGE, "route-quality": ROUTES, "audience": AUDIENCE}
 

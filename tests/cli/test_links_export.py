@@ -16,6 +16,9 @@ from farcast.cli import main
 from farcast.cli.links_export import MINUTE_US, minute_windows
 from farcast.simulations.export_file import read_export
 from farcast.simulations.links import WindowLoss
+from farcast.simulations.packet_run import PacketRun
+from farcast.simulations.scenario_file import load_scenario
+from farcast.simulations.worlds import build_world
 
 THREE = ("fra-1", "jkt-1", "sin-1")
 
@@ -68,6 +71,31 @@ def test_what_was_exported_is_imported_and_simulated(state: Path, capsys: pytest
     assert main.run(["sim", "run", str(scenario), "--short", "--json"]) in (0, 99)
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (told["runs"], told["runs_failed"], told["invariant_failures"]) == (1, 0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lossy_first", [True, False])
+def test_losses_that_were_recorded_are_lost_again_on_their_link_in_their_minute(
+    tmp_path: Path, lossy_first: bool
+) -> None:
+    """From reports of edges to packets of a simulated network, which runs for the hour's first seconds."""
+    world = World(THREE, lambda a, b: 100.0)
+    for is_lossy in (lossy_first, not lossy_first):
+        world.loss = {("jkt-1", "sin-1"): 0.2} if is_lossy else {}
+        world.run(62)
+    file, scenario = tmp_path / "links.json", tmp_path / "ours.toml"
+    with served(world, tmp_path):
+        assert export(tmp_path, "--out", str(file)) == 0
+    imported = ["sim", "import", str(file), "--out", str(scenario), "--publisher", "ID"]
+    assert main.run(imported) == 0
+    scenario.write_text(scenario.read_text() + "\n[short]\nduration_s = 8\nviewers_max = 3\n")
+    loaded = load_scenario(scenario).shortened()
+    raw = PacketRun(build_world(loaded, 1), loaded, 1).run()
+    lost = {(use.src, use.dst): use.packets_lost / use.packets for use in raw.links if use.kind == "hop"}
+    assert raw.violations == ()
+    on_the_link = lost.pop(("jkt-1", "sin-1"))
+    assert set(lost.values()) == {0.0}, "of no other link, and not of the way back"
+    assert on_the_link == pytest.approx(0.2, abs=0.07) if lossy_first else on_the_link == 0.0
 
 
 def test_a_link_that_is_silent_is_left_out(

@@ -1,8 +1,8 @@
 """The subset of Consul's API that the control plane uses, pinned against a real Consul (`make consul`).
 
-Eleven calls: check pass, service register and deregister, session create and destroy, KV read (blocking,
-below a prefix, keys), acquire, release, transaction. Other versions may word errors otherwise; what is
-asserted here is what the engines rely on.
+Twelve calls: check pass and warn, service register and deregister, session create and destroy, KV read
+(blocking, below a prefix, keys), acquire, release, transaction. Other versions may word errors otherwise;
+what is asserted here is what the engines rely on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from consul_cluster import Consul, wait_for
 
 from farcast.control_plane.registry.calls import Reply, Request
 from farcast.control_plane.registry.documents import PART_BYTES_MAX
+from farcast.control_plane.registry.edge_services import EdgeService, EdgeServices
 from farcast.control_plane.registry.leader import Election
 
 KEYS = itertools.count()
@@ -93,6 +95,42 @@ def test_a_check_that_nobody_registered_does_not_pass_and_ours_does(consul: Cons
     assert ask_as(consul, registration(election))[0] == 200
     assert ask(consul, "PUT", f"agent/check/pass/service:{election.service_id}")[0] == 200
     assert ask(consul, "PUT", f"agent/service/deregister/{election.service_id}")[0] == 200
+
+
+def test_an_edges_service_passes_warns_and_goes(consul: Consul) -> None:
+    shown = EdgeServices("calls", "c1", lambda: 0.0)
+
+    def give(*edges: EdgeService) -> None:
+        shown.set_edges(edges)
+        while (request := shown.poll_request(0)) is not None:
+            status, body, _ = ask_as(consul, request)
+            assert status == 200, body
+            shown.handle_reply(Reply(status, body), 0)
+
+    def health() -> list[tuple[str, int, str, str]]:
+        rows = json.loads(ask(consul, "GET", "health/service/farcast-edge")[1])
+        return [
+            (
+                row["Service"]["Address"],
+                row["Service"]["Port"],
+                row["Service"]["Meta"]["region"],
+                next(c["Status"] for c in row["Checks"] if c["CheckID"].startswith("service:")),
+            )
+            for row in rows
+        ]
+
+    edge = EdgeService("sin-1", "192.0.2.1", 443, {"region": "sin", "public_url": "moqt://x"})
+    give(edge)
+    wait_for(lambda: health() == [("192.0.2.1", 443, "sin", "passing")], 5)
+    give(replace(edge, draining=True))
+    wait_for(lambda: health() == [("192.0.2.1", 443, "sin", "warning")], 5)
+    give(edge)
+    wait_for(lambda: health() == [("192.0.2.1", 443, "sin", "passing")], 5)
+    give()
+    wait_for(lambda: health() == [], 5)
+    beat = "agent/check/pass/service:farcast-edge:calls:sin-1:c1"
+    assert ask(consul, "PUT", beat)[0] in (404, 500), "nothing is left of it"
+    assert ask(consul, "PUT", "agent/service/deregister/farcast-edge:calls:sin-1:c1")[0] in (200, 404)
 
 
 def test_one_session_has_a_lock_and_the_index_of_the_lock_rises(consul: Consul, key: str) -> None:

@@ -17,6 +17,7 @@ from consul_cluster import SETUP_SECONDS_MAX, Cluster, Consul, until, wait_for
 
 from farcast.edge.joining import JoinRefused, Wanted, join
 from farcast.errors import UserError
+from farcast.proto.control.messages import KeyUsage
 from farcast.proto.joining.tokens import JoinToken, decode_join_token
 
 
@@ -89,6 +90,32 @@ def test_orders_trust_and_used_tokens_outlive_the_leader(cluster: Cluster, tmp_p
         with pytest.raises(JoinRefused, match="was used already, by lon-1"):
             await join(Wanted(used, ""), tmp_path / "thief")
         assert (await join(Wanted(fresh, ""), tmp_path / "lon-two")).node_id == "lon-2"
+        nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_what_keys_have_used_outlives_the_leader(cluster: Cluster, consul: Consul) -> None:
+    def used() -> dict[str, int]:
+        answer = cluster.controls[1].api.get("/v1/usage")
+        return {key["key_id"]: key["total"]["bytes_out"] for key in answer["keys"]}
+
+    def version() -> int:
+        row = consul.ask("GET", "/v1/kv/farcast/shows/state/usage")
+        return int(row[0]["ModifyIndex"]) if row else 0
+
+    async def scenario(nursery: trio.Nursery) -> None:
+        for edge in cluster.edges:
+            nursery.start_soon(edge.run)
+        await until(cluster.all_joined)
+        cluster.controls[0].api.post("/access", {"trust": jwk("k1")})
+        await until(lambda: version() > 0)
+        before = version()
+        cluster.edges[0].usage = (KeyUsage(meter="b0", key_id="k1", bytes_out=700),)
+        await until(lambda: version() > before)
+        cluster.edges[0].usage = ()  # It was acknowledged; nobody tells it any more.
+        await take_over(cluster, signal.SIGKILL)
+        assert used() == {"k1": 700}
         nursery.cancel_scope.cancel()
 
     run(scenario)

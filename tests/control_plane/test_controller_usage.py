@@ -5,6 +5,8 @@ from __future__ import annotations
 from access_tokens import X
 from control_world import Edge, World
 
+from farcast.control_plane import reading_quotas
+from farcast.control_plane.metrics import render
 from farcast.control_plane.store import Restored, Save
 from farcast.proto.access.keys import Quotas, TrustedKey
 from farcast.proto.access.records import read_shares
@@ -47,6 +49,48 @@ def test_a_quota_reaches_edges_with_shares_that_follow_its_use() -> None:
     sequence = made.controller.pushes.sequence
     made.run(20)
     assert made.controller.pushes.sequence == sequence, "nothing moves while every edge has room"
+
+
+def test_who_holds_how_much_of_a_quota_is_told() -> None:
+    made = world().run(4)
+    made.controller.trust(KEY, made.now_us)
+    uses(made.edges["sin-1"], 29, refused=3)
+    made.run(12)
+    made.disconnect("fra-1")
+    made.run(2)
+    (row,) = reading_quotas.quotas(made.controller, "k1")["keys"]
+    assert row["quota"]["viewers"] == row["held"]["viewers"] == 90
+    assert row["used"]["viewers"] == 29
+    by_edge = {edge["node_id"]: edge for edge in row["edges"]}
+    told = {node_id: edge["share"]["viewers"] for node_id, edge in by_edge.items()}
+    assert told == {**shares(made)}
+    assert (by_edge["sin-1"]["used"]["viewers"], by_edge["sin-1"]["refused"]) == (29, 3)
+    assert [by_edge[node_id]["connected"] for node_id in NODES] == [False, True, True]
+    text = render(made.controller, made.now_us, 0).decode()
+    assert 'farcast_control_quota_held_ratio{key_id="k1",kind="viewers"} 1.0' in text
+    assert f'farcast_control_quota_used_ratio{{key_id="k1",kind="viewers"}} {29 / 90}' in text
+    assert 'kind="publishers"' not in text, "no bound"
+
+
+def test_what_an_edge_holds_beyond_its_share_until_it_acknowledges_less_is_told() -> None:
+    made = world().run(4)
+    made.controller.trust(KEY, made.now_us)
+    made.run(1)
+    made.edges["fra-1"].refuse = lambda _: "not now"
+    uses(made.edges["sin-1"], 29)
+    made.run(8)
+    (row,) = reading_quotas.quotas(made.controller, None)["keys"]
+    by_edge = {edge["node_id"]: edge for edge in row["edges"]}
+    assert by_edge["fra-1"]["share"]["viewers"] < by_edge["fra-1"]["held"]["viewers"] == 30
+    assert row["held"]["viewers"] <= 90
+
+
+def test_an_edge_that_knows_no_shares_is_told_with_its_even_part() -> None:
+    made = world(takes_shares=False).run(4)
+    made.controller.trust(KEY, made.now_us)
+    made.run(1)
+    (row,) = reading_quotas.quotas(made.controller, None)["keys"]
+    assert [edge["held"]["viewers"] for edge in row["edges"]] == [30, 30, 30]
 
 
 def test_an_edge_that_is_gone_for_a_while_keeps_its_share_and_the_sum_holds() -> None:

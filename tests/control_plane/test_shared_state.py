@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import replace
 from typing import Any
@@ -20,15 +21,23 @@ from farcast.control_plane.registry import documents
 from farcast.control_plane.registry.calls import Lane, Reply, Request
 from farcast.control_plane.registry.documents import BadDocument, Known, unpack
 from farcast.control_plane.registry.shared_state import (
-    NETWORK_BYTES_PER_SECOND,
-    NETWORK_PAUSES_US,
+    PACES,
     SharedState,
     Verdict,
 )
 from farcast.control_plane.store import Restored, Save, Store
 from farcast.control_plane.trust_book import Invitation, KeptTrust
-from farcast.proto.access.quotas import Amounts
-from farcast.proto.control.messages import Epoch, Hello
+from farcast.control_plane.usage_book import (
+    DAYS_MAX,
+    ENTRIES_MAX,
+    Account,
+    KeptUsage,
+    Seen,
+    UsageBook,
+    UsageChange,
+)
+from farcast.proto.access.quotas import Amounts, Totals
+from farcast.proto.control.messages import Epoch, Hello, KeyUsage
 from farcast.proto.joining.revocations import RevokedNode
 
 LOCK = "farcast/shows/leader"
@@ -58,6 +67,10 @@ EVERYTHING = Restored(
         revoked_nodes={"lon-1": RevokedNode(node_id="lon-1", until_unix_s=7)},
     ),
     shares={"sin-1": {"k1": Amounts(1, 200, 3, 4_000_000)}},
+    usage=KeptUsage(
+        {"k1": Account(Totals(1, 2, 3, 4), {20_000: Totals(1, 2, 3, 4)})},
+        {("sin-1", "b1"): Seen({"k1": Totals(1, 2, 3, 4)}, 1_700)},
+    ),
 )
 
 
@@ -228,7 +241,7 @@ def test_network_documents_wait_for_their_turn_and_orders_do_not() -> None:
     for at in range(100):
         leader.state.handle_save(Save(at, offers=(OfferChange((b"%d" % at,), "sin-1", at),)))
         leader.run(0.1)
-    assert len(writes(consul)) - before <= 10 * SECOND // NETWORK_PAUSES_US["offers"] + 1
+    assert len(writes(consul)) - before <= 10 * SECOND // PACES["offers"].pause_us + 1
     leader.state.handle_save(Save(101, intents=Intents({"sin-1": 7})))
     leader.run(0.1)
     assert leader.verdict() is Verdict.SHARED
@@ -292,7 +305,82 @@ def test_large_network_documents_do_not_fill_consuls_log() -> None:
         leader.state.handle_save(Save(at, offers=rows))
         leader.run(0.5)
     size = sum(len(request.body) for request in consul.asked[began:])
-    assert size < 30 * NETWORK_BYTES_PER_SECOND * 4 / 3 + 600_000
+    assert size < 30 * PACES["offers"].bytes_per_second * 4 / 3 + 600_000
+
+
+def tells(book: UsageBook, meter: str, bytes_out: int, now_us: int) -> UsageChange:
+    """An edge tells the totals of a meter; what is to be written of it."""
+    told = KeyUsage(meter=meter, key_id="k1", bytes_out=bytes_out)
+    book.take("sin-1", "b1", [told], {"k1"}, now_us, 20_000 * 86_400 * SECOND)
+    return book.poll_changes(now_us + 3_600 * SECOND) or UsageChange()
+
+
+def test_what_keys_have_used_goes_over_and_is_counted_once() -> None:
+    consul = held_by("s1", "s2")
+    first = Leader(consul, "s1")
+    book = UsageBook(first.begin().usage)
+    first.run(15)
+    first.state.handle_save(Save(1, usage=tells(book, "b1", 1_000, 1)))
+    first.run(20)
+    unwritten = tells(book, "b1", 1_400, 2)  # The leader dies before Consul has it.
+    assert unwritten.accounts["k1"].total.bytes_out == 1_400
+    hand_over(consul, "s2")
+    second = Leader(consul, "s2")
+    book = UsageBook(second.begin().usage)
+    assert book.accounts["k1"].total.bytes_out == 1_000
+    second.run(15)
+    second.state.handle_save(Save(1, usage=tells(book, "b1", 1_500, 3)))
+    assert book.accounts["k1"].total.bytes_out == 1_500
+    second.state.handle_save(Save(2, usage=UsageChange(meters={("sin-1", "b1"): None})))
+    second.run(30)
+    third = Leader(consul, "s2").begin().usage
+    assert third.accounts["k1"].days == {20_000: Totals(0, 1_500, 0, 0)}
+    assert third.meters == {}, "what was forgotten stays so"
+
+
+def test_usage_is_written_no_faster_than_its_pace() -> None:
+    consul = held_by("s1")
+    leader = Leader(consul, "s1")
+    book = UsageBook(leader.begin().usage)
+    leader.run(15)
+    before = len(writes(consul))
+    for second in range(100):
+        leader.state.handle_save(Save(second, usage=tells(book, "b1", second + 1, second)))
+        leader.run(1)
+    assert len(writes(consul)) - before <= 100 * SECOND // PACES["usage"].pause_us + 1
+
+
+def test_as_much_usage_as_is_kept_fits_the_document() -> None:
+    """A fortieth of it, in proportion: figures that hardly compress."""
+    keys = [f"shop-{at:03}" for at in range(25)]
+    figures = (int(hashlib.sha256(str(at).encode()).hexdigest()[:10], 16) for at in itertools.count())
+
+    def used() -> Totals:
+        return Totals(*itertools.islice(figures, 4))
+
+    accounts = {key: Account(used(), {day: used() for day in range(DAYS_MAX)}) for key in keys}
+    nodes = range(ENTRIES_MAX // 40 // len(keys))
+    meters = {(f"sin-{at}", "b" * 16): Seen({key: used() for key in keys}, 2**50) for at in nodes}
+    known = Known(replace(NOTHING, usage=KeptUsage(accounts, meters)))
+    packed = known.pack("usage")
+    assert 40 * len(packed.parts) < documents.PARTS_MAX
+    assert 40 * len(documents._WRITERS["usage"](known)) < documents.DOCUMENT_BYTES_MAX
+
+
+def test_usage_that_is_too_long_lacks_its_oldest_days_and_nothing_of_its_totals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(documents, "USAGE_BYTES_MAX", 5_000)
+    account = Account(Totals(1, 2, 3, 4), {day: Totals(day, day, day, day) for day in range(DAYS_MAX)})
+    meters = {("sin-1", "b1"): Seen({"k1": Totals(1, 2, 3, 4)}, 1_700)}
+    packed = Known(replace(NOTHING, usage=KeptUsage({"k1": account, "k2": account}, meters))).pack("usage")
+    values = {f"{PREFIX}/usage": packed.head, f"{PREFIX}/usage/{packed.sha256}/0": packed.parts[0]}
+    found: KeptUsage = unpack(PREFIX, values)[0]["usage"]
+    assert found.meters == meters
+    for kept in found.accounts.values():
+        assert kept.total == account.total
+        assert 0 < len(kept.days) < DAYS_MAX
+        assert max(kept.days) == DAYS_MAX - 1
 
 
 def test_a_machines_own_disk_counts_where_consul_has_nothing() -> None:
@@ -353,7 +441,8 @@ def test_the_disk_says_the_same_after_a_takeover(tmp_path: Any) -> None:
     store = Store(tmp_path)
     store.open_reign("shows")
     stale = {"old-1": {"x-1": Upstreams("old-1")}}
-    store.save(Save(1, trees=stale, offers=(OfferChange((b"gone",), "old-1", 1),)))
+    used = UsageChange({"old": Account(Totals(1))}, {("old-1", "b"): Seen({"old": Totals(1)}, 1)})
+    store.save(Save(1, trees=stale, offers=(OfferChange((b"gone",), "old-1", 1),), usage=used))
     store.replace(EVERYTHING)
     store.close()
     found = Store(tmp_path)

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from farcast.control_plane.config import SCHEMA
+from farcast.control_plane.config import load_config as load_control_config
 from farcast.edge.config import EdgeConfig, load_config
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -24,9 +26,9 @@ EXPOSURE_MAX = 2.0
 """Of systemd-analyze security, 0 to 10; below 2 it says "OK"."""
 
 
-def unit(name: str) -> dict[str, list[str]]:
+def unit(name: str, suffix: str = ".service") -> dict[str, list[str]]:
     settings: dict[str, list[str]] = {}
-    for line in (DEPLOY / "systemd" / f"{name}.service").read_text().splitlines():
+    for line in (DEPLOY / "systemd" / f"{name}{suffix}").read_text().splitlines():
         if "=" in line and not line.startswith("#"):
             key, value = line.split("=", 1)
             settings.setdefault(key, []).append(value)
@@ -68,6 +70,23 @@ def test_systemd_takes_the_units_and_finds_them_tight(name: str, tmp_path: Path)
     assert float(found[1]) < EXPOSURE_MAX
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_drop_in_for_consul_changes_nothing_of_the_unit_but_the_token(tmp_path: Path) -> None:
+    folder = tmp_path / "farcast-control.service.d"
+    folder.mkdir()
+    for name in ("farcast-control.service", "farcast-control.service.d/consul.conf"):
+        text = (DEPLOY / "systemd" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/opt/farcast/bin/farcast", "/bin/true"))
+    command = ["systemd-analyze", "verify", str(tmp_path / "farcast-control.service")]
+    verified = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    told = verified.stderr.replace("Unit consul.service not found.", "")
+    assert (verified.returncode, told.strip()) == (0, "")
+    plain = unit("farcast-control")["ExecStart"]
+    reset, *dropped = unit("farcast-control.service.d/consul.conf", suffix="")["ExecStart"]
+    assert reset == ""
+    assert dropped == [f"{plain[0]} --consul-token-file ${{CREDENTIALS_DIRECTORY}}/consul.token"]
+
+
 def documents(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text()))
 
@@ -76,6 +95,76 @@ def documents(name: str) -> list[dict[str, Any]]:
 def test_kubernetes_takes_the_manifests(name: str) -> None:
     for document in documents(name):
         kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+
+
+def kustomized(folder: str) -> list[dict[str, Any]]:
+    """What ``kubectl apply -k`` would apply."""
+    command = ["kubectl", "kustomize", str(DEPLOY / folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+WITH_KUBECTL = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+
+
+@WITH_KUBECTL
+@pytest.mark.parametrize("folder", ["kubernetes", "kubernetes-standby"])
+def test_what_kustomize_makes_is_taken_by_kubernetes(folder: str) -> None:
+    made = kustomized(folder)
+    assert {document["kind"] for document in made} >= {"StatefulSet", "Deployment", "PodDisruptionBudget"}
+    for document in made:
+        kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+
+
+@WITH_KUBECTL
+@pytest.mark.parametrize(("folder", "replicas"), [("kubernetes", 1), ("kubernetes-standby", 2)])
+def test_the_control_plane_takes_the_arguments_of_its_pod(folder: str, replicas: int) -> None:
+    (control,) = (document for document in kustomized(folder) if document["kind"] == "StatefulSet")
+    pod = control["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    words = [word.replace("$(HOST_IP)", "10.0.0.1") for word in container["args"]]
+    assert words.pop(0) == "control"
+    flags = dict(word.removeprefix("--").split("=", 1) for word in words)
+    keys = {key.replace(".", "-").replace("_", "-"): key for key in SCHEMA}
+    loaded = load_control_config(None, {keys[flag]: value for flag, value in flags.items()})
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert str(loaded.state_dir) in mounts
+    assert str(loaded.hop_cert.parent) in mounts
+    assert control["spec"]["replicas"] == replicas
+    assert (loaded.registry == "consul") == (replicas > 1), "two on one state would fight"
+    if replicas > 1:
+        assert loaded.consul.host == "10.0.0.1"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/livez", "a standby is not ready, and well"
+        assert "podAntiAffinity" in pod["affinity"]
+
+
+def linted(*command: str) -> None:
+    """A linter of the tests' own environment finds nothing."""
+    program = Path(sys.executable).parent / command[0]
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_compose_file_is_one_by_the_specifications_schema() -> None:
+    linted(
+        "check-jsonschema", "--builtin-schema=vendor.compose-spec", str(DEPLOY / "compose" / "compose.yaml")
+    )
+
+
+def test_the_gates_workflow_is_one_by_githubs_schema() -> None:
+    file = str(DEPLOY / "ci" / "github-actions.yml")
+    linted("check-jsonschema", "--builtin-schema=vendor.github-workflows", file)
+
+
+def test_the_containerfile_has_no_lint() -> None:
+    """But for versions of Debian's packages: those that are pinned are gone with the next point release."""
+    linted("hadolint", "--ignore=DL3008", str(DEPLOY / "container" / "Containerfile"))
+
+
+@pytest.mark.parametrize(("shell", "script"), [("sh", "compose/make-certs.sh"), ("bash", "ci/gate.sh")])
+def test_the_shell_reads_the_scripts(shell: str, script: str) -> None:
+    subprocess.run([shell, "-n", str(DEPLOY / script)], check=True, timeout=10)
 
 
 def test_the_kustomization_names_all_manifests() -> None:

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from access_tokens import X
 from control_world import World
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from farcast.control_plane import metrics as control_metrics
 from farcast.edge import metrics as edge_metrics
+from farcast.proto.access.keys import Quotas, TrustedKey
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARDS = DEPLOY / "grafana" / "dashboards"
@@ -28,7 +30,7 @@ OTHER_UNITS = re.compile(
     r"_(ms|us|milliseconds|microseconds|minutes|hours|kb|mb|bits|bps|percent|permille)(_|$)"
 )
 LABELS = {
-    "action", "cause", "certificate", "core", "direction", "dst_region", "kind", "layers", "le",
+    "action", "cause", "certificate", "core", "direction", "dst_region", "key_id", "kind", "layers", "le",
     "node_id", "outcome", "peer", "python", "quantile", "reason", "region", "src_region", "state",
     "transport", "version",
 }  # fmt: skip
@@ -85,6 +87,7 @@ def _edge_text() -> bytes:
 def world() -> World:
     world = World(("fra-1", "lon-1", "sin-1"), lambda a, b: 30.0).run(8)
     world.offer("sin-1", "live/film")
+    world.controller.trust(TrustedKey("k1", X, quotas=Quotas(viewers_max=90)), world.now_us)
     return world.run(2)
 
 

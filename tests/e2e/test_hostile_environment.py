@@ -7,6 +7,7 @@
     state directory read-only   "... cannot be used: ...; choose another"     1           -
     a port is taken             "cannot listen on ...; choose another with"   1           -
     hop certificate ends        warning "ends soon", error "has ended"        -           untouched
+    that of the control plane   the same                                      -           untouched
     old state is put back       "... --epoch-min N" at the control plane      -           untouched
 
 A full disk is made by RLIMIT_FSIZE and by /dev/full, a read-only one by sysfs where nobody, root included,
@@ -34,9 +35,9 @@ import httpx
 import pytest
 from commands import Outcome, end, figures, killed_at_end, start
 from edges import FARCAST
-from hostile_certificates import at
+from hostile_certificates import at, control_at
 
-from farcast.certificates import Identity, load_authority, make_authority
+from farcast.certificates import Authority, Identity, load_authority, make_authority
 from farcast.proto.control import events as e
 
 from .test_control import THREE, Cluster, Edge, cluster, play
@@ -250,6 +251,43 @@ def test_a_hop_certificate_that_ends_in_mid_session_is_told_and_the_film_goes_on
             ("warning", "hop certificate ends soon: farcast ca renew, then SIGHUP"),
             ("error", "hop certificate has ended: farcast ca renew, then SIGHUP"),
         ]
+
+
+@pytest.mark.slow
+def test_a_control_plane_whose_certificate_ends_tells_it_and_keeps_its_edges(network: Network) -> None:
+    authority = load_authority(
+        network.folder / "ca" / "ca.pem", network.folder / "ca" / "ca.key", datetime.now(UTC)
+    )
+    ends = control_at(authority, "c1", timedelta(seconds=12))
+    (network.folder / "c1.pem").write_bytes(ends.chain_pem())
+    (network.folder / "c1.key").write_bytes(ends.key_pem())
+    control = network.control()
+    edge = network.edge("sin", "--join", network.token())
+
+    def told() -> list[tuple[str, str]]:
+        lines = events(network.folder / "control.log", "warning", "error")
+        return [(line["level"], line["event"]) for line in lines if "certificate" in line["event"]]
+
+    with film(f"moqt://{edge.ready['listen']}", "16") as watcher:
+        advice = "farcast ca renew, then restart the control plane; edges go on meanwhile"
+        expected = [
+            ("warning", f"control certificate ends soon: {advice}"),
+            ("error", f"control certificate has ended: {advice}"),
+        ]
+        until(lambda: told() == expected)
+        untouched(figures(watcher, 60), 350)
+    assert edge.control()["connected"], "what stands goes on"
+    late = network.edge("late", *at_control(network, authority, control["listen"]))
+    until(lambda: late.control()["last_failure"])
+    said = "the control plane's certificate is no longer valid, by the clock of this machine"
+    assert said in late.control()["last_failure"]
+    assert not late.control()["connected"]
+
+
+def at_control(network: Network, authority: Authority, address: str) -> list[str]:
+    """Options of one more edge, which has its certificate already."""
+    files = _write(network.folder, "late-1", authority.issue("fra", "late-1"))
+    return [*files, f"--hop-ca={network.folder / 'ca' / 'ca.pem'}", f"--control={address}"]
 
 
 # ---- Backup -----------------------------------------------------------------------------------------

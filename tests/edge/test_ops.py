@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.routing import Route
 
 from farcast.edge import ops
 from farcast.edge.driver import DriverClosed
@@ -160,6 +163,13 @@ def test_the_blocking_hook_exists_only_where_it_is_asked_for() -> None:
     serve(ops_app(reporter), without)
     serve(ops_app(reporter, test_hooks=True), with_hook)
     assert reporter.blocked == [5.0]
+
+
+def test_every_endpoint_of_an_edge_is_asked_by_a_test_of_this_file() -> None:
+    apps = (ops_app(Reporter(), test_hooks=True), certificate_app(bytes(32)))
+    served = {route.path for app in apps for route in app.routes if isinstance(route, Route)}
+    asked = re.findall(r"""client\.(?:get|post)\(f?"(/[a-z0-9/.]+)""", Path(__file__).read_text())
+    assert served == set(asked)
 
 
 def test_an_operator_drains_the_edge_and_a_web_page_does_not() -> None:

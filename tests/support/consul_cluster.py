@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,27 @@ def wait_for(holds: Callable[[], bool], seconds_max: float) -> None:
 
 
 class Consul:
-    """One server. ``directory``: where it keeps what it knows; without one it forgets all at its end."""
+    """One server. ``directory``: where it keeps what it knows; without one it forgets all at its end.
+    ``hcl``: more of its configuration; ``token``: by which `ask` asks."""
 
-    def __init__(self, directory: Path | None = None, *, peers: int = 1, join: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        peers: int = 1,
+        join: int | None = None,
+        hcl: Sequence[str] = (),
+        token: str = "",
+    ) -> None:
+        self._headers = {"X-Consul-Token": token} if token else {}
         self.port, self.serf_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM)
         ports = [f"-http-port={self.port}", "-dns-port=-1", "-grpc-port=-1"]
         ports += [f"-serf-lan-port={self.serf_port}"]
         ports += [f"-{name}-port={free_port(socket.SOCK_STREAM)}" for name in ("server", "serf-wan")]
         local = ["-bind=127.0.0.1", "-client=127.0.0.1", f"-node=n{self.port}", "-log-level=err"]
         quiet = "-hcl=disable_update_check = true"
-        self._arguments = [os.environ["FARCAST_CONSUL"], "agent", quiet, *local, *ports]
+        more = [f"-hcl={each}" for each in hcl]
+        self._arguments = [os.environ["FARCAST_CONSUL"], "agent", quiet, *more, *local, *ports]
         if directory is None:
             self._arguments.append("-dev")
         else:
@@ -87,7 +99,8 @@ class Consul:
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
         """The answer, or ``None``."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, method=method)
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, body, self._headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=3) as response:
                 return json.load(response)
@@ -98,6 +111,15 @@ class Consul:
         """The leader's key; empty where there is none."""
         found = self.ask("GET", "/v1/kv/farcast/shows/leader")
         return found[0] if found else {}
+
+    def edges(self) -> dict[str, str]:
+        """State of each edge's service by node id; the best, where several control planes tell of one."""
+        found: dict[str, str] = {}
+        for row in self.ask("GET", "/v1/health/service/farcast-edge") or ():
+            (state,) = {c["Status"] for c in row["Checks"] if c["CheckID"].startswith("service:")}
+            node_id = row["Service"]["Meta"]["node_id"]
+            found[node_id] = max(found.get(node_id, ""), state)  # critical < passing < warning
+        return found
 
     def named(self) -> str | None:
         """Who holds the lock."""
@@ -175,6 +197,8 @@ class Edge:
         self.epochs: list[int] = []
         self.refusals: list[str] = []
         self.drained = False
+        self.usage: tuple[m.KeyUsage, ...] = ()
+        """Told with every report."""
         hello = m.Hello(
             versions=(1,), node_id=node_id, region=region, boot_id="b1", advertise="192.0.2.1:443"
         )
@@ -214,6 +238,7 @@ class Edge:
                 full=full,
                 links=links,
                 offered=offered,
+                usage=self.usage,
             )
         )
         self.sequence += 1
@@ -279,11 +304,16 @@ class Control:
         self._log.close()
 
 
-class Cluster:
-    """Control planes c1, which leads, and c2, which stands by; three edges that know both."""
+def _says(control: Control, text: str) -> bool:
+    return control.says() == text
 
-    def __init__(self, directory: Path, consul_ports: Sequence[int]) -> None:
-        self.directory = directory
+
+class Cluster:
+    """Control planes c1, which leads, and c2, which stands by; three edges that know both. ``flags``: more of
+    each control plane."""
+
+    def __init__(self, directory: Path, consul_ports: Sequence[int], flags: Sequence[str] = ()) -> None:
+        self.directory, self._flags = directory, flags
         self.authority = make_authority("shows", datetime.now(UTC))
         (directory / "ca").mkdir()
         (directory / "ca" / "ca.pem").write_bytes(self.authority.certificate_pem())
@@ -295,7 +325,8 @@ class Cluster:
                 self.add(f"c{number}", self.addresses[number - 1], port)
                 wait_for(lambda: self.controls[0].says().startswith("leads"), SETUP_SECONDS_MAX)
             stands_by = "this control plane stands by; the leader is c1"
-            wait_for(lambda: self.controls[1].says() == stands_by, SETUP_SECONDS_MAX)
+            for control in self.controls[1:]:
+                wait_for(partial(_says, control, stands_by), SETUP_SECONDS_MAX)
         except BaseException:
             self.close()
             raise
@@ -313,8 +344,10 @@ class Cluster:
         key.write_bytes(identity.key_pem())
         ca = self.directory / "ca"
         command = [f"--hop-cert={cert}", f"--hop-key={key}", f"--hop-ca={ca / 'ca.pem'}", f"--ca-dir={ca}"]
-        command += ["--registry=consul", f"--consul=127.0.0.1:{consul_port}"]
-        command += ["--api=127.0.0.1:0", f"--listen={listen}"]
+        command.append("--registry=consul")
+        if not any(flag.startswith("--consul=") for flag in self._flags):
+            command.append(f"--consul=127.0.0.1:{consul_port}")
+        command += ["--api=127.0.0.1:0", f"--listen={listen}", *self._flags]
         command += [f"--advertise={address}" for address in self.addresses]
         return Control(self.directory, name, command, **environ)
 

@@ -37,6 +37,8 @@ class ConsulKv:
     keys: dict[str, Key] = field(default_factory=dict)
     sessions: dict[str, str] = field(default_factory=dict)
     checks: dict[str, int] = field(default_factory=dict)
+    ttls_us: dict[str, int] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
     failing: int | None = None
     asked: list[Request] = field(default_factory=list)
     made: int = 0
@@ -52,6 +54,13 @@ class ConsulKv:
         self.sessions.clear()
         self.checks.clear()
         self.index = 2
+
+    def states(self, now_us: int) -> dict[str, str]:
+        """Of all services: passing, warning or critical."""
+        return {
+            check.removeprefix("service:"): self.said[check] if due_us > now_us else "critical"
+            for check, due_us in self.checks.items()
+        }
 
     def expire(self, now_us: int) -> None:
         """Checks that were not heard of in time end their sessions, and those let go of their locks."""
@@ -84,12 +93,17 @@ class ConsulKv:
 
     def _agent(self, request: Request, path: str, now_us: int) -> Reply:
         name = path.rpartition("/")[2]
-        if path.startswith("agent/check/pass/"):
+        if path.startswith("agent/check/"):
             if name not in self.checks:
                 return Reply(500, f"CheckID {name!r} does not have associated TTL".encode())
-            self.checks[name] = now_us + TTL_US
+            self._hear(name, path.split("/")[2], now_us)
         elif path == "agent/service/register":
-            self.checks[f"service:{json.loads(request.body)['ID']}"] = now_us + TTL_US
+            wanted = json.loads(request.body)
+            check = f"service:{wanted['ID']}"
+            self.ttls_us[check] = int(wanted["Check"]["TTL"].removesuffix("s")) * SECOND
+            self._hear(check, {"passing": "pass", "warning": "warn"}[wanted["Check"]["Status"]], now_us)
+        elif path.startswith("agent/service/deregister/"):
+            self.checks.pop(f"service:{name}", None)
         elif path == "session/create":
             asked = json.loads(request.body)
             assert asked["LockDelay"] == "1s"
@@ -103,6 +117,10 @@ class ConsulKv:
         elif path.startswith("session/destroy/"):
             self.end_session(name, now_us)
         return Reply(200, b"true")
+
+    def _hear(self, check: str, verb: str, now_us: int) -> None:
+        self.checks[check] = now_us + self.ttls_us.get(check, TTL_US)
+        self.said[check] = {"pass": "passing", "warn": "warning"}[verb]
 
     def _kv(self, request: Request, name: str, query: dict[str, str], now_us: int) -> Reply | None:
         if request.method == "PUT":

@@ -22,7 +22,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from farcast.certificates import Authority, HopAuthority, Identity, edge_server_name
+from farcast.certificates import (
+    CONTROL_DOMAIN,
+    LOCAL_NAMES,
+    Authority,
+    HopAuthority,
+    Identity,
+    edge_server_name,
+)
 
 DAY = timedelta(days=1)
 
@@ -50,6 +57,21 @@ def at(authority: Authority, begins: datetime, region: str, node_id: str, life: 
     key = ec.generate_private_key(ec.SECP256R1())
     der = authority.certify(key.public_key(), region, node_id, begins, life, None)
     return Identity((der,), _key(key))
+
+
+def control_at(authority: Authority, name: str, life: timedelta) -> Identity:
+    """Of a control plane of the right authority, valid from an hour ago for ``life`` from now."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + life)
+    )
+    names = [f"{name}.{CONTROL_DOMAIN}", CONTROL_DOMAIN, *LOCAL_NAMES]
+    path = f"control/{authority.cluster}/{name}"
+    return Identity((authority._sign(builder, key.public_key(), path, names),), _key(key))
 
 
 def expired(authority: Authority, region: str, node_id: str) -> Identity:

@@ -331,6 +331,52 @@ def usage(
     return EXIT_OK
 
 
+@token.command
+def quotas(
+    key_id: str | None = None,
+    *,
+    state_dir: StateDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    json: Json = False,
+) -> int:
+    """Show the quotas of issuers' keys: what is used of them, and which edge may give out how much.
+
+    All edges together never hold more than the quota: one gets more only when another has less.
+
+    Example: farcast token quotas shop-1 --state-dir control
+
+    Parameters
+    ----------
+    key_id
+        Only of this key.
+    """
+    query = {} if key_id is None else {"key_id": key_id}
+    found = control_api(state_dir, api, token_file).get("/v1/quotas", **query)
+    if json:
+        print_json(found)
+        return EXIT_OK
+    rows = []
+    for key in found["keys"]:
+        rows.append((key["key_id"], "all", *_of_quota(key["used"], key["held"], key["quota"]), ""))
+        for edge in key["edges"]:
+            refused = f"{edge['refused']} refused" if edge["refused"] else ""
+            away = "" if edge["connected"] else "away"
+            remark = ", ".join(filter(None, (refused, away)))
+            rows.append(("", edge["node_id"], *_of_quota(edge["used"], edge["held"], key["quota"]), remark))
+    print_table(("key", "edge", "publishers", "viewers", "namespaces", "Mbit/s", "remark"), rows)
+    note("each: used / held of the quota; - is no bound")
+    return EXIT_OK
+
+
+def _of_quota(used: dict[str, int], held: dict[str, int], quota: dict[str, int]) -> tuple[str, ...]:
+    units = {"publishers": 1, "viewers": 1, "namespaces": 1, "bps": 1_000_000}
+    return tuple(
+        f"{used[name] / unit:g} / {held[name] / unit:g}" if quota[name] else "-"
+        for name, unit in units.items()
+    )
+
+
 def _used(used: dict[str, Any]) -> tuple[str, ...]:
     sizes = (f"{used[name] / 1e9:.3f} GB" for name in ("bytes_in", "bytes_out"))
     return (*sizes, *(f"{used[name]:.1f} min" for name in ("publisher_minutes", "viewer_minutes")))

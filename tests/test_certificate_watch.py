@@ -9,8 +9,8 @@ import pytest
 import structlog
 from hostile_certificates import at
 
+from farcast.certificate_watch import LOOK_SECONDS_MAX, CertificateWatch
 from farcast.certificates import HopAuthority
-from farcast.edge.certificate_watch import LOOK_SECONDS_MAX, CertificateWatch
 
 ISSUED = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = 86_400

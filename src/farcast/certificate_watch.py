@@ -1,4 +1,4 @@
-"""Says in time, and once each, that a certificate of this edge ends, where nobody renews it by itself.
+"""Says in time, and once each, that a certificate ends where nobody renews it by itself.
 
 Edges that joined by token renew theirs (`farcast.edge.renewal`); certificates from files are somebody else's
 business, and it is this somebody who has to hear of it. What stands goes on beyond the end: nothing asks a
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import structlog
-import trio
 
 from farcast.proto.joining.renewal import ALARM_AT, Concern
 from farcast.signing import life_of
@@ -24,10 +23,11 @@ LOOK_SECONDS_MAX: Final = 60.0
 
 LOOK_SECONDS_MIN: Final = 0.1
 
-Kind = Literal["public", "hop"]
+Kind = Literal["public", "hop", "control"]
 ADVICE: Final[Mapping[Kind, str]] = {
     "public": "put another one into its files, and restart the edge",
     "hop": "farcast ca renew, then SIGHUP",
+    "control": "farcast ca renew, then restart the control plane; edges go on meanwhile",
 }
 
 
@@ -41,13 +41,8 @@ class CertificateWatch:
         self._unix_s = unix_s
         self._said: dict[Kind, tuple[bytes, Concern]] = {}
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await trio.sleep(min(max(self.look(), LOOK_SECONDS_MIN), LOOK_SECONDS_MAX))
-
     def look(self) -> float:
-        """Say what there is to say; seconds until there may be more."""
+        """Say what there is to say; seconds until it is time to look again."""
         now = self._unix_s()
         due = LOOK_SECONDS_MAX
         for kind, leaf in self._certificates().items():
@@ -60,4 +55,4 @@ class CertificateWatch:
                 write(f"{kind} certificate {event}: {ADVICE[kind]}", left_s=left_s)
             moments = (life.issued_unix_s + life.seconds * ALARM_AT, life.ends_unix_s)
             due = min([due, *(moment - now for moment in moments if moment > now)])
-        return due
+        return min(max(due, LOOK_SECONDS_MIN), LOOK_SECONDS_MAX)
