@@ -8,7 +8,7 @@ with an object of status END_OF_GROUP in subgroup 0, without payload, which ends
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farcast.clients.media.catalog import build_catalogs
@@ -17,7 +17,7 @@ from farcast.clients.media.offer import PublishedPackaging
 from farcast.clients.media.packaging import Packager
 from farcast.clients.media.tracks import Frame, Kind, TrackInfo
 from farcast.proto.client import Publisher
-from farcast.proto.properties import CAPTURE_TIME, encode_properties
+from farcast.proto.properties import CAPTURE_TIME, COMPANIONS, Properties, Property, encode_properties
 
 STATUS_NORMAL = 0
 STATUS_END_OF_GROUP = 3
@@ -62,6 +62,8 @@ class Film:
             **priorities,
         }
         """Every track that is published, and its priority."""
+        self.properties: dict[str, Properties] = dict.fromkeys(self._catalogs, companions_of(priorities))
+        """Of tracks that have any: catalogs name the tracks that an edge may take beside them."""
 
     def catalog_objects(self) -> list[FilmObject]:
         """What to publish first; once is enough, late joiners get it from caches."""
@@ -78,6 +80,12 @@ class Film:
     def last_objects(self) -> list[FilmObject]:
         """What to publish at the end: a group that is not ended counts as broken off."""
         return [track.end_of_group() for track in self._tracks.values() if track.is_in_group]
+
+
+def companions_of(priorities: Mapping[str, int]) -> Properties:
+    """The property of a catalog that names the media tracks of these priorities."""
+    names = sorted(priorities, key=priorities.__getitem__)
+    return (Property(COMPANIONS, b"\n".join(name.encode() for name in names)),)
 
 
 def layer_priority(priority: int, layer: int) -> int | None:

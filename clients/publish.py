@@ -138,7 +138,8 @@ class _Publishing:
         self._open_subscriptions = 0
         self._no_subscribers = trio.Event()
         for name, priority in film.priorities.items():
-            driver.engine.add_track(name.encode(), priority=priority)
+            properties = film.properties.get(name, ())
+            driver.engine.add_track(name.encode(), priority=priority, properties=properties)
 
     def handle_progress(self) -> None:
         """Take what the engine has to say."""
@@ -210,7 +211,8 @@ class _Publishing:
                 downstreams = (await self._driver.snapshot())["downstreams"]
             except DriverClosed:
                 return
-            waiting = sum(each["queue_bytes"] for each in downstreams)
+            idle = self._driver.engine.idle_downstreams
+            waiting = sum(each["queue_bytes"] for each in downstreams if each["downstream"] not in idle)
             left = sum(each["bytes"] for each in downstreams)
             before = uplink.share
             uplink.handle_sample(self._driver.now_us(), waiting, left, self._picture_bytes)

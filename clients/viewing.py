@@ -29,6 +29,10 @@ PRIORITY_CATALOG = 0
 PRIORITY: dict[Kind, int] = {"audio": 64, "video": 128}
 """Subscriber priorities."""
 
+RESUME_MS_MAX = 2_000
+"""Who only watches goes on with what is on after a longer silence than this, as edges drop what is older for
+whom they still reach (``queue_ms_max``); a recording wants all that there still is."""
+
 QUALITY_AUTO = "auto"
 QUALITY_BEST = "best"
 

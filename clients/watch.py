@@ -18,7 +18,7 @@ from farcast.clients.roaming import Roaming, connection_to, find_edges
 from farcast.clients.running import cannot_connect, running
 from farcast.clients.server import CONNECT_SECONDS_MAX, Server, open_runtime
 from farcast.clients.tokens import NO_TOKEN, TokenSource
-from farcast.clients.viewing import QUALITY_AUTO, QUALITY_BEST, Note, OnFrame, Viewing
+from farcast.clients.viewing import QUALITY_AUTO, QUALITY_BEST, RESUME_MS_MAX, Note, OnFrame, Viewing
 from farcast.edge.driver import Driver
 from farcast.errors import UserError
 from farcast.proto.client import Viewer, ViewerConfig
@@ -95,6 +95,7 @@ class Watcher:
             options.namespace,
             wait_ms_max,
             follow_edge_list=options.edge_list,
+            resume_ms_max=None if self._recording else RESUME_MS_MAX,
         )
         driver = self._driver = Driver(open_runtime(edges.target), Viewer(config))
         now_us = driver.now_us()

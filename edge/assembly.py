@@ -70,6 +70,7 @@ def probe_intervals(probe_bps: int) -> dict[str, int]:
 async def agent_config(config: EdgeConfig, credentials: Credentials) -> AgentConfig:
     """Name, upstreams (their names resolved) and limits of the agent."""
     from farcast.proto.agent.config import (
+        TRACKS_AHEAD,
         AgentConfig,
         AgentLimits,
         MediaLimits,
@@ -91,6 +92,7 @@ async def agent_config(config: EdgeConfig, credentials: Credentials) -> AgentCon
         peer_certificate=peer_certificate,
         plan_hops=plan_hops(config, credentials),
         access=access_policy(config, credentials),
+        ahead=TRACKS_AHEAD,
         recovery=config.recovery_targets,
         second_paths=second_paths(config),
     )

@@ -349,6 +349,7 @@ LIMITS_TRACK = (
     "queue_bytes_max",
     "queue_ms_max",
     "layer_ms_max",
+    "unheard_ms_max",
     "cache_bytes_max",
     "cache_ms_max",
     "cache_groups_max",

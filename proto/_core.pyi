@@ -336,9 +336,13 @@ class QueueLimits:
     Beyond either limit its oldest groups of the lowest priority go.
     """
 
-    __match_args__ = ("queue_bytes_max", "queue_ms_max", "layer_ms_max")
+    __match_args__ = ("queue_bytes_max", "queue_ms_max", "layer_ms_max", "unheard_ms_max")
     def __new__(
-        cls, queue_bytes_max: int = 8_388_608, queue_ms_max: int = 2_000, layer_ms_max: int = 250
+        cls,
+        queue_bytes_max: int = 8_388_608,
+        queue_ms_max: int = 2_000,
+        layer_ms_max: int = 250,
+        unheard_ms_max: int = 500,
     ) -> Self: ...
     @property
     def queue_bytes_max(self) -> int:
@@ -349,6 +353,9 @@ class QueueLimits:
     @property
     def layer_ms_max(self) -> int:
         """How long it may wait before the highest layer (subgroup above 0) is given up."""
+    @property
+    def unheard_ms_max(self) -> int:
+        """A viewer of whom nothing is heard for so long gets the newest group alone."""
 
 @final
 class LargestCell:

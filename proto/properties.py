@@ -29,6 +29,10 @@ PRIOR_OBJECT_ID_GAP: Final = 0x3E
 CAPTURE_TIME: Final = 0x38C4
 """Object property: wall-clock time of capture, microseconds since the Unix epoch."""
 
+COMPANIONS: Final = 0x3FC3
+"""Track property of a catalog (of the range for private use, section 2.5): names of the tracks that belong to
+it, the most urgent first, separated by line feeds."""
+
 
 class MalformedProperties(ValueError):
     """The bytes are not a sequence of key-value pairs."""

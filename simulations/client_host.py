@@ -468,7 +468,8 @@ class PublisherHost:
         self._handed_us = 0
         self._commands: deque[Command] = deque()
         for name, priority in film.priorities.items():
-            engine.add_track(name.encode(), priority=priority)
+            properties = film.properties.get(name, ())
+            engine.add_track(name.encode(), priority=priority, properties=properties)
 
     def start(self, now_us: int) -> None:
         """The tap."""

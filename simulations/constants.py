@@ -87,6 +87,10 @@ BUFFER_MAX_US: Final = 1_000_000
 """More than this above the fastest frame is never waited for: then live is preferred to complete. What comes
 later than that comes after an outage, and says nothing about jitter."""
 
+OUTAGE_US: Final = 400_000
+"""Nothing at all for so long, neither sound nor picture, is an outage, and what was captured in it says
+nothing about jitter either. Clients look for another edge after 600 ms of it."""
+
 LATE_MAX_US: Final = 500_000
 """Pictures later than this are not shown while others wait behind them; WebRTC's
 (``kOldRenderTimestampMS``)."""
@@ -95,6 +99,19 @@ RATE_CHANGE_MAX: Final = 0.05
 """How much faster or slower than life a player plays to change its delay: 5 %, which nobody hears once the
 pitch is kept, against NetEq's time-stretching (up to a pitch period at a time) and WebRTC video's 100 ms a
 second (``kDelayMaxChangeMsPerS``)."""
+
+CATCH_UP_RATE_MAX: Final = 0.10
+"""The same after a join behind a backlog, for as long as the player is far behind (``CATCH_UP_US``): what
+Shaka's live catch-up plays at (``maxPlaybackRate`` 1.1)."""
+
+CATCH_UP_US: Final = 100_000
+"""More than this above what a player aims at is far behind."""
+
+START_WAIT_US: Final = 1_000_000
+"""Sound waits so long at a join for the first live picture."""
+
+START_BEHIND_MAX_US: Final = 300_000
+"""And so much for pictures that are behind: with more, live would be late for seconds."""
 
 # ---- Stock viewers: @moq/watch, see playout.py
 

@@ -20,6 +20,7 @@ from farcast.edge.load import LoadMeter
 from farcast.proto._core import Command, DatapathConfig, Event
 from farcast.proto.access.gate import AccessPolicy
 from farcast.proto.agent import Agent, AgentConfig, PlanHops, Upstream
+from farcast.proto.agent.config import TRACKS_AHEAD
 from farcast.proto.control.edge_plan import BadPlanFile
 from farcast.proto.control.messages import VERSION, Hello
 from farcast.proto.membership import (
@@ -118,6 +119,7 @@ class EdgeHost:
                 peer_identity=peer_node_id,
                 plan_hops=config.plan_hops,
                 access=config.access,
+                ahead=TRACKS_AHEAD,
                 recovery=config.recovery,
                 second_paths=config.second_paths,
             )

@@ -231,7 +231,8 @@ class FilmPublisher:
         self._film = Film(source.tracks)
         self._start_us: int | None = None
         for name, priority in self._film.priorities.items():
-            engine.add_track(name.encode(), priority=priority)
+            properties = self._film.properties.get(name, ())
+            engine.add_track(name.encode(), priority=priority, properties=properties)
 
     def progress(self, now_us: int) -> None:
         """Take what the engine has to say; the film begins when its namespace is accepted."""

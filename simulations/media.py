@@ -24,6 +24,7 @@ from farcast.clients.film import (
     STATUS_END_OF_GROUP,
     STATUS_NORMAL,
     FilmObject,
+    companions_of,
     track_priorities,
 )
 from farcast.clients.media.catalog import build_catalogs
@@ -87,6 +88,8 @@ class FilmModel:
             **track_priorities(entries),
         }
         """Every track that is published, and its priority."""
+        self.properties = dict.fromkeys(self.catalogs, companions_of(track_priorities(entries)))
+        """Of the tracks that have any."""
         self._unix_us = unix_us
 
     def catalog_objects(self) -> list[FilmObject]:

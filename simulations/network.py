@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from farcast.certificates import HopAuthority, Identity, make_dev_identity
 from farcast.clients.server import CONNECT_SECONDS_MAX, DRAFTS, client_datapath
+from farcast.clients.viewing import RESUME_MS_MAX
 from farcast.control_plane.controller import ControllerConfig
 from farcast.control_plane.edge_list import make_signer
 from farcast.control_plane.link_state import LinkStateConfig
@@ -345,6 +346,7 @@ class Network:
                     WAIT_MS_MAX,
                     first_id=len(shows) * IDS_PER_ENGINE + 1,
                     follow_edge_list=client.stack == "farcast",
+                    resume_ms_max=RESUME_MS_MAX,
                 )
                 film = self.films[publisher.name]
                 shows.append((Viewer(config), film, self.first_track[publisher.name]))

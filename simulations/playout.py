@@ -10,7 +10,10 @@ choice of D:
   WebRTC's video timing moves by at most 100 ms a second (``timing.h``). Here: the same estimate over absolute
   delays, one for sound and one for pictures, and one clock for both that follows the larger of the two (so
   A/V stays in sync), by at most 5 % of speed. *Attack*: where frames come too late for D, playing has stopped
-  anyhow, and D may grow by as much as they were late at once. *Decay*: only by playing faster.
+  anyhow, and D may grow by as much as they were late at once. *Decay*: only by playing faster. *Lag*: where
+  even the quickest picture of half a second is later than D, pictures are not jittery but behind, and the
+  clock goes slower until sound waits for them. At a join sound begins with the first live picture. What
+  was captured while nothing came at all says nothing about jitter.
 - **Stock viewers** (``stock``) are @moq/watch (moq-dev/moq, js/watch/src/sync.ts at 061fb8e3): D is the
   smallest delay seen so far plus a fixed buffer plus a frame. It shrinks, it never grows, and what is late is
   shown when it comes.
@@ -45,12 +48,17 @@ from farcast.simulations.constants import (
     BUFFER_SAMPLES_MAX,
     BUFFER_START_SAMPLES,
     BUFFER_START_US,
+    CATCH_UP_RATE_MAX,
+    CATCH_UP_US,
     DECODE_AUDIO_US,
     DECODE_VIDEO_US,
     LATE_MAX_US,
+    OUTAGE_US,
     RATE_CHANGE_MAX,
     REFRESH_US,
     RENDER_US,
+    START_BEHIND_MAX_US,
+    START_WAIT_US,
     STOCK_BUFFER_US,
 )
 
@@ -221,10 +229,10 @@ def _adaptive_clock(
     playing stood still: from when the frame was due until it was there.
     """
     count = max(-((began_us - until_us) // BUFFER_SAMPLE_US), 1) + 1
-    kinds = [_sampled(capture_us, decoded, began_us, count) for capture_us, decoded in feeds]
-    delay_us = min(int(kind.fastest_us[0]) for kind in kinds) + BUFFER_START_US
+    outages = _outages(feeds)
+    kinds = [_sampled(capture_us, decoded, began_us, count, outages) for capture_us, decoded in feeds]
+    delay_us, is_joining = _start_delay(feeds[0], kinds, began_us), True
     knots = [(began_us, delay_us), (began_us + BUFFER_SAMPLE_US, delay_us)]
-    step_us = int(BUFFER_SAMPLE_US * RATE_CHANGE_MAX)
     for number in range(1, count):
         now_us = began_us + number * BUFFER_SAMPLE_US
         aim_us = _aim(kinds, number)
@@ -235,26 +243,62 @@ def _adaptive_clock(
             knots = [knot for knot in knots if knot[0] < due_us] or knots[:1]
             knots += [(due_us, delay_us), (at_us, delay_us + growth_us), (now_us, delay_us + growth_us)]
             delay_us += growth_us
-        slowest_us = NEVER if number <= BUFFER_START_SAMPLES else step_us
-        delay_us += min(max(aim_us - delay_us, -slowest_us), step_us)
+        change_us = max(aim_us, _lag(kinds, number)) - delay_us
+        is_joining &= change_us < -CATCH_UP_US
+        fast = CATCH_UP_RATE_MAX if is_joining else RATE_CHANGE_MAX
+        delay_us += min(
+            max(change_us, -int(BUFFER_SAMPLE_US * fast)), int(BUFFER_SAMPLE_US * RATE_CHANGE_MAX)
+        )
         knots.append((now_us + BUFFER_SAMPLE_US, delay_us))
     return np.array([at for at, _ in knots], np.int64), np.array([delay for _, delay in knots], np.int64)
+
+
+def _start_delay(pictures: tuple[Times, Times], kinds: list[_Sampled], began_us: int) -> int:
+    """The first D: a little above the fastest frame, or what the first live picture took, if the backlog
+    before it held it up: sound waits for it, so as not to pass the pictures."""
+    fastest_us = min(int(kind.fastest_us[0]) for kind in kinds)
+    delay_us = fastest_us + BUFFER_START_US
+    capture_us, decoded = pictures
+    live = np.flatnonzero((capture_us >= began_us) & (decoded <= began_us + START_WAIT_US))
+    if not live.size:
+        return delay_us
+    first = live[np.argmin(decoded[live])]
+    behind_us = int(decoded[first] - capture_us[first]) - fastest_us
+    return max(delay_us, fastest_us + min(behind_us, START_BEHIND_MAX_US))
+
+
+def _lag(kinds: list[_Sampled], number: int) -> int:
+    """The least delay of pictures in the last half second: what even the quickest needed is no jitter but
+    what they are behind, and sound that did not wait for it would pass them."""
+    return min(
+        int(kinds[0].least_us[number - 1]), min(int(k.fastest_us[number - 1]) for k in kinds) + BUFFER_MAX_US
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Sampled:
     """One kind, by half second: the largest delay and when that frame was there, by how much a frame was
-    behind the fastest one before it, the smallest delay so far (`NEVER`: none yet)."""
+    behind the fastest one before it, the smallest delay so far (`NEVER`: none yet), and that of the half
+    second alone (0: none in it)."""
 
     latest_us: Times
     latest_at_us: Times
     behind_us: Times
     fastest_us: Times
+    least_us: Times
 
 
-def _sampled(capture_us: Times, decoded: Times, began_us: int, count: int) -> _Sampled:
-    """Samples of what was decoded, backlog aside. While a late joiner catches up, each frame is the fastest
-    so far: none is behind, though all take long."""
+def _outages(feeds: tuple[tuple[Times, Times], ...]) -> Times:
+    """The ends of times in which nothing came, neither sound nor pictures."""
+    came = np.unique(np.concatenate([decoded for _, decoded in feeds]))
+    came = came[came < NEVER]
+    ends: Times = came[1:][np.diff(came) > OUTAGE_US]
+    return ends
+
+
+def _sampled(capture_us: Times, decoded: Times, began_us: int, count: int, outages: Times) -> _Sampled:
+    """Samples of what was decoded, backlog aside, that of a join and those of outages. While a late joiner
+    catches up, each frame is the fastest so far: none is behind, though all take long."""
     latest, latest_at, behind = (np.zeros(count, np.int64) for _ in range(3))
     fastest = np.full(count, NEVER, np.int64)
     order = np.argsort(decoded, kind="stable")
@@ -264,12 +308,17 @@ def _sampled(capture_us: Times, decoded: Times, began_us: int, count: int) -> _S
     sample = (decoded[order] - began_us) // BUFFER_SAMPLE_US
     np.minimum.at(fastest, sample, smallest)
     live = capture_us[order] >= _live_from(decoded)
+    last_outage = np.append(0, outages)[np.searchsorted(outages, decoded[order], side="right")]
+    live &= capture_us[order] >= last_outage
     np.maximum.at(latest, sample[live], delay[live])
     jitter = live & (delay - smallest <= BUFFER_MAX_US)
     np.maximum.at(behind, sample[jitter], (delay - smallest)[jitter])
     is_latest = live & (delay == latest[sample])
     latest_at[sample[is_latest][::-1]] = decoded[order][is_latest][::-1]
-    return _Sampled(latest, latest_at, behind, np.minimum.accumulate(fastest))
+    least = np.full(count, NEVER, np.int64)
+    np.minimum.at(least, sample[live], delay[live])
+    least[least >= NEVER] = 0
+    return _Sampled(latest, latest_at, behind, np.minimum.accumulate(fastest), least)
 
 
 def _live_from(decoded: Times) -> int:

@@ -11,6 +11,7 @@ events are handed to them:
 ``candidates``     whom a track can come from
 ``sourcing``       where it comes from
 ``standby``        which edge takes over when that fails
+``ahead``          what is taken before anybody asks
 ``publications``   tracks that clients publish of their own accord
 ``takeover``       which of two publishers is alive
 ``subscriptions``  who gets it
@@ -29,6 +30,7 @@ from farcast.proto._core import Command, Event
 from farcast.proto.access.records import read_rules, read_shares
 from farcast.proto.agent import status
 from farcast.proto.agent.access import Access
+from farcast.proto.agent.ahead import Ahead
 from farcast.proto.agent.binding import Bindings
 from farcast.proto.agent.candidates import Candidates
 from farcast.proto.agent.config import AgentConfig
@@ -97,6 +99,14 @@ class Agent:
             self._bindings,
             self._sourcing,
         )
+        self._ahead = Ahead(
+            self._hub,
+            self._peers,
+            self._tracks,
+            self._namespaces,
+            self._sourcing,
+            self._subscriptions.idle,
+        )
         self._local = LocalTracks(self._hub, self._tracks, self._sourcing)
         self._offers = Offers(self._peers, self._tracks, self._namespaces)
         self._demand = DemandMeter(self._tracks)
@@ -107,7 +117,7 @@ class Agent:
         )
         self._draining = Draining(self._hub, self._peers, self._candidates, self._close)
         self._sourcing.changed = self._source_changed
-        self._subscriptions.taken = self._standby.mark
+        self._subscriptions.taken = self._track_taken
         self._discovery.appeared = self._namespace_appeared
         self._event_handlers = self._make_event_handlers()
         self._moqt_handlers = self._make_moqt_handlers()
@@ -366,6 +376,8 @@ class Agent:
             if not self._standby.reconcile():
                 break
         self._peers.pump(self._dispatch)
+        if self._ahead.look():
+            self._peers.pump(self._dispatch)
         if self._hub.draining:
             self._draining.look()
             self._peers.pump(self._dispatch)
@@ -525,7 +537,13 @@ class Agent:
                 self._takeover.offered(track, peer)
                 self._standby.mark(track)
 
+    def _track_taken(self, track: Track) -> None:
+        self._standby.mark(track)
+        self._ahead.taken(track)
+
     def _source_changed(self, track: Track) -> None:
+        if track.source is not None:
+            self._ahead.accepted(track, track.source)
         self._standby.source_changed(track)
         self._subscriptions.rerouted(track)
 
@@ -565,6 +583,7 @@ class Agent:
     def _make_timer_handlers(self) -> dict[str, Callable[[int, int], None]]:
         return {
             "setup": self._setup_due,
+            "ahead": lambda _first, _second: self._ahead.retry_due(),
             "access": lambda _first, _second: self._access.due(),
             "unshown": lambda session, _: self._access.unshown_due(session),
             "drain": lambda _first, _second: self._draining.end(),

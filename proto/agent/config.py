@@ -17,6 +17,9 @@ from farcast.proto.recovery.second_path import SecondPaths
 if TYPE_CHECKING:
     from farcast.proto._core import ClientTls
 
+TRACKS_AHEAD: Final = (b"catalog", b"catalog.json")
+"""Catalogs of MSF and of @moq."""
+
 TargetKind: TypeAlias = Literal["hop", "quic", "webtransport"]
 
 
@@ -127,6 +130,9 @@ class MediaLimits:
     queue_ms_max: int = 2_000
     layer_ms_max: int = 250
     """A viewer whose first waiting byte is older gives up its highest layer (subgroup above 0)."""
+    unheard_ms_max: int = 500
+    """A viewer of whom nothing is heard for so long gets the newest group alone: later than that players
+    leave pictures out (``kOldRenderTimestampMS`` of WebRTC)."""
 
 
 HOP_LOSS_MAX_PERMILLE: Final = 150
@@ -166,6 +172,7 @@ class AgentConfig:
     ``peer_identity`` reads a hop's certificate; without it the node id in a hop's SETUP is believed.
     ``recovery``: what hops spend on repairs; ``second_paths``: which tracks come over two at the same time.
     ``plan_hops``: without it plans are followed as far as they need no hop.
+    ``ahead``: names of the tracks that are taken of every known namespace before anybody asks (see `ahead`).
     ``access``: what clients may do until a plan says it; ``None`` is everything, whatever plans say.
     """
 
@@ -182,6 +189,7 @@ class AgentConfig:
     peer_certificate: PeerCertificate | None = None
     plan_hops: PlanHops | None = None
     access: AccessPolicy | None = None
+    ahead: tuple[bytes, ...] = ()
     recovery: Assumptions = field(default_factory=Assumptions)
     second_paths: SecondPaths = field(default_factory=SecondPaths)
 

@@ -57,6 +57,7 @@ def add_downstream(
             queue_bytes_max=media.queue_bytes_max,
             queue_ms_max=media.queue_ms_max,
             layer_ms_max=media.layer_ms_max,
+            unheard_ms_max=media.unheard_ms_max,
         ),
     )
 

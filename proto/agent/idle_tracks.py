@@ -45,7 +45,7 @@ class IdleTracks:
             self._hub.cancel_timer("grace", track.id)
             if track.source is None and track.candidate is None:
                 self.remove(track)
-            else:
+            elif not track.ahead:
                 key = ("linger", track.id, 0)
                 after_us = self._hub.config.timing.track_linger_ms * 1_000
                 self._hub.timers.set_if_unset(key, self._hub.now_us + after_us)
@@ -53,7 +53,7 @@ class IdleTracks:
     def linger_due(self, track_id: int) -> None:
         """Nobody came back for a track: its upstream subscription ends."""
         track = self._tracks.by_id.get(track_id)
-        if track is not None and not track.is_watched():
+        if track is not None and not track.is_watched() and not track.ahead:
             self._sourcing.release(track)
             self.remove(track)
 

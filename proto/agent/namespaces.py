@@ -10,6 +10,7 @@ announcements yields the smallest set of `Notice` values that brings the subscri
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from farcast.proto.moqt.names import TrackNamespace
@@ -69,6 +70,19 @@ class NamespaceTable:
         """All namespaces announced by anybody, in the order of their first announcement."""
         return list(self._announcements)
 
+    @property
+    def serial(self) -> int:
+        """Another number whenever an announcement has come, changed or gone."""
+        return self._serial
+
+    def __iter__(self) -> Iterator[TrackNamespace]:
+        """As `namespaces`; not to be changed meanwhile."""
+        return iter(self._announcements)
+
+    def ways_to(self, namespace: TrackNamespace) -> tuple[tuple[int, HopPath], ...]:
+        """The sessions that announced exactly this namespace, each with its path."""
+        return tuple((a.session, a.path) for a in self._announcements.get(namespace, {}).values())
+
     def announcers_of(self, namespace: TrackNamespace) -> list[int]:
         """The sessions that announced exactly this namespace."""
         return list(self._announcements.get(namespace, ()))
@@ -109,6 +123,7 @@ class NamespaceTable:
         at = self._announcements.get(namespace, {})
         if at.pop(session, None) is None:
             return []
+        self._serial += 1
         self.changes += session != DIRECTORY
         self._by_session[session].pop(namespace, None)
         if not at:

@@ -72,6 +72,8 @@ class DemandMeter:
         bps: dict[str, int] = {}
         for track in self._tracks.by_id.values():
             source = track.source
+            if track.ahead and not track.is_watched():
+                continue
             if source is None or not source.route or not is_node_id(source.route[0]):
                 continue
             origin = source.route[0]

@@ -154,7 +154,10 @@ class Sourcing:
         source.resumed_from = None if whole else self._resume_from(track, peer)
         start = source.whole_from if whole else source.resumed_from
         filter = None if start is None else Filter(FilterKind.ABSOLUTE_START, start)
-        source.request = peer.moqt.subscribe(track.name, filter=filter, forward=True, parameters=parameters)
+        source.priority = None if peer.is_hop or track.is_watched() else track.idle_priority
+        source.request = peer.moqt.subscribe(
+            track.name, filter=filter, priority=source.priority, forward=True, parameters=parameters
+        )
         peer.roles[source.request] = source
         self._hub.counters["upstream_subscribes"] += 1
 

@@ -67,7 +67,7 @@ class Subscriptions:
         self._tracks = tracks
         self._candidates = candidates
         self._sourcing = sourcing
-        self._idle = IdleTracks(hub, tracks, sourcing)
+        self.idle = self._idle = IdleTracks(hub, tracks, sourcing)
         self.taken: Callable[[Track], None]
         self.pending: dict[tuple[int, int], Pending] = {}
         sourcing.live = self._answer_waiting

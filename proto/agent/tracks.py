@@ -54,6 +54,7 @@ class Source:
     wants it to be asked for again, because its own route is another one now. ``is_whole``: asked for from its
     beginning, because it is behind what was held here; ``whole_from``: that of its running group then.
     ``begins``: the place from which it sends, as far as that is known.
+    ``priority``: with which it was asked last (``None``: that of the drafts).
     ``sends``: a standby that the datapath has send beside the source, as a second path.
     """
 
@@ -71,6 +72,7 @@ class Source:
     whole_from: Location | None = None
     begins: Location | None = None
     stale: bool = False
+    priority: int | None = None
     sends: bool = False
 
     @property
@@ -136,7 +138,8 @@ class Track:
     this edge. ``standbys``: asked or bound, beside the source. ``move``: the planned one under way.
     ``refused_until``: when those may be asked again, microseconds, that would not stand by. ``return_us``:
     before then the plan's parent is not taken again after ``escapes`` from it, the last at ``escaped_us``.
-    ``starved``: no upstream edge can give it now, as the datapath says. ``below``: those of
+    ``starved``: no upstream edge can give it now, as the datapath says. ``ahead``: kept though nobody
+    watches; ``idle_priority``: asked for with this subscriber priority meanwhile. ``below``: those of
     ``downstreams`` that are edges; there may be very many others.
     """
 
@@ -163,6 +166,8 @@ class Track:
     escapes: int = 0
     escaped_us: int = 0
     starved: bool = False
+    ahead: bool = False
+    idle_priority: int | None = None
     waiting: dict[tuple[int, int], Pending] = field(default_factory=dict)
     downstreams: dict[int, Downstream] = field(default_factory=dict)
     below: dict[int, Downstream] = field(default_factory=dict)

@@ -43,3 +43,6 @@ class ViewerConfig:
     media: MediaLimits = field(default_factory=MediaLimits)
     first_id: int = 1
     follow_edge_list: bool = False
+    resume_ms_max: int | None = None
+    """After a longer silence than this a track goes on at another edge with what is on, not where it stopped;
+    ``None``: never. Edges drop what a viewer is further behind by than ``queue_ms_max``."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farcast.proto._core import Command, Event, LargestCell
+from farcast.proto.agent.ahead import IDLE_PRIORITY
 from farcast.proto.agent.config import MediaLimits
 from farcast.proto.agent.downstream import (
     STREAM_CANCELLED,
@@ -79,6 +80,7 @@ class _Downstream:
     request: int
     track: _Track
     session: int
+    priority: int
     ending: bool = False
 
 
@@ -108,6 +110,12 @@ class Publisher(ClientEngine[PublisherEvent]):
     def track_names(self) -> dict[int, FullTrackName]:
         """The tracks that the datapath holds, by its numbers for them."""
         return {t.id: FullTrackName(self._config.namespace, t.name) for t in self._tracks.values()}
+
+    @property
+    def idle_downstreams(self) -> set[int]:
+        """Those that are asked for after all others (`farcast.proto.agent.ahead`): what waits for them says
+        nothing about the uplink."""
+        return {d.id for d in self._downstreams.values() if d.priority == IDLE_PRIORITY}
 
     def subscriptions(self, track: bytes) -> int:
         """How many subscriptions a track has."""
@@ -357,7 +365,7 @@ class Publisher(ClientEngine[PublisherEvent]):
         self._next_alias += 1
         session.accept_subscribe(event.request, alias, largest=largest, track_properties=track.properties)
         self._connection.flush()
-        downstream = _Downstream(self._new_id(), event.request, track, session_id)
+        downstream = _Downstream(self._new_id(), event.request, track, session_id, event.priority)
         self._downstreams[downstream.id] = downstream
         self._requests[session_id, event.request] = downstream
         self._commands.append(
@@ -391,6 +399,7 @@ class Publisher(ClientEngine[PublisherEvent]):
             location = downstream.track.largest.get()
             largest = Location(*location) if location is not None else None
             start = self._start(event.filter, largest) if event.filter is not None else None
+            downstream.priority = downstream.priority if event.priority is None else event.priority
             self._commands.append(update_downstream(downstream.id, event, start))
         session.accept_update(event.request, largest=largest)
 

@@ -129,6 +129,7 @@ class Viewer(ClientEngine[ViewerEvent]):
         track = self._feed.track_of(sink)
         if track is not None:
             track.progress.object(group, subgroup, object)
+            track.arrived_us = self._now_us
             if ended:
                 track.progress.ended(group, subgroup)
 
@@ -192,6 +193,7 @@ class Viewer(ClientEngine[ViewerEvent]):
             self._note_object(event)
         else:
             track.progress.object(event.group, event.subgroup, event.object)
+            track.arrived_us = self._now_us
             self._events.append(
                 ObjectReceived(
                     track.name,
@@ -369,8 +371,13 @@ class Viewer(ClientEngine[ViewerEvent]):
         if session is None:
             return
         name = FullTrackName(self._config.namespace, track.name)
-        here.asked_from = None if here.whole else track.progress.resume()
+        here.asked_from = None if here.whole or self._is_past(track) else track.progress.resume()
         here.request = session.subscribe(name, filter=_start(track, here), priority=track.priority)
+
+    def _is_past(self, track: WatchedTrack) -> bool:
+        """Whether what was missed of a track is so long ago that nobody wants to see it."""
+        most_ms, arrived_us = self._config.resume_ms_max, track.arrived_us
+        return most_ms is not None and arrived_us is not None and self._now_us - arrived_us > most_ms * 1_000
 
     def _accepted(self, event: moqt.SubscribeAccepted) -> None:
         track, here = self._by_request(event.request)

@@ -36,7 +36,8 @@ class Subscription:
 class WatchedTrack:
     """``sink`` is where the datapath hands it over, ``restarts`` says that its publisher starts over,
     ``ending`` that it has ended, but for streams on their way, ``full`` why there was no room for us,
-    ``next_group`` that it is wanted from the group after the running one on."""
+    ``arrived_us`` when the last object came, ``next_group`` that it is wanted from the group after the
+    running one on."""
 
     name: bytes
     id: int
@@ -48,6 +49,7 @@ class WatchedTrack:
     subscriptions: dict[int, Subscription] = field(default_factory=dict)
     restarts: bool = False
     retries: int = 0
+    arrived_us: int | None = None
     full: str = ""
     ending: str | None = None
 

@@ -159,6 +159,37 @@ def test_the_delay_rises_within_seconds_when_the_path_gets_longer_and_falls_by_p
     assert falls.min() >= -BUFFER_SAMPLE_US * RATE_CHANGE_MAX
 
 
+def test_outages_that_come_back_do_not_make_the_player_wait() -> None:
+    video = film(40, 60_000)
+    dark = (video.capture_us % (10 * SECOND)) < 900_000
+    after = video.capture_us - video.capture_us % (10 * SECOND) + 900_000
+    arrival = np.where(dark & (video.capture_us > SECOND), after, video.arrival_us)
+    seen = watch(replace(video, arrival_us=arrival), seconds=40)
+    settled = seen.clock_us > 5 * SECOND
+    decoding = 27 * DECODE_VIDEO_US  # of what has piled up, in front of the first live picture
+    assert seen.delay_us[settled].max() <= 60_000 + decoding + BUFFER_MARGIN_US
+
+
+def test_sound_waits_for_the_first_live_picture_of_a_join_and_both_catch_up_together() -> None:
+    video, sound = film(30, 60_000), film(30, 60_000, frame_us=SOUND, group=1)
+    begin = 10 * SECOND
+    joined = video.capture_us // 2_000_000 * 2_000_000 >= begin - 2_000_000
+    behind = np.maximum(500_000 - np.maximum(video.capture_us - begin, 0) // 4, 0)
+    arrival = np.where(joined, np.maximum(video.arrival_us + behind, begin + 20_000), NEVER)
+    heard = np.where(sound.capture_us >= begin, sound.arrival_us, NEVER)
+    seen = watch(replace(video, arrival_us=arrival), replace(sound, arrival_us=heard))
+    live = video.capture_us[seen.shown] >= begin + SECOND // 2
+    skew = (
+        seen.shown_us
+        - RENDER_US
+        - video.capture_us[seen.shown]
+        - audio_delay(seen, sound, seen.shown_us - RENDER_US)
+    )
+    assert np.nanmax(np.abs(skew[live])) < 45_000
+    last = seen.shown_us > 25 * SECOND
+    assert (seen.shown_us - video.capture_us[seen.shown])[last].max() < 150_000
+
+
 def test_a_burst_that_comes_back_is_waited_for() -> None:
     video = film(60, 60_000)
     second = (video.capture_us // SECOND) % 3 == 0

@@ -349,12 +349,17 @@ class World:
         wait_ms: int = 30_000,
         others: tuple[Host, ...] = (),
         follow_edge_list: bool = False,
+        resume_ms_max: int | None = None,
         **options: Any,
     ) -> Host:
         """``others``: edges to move to."""
         connection = _connection(to, others, options)
         config = ViewerConfig(
-            connection, namespace(space), wait_ms_max=wait_ms, follow_edge_list=follow_edge_list
+            connection,
+            namespace(space),
+            wait_ms_max=wait_ms,
+            follow_edge_list=follow_edge_list,
+            resume_ms_max=resume_ms_max,
         )
         engine = Viewer(config)
         host = self.add("viewer", engine)

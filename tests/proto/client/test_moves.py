@@ -92,6 +92,20 @@ def resumed_from(edge: Edge) -> Filter | None:
 RESUME = Filter(FilterKind.ABSOLUTE_START, Location(7, 4))
 
 
+@pytest.mark.parametrize(
+    ("resume_ms_max", "pause_ms", "expected"),
+    [(2_000, 0, RESUME), (2_000, 3_000, None), (None, 3_000, RESUME)],
+)
+def test_after_a_silence_that_is_too_long_a_track_goes_on_with_what_is_on(
+    resume_ms_max: int | None, pause_ms: int, expected: Filter | None
+) -> None:
+    world, viewer, _, two = two_edges(resume_ms_max=resume_ms_max)
+    world.run(pause_ms)
+    silent(world, viewer)
+    wait_for(world, two)
+    assert resumed_from(two) == expected
+
+
 # --- the first connection ------------------------------------------------------------------------
 
 

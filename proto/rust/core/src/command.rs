@@ -105,6 +105,8 @@ pub struct QueueLimits {
     pub queue_ms_max: u32,
     /// How long it may wait before the viewer's highest layer (subgroup above 0) is given up.
     pub layer_ms_max: u32,
+    /// A viewer of whom nothing is heard for so long gets the newest group alone.
+    pub unheard_ms_max: u32,
 }
 
 impl Default for QueueLimits {
@@ -113,6 +115,7 @@ impl Default for QueueLimits {
             queue_bytes_max: 8 << 20,
             queue_ms_max: 2_000,
             layer_ms_max: 250,
+            unheard_ms_max: 500,
         }
     }
 }

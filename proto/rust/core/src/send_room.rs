@@ -5,6 +5,9 @@
 //! once pictures have filled the window, sound waits in the store for them to leave, and when the rate has just
 //! fallen, so that more is held than the window is now, for a long time. So whoever is more urgent than those who
 //! filled the window may go some way beyond the largest window of the last second.
+//!
+//! In the dark, where nothing is acknowledged, only those get anything: every packet more puts off the probes of
+//! QUIC, and what fills the congestion window in vain keeps out what is to go first when the signal is back.
 
 use noq_proto::Connection;
 use std::time::{Duration, Instant};
@@ -22,11 +25,22 @@ pub(crate) struct SendRoom {
     peak_at: Option<Instant>,
     /// The least urgent subscriber priority that found the window full.
     crowded_by: Option<u8>,
+    /// Acknowledgements that had come when the peer was found to be in the dark.
+    unheard: Option<u64>,
+    /// When it came out of it.
+    back_at: Option<Instant>,
 }
 
 impl SendRoom {
-    /// The window is this from now on.
-    pub(crate) fn set(&mut self, now: Instant, quic: &mut Connection, window: u64) {
+    /// The window is this from now on, unless the peer is in the dark. Whether it has just come out of it.
+    pub(crate) fn set(&mut self, now: Instant, quic: &mut Connection, window: u64) -> bool {
+        if self.unheard.is_some_and(|before| before == acks(quic)) {
+            return false;
+        }
+        let is_back = self.unheard.take().is_some();
+        if is_back {
+            self.back_at = Some(now);
+        }
         self.window = window;
         let is_old = self
             .peak_at
@@ -35,6 +49,19 @@ impl SendRoom {
             (self.peak, self.peak_at) = (window, Some(now));
         }
         quic.set_send_window(window);
+        is_back
+    }
+
+    /// When the peer has come out of the dark, if that is no longer ago than this.
+    pub(crate) fn just_back(&self, now: Instant, within: Duration) -> Option<Instant> {
+        self.back_at
+            .filter(|at| now.saturating_duration_since(*at) < within)
+    }
+
+    /// Nothing is heard of the peer: no more for it until something is.
+    pub(crate) fn hold(&mut self, quic: &mut Connection) {
+        self.unheard = Some(acks(quic));
+        quic.set_send_window(0);
     }
 
     /// A subscription is about to write; whether it may go beyond the window. `close` follows.
@@ -50,7 +77,8 @@ impl SendRoom {
     /// It has written; `is_urgent` as `open` said.
     pub(crate) fn close(&self, quic: &mut Connection, is_urgent: bool) {
         if is_urgent {
-            quic.set_send_window(self.window);
+            let is_held = self.unheard.is_some();
+            quic.set_send_window(if is_held { 0 } else { self.window });
         }
     }
 
@@ -63,4 +91,10 @@ impl SendRoom {
     pub(crate) fn note_free(&mut self) {
         self.crowded_by = None;
     }
+}
+
+/// Acknowledgements that have come over a connection, however many paths it has.
+pub(crate) fn acks(quic: &mut Connection) -> u64 {
+    let frames = quic.stats().frame_rx;
+    frames.acks + frames.path_acks
 }

@@ -202,7 +202,7 @@ limits! {
 
 limits! {
     /// Limits of one downstream's backlog.
-    QueueLimits { queue_bytes_max: u64, queue_ms_max: u32, layer_ms_max: u32 }
+    QueueLimits { queue_bytes_max: u64, queue_ms_max: u32, layer_ms_max: u32, unheard_ms_max: u32 }
 }
 
 limits! {

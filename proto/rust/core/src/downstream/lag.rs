@@ -1,15 +1,91 @@
 //! What a viewer that cannot keep up loses: layers first, then its own oldest groups.
+//!
+//! A viewer in the dark is told apart from a slow one: nothing of what it is sent is acknowledged. What QUIC holds
+//! for it then would be sent again, all of it and in order, in front of what is on when the signal is back. So once
+//! it has been unheard for as long as a picture may be late, every group that begins gives up those before it,
+//! those included that QUIC has taken whole; and so does the first that begins right after the dark.
 
 use super::layers::{self, Waits};
 use super::{Downstream, Out, reset_code};
 use crate::conn::{Conn, Ctx};
 use crate::moqt::ResetReason;
+use crate::send_room;
 use crate::track::{Subgroup, Track};
 use bytes::Bytes;
-use noq_proto::PathId;
+use noq_proto::{PathId, StreamId};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// Streams of groups that were handed over whole which are remembered: sound may have a group a frame.
+const HANDED_MAX: usize = 64;
+
+/// What is known of a viewer's hearing.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    /// The newest group.
+    newest: Option<u64>,
+    /// Acknowledgements that had come when a group first began without a further one, and when that was.
+    unheard: Option<(u64, Instant)>,
+    /// The last end of the dark after which a group has begun.
+    back_at: Option<Instant>,
+    /// Streams that QUIC has taken whole, with their groups, oldest first.
+    handed: VecDeque<(u64, StreamId)>,
+}
+
 impl Downstream {
+    /// QUIC has taken all of a group's stream.
+    pub(super) fn note_handed(&mut self, group: u64, stream: StreamId) {
+        if self.hearing.handed.len() >= HANDED_MAX {
+            self.hearing.handed.pop_front();
+        }
+        self.hearing.handed.push_back((group, stream));
+    }
+
+    /// A group is there; if it is a new one and the viewer is in the dark, it is all that the viewer will want.
+    pub(super) fn note_group(&mut self, ctx: &mut Ctx, now: Instant, conn: &mut Conn, group: u64) {
+        if self.hearing.newest.is_some_and(|newest| group <= newest) {
+            return;
+        }
+        self.hearing.newest = Some(group);
+        let most = Duration::from_millis(u64::from(self.limits.unheard_ms_max));
+        let acks = send_room::acks(&mut conn.quic);
+        let since = match self.hearing.unheard {
+            Some((before, since)) if before == acks => since,
+            _ => {
+                self.hearing.unheard = Some((acks, now));
+                let back_at = conn.send_room.just_back(now, most);
+                if back_at.is_some() && back_at != self.hearing.back_at {
+                    self.hearing.back_at = back_at;
+                    self.give_up_before(ctx, conn, group);
+                }
+                return;
+            }
+        };
+        let rtt = conn.quic.rtt(PathId::ZERO).unwrap_or_default();
+        if now.saturating_duration_since(since) >= most.max(2 * rtt) {
+            self.give_up_before(ctx, conn, group);
+            conn.send_room.hold(&mut conn.quic);
+        }
+    }
+
+    fn give_up_before(&mut self, ctx: &mut Ctx, conn: &mut Conn, group: u64) {
+        let open: Vec<_> = self.open.range(..(group, 0)).map(|(key, _)| *key).collect();
+        for key in open {
+            self.drop_subgroup(ctx, conn, key);
+        }
+        let code = reset_code(conn, ResetReason::DeliveryTimeout);
+        let (old, rest) = self
+            .hearing
+            .handed
+            .drain(..)
+            .partition(|(handed, _)| *handed < group);
+        self.hearing.handed = rest;
+        let old: VecDeque<(u64, StreamId)> = old;
+        for (_, id) in old {
+            conn.reset_stream(id, code);
+        }
+    }
+
     /// Reset what lags beyond the limits, oldest groups first; returns whether anything is still
     /// blocked.
     pub(crate) fn shed_lag(

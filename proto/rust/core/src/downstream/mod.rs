@@ -11,6 +11,7 @@ mod lag;
 mod layers;
 mod sink;
 
+use self::lag::Hearing;
 use self::layers::Layers;
 use crate::command::{DownstreamId, Draft, GroupOrder, QueueLimits, SessionId, TrackId};
 use crate::conn::{Conn, Ctx, OutKey};
@@ -85,6 +86,7 @@ pub(crate) struct Downstream {
     /// Subgroups that are over for this downstream while the track still has them.
     done: BTreeSet<(u64, u64)>,
     layers: Layers,
+    hearing: Hearing,
     pub(crate) streams_opened: u64,
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
@@ -130,6 +132,7 @@ impl Downstream {
             open: BTreeMap::new(),
             done: BTreeSet::new(),
             layers: Layers::default(),
+            hearing: Hearing::default(),
             streams_opened: 0,
             objects: 0,
             bytes: 0,
@@ -199,6 +202,7 @@ impl Downstream {
         if !self.open.contains_key(&key) && self.withholds(ctx, now, key) {
             return;
         }
+        self.note_group(ctx, now, conn, group);
         if subgroup > 0 {
             // What QUIC holds is tightened at each look, or it would hide for seconds that a link shrank.
             conn.lag_check_at = conn.lag_check_at.or(Some(now + LAG_CHECK));
@@ -223,6 +227,7 @@ impl Downstream {
             Pumped::Done => {
                 if let Some(id) = out.stream {
                     conn.outbound.remove(&id);
+                    self.note_handed(group, id);
                 }
                 self.done.insert(key);
             }
