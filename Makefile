@@ -104,6 +104,10 @@ guide: $(VENV)/.core ## docs/guide.md in network namespaces, command by command 
 	consul=$$(tests/consul/install.sh $(abspath $(VENV))/consul || echo $(abspath $(BIN))/none) && \
 	    PATH="$$(dirname "$$consul"):$$PATH" $(BIN)/python -m tests.guide $(GUIDE_ARGS)
 
+.PHONY: bench-browser
+bench-browser: $(VENV)/.core $(VENV)/.tools ## What a browser's own congestion control makes of a bad uplink, beside farcast publish
+	MODULE=tests.interop.uplink PYTHON=$(abspath $(BIN)/python) tests/interop/run.sh $(BENCH_ARGS)
+
 .PHONY: bench-control
 bench-control: $(VENV)/.core ## 200 edges reporting to one control plane for a minute: waits, processor, memory
 	$(BIN)/python bench/control.py $(BENCH_ARGS)

@@ -19,8 +19,9 @@ from farcast.clients.roaming import Roaming, connection_to, find_edges
 from farcast.clients.running import cannot_connect, running
 from farcast.clients.server import Server, open_runtime
 from farcast.clients.tokens import NO_TOKEN, TokenSource
+from farcast.clients.uplink import LAG_US_MAX, SAMPLE_US, UplinkShare
 from farcast.clients.viewing import Note, OnEdges, OnFrame
-from farcast.edge.driver import Driver
+from farcast.edge.driver import Driver, DriverClosed
 from farcast.errors import UserError
 from farcast.proto.client import Publisher, PublisherConfig
 from farcast.proto.client import events as client
@@ -54,6 +55,8 @@ class PublishOptions:
     """Follow the edge list that the edge serves."""
     layers: bool = False
     """Put frames that no other refers to into subgroups of their own, so that edges can leave them out."""
+    adapt: bool = True
+    """Let the pictures' rate follow what the uplink carries, where they are encoded here."""
 
 
 @dataclass(slots=True)
@@ -69,6 +72,9 @@ class PublishReport:
     """From one edge to another."""
     edges: tuple[str, ...] = ()
     """Those used, in order of first use."""
+    rate_share: float = 1.0
+    rate_share_min: float = 1.0
+    """Part of the pictures' rate that the uplink carried at the end, and at its worst."""
 
 
 async def publish(
@@ -97,7 +103,10 @@ async def publish(
     if accepted is not None:
         publishing.accepted = accepted
     driver.on_progress(publishing.handle_progress)
-    async with running(driver, roaming.run, lambda _: options.token.keep_fresh(driver, note)):
+    background = [roaming.run, lambda _: options.token.keep_fresh(driver, note)]
+    if options.adapt:
+        background.append(lambda _: publishing.follow_uplink(source))
+    async with running(driver, *background):
         with playing or trio.CancelScope():
             await publishing.accepted.wait()
             await publishing.play(source)
@@ -124,6 +133,8 @@ class _Publishing:
         self._on_frame = on_frame
         self._on_edges = on_edges
         self._moves = MoveMeter()
+        self._pictures: set[str] = set()
+        self._picture_bytes = 0
         self._open_subscriptions = 0
         self._no_subscribers = trio.Event()
         for name, priority in film.priorities.items():
@@ -169,6 +180,7 @@ class _Publishing:
 
     async def play(self, source: Source) -> None:
         """Publish every frame when it is due."""
+        self._pictures = {track.name for track in source.tracks if track.kind == "video"}
         self._publish(self._film.catalog_objects())
         start = trio.current_time()
         while (due_us := await _in_thread(source.next_time_us)) is not None:
@@ -185,7 +197,33 @@ class _Publishing:
             objects = self._film.objects(frame, time.time_ns() // 1000)
             self._publish(objects)
             self._count(objects)
+            self._picture_bytes += len(frame.data) * (frame.track in self._pictures)
             self.report.seconds = due_us / 1e6
+
+    async def follow_uplink(self, source: Source) -> None:
+        """Have pictures encoded at what the uplink carries, see `farcast.clients.uplink`; where nothing is
+        encoded, say that it carries too little."""
+        uplink = UplinkShare(source.encoded_bps or 1, self._driver.now_us())
+        while True:
+            await trio.sleep(SAMPLE_US / 1e6)
+            try:
+                downstreams = (await self._driver.snapshot())["downstreams"]
+            except DriverClosed:
+                return
+            waiting = sum(each["queue_bytes"] for each in downstreams)
+            left = sum(each["bytes"] for each in downstreams)
+            before = uplink.share
+            uplink.handle_sample(self._driver.now_us(), waiting, left, self._picture_bytes)
+            if uplink.share == before:
+                continue
+            if not source.encoded_bps:
+                self._note("the uplink carries less than this film; --transcode would let its rate follow")
+                return
+            source.set_rate_share(uplink.share)
+            self.report.rate_share, self.report.rate_share_min = uplink.share, uplink.share_min
+            narrow = f"pictures waited more than {LAG_US_MAX // 1000} ms for the uplink"
+            reason = narrow if uplink.share < before else "the uplink keeps up"
+            self._note(f"{reason}: they are encoded at {uplink.share:.0%} of their rate")
 
     async def finish(self) -> None:
         """End all tracks, and let subscribers take what was published last."""

@@ -30,6 +30,8 @@ VIDEO_TIMESCALE = 90_000
 AUDIO_FRAME_SAMPLES = 960
 """Samples of one Opus frame: 20 ms."""
 AUDIO_CHANNELS = 2
+BITRATE_MIN = 10_000
+"""Least rate of pictures, bits per second."""
 ALT_GROUP = 1
 """Of the renditions of one picture."""
 
@@ -44,6 +46,11 @@ class VideoSettings:
     bitrate: int
     gop_s: float
     layers: int = 1
+
+    @property
+    def gop(self) -> int:
+        """Pictures of a group."""
+        return max(round(self.gop_s * self.framerate), 1)
 
 
 RENDITIONS_MAX = 8
@@ -66,7 +73,7 @@ def parse_renditions(spec: str) -> tuple[RenditionSpec, ...]:
         if match is None:
             raise MediaError(f"rendition {item.strip()!r} is not like 720p:1800k or 1080p:4.5M")
         height, bitrate = int(match[1]), round(float(match[2]) * (1_000 if match[3] == "k" else 1_000_000))
-        if height % 2 or height in found or bitrate < 10_000:
+        if height % 2 or height in found or bitrate < BITRATE_MIN:
             raise MediaError(
                 f"rendition {item.strip()!r}: lines have to be even and each given once, at 10k or more"
             )
@@ -83,33 +90,50 @@ class VideoEncoder:
     """
 
     def __init__(self, name: str, settings: VideoSettings, alt_group: int | None = None) -> None:
-        self._context = context = _create(VideoCodecContext, "libx264")
+        self._settings = settings
         self._duration = round(VIDEO_TIMESCALE / settings.framerate)
         self.delay: int = self._duration if settings.layers > 1 else 0
         """Ticks that are added to every presentation time, because a frame is decoded before it is shown."""
-        context.width, context.height = settings.width, settings.height
-        context.pix_fmt = "yuv420p"
-        context.time_base = Fraction(1, VIDEO_TIMESCALE)
-        context.framerate = settings.framerate
-        context.bit_rate = settings.bitrate
-        context.flags |= Flags.global_header
-        context.options = _x264_options(settings)
-        _open(context, "libx264")
-        self.track = _video_track(name, settings, bytes(context.extradata or b""))
+        self.bitrate: int = settings.bitrate
+        """What was asked for, bits per second."""
+        self._context = _open_x264(settings)
+        self._extradata = bytes(self._context.extradata or b"")
+        self._pictures = 0
+        self._wanted_bitrate = settings.bitrate
+        self.track = _video_track(name, settings, self._extradata)
+        self._level = (self.track.extradata or bytes(4))[3]
         if alt_group is not None:
             self.track = replace(self.track, alt_group=alt_group)
 
-    def encode(self, image: av.VideoFrame, pts: int, *, keyframe: bool = False) -> Iterator[Sample]:
+    def set_rate_share(self, share: float) -> None:
+        """Go on at this share of the bit rate that was asked for: roughly from the next picture on, exactly
+        from the next group on."""
+        self._wanted_bitrate = max(round(self.bitrate * share), BITRATE_MIN)
+        self._context.bit_rate = self._wanted_bitrate
+
+    def encode(self, image: av.VideoFrame, pts: int) -> Iterator[Sample]:
         """Encode one picture in any pixel format; ``pts`` in ``VIDEO_TIMESCALE`` ticks (of samples: plus
         `delay`)."""
+        if self._pictures % self._settings.gop == 0 and self._wanted_bitrate != self._settings.bitrate:
+            yield from self._begin_anew()
+        self._pictures += 1
         image = image.reformat(width=self.track.width, height=self.track.height, format="yuv420p")
         image.pts, image.time_base = pts, Fraction(1, VIDEO_TIMESCALE)
-        image.pict_type = av.video.frame.PictureType.I if keyframe else av.video.frame.PictureType.NONE
+        image.pict_type = av.video.frame.PictureType.NONE
         yield from self._samples(image, pts)
 
     def flush(self) -> Iterator[Sample]:
         """What the encoder still holds."""
         yield from self._samples(None, 0)
+
+    def _begin_anew(self) -> Iterator[Sample]:
+        """At the wanted rate, where a group begins: libx264 takes a new rate on the way, but keeps the buffer
+        of the old one, which holds a low rate's bits of seconds."""
+        settings = replace(self._settings, bitrate=self._wanted_bitrate)
+        context = _open_x264(settings, self._level)
+        if bytes(context.extradata or b"") == self._extradata:
+            yield from self.flush()
+            self._context, self._settings, self._pictures = context, settings, 0
 
     def _samples(self, image: av.VideoFrame | None, pts: int) -> Iterator[Sample]:
         for packet in self._context.encode(image):
@@ -190,16 +214,37 @@ def _open(context: Any, codec: str) -> None:
         raise MediaError(f"encoder {codec} refuses its settings: {error}") from None
 
 
-def _x264_options(settings: VideoSettings) -> dict[str, str]:
-    gop = max(round(settings.gop_s * settings.framerate), 1)
-    rate_kbit = max(settings.bitrate // 1000, 1)
-    limits = f"vbv-maxrate={rate_kbit * 3 // 2}:vbv-bufsize={rate_kbit}"
-    params = f"keyint={gop}:min-keyint={gop}:scenecut=0:threads=1:{limits}"
+def _open_x264(settings: VideoSettings, level: int | None = None) -> Any:
+    context = _create(VideoCodecContext, "libx264")
+    context.width, context.height = settings.width, settings.height
+    context.pix_fmt = "yuv420p"
+    context.time_base = Fraction(1, VIDEO_TIMESCALE)
+    context.framerate = settings.framerate
+    context.bit_rate = settings.bitrate
+    context.flags |= Flags.global_header
+    context.options = _x264_options(settings, level)
+    _open(context, "libx264")
+    return context
+
+
+def _x264_options(settings: VideoSettings, level: int | None) -> dict[str, str]:
+    gop = settings.gop
+    params = f"keyint={gop}:min-keyint={gop}:scenecut=0:threads=1"
+    if level is not None:
+        params += f":level={level}"
     profile = "baseline"
     if settings.layers > 1:
         params += ":bframes=1:b-adapt=0:b-pyramid=none:open-gop=0"
         profile = "main"
-    return {"preset": "ultrafast", "tune": "zerolatency", "profile": profile, "x264-params": params}
+    # libx264 takes a new rate on the way only where the greatest rate is the mean one.
+    rate = {"maxrate": str(settings.bitrate), "bufsize": str(settings.bitrate)}
+    return {
+        "preset": "ultrafast",
+        "tune": "zerolatency",
+        "profile": profile,
+        **rate,
+        "x264-params": params,
+    }
 
 
 def _video_track(name: str, settings: VideoSettings, extradata: bytes) -> TrackInfo:

@@ -34,6 +34,11 @@ class Feed(Protocol):
 
     names: list[str]
     skipped: list[str]
+    encoded_bps: int
+    """Rate of the pictures that are encoded here, all together."""
+
+    def set_rate_share(self, share: float) -> None:
+        """Encode pictures at this share of their rates from now on."""
 
     def tracks(self) -> list[TrackInfo]:
         """The tracks that are known so far."""
@@ -55,6 +60,8 @@ def open_feed(container: Any, source: str, transcode: bool, renditions: Sequence
 class _CopyFeed:
     """Packets as they are."""
 
+    encoded_bps = 0
+
     def __init__(self, container: Any, source: str) -> None:
         chosen, self.skipped = _choose(container, source, any_codec=False)
         self._readers: dict[int, StreamReader] = {}
@@ -64,6 +71,9 @@ class _CopyFeed:
             self._readers[stream.index] = StreamReader(stream, kind, kind, family)
         self.names: list[str] = [reader.name for reader in self._readers.values()]
         self._packets = _packets(container, [stream for _, stream in chosen], source)
+
+    def set_rate_share(self, share: float) -> None:
+        pass
 
     def tracks(self) -> list[TrackInfo]:
         return [reader.track for reader in self._readers.values() if reader.track is not None]
@@ -92,7 +102,12 @@ class _TranscodeFeed:
                 self._audio = AudioEncoder("audio", _TRANSCODE_AUDIO_BITRATE)
         self._resampler = av.AudioResampler("s16", "stereo", codecs.OPUS_RATE, AUDIO_FRAME_SAMPLES)
         self.names: list[str] = [track.name for track in self.tracks()]
+        self.encoded_bps = sum(video.bitrate for video in self._videos)
         self._packets = _packets(container, [stream for _, stream in chosen], source, flush=True)
+
+    def set_rate_share(self, share: float) -> None:
+        for video in self._videos:
+            video.set_rate_share(share)
 
     def tracks(self) -> list[TrackInfo]:
         sound = [] if self._audio is None else [self._audio.track]

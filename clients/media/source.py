@@ -19,6 +19,8 @@ class Source(Protocol):
     """The tracks that are carried."""
     skipped: tuple[str, ...]
     """A line for each stream of the input that is not carried, saying why."""
+    encoded_bps: int
+    """Rate of the pictures that are encoded here, in all renditions, which can follow the uplink; else 0."""
 
     def next_time_us(self) -> int | None:
         """When the next frame is due, in microseconds of media time from the first one; None at the end."""
@@ -28,6 +30,10 @@ class Source(Protocol):
 
     def __next__(self) -> Frame:
         """The next frame. Raises :class:`MediaError` where the input broke off, after all that came."""
+
+    def set_rate_share(self, share: float) -> None:
+        """Encode pictures at this share of the rates that were asked for, from the next one on; may be called
+        from another thread. Without effect where nothing is encoded."""
 
     def close(self) -> None:
         """Free files and codecs; taking frames afterwards is an error."""

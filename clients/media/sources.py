@@ -80,6 +80,7 @@ class MediaSource:
         tracks = self._feed.tracks()
         self.tracks: tuple[TrackInfo, ...] = tuple(_with_reorder(track, early) for track in tracks)
         self.skipped: tuple[str, ...] = tuple(self._feed.skipped)
+        self.encoded_bps = self._feed.encoded_bps
         self._by_name = {track.name: track for track in self.tracks}
         self._shift_s = _shift_seconds(self._by_name, early)
         self._interleaver: Interleaver[tuple[TrackInfo, Sample]] = Interleaver(list(self._by_name))
@@ -110,6 +111,10 @@ class MediaSource:
         group_start = self._grouper.starts_group(track, sample)
         dts = sample.pts if sample.dts is None else sample.dts
         return Frame(track.name, dts, sample.pts, sample.duration, sample.keyframe, sample.data, group_start)
+
+    def set_rate_share(self, share: float) -> None:
+        """See :class:`Source`."""
+        self._feed.set_rate_share(share)
 
     def close(self) -> None:
         """See :class:`Source`."""

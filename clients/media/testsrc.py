@@ -91,6 +91,7 @@ class TestSource:
         if self._audio:
             self.tracks += (self._audio.track,)
         self.skipped: tuple[str, ...] = ()
+        self.encoded_bps = sum(video.bitrate for video in self._videos)
 
     def next_time_us(self) -> int | None:
         """See :class:`Source`."""
@@ -107,6 +108,11 @@ class TestSource:
         if due is None:
             raise StopIteration
         return self._next_picture() if due == self._video_time_us() else self._next_sound()
+
+    def set_rate_share(self, share: float) -> None:
+        """See :class:`Source`."""
+        for video in self._videos:
+            video.set_rate_share(share)
 
     def close(self) -> None:
         """See :class:`Source`."""

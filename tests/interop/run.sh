@@ -1,7 +1,7 @@
 #!/bin/sh
 # Other MoQT implementations against our edges: installs what it needs, runs every case (or those whose name
 # holds one of the words given), ends with {"passed":N,"total":N}. Needs: PYTHON (an interpreter that has
-# farcast), Node.js, Chromium. Everything talks over 127.0.0.1.
+# farcast), Node.js, Chromium. MODULE runs another module here, of the same needs. Everything talks over 127.0.0.1.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -45,4 +45,4 @@ if ! cmp -s "$here/requirements.txt" "$peers/.installed"; then
 fi
 
 # tests.interop is imported from the root; -P keeps the working directory out of it.
-PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -P -m tests.interop "$@"
+PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" -P -m "${MODULE:-tests.interop}" "$@"

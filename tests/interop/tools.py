@@ -20,10 +20,10 @@ WATCH_SECONDS = 3
 
 @asynccontextmanager
 async def farcast_publish(
-    server: Server, transport: Transport, namespace: str, folder: Path, draft: int
+    server: Server, transport: Transport, namespace: str, folder: Path, draft: int, more: Sequence[str] = ()
 ) -> AsyncIterator[Child]:
     """``farcast publish testsrc`` for the length of the block."""
-    flags = [*server.client_flags(transport), "--namespace", namespace, "--draft", str(draft)]
+    flags = [*server.client_flags(transport), "--namespace", namespace, "--draft", str(draft), *more]
     async with child("farcast-publish", [FARCAST, "publish", "testsrc", *flags], folder) as process:
         yield process
 

@@ -48,6 +48,7 @@ def publish(
     audio_only: Flag = False,
     layers: Flag = False,
     renditions: str | None = None,
+    no_adapt: Flag = False,
     seconds: float | None = None,
     draft: Draft = None,
     cert_sha256: CertSha256 = None,
@@ -80,6 +81,9 @@ def publish(
     layers
         Frames that no other refers to (B-frames) go into subgroups of their own, which an edge leaves out for
         viewers whose link is too narrow for all. Browsers' @moq players cannot play such a track.
+    no_adapt
+        Keep the rate of pictures that are encoded here (testsrc, --transcode, --renditions) whatever the
+        uplink carries; without it their rate follows.
     seconds
         End after so much of the source.
     """
@@ -96,6 +100,7 @@ def publish(
         token=token_source(token, token_file),
         edge_list=not no_edge_list,
         layers=layers,
+        adapt=not no_adapt,
     )
     opened = _open(source, transcode=transcode, renditions=_renditions(renditions))
     if not audio_only:
@@ -160,6 +165,7 @@ def _print(report: PublishReport, *, json: bool) -> None:
             ("frames", str(report.frames)),
             ("seconds", f"{report.seconds:.1f}"),
             ("bit rate", f"{rate:.2f} Mbit/s"),
+            ("of the pictures' rate", f"{report.rate_share:.0%}, at worst {report.rate_share_min:.0%}"),
             ("behind real time", f"{report.behind_s:.1f} s"),
             ("subscriptions", str(report.subscriptions)),
             ("edges", f"{', '.join(report.edges)}; {report.moves} moves"),
