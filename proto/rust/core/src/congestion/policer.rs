@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 /// Share of a round in the usual loss, and what a single loss may add to it.
 const USUAL_SHARE: u64 = 16;
 const USUAL_SLACK_PERMILLE: u64 = 5;
-/// More than that is not believed to be a path's own.
-const LOSS_MAX_PERMILLE: u64 = 500;
 /// Loss that is worth a test, in thousandths.
 const SUSPECT_PERMILLE: u64 = 20;
 /// A window has at least this many packets, and lasts at least so long.
@@ -135,12 +133,6 @@ impl Policer {
         permille > 2 * self.usual_permille() + USUAL_SLACK_PERMILLE
     }
 
-    /// A rate of what was delivered, with what the path loses by itself.
-    pub(super) fn with_usual_loss(&self, delivered: u64) -> u64 {
-        let kept = 1_000 - self.usual_permille().min(LOSS_MAX_PERMILLE);
-        scale(delivered, 1_000, kept)
-    }
-
     fn usual_permille(&self) -> u64 {
         self.usual / USUAL_SHARE
     }
@@ -162,7 +154,7 @@ impl Policer {
             && !settled
         {
             // What was sent before the test is still coming back.
-            if round.is_after(Some(since)) {
+            if round.start >= since {
                 self.state = State::Testing {
                     since: now,
                     settled: true,

@@ -26,7 +26,7 @@ impl Rounds {
     fn round(&mut self, came: u64, lost: u64, is_limited: bool) {
         let mut round = Round::new(self.now);
         for _ in 0..came {
-            round.add(self.now, Duration::from_millis(50), PACKET, !is_limited);
+            round.add(Duration::from_millis(50), PACKET, !is_limited);
         }
         round.lost = lost * PACKET;
         self.now += Duration::from_millis(100);
