@@ -3,7 +3,8 @@
 `Invariants.look` is called after every return to Python, `check_all` ten times a second and at the end:
 
 ====================  ==============================================================================
-no-cycle              no track goes round in a circle of edges, but while they cannot know it (`Rounds`)
+no-cycle              no track goes round in a circle of edges, but while they cannot know it (`Rounds`);
+                      edges that wait for one another know that nothing comes
 once-in-order         each object at most once per subscription, and in order inside its subgroup
 queues-bounded        what edges hold for others, and what waits on links, stays within its named limits
 plans-rise            an edge never takes an older plan, nor one twice
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from farcast.proto.agent.config import MediaLimits
 from farcast.proto.client import events as client
@@ -64,9 +65,12 @@ class Invariants:
         """Looks so far."""
         self._network = network
         self._seen: set[tuple[str, str]] = set()
-        self._feeds: dict[str, tuple[int, dict[FullTrackName, str]]] = {}
+        self._feeds: dict[str, Feeds] = {}
         self._plans_seen: dict[str, int] = {}
-        self._rounds = Rounds(self._way_us)
+        self._turning = Rounds(self._way_us)
+        """Circles in which nobody has given way."""
+        self._believed = Rounds(self._way_us, ways_max=2)
+        """Circles in which not everybody knows that nothing comes."""
 
     def report(self, at_us: int, invariant: str, texts: Iterable[str]) -> None:
         """Keep what did not hold."""
@@ -78,7 +82,6 @@ class Invariants:
     def look(self, now_us: int) -> None:
         """After a return to Python: what may have changed by it."""
         self.checks += 1
-        feeds: dict[str, Mapping[FullTrackName, str]] = {}
         changed = False
         for node_id, edge in self._network.edges.items():
             if not edge.is_running:
@@ -88,14 +91,16 @@ class Invariants:
                 self._plans_seen[node_id] = len(edge.plans)
                 self.report(now_us, "plans-rise", falling_plans(node_id, edge.plans))
             before = self._feeds.get(node_id)
-            if before is None or before[0] != edge.changes:
-                before = (edge.changes, edge.agent.feeds())
-                self._feeds[node_id] = before
+            if before is None or before.changes != edge.changes:
+                self._feeds[node_id] = Feeds(edge.changes, edge.agent.feeds(), edge.agent.starved())
                 changed = True
-            feeds[node_id] = before[1]
         if changed:
-            self._rounds.note(cycles(feeds), now_us)
-        self.report(now_us, "no-cycle", self._rounds.lasting(now_us))
+            found = cycles({node_id: feeds.sources for node_id, feeds in self._feeds.items()})
+            starved = {node_id: feeds.starved for node_id, feeds in self._feeds.items()}
+            self._turning.note([circle for circle in found if not any(aware(circle, starved))], now_us)
+            self._believed.note([circle for circle in found if not all(aware(circle, starved))], now_us)
+        for rounds in (self._turning, self._believed):
+            self.report(now_us, "no-cycle", rounds.lasting(now_us))
 
     def _way_us(self, src: str, dst: str) -> int:
         """One way between two edges, as it is now."""
@@ -178,6 +183,14 @@ Circle: TypeAlias = tuple[FullTrackName, tuple[str, ...]]
 """A track, and the edges it goes round over, each fed by the next one and the last by the first."""
 
 
+class Feeds(NamedTuple):
+    """One edge's tracks, as of a number of its changes: where they come from, and which ones do not come."""
+
+    changes: int
+    sources: Mapping[FullTrackName, str]
+    starved: Collection[FullTrackName]
+
+
 def cycles(feeds: Mapping[str, Mapping[FullTrackName, str]]) -> list[Circle]:
     """``feeds``: by edge and track, which edge it comes from."""
     found: list[Circle] = []
@@ -195,16 +208,26 @@ def cycles(feeds: Mapping[str, Mapping[FullTrackName, str]]) -> list[Circle]:
     return found
 
 
+def aware(circle: Circle, starved: Mapping[str, Collection[FullTrackName]]) -> list[bool]:
+    """For each edge of a circle, whether it knows that nothing comes. ``starved``: by edge, such tracks."""
+    track, path = circle
+    return [track in starved[node_id] for node_id in path]
+
+
 class Rounds:
     """Circles, and since when. Two edges that lose their upstreams in one moment may each ask the other: no
-    message can have told them. As soon as one has crossed, one of them has to give way. So a circle counts
-    when it lasts longer than a message takes once round, and `CIRCLE_MARGIN_US`.
+    message can have told them. As soon as one has crossed, one of them has to give way: it leaves the circle
+    or, where it has no other upstream, tells those below that nothing comes. So a circle counts when nobody
+    has given way for longer than a message takes once round, and `CIRCLE_MARGIN_US`. Who has given way keeps
+    the subscription, for it may be fed again, but what it says goes round too: a circle also counts when
+    after two rounds anybody in it still takes itself for fed.
 
-    ``way_us(a, b)``: from one edge to another.
+    ``way_us(a, b)``: from one edge to another; ``ways_max``: rounds of a message that a circle may last.
     """
 
-    def __init__(self, way_us: Callable[[str, str], int]) -> None:
+    def __init__(self, way_us: Callable[[str, str], int], ways_max: int = 1) -> None:
         self._way_us = way_us
+        self._ways_max = ways_max
         self._since: dict[Circle, int] = {}
 
     def note(self, circles: Sequence[Circle], now_us: int) -> None:
@@ -217,7 +240,7 @@ class Rounds:
         for (track, path), since_us in self._since.items():
             ring = (*path, path[0])
             round_us = sum(self._way_us(src, dst) for src, dst in pairwise(ring))
-            if now_us - since_us > round_us + CIRCLE_MARGIN_US:
+            if now_us - since_us > self._ways_max * round_us + CIRCLE_MARGIN_US:
                 name = f"{track.namespace.path()}/{track.name.decode('utf-8', 'backslashreplace')}"
                 found.append(f"{name} goes round: {' from '.join(ring)}")
         return found

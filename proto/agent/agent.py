@@ -191,6 +191,10 @@ class Agent:
                 found[track.name] = peer.node_id
         return found
 
+    def starved(self) -> frozenset[FullTrackName]:
+        """The tracks of which no edge above can give anything now, as the edges below have been told."""
+        return frozenset(track.name for track in self._tracks.by_name.values() if track.starved)
+
     def status(self, now_us: int) -> dict[str, Any]:
         """Sessions, tracks, upstreams, namespaces and counters, as JSON types."""
         self._hub.now_us = max(now_us, self._hub.now_us)

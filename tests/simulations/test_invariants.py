@@ -49,6 +49,21 @@ def test_a_circle_counts_when_a_message_has_been_once_round() -> None:
     assert rounds.lasting(1_200_000) == []
 
 
+def test_a_circle_in_which_one_has_given_way_counts_when_word_of_that_has_been_round_too() -> None:
+    rounds = invariants.Rounds(lambda src, dst: 40_000, ways_max=2)
+    circle = (TRACK, ("a", "b"))
+    rounds.note([circle], 1_000_000)
+    assert rounds.lasting(1_210_000) == []
+    assert rounds.lasting(1_210_001) == ["live/a/video goes round: a from b from a"]
+
+
+def test_who_knows_that_nothing_comes_is_told_for_each_edge_and_for_this_track_alone() -> None:
+    other = FullTrackName(TrackNamespace.parse("live/b"), b"video")
+    circle = (TRACK, ("a", "b", "c"))
+    starved = {"a": {TRACK}, "b": {other}, "c": set[FullTrackName](), "d": {TRACK}}
+    assert invariants.aware(circle, starved) == [True, False, False]
+
+
 def test_an_object_that_comes_twice_or_late_is_found() -> None:
     order = invariants.Order()
     assert order.disorder("v", records((1, 5, 0), (1, 5, 1), (1, 6, 0), (2, 5, 0))) == []

@@ -11,6 +11,7 @@ use crate::location::Location;
 use crate::publish;
 use crate::reach::reach_back;
 use crate::reroute::{self, Reroute};
+use crate::supply;
 use crate::tls::ClientTls;
 use crate::track::Track;
 use crate::upstreams::Source;
@@ -256,6 +257,9 @@ fn bind(datapath: &mut Datapath, now: Instant, binding: Binding) {
     }
     insert_binding(datapath, now, binding);
     reroute::activated(datapath, now, binding.track, binding.source);
+    // What it said of its own supply came before its binding.
+    reroute::run(datapath, now);
+    supply::tell(datapath, now, binding.track);
 }
 
 /// A standby of the track, on a hop.
@@ -340,7 +344,7 @@ fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
         if let Some(link) = conn.hop() {
             link.aliases.insert(alias, id);
         }
-        crate::supply::introduce(datapath, now, id);
+        supply::introduce(datapath, now, id);
         datapath
             .relay
             .replay(&mut datapath.ctx, now, &mut datapath.conns, id);

@@ -88,12 +88,18 @@ pub(crate) fn begin_move(
     }
 }
 
+/// Both send, and the other one has delivered: it is the active one from now on, unless it says that it brings
+/// nothing, for what it delivered may be out of its cache.
 pub(crate) fn complete_move(datapath: &mut Datapath, now: Instant, track: TrackId) {
-    let Some(upstreams) = upstreams(datapath, track) else {
+    let is_done = |moving: &Move| moving.delivered && !moving.tentative;
+    let moving = upstreams(datapath, track).and_then(|upstreams| upstreams.moving);
+    let Some(moving) = moving.filter(is_done) else {
         return;
     };
-    let is_done = |moving: &Move| moving.delivered && !moving.tentative;
-    let Some(moving) = upstreams.moving.filter(is_done) else {
+    if !can_feed(datapath, track, moving.to) {
+        return;
+    }
+    let Some(upstreams) = upstreams(datapath, track) else {
         return;
     };
     upstreams.moving = None;

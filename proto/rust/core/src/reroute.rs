@@ -115,7 +115,7 @@ pub(crate) fn run(datapath: &mut Datapath, now: Instant) {
     }
 }
 
-/// An upstream was bound as the active one.
+/// An upstream was bound as the active one. The caller tells it, once what that one said before is heard.
 pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
     let is_hop = link(datapath, source.session).is_some();
     let Some(upstreams) = upstreams(datapath, track) else {
@@ -142,10 +142,9 @@ pub(crate) fn activated(datapath: &mut Datapath, now: Instant, track: TrackId, s
     } else {
         second_path::end(datapath, now, track);
     }
-    if is_bound(datapath, track, source) && !is_heard(datapath, track, source) {
-        escape(datapath, now, track, SwitchCause::Silent);
+    if is_bound(datapath, track, source) {
+        leave_if_unfed(datapath, now, track, source);
     }
-    supply::tell(datapath, now, track);
 }
 
 /// An upstream was bound as a standby; false if the track has too many.
@@ -200,7 +199,18 @@ pub(crate) fn move_to(datapath: &mut Datapath, now: Instant, track: TrackId, to:
         begin_move(datapath, now, track, (to, false), SwitchCause::Command);
     } else {
         switch(datapath, now, track, to, SwitchCause::Command);
+        leave_if_unfed(datapath, now, track, to);
         supply::tell(datapath, now, track);
+    }
+}
+
+/// The agent made an upstream the active one, whatever that one said of itself: if it brings nothing, that is
+/// known already, and nobody below is to hear anything else.
+fn leave_if_unfed(datapath: &mut Datapath, now: Instant, track: TrackId, source: Source) {
+    if !is_heard(datapath, track, source) {
+        escape(datapath, now, track, SwitchCause::Silent);
+    } else if !can_feed(datapath, track, source) {
+        escape(datapath, now, track, SwitchCause::Starved);
     }
 }
 
@@ -231,7 +241,10 @@ fn on_supplied(
     }
     let is_active = upstreams.active == Some(source);
     match (can_feed(datapath, track, source), is_active) {
-        (true, _) => take_again(datapath, now, track, source),
+        (true, _) => {
+            take_again(datapath, now, track, source);
+            complete_move(datapath, now, track);
+        }
         (false, true) => escape(datapath, now, track, SwitchCause::Starved),
         (false, false) => {
             end_move_to(datapath, now, track, source);

@@ -10,6 +10,8 @@
 //!   whoever is caught so in a circle leaves it or says that nothing comes.
 //! - Who lost its upstream and has no other says so. Its children take their own standbys at once, and it
 //!   is nobody's standby until it is fed again; what it says is the latest, so it is believed at once too.
+//! - Nobody becomes fed by an order: whom the agent makes the active upstream, or a move leads to, may have
+//!   said that it brings nothing, and then so says this edge.
 //! - Who lost an upstream goes first to a standby whose way does not lead through the lost one.
 //!
 //! Numbers mean nothing but themselves: each datapath draws its own. An upstream that has said nothing

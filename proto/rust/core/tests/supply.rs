@@ -140,6 +140,28 @@ impl Edges {
         self.net.execute(edge, bind);
     }
 
+    /// The agent of an edge moves the track to a standby, or binds that one as the active upstream.
+    fn order(&mut self, edge: usize, at: usize, bound: bool) {
+        let (session, alias) = (self.hops[&(edge, at)].near, 10 + edge as u64);
+        let track = TRACK;
+        let order = if bound {
+            Command::BindUpstream {
+                session,
+                alias,
+                track,
+                default_priority: 128,
+                restart_allowed: false,
+            }
+        } else {
+            Command::SwitchUpstream {
+                track,
+                session,
+                alias,
+            }
+        };
+        self.net.execute(edge, order);
+    }
+
     fn film(&mut self, frames: u64) {
         for _ in 0..frames {
             let (group, object) = self.next;
@@ -313,5 +335,52 @@ fn an_edge_that_is_fed_from_here_is_no_way_out() {
     edges.film(50);
     let freed = Happened::Switched(RELAY, SwitchCause::Starved);
     assert!(edges.of(A).contains(&freed), "{:?}", edges.of(A));
+    edges.assert_whole(&[A, B]);
+}
+
+#[test]
+fn an_edge_that_is_moved_to_a_standby_without_the_track_does_not_say_that_it_has_it() {
+    for bound in [false, true] {
+        let mut edges = Edges::playing(&[(A, B), (C, A)]);
+        edges.cut(B, RELAY, true);
+        edges.film(30);
+        edges.cut(A, RELAY, true);
+        edges.film(30);
+        assert_eq!(edges.of(A), [Happened::Starved(true)]);
+        edges.order(A, B, bound);
+        edges.cut(C, RELAY, true);
+        edges.film(30);
+        let freed = Happened::Starved(false);
+        assert!(!edges.of(A).contains(&freed), "{:?}", edges.of(A));
+        assert_eq!(edges.of(C), [Happened::Starved(true)], "A has nothing");
+        edges.cut(B, RELAY, false);
+        edges.film(50);
+        for edge in [A, C] {
+            assert_eq!(edges.of(edge).last(), Some(&freed));
+        }
+        edges.assert_whole(&[A, B, C]);
+    }
+}
+
+#[test]
+fn a_move_to_a_standby_that_has_lost_the_track_is_not_completed_by_what_it_has_cached() {
+    let mut edges = Edges::playing(&[(A, B)]);
+    // Not so fast that it looks like silence.
+    for longer in 2..=20 {
+        edges
+            .net
+            .set_links(A, RELAY, LinkSpec::delay_ms(longer * DELAY_MS));
+        edges.film(10);
+    }
+    edges.log.clear();
+    edges.cut(B, RELAY, true);
+    edges.film(15);
+    assert_eq!(edges.of(B), [Happened::Starved(true)]);
+    edges.order(A, B, false);
+    edges.film(30);
+    assert_eq!(edges.of(A), [], "it stays where the film comes from");
+    edges.cut(B, RELAY, false);
+    edges.film(30);
+    assert_eq!(edges.of(A), [Happened::Switched(B, SwitchCause::Command)]);
     edges.assert_whole(&[A, B]);
 }
