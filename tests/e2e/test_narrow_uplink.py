@@ -47,7 +47,7 @@ def test_a_film_that_is_not_encoded_here_is_told_to_be_too_much_for_the_uplink(
     edges: Edges, tmp_path: Path
 ) -> None:
     film = tmp_path / "film.mp4"
-    write_test_film(film, FilmOptions(duration_s=8))
+    write_test_film(film, FilmOptions(duration_s=12))
     edge = edges.start("origin")
     shaper = UdpShaper("127.0.0.1:0", edge.listen, VERY_NARROW, LinkConfig(delay_us=20_000))
     where = ["--namespace", NAMESPACE, "--cert-sha256", edge.cert_sha256, "--no-edge-list"]
