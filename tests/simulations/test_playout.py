@@ -18,6 +18,7 @@ from farcast.simulations.constants import (
     RATE_CHANGE_MAX,
     REFRESH_US,
     RENDER_US,
+    START_BEHIND_MAX_US,
     STOCK_BUFFER_US,
 )
 from farcast.simulations.playout import (
@@ -174,7 +175,7 @@ def test_sound_waits_for_the_first_live_picture_of_a_join_and_both_catch_up_toge
     video, sound = film(30, 60_000), film(30, 60_000, frame_us=SOUND, group=1)
     begin = 10 * SECOND
     joined = video.capture_us // 2_000_000 * 2_000_000 >= begin - 2_000_000
-    behind = np.maximum(500_000 - np.maximum(video.capture_us - begin, 0) // 4, 0)
+    behind = np.maximum(START_BEHIND_MAX_US - np.maximum(video.capture_us - begin, 0) // 4, 0)
     arrival = np.where(joined, np.maximum(video.arrival_us + behind, begin + 20_000), NEVER)
     heard = np.where(sound.capture_us >= begin, sound.arrival_us, NEVER)
     seen = watch(replace(video, arrival_us=arrival), replace(sound, arrival_us=heard))
