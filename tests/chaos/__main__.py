@@ -41,7 +41,7 @@ from .faults import KINDS
 from .judge import Drain, Judge, Outcome
 from .show import Show
 from .switches import SwitchLog
-from .tree import Branches, propagation
+from .tree import Branches, fed_by, propagation
 
 SEATS = ["fra-1", "dxb-1", "iad-1", "lon-1"]
 RUNS_DEFAULT = 50
@@ -128,6 +128,7 @@ async def one_run(
         fault,
         before,
         before_by_logs,
+        fed_by(fault, routes),
         gaps,
         breaks,
         stranded,

@@ -23,14 +23,16 @@ UNNOTICED_SECONDS_MAX = 0.120
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run. ``begun``: by the clock of the gaps, and by that of the edges' logs (seconds). ``gaps``: of
-    each viewer while the fault lasted; ``breaks``: of these the one that the fault itself made; ``stranded``:
+    """One run. ``begun``: by the clock of the gaps, and by that of the edges' logs (seconds). ``fed``: edges
+    that the film reached by what broke. ``gaps``: of each viewer while the fault lasted; ``breaks``: of these
+    the one that the fault itself made; ``stranded``:
     viewers whose own edge is dead. ``moved``: what edges did about it. ``ways_ms``: to each edge that can
     notice it, one way; ``propagation_ms``: the part of distance alone, for each viewer whose branch moved."""
 
     fault: Fault
     begun: float
     begun_by_logs: float
+    fed: frozenset[str]
     gaps: dict[str, Gap]
     breaks: dict[str, Gap]
     stranded: frozenset[str]
@@ -42,12 +44,14 @@ class Outcome:
     @property
     def noticed_ms(self) -> list[float]:
         """From the fault until an upstream was taken for dead, less the way of what was still under way, one
-        for each edge that left one; of several upstreams that an edge left, the one that took it longest."""
+        for each edge that was fed and left one; of several that it left, the one that took it longest. An
+        edge that turns to a dead upstream only later, for a viewer who came from there, finds it silent a
+        round trip after that: its viewer's pause tells of it."""
         if not self.fault.breaks:
             return []
         first: dict[tuple[str, str], float] = {}
         for switch in self.moved:
-            if switch.is_alarm and switch.at >= self.begun_by_logs:
+            if switch.is_alarm and switch.at >= self.begun_by_logs and switch.node_id in self.fed:
                 ms = 1000 * (switch.at - self.begun_by_logs) - self.ways_ms.get(switch.node_id, 0.0)
                 first.setdefault((switch.node_id, switch.left), ms)
         return sorted(max(ms for (n, _), ms in first.items() if n == node) for node in {n for n, _ in first})

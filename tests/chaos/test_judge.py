@@ -18,7 +18,7 @@ from .arrivals import Arrivals, Gap
 from .faults import Fault, Kind
 from .judge import DRAIN_GAP_MS_MAX, Drain, Judge, Outcome
 from .switches import Switch, SwitchLog
-from .tree import propagation
+from .tree import fed_by, propagation
 
 BEGUN = 1_000.0
 BEGUN_BY_LOGS = 1_700_000_000.0
@@ -31,7 +31,8 @@ def left(node_id: str, after_ms: float, left: str = "a", cause: str = "silent") 
 def outcome(*moved: Switch, kind: Kind = "link cut", ways_ms: dict[str, float] | None = None) -> Outcome:
     gaps = {"fra-1": Gap(BEGUN, BEGUN + 0.4)}
     fault = Fault(kind, "sin-1", "fra-1")
-    return Outcome(fault, BEGUN, BEGUN_BY_LOGS, gaps, gaps, frozenset(), [*moved], [], ways_ms or {})
+    fed = frozenset({"fra-1", "lon-1"})
+    return Outcome(fault, BEGUN, BEGUN_BY_LOGS, fed, gaps, gaps, frozenset(), [*moved], [], ways_ms or {})
 
 
 def test_noticed_is_measured_from_the_fault_on_and_not_what_the_edge_says_of_itself() -> None:
@@ -45,6 +46,17 @@ def test_an_edge_that_takes_two_upstreams_for_dead_is_judged_by_the_slower_one()
 
 def test_that_an_edge_leaves_the_same_upstream_later_once_more_is_not_when_it_noticed() -> None:
     assert outcome(left("fra-1", 250), left("fra-1", 2_000)).noticed_ms == pytest.approx([250])
+
+
+def test_an_edge_that_turns_to_a_dead_upstream_only_later_has_not_noticed_late() -> None:
+    assert outcome(left("fra-1", 250), left("dxb-1", 700)).noticed_ms == pytest.approx([250])
+
+
+def test_edges_below_a_dead_relay_are_fed_by_it_and_below_a_cut_link_only_its_end() -> None:
+    routes = {"fra-1": ["jkt-1", "sin-1", "fra-1"], "lon-1": ["jkt-1", "sin-1", "fra-1", "lon-1"]}
+    routes |= {"iad-1": ["jkt-1", "sin-1", "iad-1"], "dxb-1": ["jkt-1", "dxb-1"]}
+    assert fed_by(Fault("relay stopped", "sin-1", "fra-1"), routes) == {"fra-1", "iad-1"}
+    assert fed_by(Fault("link cut", "sin-1", "fra-1"), routes) == {"fra-1"}
 
 
 def test_planned_moves_and_faults_that_break_nothing_are_not_noticed() -> None:

@@ -37,6 +37,14 @@ def propagation(
     return sum(links[source, to].delay_us for source, to in ways) / 1_000
 
 
+def fed_by(fault: Fault, routes: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """Edges that took the film from the fault's upstream by what broke, by the branches that were in use."""
+    if fault.dead_edge is None:
+        return frozenset({fault.victim})
+    pairs = (pair for path in routes.values() for pair in pairwise(path))
+    return frozenset(to for source, to in pairs if source == fault.upstream)
+
+
 class Branches:
     """Asks edges by which way they take the film that an origin publishes."""
 
