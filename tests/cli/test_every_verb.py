@@ -147,14 +147,52 @@ def asks_a_control_plane(words: list[str]) -> bool:
     return words[0] in SPEAK_TO_A_CONTROL_PLANE or about_keys or words[:2] == ["ca", "revoke"]
 
 
-def test_every_verb_that_tells_something_tells_it_as_json_too(
+WITHOUT_JSON = {
+    "edge": "runs until it is ended; --ready-json and its log tell",
+    "control": "runs until it is ended; --ready-json and its log tell",
+    "token key": "prints a JWK, which is JSON",
+    "completion": "prints a script",
+}
+
+
+def help_of(verb: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main.run([*verb.split(), "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_help_of_every_verb_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    speaks = {verb: f"Example: farcast {verb}" in help_of(verb, capsys) for verb in [*verbs(), "links"]}
+    assert [verb for verb, does in speaks.items() if not does] == []
+
+
+def test_every_verb_has_json_but_those_that_have_nothing_to_tell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert {verb for verb in verbs() if "--json" not in help_of(verb, capsys)} == set(WITHOUT_JSON)
+
+
+def test_every_verb_that_tells_something_tells_it_as_one_line_of_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = World(("fra-1", "jkt-1", "sin-1"), lambda a, b: 80.0).run(6)
-    tells = ("status", "links", "routes", "why jkt-1 fra-1", "pin", "price", "capacity", "audit",
-             "token keys", "token usage", "token quotas", "api-token list")  # fmt: skip
+    world = World(
+        ("fra-1", "jkt-1", "lon-1", "sin-1"),
+        lambda a, b: 30.0 if "sin-1" in (a, b) else 200.0,
+        certify=lambda request, admitted, after: "no",
+    ).run(6)
+    (tmp_path / "edge.toml").write_text(EDGE_TOML)
+    token = ""
     with served(world, tmp_path):
-        for command in tells:
-            assert main.run([*command.split(), "--json", f"--state-dir={tmp_path}"]) == 0, command
-            (line,) = capsys.readouterr().out.splitlines()
-            assert isinstance(json.loads(line), dict), command
+        for command in HERE:
+            words = command.format(tmp=tmp_path, token=token).split()
+            state_dir = [f"--state-dir={tmp_path}"] if asks_a_control_plane(words) else []
+            json_too = [] if verb_of(command) in WITHOUT_JSON else ["--json"]
+            assert main.run([*words, *json_too, *state_dir]) == 0, command
+            out = capsys.readouterr().out
+            if words[:2] == ["token", "key"]:
+                (tmp_path / "shop.json").write_text(out)
+            if json_too:
+                (line,) = out.splitlines()
+                told = json.loads(line)
+                assert isinstance(told, dict), command
+                token = told.get("token", token) if words[:2] == ["token", "issue"] else token
+            world.run(1)

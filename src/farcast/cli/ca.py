@@ -41,11 +41,13 @@ ca = App(name="ca", help="Make a cluster's authority, and certificates for its e
 
 
 @ca.command
-def init(*, dir: Path, cluster: str, force: Flag = False) -> None:
+def init(*, dir: Path, cluster: str, force: Flag = False, json: Json = False) -> None:
     """Make the authority of a new cluster: ca.pem and ca.key, valid for ten years.
 
     Who holds ca.key can be any edge and any control plane: keep it offline. Edges and control planes need
     ca.pem only.
+
+    Example: farcast ca init --dir ca --cluster shows
 
     Parameters
     ----------
@@ -62,7 +64,10 @@ def init(*, dir: Path, cluster: str, force: Flag = False) -> None:
         {CA_CERT: (authority.certificate_pem(), CERT_MODE), CA_KEY: (authority.key_pem(), KEY_MODE)},
         force=force,
     )
-    note(f"authority of {cluster}: {dir / CA_CERT}, {dir / CA_KEY}")
+    if json:
+        print_json({"cluster": cluster, "certificate": str(dir / CA_CERT), "key": str(dir / CA_KEY)})
+    else:
+        note(f"authority of {cluster}: {dir / CA_CERT}, {dir / CA_KEY}")
 
 
 @ca.command
@@ -76,11 +81,14 @@ def issue(
     name: str | None = None,
     host: Annotated[Sequence[str], Parameter(consume_multiple=True, negative=())] = (),
     force: Flag = False,
+    json: Json = False,
 ) -> None:
     """Issue a certificate for an edge or a control plane, valid for 30 days.
 
     Written are NAME.pem, NAME.key (only its owner may read it) and a copy of ca.pem.
     NAME is the node id of the edge, or the name of the control plane.
+
+    Example: farcast ca issue --dir ca --role edge --region sin --node-id sin-1 --out certs
 
     Parameters
     ----------
@@ -110,15 +118,20 @@ def issue(
     else:
         stem, identity = _issue_control(authority, name, region or node_id, names)
     _write_member(out, stem, identity, authority, force=force)
-    note(f"{role} {stem}: {out / stem}.pem, {out / stem}.key, {out / CA_CERT}")
+    if json:
+        print_json(_facts(identity.chain[0]) | _written(out, stem))
+    else:
+        note(f"{role} {stem}: {out / stem}.pem, {out / stem}.key, {out / CA_CERT}")
 
 
 @ca.command
-def renew(file: Path, *, dir: Path) -> None:
+def renew(file: Path, *, dir: Path, json: Json = False) -> None:
     """Renew a certificate that farcast ca issue made: same names, a new key, 30 days from now.
 
     FILE is NAME.pem; it and NAME.key beside it are replaced. Whoever uses them has to read them anew: an edge
     on SIGHUP, a control plane at its next start. Edges that joined by token renew by themselves.
+
+    Example: farcast ca renew certs/sin-1.pem --dir ca
 
     Parameters
     ----------
@@ -143,7 +156,10 @@ def renew(file: Path, *, dir: Path) -> None:
         raise UserError(f"{file}: is for neither an edge nor a control plane", EXIT_USAGE)
     files = {f"{file.stem}.key": (identity.key_pem(), KEY_MODE), file.name: (identity.chain_pem(), CERT_MODE)}
     write_files(file.parent, files, force=True)
-    note(f"renewed: {file}, {file.with_suffix('.key')}")
+    if json:
+        print_json(_facts(identity.chain[0]) | _written(file.parent, file.stem))
+    else:
+        note(f"renewed: {file}, {file.with_suffix('.key')}")
 
 
 @ca.command
@@ -183,6 +199,8 @@ def revoke(
 @ca.command
 def show(file: Path, *, json: Json = False) -> None:
     """Show whom the first certificate in a PEM file is for, and until when.
+
+    Example: farcast ca show certs/sin-1.pem
 
     Parameters
     ----------
@@ -230,6 +248,11 @@ def _write_member(out: Path, stem: str, identity: Identity, authority: Authority
             raise UserError(f"{out}: is the folder of another authority; choose another one", EXIT_USAGE)
         files[CA_CERT] = (roots, CERT_MODE)
     write_files(out, files, force=force)
+
+
+def _written(folder: Path, stem: str) -> dict[str, object]:
+    """Where a member's certificate and key are."""
+    return {"certificate": str(folder / f"{stem}.pem"), "key": str(folder / f"{stem}.key")}
 
 
 def _facts(certificate: bytes) -> dict[str, object]:

@@ -45,6 +45,8 @@ def dev(
     Singapore, Jakarta, Dubai, Frankfurt, London and Virginia, as far apart as they are. Insecure: for trials
     only.
 
+    Example: farcast dev --demo --loss 2
+
     Parameters
     ----------
     demo

@@ -40,6 +40,8 @@ class Finding:
 def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
     """Check this machine: Python, Rust core, UDP, limits, codecs.
 
+    Example: farcast doctor
+
     Parameters
     ----------
     json

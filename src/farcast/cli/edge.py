@@ -120,6 +120,8 @@ def edge(
     Everything can also be set in a TOML file and in the environment (FARCAST_EDGE_LISTEN, ...); a flag
     beats the environment, which beats the file. SIGTERM drains, SIGHUP reads the configuration again.
 
+    Example: farcast edge --join-file token --state-dir edge --listen 0.0.0.0:443 --dev-cert
+
     Parameters
     ----------
     config

@@ -9,7 +9,13 @@ from farcast.cli.options import Json
 from farcast.cli.output import print_json, print_table
 from farcast.errors import EXIT_OK
 
-links = App(name="links", help="Show what edges measured of the links between them, or export it.")
+links = App(
+    name="links",
+    help="""Show what edges measured of the links between them, or export it.
+
+    Example: farcast links sin-1 --state-dir control
+    """,
+)
 """The commands ``farcast links`` and ``farcast links export``."""
 
 links.command("farcast.cli.links_export:export", name="export")

@@ -61,6 +61,8 @@ def publish(
 ) -> int:
     """Publish a film in real time: a group a GOP, an object a frame.
 
+    Example: farcast publish film.mp4 https://edge.example:4433/ --namespace live/film
+
     Parameters
     ----------
     source

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from farcast.cli.options import Flag
-from farcast.cli.output import note
+from farcast.cli.options import Flag, Json
+from farcast.cli.output import note, print_json
 from farcast.errors import EXIT_OK, EXIT_USAGE, UserError
 from farcast.simulations.export_file import Export, read_export
 from farcast.simulations.places import CITIES
@@ -36,6 +36,7 @@ def import_(
     out: Path | None = None,
     publisher: str | None = None,
     force: Flag = False,
+    json: Json = False,
 ) -> int:
     """Make a scenario of a network that was measured: its edges and links, and a load to begin with.
 
@@ -61,6 +62,10 @@ def import_(
     scenario = load_scenario(target)
     build_world(scenario, scenario.seed)
     links = len(export.links)
+    if json:
+        edges = len(export.edges)
+        print_json({"scenario": str(target), "edges": edges, "links": links, "countries": countries})
+        return EXIT_OK
     note(f"{target}: {len(export.edges)} edges, {links} links; viewers in {', '.join(countries)}")
     note(f"next: farcast sim run {target} --short")
     return EXIT_OK

@@ -18,6 +18,8 @@ LIBRARIES = ("trio", "av", "cryptography", "hypercorn", "starlette")
 def version(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Print the versions of Farcast, its Rust core and what they run on.
 
+    Example: farcast version --json
+
     Parameters
     ----------
     json

@@ -51,6 +51,8 @@ def watch(
 ) -> int:
     """Watch a namespace: measure what arrives, and record it.
 
+    Example: farcast watch moqt://edge.example:4433 --namespace live/film --out film.mp4 --seconds 60
+
     Parameters
     ----------
     url
