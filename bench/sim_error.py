@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -73,6 +74,9 @@ SKIP_SECONDS = 5.0
 """Joining, and plans that still move, are not what is compared."""
 
 MEDIA_TRACKS = ("video", "audio")
+FLOWS_SEED = 2
+"""Of the flow level's error: its constants were fitted to seed 1."""
+
 QUANTILES = (0.01, 0.5, 0.9, 0.99, 0.999)
 
 
@@ -244,8 +248,8 @@ def main() -> None:
         f"Akamai, poor as expected from good and median: loss in a window {mobile.window_loss_error:+.0%}, "
         f"gap between windows {mobile.gap_error:+.0%}, KS distance {mobile.ks_distance:.2f}"
     )
-    flows = flow_error(options.seed)
-    print("flows against packets: " + ", ".join(f"{name} {error:+.1%}" for name, error in shown(flows)))
+    flows = flow_error(FLOWS_SEED)
+    print("flows against packets: " + ", ".join(f"{name} {_percent(error)}" for name, error in shown(flows)))
     shift_ms = virtual.quantile(0.5) - real.quantile(0.5)
     figures = {
         "virtual_vs_real_p50": round(virtual.quantile(0.5) / real.quantile(0.5) - 1, 4),
@@ -259,9 +263,18 @@ def main() -> None:
         "matrix_error_ms_p90": round(matrix.error_ms_p90, 2),
         "akamai_window_loss": round(mobile.window_loss_error, 4),
         "akamai_gap": round(mobile.gap_error, 4),
-        **{f"flows_vs_packets_{name}": error for name, error in shown(flows)},
+        **{f"flows_vs_packets_{name}": _finite(error) for name, error in shown(flows)},
     }
-    print(json.dumps(figures))
+    print(json.dumps(figures, allow_nan=False))
+
+
+def _percent(error: float) -> str:
+    return f"{error:+.1%}" if math.isfinite(error) else "without bound"
+
+
+def _finite(error: float) -> float | None:
+    """``None`` where one level says that something never came."""
+    return error if math.isfinite(error) else None
 
 
 def shown(flows: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -12,14 +12,15 @@ no worse than when it was pinned, in every market that misses it, and fails when
     reason = "stock viewers are not yet moved to a lower rendition"
 
 ``value`` is what was measured, in the unit of the promise's limit, over the seeds that the gate runs, and
-``allowance`` how far beyond it another build may land by chance. ``markets`` has each market (pair, viewer)
-that misses a promise about the worst of them, with the same allowance in proportion; one that is not in it
-has to hold. Where what was waited for never happened, ``value`` is ``inf``, and ``never`` how often that was,
-with ``allowance`` more of it allowed. ``short`` says which form of the scenario it is about, the short one
-unless set.
+``allowance`` how far beyond it another build may land by chance, a tenth of it at most. ``markets`` has
+each market (pair, viewer) that misses a promise about the worst of them, with the same allowance in
+proportion; one that is not in it has to hold. Where what was waited for never happened, ``value`` is
+``inf``, and ``never`` how often that was, with ``allowance`` more of it allowed. ``short`` says which form
+of the scenario it is about, the short one unless set.
 
 Pins only ever go: one whose promise holds by now, or which names no promise or no scenario that there is,
-fails the gate until it is taken out. What was not measured at all cannot be pinned.
+fails the gate until it is taken out, and one of what never happened until it has the value of what does
+now. What was not measured at all cannot be pinned.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from farcast.simulations.results import Missed, Result, Verdict
 from farcast.simulations.scenario import Scenario
 
 ALLOWANCE_SHARE: Final = 0.1
+ALLOWANCE_SHARE_MAX: Final = 0.101
+"""Three digits are written of it."""
 NOT_EXAMINED: Final = "not examined yet"
 PINS_MAX: Final = 10_000
 
@@ -101,8 +104,12 @@ def _wrong(pin: Pin) -> str:
         return str(error)
     if math.isnan(pin.value) or any(math.isnan(value) for value in pin.markets.values()):
         return "value: not a number"
+    if not pin.reason.strip():
+        return "reason: has to say why it does not hold yet"
     if not 0 <= pin.allowance < math.inf:
         return f"allowance: {pin.allowance:g} is negative or without bound"
+    if pin.allowance_share > ALLOWANCE_SHARE_MAX:
+        return f"allowance: {pin.allowance:g} is more than a tenth of what is pinned"
     if math.isinf(pin.value) and pin.never < 1:
         return "never: how often what was waited for did not happen has to be said where the value is inf"
     return ""
@@ -141,6 +148,9 @@ def _state(pin: Pin, result: Result) -> PinState:
         return PinState("no such promise: correct the pin", pin.reason, fails=True)
     if verdict.status == "held":
         return PinState("holds now: take the pin out", pin.reason, fails=True)
+    if math.isinf(pin.value) and verdict.value is not None:
+        text = f"better than pinned: pin it at {verdict.value:.4g} and not at never"
+        return PinState(text, pin.reason, fails=True)
     worse = next(_worse(pin, verdict), None)
     if worse is not None:
         return PinState(f"worse than pinned: {worse}", pin.reason, fails=True)
@@ -218,8 +228,7 @@ def propose(results: Sequence[Result], known: Sequence[Pin]) -> str:
     """A file of pins for everything that is broken now: TOML. Reasons of pins that were known stay; to each
     new one somebody has to give one. Pins of scenarios (in this form) that were not run stay as they are.
 
-    The allowance is half of the interval, and a tenth of the value at least: another build draws other
-    losses.
+    The allowance is a tenth of the value: another build draws other losses.
     """
     reasons = {pin.key: pin.reason for pin in known}
     ran = {(result.scenario.name, result.scenario.short) for result in results}
@@ -236,8 +245,6 @@ def propose(results: Sequence[Result], known: Sequence[Pin]) -> str:
 def _proposed(key: tuple[str, str, bool], verdict: Verdict, reason: str) -> Pin:
     scenario, promise, short = key
     never = _never(verdict) if verdict.value is None else 0
-    half = 0.0 if verdict.low is None or verdict.high is None else (verdict.high - verdict.low) / 2
-    least = ALLOWANCE_SHARE * (never if verdict.value is None else abs(verdict.value))
     return Pin(
         scenario=scenario,
         promise=promise,
@@ -245,7 +252,7 @@ def _proposed(key: tuple[str, str, bool], verdict: Verdict, reason: str) -> Pin:
         reason=reason,
         value=math.inf if verdict.value is None else verdict.value,
         never=never,
-        allowance=max(half, least),
+        allowance=ALLOWANCE_SHARE * (never if verdict.value is None else abs(verdict.value)),
         markets={market.name: _pinned(market) for market in verdict.missed_by if _is_measured(market)},
     )
 

@@ -55,7 +55,8 @@ def _gap_us(pictures: Times, fault: Fault, end_us: int, next_us: int) -> int | N
     """The longest time without a new picture of those that a fault can have torn.
 
     ``end_us``: when watching, or the window, ends; ``next_us``: when the next fault comes. None for who was
-    not watching, or not long enough after it to tell; `NEVER` if no picture came again.
+    not watching, or not long enough after it to tell; `NEVER` if no picture came again. A gap that is open at
+    the end, and not for long enough to be called that, counts with what it is until then.
     """
     judged_from_us = fault.at_us
     if fault.kind in RESUMES_FROM_ITS_END and fault.until_us is not None:
@@ -75,5 +76,4 @@ def _gap_us(pictures: Times, fault: Fault, end_us: int, next_us: int) -> int | N
     open_us = int(ends[-1] - begins[-1]) if torn[-1] else 0
     if open_us >= PICTURE_GRACE_US:
         return NEVER
-    is_unknown = open_us >= RESUME_GAP_US and watched_us < PICTURE_GRACE_US
-    return None if is_unknown else longest_us
+    return longest_us

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 
 from farcast.errors import UserError
-from farcast.simulations.explain import Explainer, Explanation
+from farcast.simulations.explain import Explainer, Explanation, Timeline
 from farcast.simulations.flows.run import FlowRun
 from farcast.simulations.measured import Measured
 from farcast.simulations.outputs import measure
@@ -80,15 +80,25 @@ def map_nodes(spec: WorldSpec) -> tuple[MapNode, ...]:
     return (*edges, *clients)
 
 
+def timelines_once(group: int, number: int, run: Run, progress: Progress) -> list[Timeline]:
+    """One picture's way to every viewer that was shown it. `UserError` as `explain_once`."""
+    explainer = Explainer(_traced(run, progress))
+    every = (timeline for viewer in explainer.viewers() for timeline in explainer.timelines(viewer))
+    return [timeline for timeline in every if (timeline.group, timeline.object) == (group, number)]
+
+
 def explain_once(run: Run, progress: Progress) -> list[Explanation]:
     """Where the time of every viewer's pictures went. Everything is traced, so this run takes more memory.
 
     `UserError` for a scenario of flows, which have no objects to follow.
     """
+    explainer = Explainer(_traced(run, progress))
+    return [each for viewer in explainer.viewers() for each in explainer.explain(viewer)]
+
+
+def _traced(run: Run, progress: Progress) -> RawResult:
     if run.scenario.scale == "flows":
         raise UserError(f"{run.scenario.name}: at the level of flows nothing can be followed; try --short")
     spec = build_world(run.scenario, run.seed)
     names = (*(edge.node_id for edge in spec.edges), *(client.name for client in spec.clients))
-    raw = PacketRun(spec, run.scenario, run.seed, traced=names).run(progress)
-    explainer = Explainer(raw)
-    return [each for viewer in explainer.viewers() for each in explainer.explain(viewer)]
+    return PacketRun(spec, run.scenario, run.seed, traced=names).run(progress)

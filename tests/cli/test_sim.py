@@ -129,6 +129,19 @@ def test_where_the_time_went_adds_up(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert total == pytest.approx(explained["mean_us"], rel=1e-6)
 
 
+def test_explain_tells_the_way_of_one_picture_over_all_hops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("explain", write_tiny(tmp_path), "--short", "--object", "4/2", "--json") == 0
+    (first, *_) = json.loads(capsys.readouterr().out)["timelines"]
+    assert (first["group"], first["object"]) == (4, 2)
+    assert sum(part["length_us"] for part in first["parts"]) == first["total_us"]
+    assert first["parts"][0]["what"] == "camera"
+    assert first["parts"][-1]["what"] == "screen"
+    assert run("explain", write_tiny(tmp_path), "--short", "--object", "4/2") == 0
+    assert "propagation" in capsys.readouterr().out
+
+
 def test_links_that_edges_measured_become_a_scenario_that_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +186,7 @@ def test_all_scenarios_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (("run", "sea-to-eu", "--pins", "none.toml"), "none.toml: cannot be read"),
         (("replay", "sea-to-eu", "--seed", "1", "--result", "none.json"), "none.json: cannot be read"),
         (("explain", "none.json"), "none.json: cannot be read"),
+        (("explain", "sea-to-eu", "--object", "4-2"), "--object 4-2: must be GROUP/OBJECT"),
         (("import", "none.json"), "none.json: cannot be read"),
     ],
 )
