@@ -28,6 +28,8 @@ const RESUME: (u64, u64) = (90, 100);
 const DRAIN_MIN: (u64, u64) = (50, 100);
 /// What the rate may be above the delivered one when a queue is found.
 const HEADROOM: (u64, u64) = (110, 100);
+/// Less than this share of the rate comes through: it is still above what the bottleneck gives us.
+const STILL_ABOVE: (u64, u64) = (90, 100);
 /// Competing: decrease upon loss (RFC 9438 §4.6), and the standing queue beyond which nothing is added.
 const COMPETE_DOWN: (u64, u64) = (70, 100);
 const COMPETE_QUEUE_MAX: Duration = Duration::from_millis(400);
@@ -355,14 +357,20 @@ impl MediaController {
             self.steps.was_limited = true;
         }
         self.return_to = 0;
-        let is_first = self.steps.is_first();
         // The rate may have been far above what was used; the first time an older round may say more.
-        let delivered = match is_first {
+        let delivered = match self.steps.is_first() {
             true => self.delivered_max(),
             false => self.delivered[0].max(self.delivered[1]),
         };
         let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.steps.rate_before);
-        self.steps.resume = scale(at_most, RESUME.0, RESUME.1);
+        let resume = scale(at_most, RESUME.0, RESUME.1);
+        let is_above = delivered < scale(self.rate, STILL_ABOVE.0, STILL_ABOVE.1);
+        self.steps.resume = match self.steps.is_first() || is_above {
+            true => resume,
+            // All that is sent comes through: that says what we send while a queue drains, and nothing of the
+            // bottleneck.
+            false => resume.max(self.steps.resume),
+        };
         let drained = bytes_in(delivered, self.queue_delay);
         let within = self
             .rtt()

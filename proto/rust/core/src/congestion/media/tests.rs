@@ -49,6 +49,35 @@ fn a_standing_queue_lowers_the_rate_below_what_is_delivered() {
     assert!(controller.rate() < 1_200_000, "{}", controller.rate());
 }
 
+/// The path's own delay, as of a mobile network: drawn anew every half a second, lasting for that time.
+fn wander_ms(ms: u32) -> u32 {
+    const DRAWN: [u32; 16] = [
+        2, 70, 9, 140, 30, 5, 90, 18, 180, 4, 60, 12, 110, 7, 40, 150,
+    ];
+    DRAWN[(ms / 500) as usize % DRAWN.len()]
+}
+
+#[test]
+fn delay_that_wanders_by_itself_leaves_most_of_a_rate_that_comes_through() {
+    let start = epoch() + 1_000 * MS;
+    let mut controller = controller(start);
+    feed(&mut controller, start, 300, 20 * MS, false);
+    controller.mode = Mode::Delay;
+    controller.set_rate(500_000);
+    let (mut credit, mut least) = (0, u64::MAX);
+    for ms in 300..30_000 {
+        let (now, rtt) = (start + ms * MS, (20 + wander_ms(ms)) * MS);
+        controller.srtt = Some(rtt);
+        credit += controller.rate() / 1_000;
+        while credit >= PACKET {
+            controller.acked(now, now - rtt, PACKET, false);
+            credit -= PACKET;
+        }
+        least = least.min(controller.rate());
+    }
+    assert!(least > 150_000, "{least}");
+}
+
 #[test]
 fn delay_that_the_application_cannot_have_caused_leaves_the_rate_alone() {
     let now = epoch() + 1_000 * MS;
