@@ -121,9 +121,9 @@ bench-planner: $(VENV)/.runtime $(VENV)/.tools ## How long plans take, beside gr
 	PYTHONPATH=src:tests/support $(BIN)/python bench/planner.py $(BENCH_ARGS)
 
 .PHONY: bench-recovery
-bench-recovery: $(VENV)/.runtime ## Film and sound over one hop at 2 to 20 % loss, beside ARQ and streams (BENCH_ARGS=--short for CI)
+bench-recovery: $(VENV)/.runtime ## Film and sound over one hop at 2 to 20 % loss, beside ARQ, SRT, FEC and streams (BENCH_ARGS=--short for CI)
 	$(CARGO) build --locked --release --package farcast-net --example recovery
-	PYTHONPATH=src $(BIN)/python bench/recovery.py $(BENCH_ARGS)
+	PYTHONPATH=src $(BIN)/python -m bench.recovery $(BENCH_ARGS)
 
 .PHONY: bench-routes
 bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direct ones, on measured and synthesised networks
