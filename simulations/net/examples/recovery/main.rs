@@ -20,7 +20,7 @@ use farcast_core::config::DatapathConfig;
 use farcast_core::congestion::{CongestionConfig, ControllerKind};
 use farcast_core::event::Event;
 use farcast_core::hop::policy::Symbols;
-use farcast_core::hop::{HopPolicy, PolicyRow};
+use farcast_core::hop::{HopConfig, HopPolicy, PolicyRow};
 use farcast_core::location::{LargestCell, Location};
 use farcast_core::stats::HopStats;
 use farcast_core::tls::{ClientTls, Identity, ServerTls, Trust};
@@ -145,6 +145,10 @@ fn world(options: &Options) -> World {
         congestion: CongestionConfig {
             kind,
             ..CongestionConfig::default()
+        },
+        hop: HopConfig {
+            budget_ms: options.get("budget_ms", 400.0) as u16,
+            ..HopConfig::default()
         },
         server: Some(ServerTls::new(&identity(), Some((&identity(), &roots()[..]))).unwrap()),
         ..DatapathConfig::default()
