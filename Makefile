@@ -121,9 +121,14 @@ bench-planner: $(VENV)/.runtime $(VENV)/.tools ## How long plans take, beside gr
 	PYTHONPATH=src:tests/support $(BIN)/python bench/planner.py $(BENCH_ARGS)
 
 .PHONY: bench-recovery
-bench-recovery: $(VENV)/.runtime ## Film and sound over one hop at 2 to 20 % loss, beside ARQ and streams (BENCH_ARGS=--short for CI)
+bench-recovery: $(VENV)/.runtime ## Film and sound over one hop at 2 to 20 % loss, beside ARQ, SRT, FEC and streams (BENCH_ARGS=--short for CI)
 	$(CARGO) build --locked --release --package farcast-net --example recovery
-	PYTHONPATH=src $(BIN)/python bench/recovery.py $(BENCH_ARGS)
+	PYTHONPATH=src $(BIN)/python -m bench.recovery $(BENCH_ARGS)
+
+.PHONY: bench-recovery-sweep
+bench-recovery-sweep: $(VENV)/.runtime $(VENV)/.tools ## The same over loss, round trip, burst and budget: a map beside the best fixed mix of ARQ and FEC
+	$(CARGO) build --locked --release --package farcast-net --example recovery
+	PYTHONPATH=src $(BIN)/python -m bench.recovery_sweep --svg target/recovery-sweep.svg $(BENCH_ARGS)
 
 .PHONY: bench-routes
 bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direct ones, on measured and synthesised networks

@@ -2,156 +2,232 @@
 
 The link: 100 ms each way, 20 Mbit/s, losses in bursts of three datagrams (``--time``: of 2.85 ms). The
 film: 30 frames a second, 3 Mbit/s, a key frame of 60 kB every two seconds; sound of 64 kbit/s in 50 frames
-a second. The budget is 400 ms. Measured with real datapaths (``simulations/net/examples/recovery.rs``): our
-hop with the pushed table, the hop with the built-in table of copies, the hop with plain ARQ, and
-subscriptions over QUIC streams (our controller for media, CUBIC, BBR3). Our hop besides under other
-conditions at 5 %: bursts in time, feedback lost, jitter, reordering, a pipe that repairs fill.
-By closed form, not run: SRT's rule (latency = m times the round trip, its deployment guide) and block FEC
-for each frame (MDS, k of the frame, parity for 1e-3 a block, two-state recursion).
+a second. The budget is 400 ms. On links that lose alike:
 
-Latencies are those of whole frames as they leave the hop, in any order. ``missed`` came later than the
-budget, or never. ``frozen_share``: frames not shown at their deadline because they, or one before them in
-their group, were missing. ``extra_bytes``: what crossed the link forwards beyond what the same layer took
-without loss. The last line is JSON.
+- real datapaths: our hop with the pushed table, with the built-in table of copies, with plain ARQ (a table
+  of one copy), and subscriptions over QUIC streams (our controller for media, CUBIC, BBR3);
+- models of datagrams: SRT's rule with the same budget, and block FEC for each frame, its parity from the
+  closed form for this loss (``simulations/net/examples/recovery/rules.rs``).
+
+Then, at 5 %, the same with bursts in time, feedback lost, jitter, reordering, and a pipe that repairs fill;
+the last mile, 20 ms, with 70 and 80 % lost independently; instructions (callgrind) for the hop beside plain
+streams on a clean link; and the closed forms.
+
+Latencies are those of whole frames as they leave the hop, in any order; ``never``: so many never came.
+``missed`` came later than the budget, or never. ``frozen_share``: frames not shown at their deadline because
+they, or one before them in their group, were missing. ``extra_bytes``: what crossed the link forwards beyond
+what the same way took without loss. ``instructions_ratio``: of all that carries an object, both ends and the
+kernel in memory, over the same by streams; null without valgrind. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import shutil
 import subprocess
-import sys
+import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from bench.recovery_runs import (
+    CHUNKS,
+    EXAMPLE,
+    FPS,
+    Figures,
+    Way,
+    block_fec,
+    copies,
+    extra,
+    lines,
+    parity_needed,
+    point,
+)
 
 from farcast.proto.recovery.policy import (
     COLLECT_MS,
-    ROUND_CHUNKS_MAX,
     SPACING_MS,
     SPANS_MS,
     TARGET_ESSENTIAL,
     Assumptions,
-    Row,
-    correlation,
-    failure,
     table,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
-RUN = ROOT / "target" / "release" / "examples" / "recovery"
-LOSSES = (2, 5, 10, 20)
-FRAMES = 60_000
-SHORT_FRAMES = 6_000
-FPS = 30
-SEEDS = 2
-"""Runs a point, side by side; a point has all their frames."""
-PAYLOAD_BPS = 30 * (59 * 11_700 + 60_000) / 60 * 8 + 50 * 160 * 8
+LOSSES: Final = (2, 5, 10, 20)
+FRAMES: Final = 60_000
+SHORT_FRAMES: Final = 6_000
+PAYLOAD_BPS: Final = 30 * (59 * 11_700 + 60_000) / 60 * 8 + 50 * 160 * 8
 """Film and sound without any header."""
-CONDITIONS = {
+CONDITIONS: Final = {
     "bursts of 2.85 ms": ("time=1", "burst=2.85"),
     "1 % of feedback lost": ("burst=3", "back=0.01"),
     "5 ms of jitter": ("burst=3", "jitter_us=5000"),
     "1 % reordered": ("burst=3", "reorder=0.01"),
     "pipe of 4 Mbit/s": ("burst=3", "rate_bps=4000000"),
 }
-GOALS = {
+CONDITION_PEERS: Final = ("arq", "cubic", "srt", "fec")
+LAST_MILE: Final = (("film and sound", 70, ()), ("sound alone", 80, ("film=0",)))
+GOALS: Final = {
     5: {"p99_ms": 350.0, "missed": 1.5e-4, "extra_bytes": 0.13},
     10: {"p99_ms": 360.0, "missed": 1e-3, "extra_bytes": 0.30},
     20: {"missed": 2e-3, "audio_missed": 2e-4, "extra_bytes": 0.75},
 }
+STREAMS: Final = Way("streams", "quic")
+ARQ: Final = Way("plain ARQ", "hop", copies(1))
+SRT: Final = Way("SRT's rule", "rule")
+INSTRUCTION_SECONDS: Final = (4, 12)
+"""Of two runs: what both spend on beginning and ending falls out."""
 
 
-def line(row: Row) -> str:
-    """A row as the example reads it."""
-    *head, essential, disposable = astuple(row)
-    return " ".join(str(int(n)) for n in (*head, *essential, *disposable))
+def ways(policy: str) -> dict[str, Way]:
+    """All that are compared but block FEC, whose parity depends on the loss."""
+    return {
+        "ours": Way("ours", "hop", policy),
+        "copies": Way("copies", "hop"),
+        "arq": ARQ,
+        "streams": STREAMS,
+        "cubic": Way("streams, CUBIC", "quic", values=("cc=1",)),
+        "bbr3": Way("streams, BBR3", "quic", values=("cc=2",)),
+        "srt": SRT,
+        "fec": block_fec(0, 1),
+    }
 
 
-def copies(count: int) -> str:
-    """One row: so many copies whatever is lost."""
-    symbols = tuple(min(count * k, 64) for k in range(1, ROUND_CHUNKS_MAX + 1))
-    return line(Row(4_294_967_295, 0, 0, 0, 12_000, 0, 0, False, count, symbols, symbols))
+def at(way: Way, percent: int) -> Way:
+    """A way where so much is lost in bursts of three."""
+    return block_fec(percent / 100, 3) if way.name == "block FEC" else way
 
 
-def run(kind: str, policy: str, frames: int, seed: int, values: Sequence[str]) -> dict[str, Any]:
-    """One run of the example."""
-    command = [str(RUN), kind, str(frames // FPS), str(seed), *values]
-    done = subprocess.run(command, input=policy, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def point(kind: str, policy: str, frames: int, values: Sequence[str]) -> dict[str, Any]:
-    """Several seeds as one: shares by frames, the worst of the quantiles."""
-    with ThreadPoolExecutor(SEEDS) as pool:
-        runs = list(
-            pool.map(lambda seed: run(kind, policy, frames // SEEDS, seed, values), range(1, SEEDS + 1))
-        )
-    mean = ("missed", "frozen_share", "audio_missed", "loss_seen")
-    joined = {key: sum(one[key] for one in runs) / len(runs) for key in mean}
-    worst = {key: max(one[key] for one in runs) for key in ("p50_ms", "p99_ms", "p999_ms")}
-    total = {key: sum(one[key] for one in runs) for key in ("frames", "bytes", "back_bytes", "packets")}
-    return {**joined, **worst, **total, "hop": runs[0]["hop"]}
-
-
-def show(name: str, percent: int, got: dict[str, Any], clean: dict[str, Any]) -> None:
+def show(name: str, percent: int, got: Figures, clean: Figures) -> None:
     """One row of the table."""
-    extra = got["bytes"] / clean["bytes"] - 1
+    p50, p99, p999 = (
+        "never" if got[key] is None else str(got[key]) for key in ("p50_ms", "p99_ms", "p999_ms")
+    )
     print(
-        f"{name:22} {percent:3} %  {got['p50_ms']:7} {got['p99_ms']:7} {got['p999_ms']:7}  "
-        f"{got['missed']:9.2e} "
-        f"{got['audio_missed']:9.2e}  {100 * got['frozen_share']:6.2f} %  {100 * extra:+6.1f} %",
+        f"{name:22} {percent:3} %  {p50:>7} {p99:>7} {p999:>7}  {got['missed']:9.2e} "
+        f"{got['audio_missed']:9.2e}  {100 * got['frozen_share']:6.2f} %  {100 * extra(got, clean):+6.1f} %",
         flush=True,
     )
 
 
-def figures(got: dict[str, Any], clean: dict[str, Any]) -> dict[str, float]:
+def figures(got: Figures, clean: Figures) -> Figures:
     """A point of the JSON line."""
     keys = ("p50_ms", "p99_ms", "p999_ms", "missed", "frozen_share", "audio_missed")
-    return {**{key: got[key] for key in keys}, "extra_bytes": round(got["bytes"] / clean["bytes"] - 1, 4)}
+    return {**{key: got[key] for key in keys}, "extra_bytes": round(extra(got, clean), 4)}
 
 
-def other_conditions(policy: str, frames: int, values: Sequence[str]) -> None:
-    """Our hop at 5 % where something else is bad too."""
-    print()
-    for name, changed in CONDITIONS.items():
-        clean = point("hop", policy, frames // 2, [*changed, *values, "loss=0"])
-        show(name, 5, point("hop", policy, frames // 2, [*changed, *values, "loss=0.05"]), clean)
+def by_loss(way: Way, frames: int, values: Sequence[str], losses: Sequence[int]) -> tuple[Figures, Figures]:
+    """Rows of one way; what it took without loss, and its points."""
+    clean = point(way, frames, [*values, "loss=0"])
+    show(way.name, 0, clean, clean)
+    points: Figures = {}
+    for percent in losses:
+        got = point(at(way, percent), frames, [*values, f"loss={percent / 100}"])
+        show(way.name, percent, got, clean)
+        points[f"loss_{percent}"] = figures(got, clean)
+    return clean, points
+
+
+def clean_link(ours: Way, clean: Figures, frames: int, values: Sequence[str]) -> Figures:
+    """What the layer takes where nothing is lost: bytes beside plain ARQ's, instructions beside streams'."""
+    plain = point(ARQ, frames, [*values, "loss=0"])
+    headers = plain["bytes"] * 8 / (PAYLOAD_BPS * plain["frames"] / FPS) - 1
+    print(f"Headers of IP, UDP, QUIC and the layer, and its heartbeats: {100 * headers:+.1f} %")
+    ratio = beside_arq = None
+    if shutil.which("valgrind"):
+        counted = {way.name: instructions(way) for way in (ours, ARQ, STREAMS)}
+        ratio = round(counted["ours"] / counted["streams"], 3)
+        beside_arq = round(counted["ours"] / counted["plain ARQ"], 3)
+        print(
+            f"Instructions an object on a clean link: {counted['ours']:.0f}; {ratio} of streams', "
+            f"{beside_arq} of plain ARQ's"
+        )
+    else:
+        print("Instructions: not counted, valgrind is not installed")
+    return {
+        "extra_bytes": round(extra(clean, plain), 5),
+        "headers": round(headers, 4),
+        "instructions_ratio": ratio,
+        "instructions_ratio_to_arq": beside_arq,
+    }
+
+
+def instructions(way: Way) -> float:
+    """An object's, of both ends and the kernel that carries datagrams in memory."""
+    short, long = (_collected(way, seconds) for seconds in INSTRUCTION_SECONDS)
+    return (long - short) / (INSTRUCTION_SECONDS[1] - INSTRUCTION_SECONDS[0]) / (FPS + 50)
+
+
+def _collected(way: Way, seconds: int) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        out = f"--callgrind-out-file={Path(folder) / 'out'}"
+        command = ["valgrind", "--tool=callgrind", out, str(EXAMPLE), way.kind, str(seconds), "1", "loss=0"]
+        done = subprocess.run(command, input=way.policy, capture_output=True, text=True, check=True)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if found is None:
+        raise ValueError(f"callgrind said nothing of what it collected: {done.stderr[-200:]}")
+    return int(found[1])
+
+
+def other_conditions(known: dict[str, Way], names: Sequence[str], frames: int, values: Sequence[str]) -> None:
+    """At 5 % where something else is bad too."""
+    for condition, changed in CONDITIONS.items():
+        print(f"\n5 %, {condition}")
+        for name in names:
+            clean = point(known[name], frames, [*changed, *values, "loss=0"])
+            got = point(at(known[name], 5), frames, [*changed, *values, "loss=0.05"])
+            show(known[name].name, 5, got, clean)
+
+
+def last_mile(ours: Way, frames: int) -> Figures:
+    """20 ms, independent loss, as commercial networks advertise it."""
+    print("\nLast mile: round trip 20 ms, 50 Mbit/s, losses independent of one another")
+    out: Figures = {}
+    for name, percent, changed in LAST_MILE:
+        values = ["burst=1", "delay_us=10000", "rate_bps=50000000", *changed]
+        clean = point(ours, frames, [*values, "loss=0"])
+        got = point(ours, frames, [*values, f"loss={percent / 100}"])
+        show(name, percent, got, clean)
+        out[f"last_mile_{percent}"] = figures(got, clean)
+    return out
 
 
 def closed_forms() -> None:
     """What needs no run."""
-    print("\nClosed forms: SRT's latency for 200 ms RTT; parity a frame for 1e-3, 11 chunks, bursts of 3")
-    for percent, m in ((2, 4), (5, 5), (10, 6), (20, None)):
+    print(
+        "\nClosed forms: SRT's latency by its guide at 200 ms; FEC of other and of key frames for a failure"
+    )
+    print("of 1e-3, bursts of three; a round of m copies, well spaced: packets still missing, bytes")
+    for percent, times in ((2, 4), (5, 5), (10, 6), (20, None)):
         loss = percent / 100
-        rho = correlation(loss, 3, 1)
-        parity = next((r for r in range(53) if failure(11, 11 + r, loss, rho) <= 1e-3), None)
-        srt = f"{200 * m} ms" if m else "beyond its guide"
-        print(
-            f"{percent:3} %  SRT {srt} (budget 400: not held)  "
-            f"block FEC +{100 * parity / 11 if parity else 0:.0f} %"
+        srt = f"{200 * times} ms" if times else "beyond it"
+        other, key = (
+            f"+{parity_needed(chunks, loss, 3) / chunks:.0%}"
+            for chunks in (CHUNKS["parity_other"], CHUNKS["parity_key"])
         )
+        rounds = "  ".join(f"m={m} {loss ** (1 + m):.1e} +{loss * m:.0%}" for m in (1, 2, 3, 4))
+        print(f"{percent:3} %  SRT {srt:9}  FEC {other}, {key}  {rounds}")
 
 
-def unmet(percent: int, got: dict[str, float]) -> list[str]:
+def unmet(points: Figures) -> list[str]:
     """Goals that were not reached."""
-    goals = GOALS.get(percent, {})
-    return [f"{percent} %: {key} {got[key]} > {most}" for key, most in goals.items() if got[key] > most]
+    return [
+        f"{percent} %: {key} {got[key]} > {most}"
+        for percent, goals in GOALS.items()
+        if (got := points.get(f"loss_{percent}"))
+        for key, most in goals.items()
+        if got[key] is None or got[key] > most
+    ]
 
 
-def main() -> None:
-    """Print the table and the JSON line."""
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help=f"{SHORT_FRAMES} frames a point, our hop alone")
     parser.add_argument("--frames", type=int, default=0)
-    parser.add_argument(
-        "--time", action="store_true", help="bursts in time, 2.85 ms, in place of three datagrams"
-    )
+    parser.add_argument("--time", action="store_true", help="bursts of 2.85 ms in place of three datagrams")
     parser.add_argument("--spacing-ms", type=float, default=SPACING_MS)
     parser.add_argument("--collect-ms", type=float, default=COLLECT_MS)
     parser.add_argument("--span-ms", type=float, nargs="*", default=SPANS_MS, help="downwards")
@@ -160,57 +236,36 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the link (see the example)"
     )
-    parser.add_argument("--only", nargs="*", default=[], help="ours copies arq streams cubic bbr3")
-    options = parser.parse_args()
+    parser.add_argument("--only", nargs="*", default=[], choices=list(ways("")), help="ways in the table")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the tables and the JSON line."""
+    options = arguments()
     frames = options.frames or (SHORT_FRAMES if options.short else FRAMES)
-    peers = ["copies", "arq", "streams", "cubic", "bbr3"]
-    only = options.only or (["ours"] if options.short else ["ours", *peers])
-    table_of_hop = table(
-        Assumptions(
-            spacing_ms=options.spacing_ms,
-            collect_ms=options.collect_ms,
-            target_essential=options.target,
-            spans_ms=tuple(options.span_ms),
-        )
+    assumed = Assumptions(
+        spacing_ms=options.spacing_ms,
+        collect_ms=options.collect_ms,
+        target_essential=options.target,
+        spans_ms=tuple(options.span_ms),
     )
-    ours = "\n".join(line(row) for row in table_of_hop)
-    burst = ["time=1", "burst=2.85"] if options.time else ["burst=3"]
-    kinds: dict[str, tuple[str, str, tuple[str, ...]]] = {
-        "ours": ("hop", ours, ()),
-        "copies": ("hop", "", ()),
-        "arq": ("hop", copies(1), ()),
-        "streams": ("quic", "", ()),
-        "cubic": ("quic", "", ("cc=1",)),
-        "bbr3": ("quic", "", ("cc=2",)),
-    }
+    known = ways(lines(table(assumed)))
+    names = options.only or (["ours"] if options.short else list(known))
+    values = [*(["time=1", "burst=2.85"] if options.time else ["burst=3"]), *options.set]
     print(f"{'':22} loss      p50     p99   p99.9 ms  missed  audio missed   frozen   extra bytes")
     out: dict[str, Any] = {}
-    missing: list[str] = []
-    for name in only:
-        kind, policy, own = kinds[name]
-        options_of_link = [*burst, *options.set, *own]
-        clean = point(kind, policy, frames, [*options_of_link, "loss=0"])
-        show(name, 0, clean, clean)
-        for percent in options.losses:
-            got = point(kind, policy, frames, [*options_of_link, f"loss={percent / 100}"])
-            show(name, percent, got, clean)
-            if name == "ours":
-                out[f"loss_{percent}"] = figures(got, clean)
-                missing += unmet(percent, out[f"loss_{percent}"])
+    for name in names:
+        clean, points = by_loss(known[name], frames, values, options.losses)
         if name == "ours":
-            plain = point("hop", copies(1), frames, [*burst, *options.set, "loss=0"])
-            out["clean"] = {
-                "extra_bytes": round(clean["bytes"] / plain["bytes"] - 1, 5),
-                "instructions_ratio": None,
-            }
-            headers = plain["bytes"] * 8 / (PAYLOAD_BPS * plain["frames"] / FPS) - 1
-            print(f"Headers of IP, UDP, QUIC and the layer, and its heartbeats: {100 * headers:+.1f} %")
-    if not options.short and "ours" in only:
-        other_conditions(ours, frames, options.set)
+            out = {**points, "clean": clean_link(known[name], clean, frames, values)}
     if not options.short:
+        peers = [name for name in ("ours", *CONDITION_PEERS) if name in names]
+        other_conditions(known, peers, frames, options.set)
         closed_forms()
-    if "ours" in only:
-        print("goals not reached: " + ("; ".join(missing) or "none"))
+    if "ours" in names:
+        out |= last_mile(known["ours"], frames)
+        print("goals not reached: " + ("; ".join(unmet(out)) or "none"))
     print(json.dumps(out))
 
 

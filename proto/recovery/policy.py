@@ -217,7 +217,7 @@ def rounds_in(budget_ms: float, rtt_ms: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Link:
+class Link:
     """How a link loses, and how the datagrams of a round leave (the datapath's ``repair.rs`` does it so)."""
 
     loss: float
@@ -277,12 +277,12 @@ def _for_rtt(row: Row, rtt_ms: int, last_ms: float) -> Row:
     return replace(row, rtt_us_max=rtt_ms * 1_000, budget_ms_min=int(needed_ms) + SLACK_MS)
 
 
-def _links(assumed: Assumptions, burst: float, span_ms: float, collect_ms: float) -> Iterator[_Link]:
+def _links(assumed: Assumptions, burst: float, span_ms: float, collect_ms: float) -> Iterator[Link]:
     """One for each row of a burst."""
     length = max(BURST_WORST if burst == inf else burst * 0.75, 1.0)
     for loss in LOSSES:
         at = min(loss, LOSS_WORST)
-        yield _Link(at, length, assumed.spacing_ms, span_ms, collect_ms, assumed.packets_per_s / 1_000.0)
+        yield Link(at, length, assumed.spacing_ms, span_ms, collect_ms, assumed.packets_per_s / 1_000.0)
 
 
 @lru_cache(maxsize=64)
@@ -292,7 +292,7 @@ def _last_rows(assumed: Assumptions, burst: float, span_ms: float) -> list[Row]:
     essential, disposable, small, rows = none, none, 1, []
     collect_ms = min(assumed.collect_ms, span_ms * COLLECT_SHARE_MAX)
     for loss, link in zip(LOSSES, _links(assumed, burst, span_ms, collect_ms), strict=True):
-        sizes, factor = _sizes(assumed, link), next(factor for most, factor in HEAVY if loss <= most)
+        sizes, factor = rounds_by_size(assumed, link), next(factor for most, factor in HEAVY if loss <= most)
         failure_of = cache(link.failure)
         essential = _most(essential, _last_round(failure_of, sizes, assumed.target_essential * factor))
         disposable = _most(disposable, _last_round(failure_of, sizes, assumed.target_disposable * factor))
@@ -319,7 +319,7 @@ def _most(before: Symbols, now: Symbols) -> Symbols:
 
 
 def _row(
-    assumed: Assumptions, loss: float, burst: float, link: _Link, counts: tuple[int, Symbols, Symbols]
+    assumed: Assumptions, loss: float, burst: float, link: Link, counts: tuple[int, Symbols, Symbols]
 ) -> Row:
     """For any round trip and any budget; what is disposable never gets more."""
     small, essential, disposable = counts
@@ -338,7 +338,7 @@ def _row(
     )
 
 
-def copies_for(link: _Link, wanted: float) -> int:
+def copies_for(link: Link, wanted: float) -> int:
     """Least copies of a small chunk of which all are lost with at most this chance."""
     count = 1
     while count < SMALL_COPIES_MAX and link.copies_failure(count) > wanted:
@@ -346,8 +346,8 @@ def copies_for(link: _Link, wanted: float) -> int:
     return count
 
 
-def _sizes(assumed: Assumptions, link: _Link) -> tuple[float, ...]:
-    """Rounds of 1 … 16 chunks in a frame."""
+def rounds_by_size(assumed: Assumptions, link: Link) -> tuple[float, ...]:
+    """Rounds of 1 … 16 chunks that begin in a frame."""
     lost_per_ms = link.loss * assumed.chunks_per_s / 1_000.0
     mean = link.burst + lost_per_ms * link.collect_ms
     shares = [(1.0 - 1.0 / mean) ** k for k in range(ROUND_CHUNKS_MAX)]
@@ -390,7 +390,7 @@ def _continued(counts: list[int]) -> Symbols:
     return tuple(min(count, ROUND_SYMBOLS_MAX) for count in growing)
 
 
-def _first_round(link: _Link, last: Symbols) -> Symbols:
+def _first_round(link: Link, last: Symbols) -> Symbols:
     """Datagrams for 1 … 16 chunks that cost least together with those of a second round, ``last``."""
 
     def cost(k: int, n: int) -> float:
@@ -420,10 +420,10 @@ def frames_missed(assumed: Assumptions, loss: float) -> float:
     return sum(share * link.failure(k, row.essential[k - 1]) for k, share in enumerate(shares, 1))
 
 
-def _reckoned(assumed: Assumptions, loss: float) -> tuple[_Link, tuple[float, ...], Row]:
+def _reckoned(assumed: Assumptions, loss: float) -> tuple[Link, tuple[float, ...], Row]:
     span_ms = assumed.spans_ms[0]
     at = next(i for i, most in enumerate(LOSSES) if loss <= most)
     link = list(_links(assumed, BURST_USUAL, span_ms, min(assumed.collect_ms, span_ms * COLLECT_SHARE_MAX)))[
         at
     ]
-    return link, _sizes(assumed, link), _last_rows(assumed, BURST_USUAL, span_ms)[at]
+    return link, rounds_by_size(assumed, link), _last_rows(assumed, BURST_USUAL, span_ms)[at]

@@ -87,6 +87,33 @@ def test_tables_have_what_json_has(state: Path, capsys: pytest.CaptureFixture[st
     assert "*\tjkt-1 > fra-1" in capsys.readouterr().out
 
 
+def test_why_says_of_each_hop_how_it_repairs(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state, "why", "jkt-1", "fra-1", "--json") == 0
+    (hop,) = json.loads(capsys.readouterr().out)["repairs"]
+    assert (hop["src"], hop["dst"]) == ("jkt-1", "fra-1")
+    assert run(state, "why", "jkt-1", "fra-1") == 0
+    assert f"repair jkt-1 > fra-1: {hop['text']}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["live/film", "live/film/video"])
+def test_why_finds_the_edge_of_a_track(
+    state: Path, world: World, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.offer("jkt-1", "live/film")
+    world.run(1)
+    assert run(state, "why", name, "fra-1") == 0
+    assert "*\tjkt-1 > fra-1" in capsys.readouterr().out
+
+
+def test_why_of_a_track_that_nobody_offers_says_what_there_is(
+    state: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.offer("jkt-1", "live/film")
+    world.run(1)
+    assert run(state, "why", "live/films", "fra-1") == 2
+    assert capsys.readouterr().err == "farcast: no edge offers 'live/films'; namespaces are live/film\n"
+
+
 def test_a_drain_can_be_taken_back(state: Path, world: World) -> None:
     assert run(state, "drain", "fra-1") == 0
     member = world.controller.members.get("fra-1")

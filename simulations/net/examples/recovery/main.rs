@@ -1,12 +1,16 @@
-//! One hop with real datapaths in virtual time: a film of 3 Mbit/s and sound of 64 kbit/s over a link that loses.
+//! A film of 3 Mbit/s and sound of 64 kbit/s over a link that loses, in virtual time: one hop with real datapaths, or
+//! other rules of repair as a model (rules.rs).
 //!
-//! `recovery hop|quic SECONDS SEED KEY=VALUE...` with `loss=` (share), `burst=` (packets, or ms with `time=1`),
+//! `recovery hop|quic|rule SECONDS SEED KEY=VALUE...` with `loss=` (share), `burst=` (packets, or ms with `time=1`),
 //! `back=` (loss of feedback), `jitter_us=`, `reorder=`, `rate_bps=`, `delay_us=`, `budget_ms=`, `cc=` (of streams: 0 the
-//! usual one, 1 CUBIC, 2 BBR3); the hop's policy comes on standard input, a row a line (nothing: the built-in one).
-//! `quic`: a session of streams, by QUIC's rules. Prints one line of JSON: latencies of whole frames, what missed the
-//! budget, and what crossed the link.
+//! usual one, 1 CUBIC, 2 BBR3), `film=0` (sound alone, which is what is judged then), and those of a rule; the hop's policy comes on standard input, a row a line (nothing:
+//! the built-in one). `quic`: a session of streams, by QUIC's rules. Prints one line of JSON: latencies of whole
+//! frames, what missed the budget, and what crossed the link.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // a bench fails by panicking
+
+mod film;
+mod rules;
 
 use bytes::Bytes;
 use farcast_core::command::{
@@ -16,12 +20,16 @@ use farcast_core::config::DatapathConfig;
 use farcast_core::congestion::{CongestionConfig, ControllerKind};
 use farcast_core::event::Event;
 use farcast_core::hop::policy::Symbols;
-use farcast_core::hop::{HopPolicy, PolicyRow};
+use farcast_core::hop::{HopConfig, HopPolicy, PolicyRow};
 use farcast_core::location::{LargestCell, Location};
+use farcast_core::stats::HopStats;
 use farcast_core::tls::{ClientTls, Identity, ServerTls, Trust};
 use farcast_net::record::OBJECT_TRACE_BYTES;
-use farcast_net::{LinkConfig, Loss, World};
-use std::collections::{BTreeMap, BTreeSet};
+use farcast_net::rng::derive_seed;
+use farcast_net::{Link, LinkConfig, LinkStats, Loss, World};
+use film::{AUDIO, Judged, TRACKS, Track, Whole};
+use rules::{Rule, Run};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,25 +37,37 @@ use std::time::Instant;
 
 const SENDER: usize = 0;
 const RECEIVER: usize = 1;
-const VIDEO: u64 = 1;
-const AUDIO: u64 = 2;
-const GROUP: u64 = 60;
-const AUDIO_GROUP: u64 = 50;
-const VIDEO_US: u64 = 1_000_000 / 30;
-const AUDIO_US: u64 = 20_000;
-const P_BYTES: usize = 11_700;
-const I_BYTES: usize = 60_000;
-const AUDIO_BYTES: usize = 160;
 const SETTLE_US: u64 = 15_000_000;
+/// The session stands before the weather turns, and the film begins.
+const BEGIN_US: u64 = 2_000_000;
 
 struct Options {
-    hop: bool,
+    kind: String,
     seconds: u64,
     seed: u64,
     values: BTreeMap<String, f64>,
 }
 
 impl Options {
+    fn is_hop(&self) -> bool {
+        self.kind == "hop"
+    }
+
+    fn length_us(&self) -> u64 {
+        self.seconds * 1_000_000
+    }
+
+    fn budget_us(&self) -> u64 {
+        self.get("budget_ms", 400.0) as u64 * 1_000
+    }
+
+    /// The film and its sound, or sound alone.
+    fn tracks(&self) -> &'static [Track] {
+        const { &TRACKS }
+            .get(usize::from(self.get("film", 1.0) <= 0.0)..)
+            .unwrap_or_default()
+    }
+
     fn get(&self, name: &str, default: f64) -> f64 {
         self.values.get(name).copied().unwrap_or(default)
     }
@@ -63,7 +83,7 @@ fn options() -> Options {
         (key.to_owned(), value.parse().expect(usage))
     };
     Options {
-        hop: kind == "hop",
+        kind,
         seconds: seconds.parse().expect(usage),
         seed: seed.parse().expect(usage),
         values: arguments.map(pair).collect(),
@@ -126,6 +146,10 @@ fn world(options: &Options) -> World {
             kind,
             ..CongestionConfig::default()
         },
+        hop: HopConfig {
+            budget_ms: options.get("budget_ms", 400.0) as u16,
+            ..HopConfig::default()
+        },
         server: Some(ServerTls::new(&identity(), Some((&identity(), &roots()[..]))).unwrap()),
         ..DatapathConfig::default()
     };
@@ -157,13 +181,13 @@ fn link(options: &Options, share: f64) -> LinkConfig {
 
 fn identity() -> Identity {
     Identity {
-        chain: vec![include_bytes!("../../../proto/rust/core/tests/data/edge.der").to_vec()],
-        key: include_bytes!("../../../proto/rust/core/tests/data/edge.key.der").to_vec(),
+        chain: vec![include_bytes!("../../../../proto/rust/core/tests/data/edge.der").to_vec()],
+        key: include_bytes!("../../../../proto/rust/core/tests/data/edge.key.der").to_vec(),
     }
 }
 
 fn roots() -> Vec<Vec<u8>> {
-    vec![include_bytes!("../../../proto/rust/core/tests/data/ca.der").to_vec()]
+    vec![include_bytes!("../../../../proto/rust/core/tests/data/ca.der").to_vec()]
 }
 
 fn address(host: usize) -> SocketAddr {
@@ -171,12 +195,12 @@ fn address(host: usize) -> SocketAddr {
 }
 
 fn connect(options: &Options) -> Command {
-    let client = options.hop.then(identity);
+    let client = options.is_hop().then(identity);
     Command::Connect {
         session: 1,
         remote: address(SENDER),
         server_name: "localhost".to_owned(),
-        target: if options.hop {
+        target: if options.is_hop() {
             Target::Hop
         } else {
             Target::Quic {
@@ -193,12 +217,12 @@ fn tracks() -> Vec<Command> {
         cache: CacheLimits::default(),
         largest: Arc::new(LargestCell::default()),
     };
-    vec![add(VIDEO), add(AUDIO)]
+    TRACKS.map(|track| add(track.id)).to_vec()
 }
 
 fn serve(session: u64, policy: Option<HopPolicy>) -> Vec<Command> {
     let mut commands = tracks();
-    for track in [VIDEO, AUDIO] {
+    for track in TRACKS.map(|track| track.id) {
         commands.push(Command::AddDownstream {
             downstream: track,
             session,
@@ -218,7 +242,7 @@ fn serve(session: u64, policy: Option<HopPolicy>) -> Vec<Command> {
 
 fn watch() -> Vec<Command> {
     let mut commands = tracks();
-    for track in [VIDEO, AUDIO] {
+    for track in TRACKS.map(|track| track.id) {
         commands.push(Command::BindUpstream {
             session: 1,
             alias: track,
@@ -235,145 +259,143 @@ fn watch() -> Vec<Command> {
     commands
 }
 
-/// Frame `number` of a track, and when it is published.
-fn frame(track: u64, number: u64) -> (u64, Command) {
-    let (group, every_us, priority) = if track == VIDEO {
-        (GROUP, VIDEO_US, 100)
-    } else {
-        (AUDIO_GROUP, AUDIO_US, 10)
-    };
-    let object = number % group;
-    let bytes = match (track, object) {
-        (VIDEO, 0) => I_BYTES,
-        (VIDEO, _) => P_BYTES,
-        _ => AUDIO_BYTES,
-    };
-    let command = Command::Publish {
-        track,
+/// Frame `number` of a track.
+fn frame(track: &Track, number: u64) -> Command {
+    let object = number % track.group;
+    Command::Publish {
+        track: track.id,
         object: NewObject {
-            group: number / group,
+            group: number / track.group,
             subgroup: 0,
             object,
-            priority,
+            priority: track.priority,
             status: 0,
             properties: Bytes::new(),
-            payload: vec![object as u8; bytes].into(),
-            end_of_subgroup: object + 1 == group,
-            end_of_group: object + 1 == group,
+            payload: vec![object as u8; track.bytes(number)].into(),
+            end_of_subgroup: object + 1 == track.group,
+            end_of_group: object + 1 == track.group,
         },
-    };
-    (number * every_us, command)
-}
-
-/// When each frame was whole, by its number; and which came before its deadline with all before it in its group.
-#[derive(Default)]
-struct Seen {
-    whole_us: BTreeMap<u64, u64>,
-}
-
-struct Judged {
-    latencies: Vec<u64>,
-    missed: u64,
-    frozen: u64,
-}
-
-impl Seen {
-    fn judge(
-        &self,
-        frames: u64,
-        every_us: u64,
-        group: u64,
-        begin_us: u64,
-        budget_us: u64,
-    ) -> Judged {
-        let (mut latencies, mut missed, mut frozen, mut broken) =
-            (Vec::new(), 0, 0, BTreeSet::new());
-        let mut group_whole_us = 0;
-        for number in 0..frames {
-            let sent_us = begin_us + number * every_us;
-            let latency = self
-                .whole_us
-                .get(&number)
-                .map_or(u64::MAX, |at| at - sent_us);
-            latencies.push(latency);
-            missed += u64::from(latency > budget_us);
-            if latency > budget_us && std::env::var_os("SHOW_MISSED").is_some() {
-                eprintln!("frame {number} after {} ms", latency / 1_000);
-            }
-            if number % group == 0 {
-                group_whole_us = 0;
-            }
-            group_whole_us = group_whole_us.max(latency.saturating_add(sent_us));
-            if group_whole_us > sent_us + budget_us {
-                broken.insert(number);
-                frozen += 1;
-            }
-        }
-        latencies.sort_unstable();
-        Judged {
-            latencies,
-            missed,
-            frozen,
-        }
     }
+}
+
+/// What crossed the link, and when each frame was whole.
+struct Outcome {
+    whole: BTreeMap<u64, Whole>,
+    forward: LinkStats,
+    back: LinkStats,
+    hop: String,
 }
 
 fn main() {
     let options = options();
-    let policy = if options.hop { policy() } else { None };
-    let mut world = world(&options);
-    let session = meet(&mut world, &options);
+    let outcome = if options.kind == "rule" {
+        model(&options)
+    } else {
+        measure(&options)
+    };
+    print(&options, &outcome);
+}
+
+fn print(options: &Options, outcome: &Outcome) {
+    let judge = |track: &Track| {
+        let whole = &outcome.whole[&track.id];
+        Judged::new(track, whole, options.length_us(), options.budget_us())
+    };
+    let (first, audio) = (judge(&options.tracks()[0]), judge(&AUDIO));
+    let Outcome { forward, back, .. } = outcome;
+    println!(
+        "{{\"frames\":{},\"p50_ms\":{},\"p99_ms\":{},\"p999_ms\":{},\"missed\":{:.6},\"frozen_share\":{:.6},\"audio_missed\":{:.6},\"bytes\":{},\"packets\":{},\"back_bytes\":{},\"loss_seen\":{:.4},\"hop\":\"{}\"}}",
+        first.frames,
+        first.at_ms(0.5),
+        first.at_ms(0.99),
+        first.at_ms(0.999),
+        first.missed_share(),
+        first.frozen_share(),
+        audio.missed_share(),
+        forward.bytes_in,
+        forward.packets_in,
+        back.bytes_in,
+        forward.packets_lost as f64 / forward.packets_in.max(1) as f64,
+        outcome.hop,
+    );
+}
+
+/// Another rule: its links have the seeds that the links of a world have, so that both lose alike.
+fn model(options: &Options) -> Outcome {
+    let seed = |from: usize, to: usize| {
+        derive_seed(derive_seed(options.seed, 1 << 32 | from as u64), to as u64)
+    };
+    let forward = link(options, options.get("loss", 0.0));
+    let mut forward = Link::new(forward, seed(SENDER, RECEIVER)).unwrap();
+    let back = link(options, options.get("back", 0.0));
+    let mut back = Link::new(back, seed(RECEIVER, SENDER)).unwrap();
+    let count = |name| options.get(name, 0.0) as usize;
+    let rule = Rule {
+        parity: [
+            count("parity_key"),
+            count("parity_other"),
+            count("parity_audio"),
+        ],
+        copies: options.get("copies", 1.0) as u64,
+        spacing_us: options.get("spacing_us", 12_000.0) as u64,
+        asks: options.get("ask", 1.0) > 0.0,
+        spares: options.get("spare", 0.0) > 0.0,
+        budget_us: options.budget_us(),
+        rtt_us: 2 * link(options, 0.0).delay_us,
+    };
+    let mut run = Run::new(rule, &mut forward, &mut back, BEGIN_US);
+    run.play(options.tracks(), options.length_us());
+    Outcome {
+        whole: run.whole,
+        forward: *forward.stats(),
+        back: *back.stats(),
+        hop: String::new(),
+    }
+}
+
+/// Real datapaths.
+fn measure(options: &Options) -> Outcome {
+    let policy = if options.is_hop() { policy() } else { None };
+    let mut world = world(options);
+    let session = meet(&mut world, options);
     world.execute(SENDER, serve(session, policy)).unwrap();
     world.trace_objects(RECEIVER, true).unwrap();
-    let begin_us = 2_000_000;
-    let end_us = begin_us + options.seconds * 1_000_000;
-    run_to(&mut world, begin_us);
-    // The session stood before the weather turned.
-    let forward = link(&options, options.get("loss", 0.0));
+    run_to(&mut world, BEGIN_US);
+    let forward = link(options, options.get("loss", 0.0));
     world.set_link(SENDER, RECEIVER, forward).unwrap();
-    let feedback = link(&options, options.get("back", 0.0));
+    let feedback = link(options, options.get("back", 0.0));
     world.set_link(RECEIVER, SENDER, feedback).unwrap();
     let before = *world.link_stats(SENDER, RECEIVER).unwrap();
     let back_before = *world.link_stats(RECEIVER, SENDER).unwrap();
-    let mut seen = BTreeMap::from([(VIDEO, Seen::default()), (AUDIO, Seen::default())]);
-    let (next, now_us) = play(&mut world, begin_us, end_us, &mut seen);
-    let after = *world.link_stats(SENDER, RECEIVER).unwrap();
+    let (whole, now_us) = play(&mut world, options.tracks(), options.length_us());
+    let forward = *world.link_stats(SENDER, RECEIVER).unwrap();
     let back = *world.link_stats(RECEIVER, SENDER).unwrap();
+    Outcome {
+        whole,
+        forward: since(&before, forward),
+        back: since(&back_before, back),
+        hop: format!("{:?}", hop_stats(&mut world, now_us)),
+    }
+}
+
+/// What was counted since.
+fn since(before: &LinkStats, mut now: LinkStats) -> LinkStats {
+    now.bytes_in -= before.bytes_in;
+    now.packets_in -= before.packets_in;
+    now.packets_lost -= before.packets_lost;
+    now
+}
+
+/// What the sender's hop counted.
+fn hop_stats(world: &mut World, now_us: u64) -> Option<HopStats> {
     world
         .execute(SENDER, vec![Command::Snapshot { token: 1 }])
         .unwrap();
-    let mut hop = None;
-    for (_, _, event) in world.run_until(now_us + 1_000).unwrap() {
-        if let Event::Snapshot { snapshot, .. } = event {
-            hop = snapshot.sessions.iter().find_map(|s| s.hop);
-        }
-    }
-    let budget_us = options.get("budget_ms", 400.0) as u64 * 1_000;
-    let video = seen[&VIDEO].judge(next[0], VIDEO_US, GROUP, begin_us, budget_us);
-    let audio = seen[&AUDIO].judge(next[1], AUDIO_US, AUDIO_GROUP, begin_us, budget_us);
-    let at = |share: f64| {
-        let index = (video.latencies.len() as f64 * share) as usize;
-        video.latencies[index.min(video.latencies.len() - 1)] / 1_000
-    };
-    let share = |count: u64, of: u64| count as f64 / of.max(1) as f64;
-    println!(
-        "{{\"frames\":{},\"p50_ms\":{},\"p99_ms\":{},\"p999_ms\":{},\"missed\":{:.6},\"frozen_share\":{:.6},\"audio_missed\":{:.6},\"bytes\":{},\"packets\":{},\"back_bytes\":{},\"loss_seen\":{:.4},\"hop\":\"{:?}\"}}",
-        next[0],
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        share(video.missed, next[0]),
-        share(video.frozen, next[0]),
-        share(audio.missed, next[1]),
-        after.bytes_in - before.bytes_in,
-        after.packets_in - before.packets_in,
-        back.bytes_in - back_before.bytes_in,
-        share(
-            after.packets_lost - before.packets_lost,
-            after.packets_in - before.packets_in
-        ),
-        hop
-    );
+    let events = world.run_until(now_us + 1_000).unwrap();
+    events.into_iter().find_map(|(_, _, event)| match event {
+        Event::Snapshot { snapshot, .. } => snapshot.sessions.iter().find_map(|s| s.hop),
+        _ => None,
+    })
 }
 
 /// Connects the two; the sender's session.
@@ -392,35 +414,30 @@ fn meet(world: &mut World, options: &Options) -> u64 {
     served.expect("a session")
 }
 
-/// Sends both tracks to their end and lets them arrive; how many frames each had, and what time it is.
-fn play(
-    world: &mut World,
-    begin_us: u64,
-    end_us: u64,
-    seen: &mut BTreeMap<u64, Seen>,
-) -> ([u64; 2], u64) {
-    let (mut next, mut now_us) = ([0u64; 2], begin_us);
-    while now_us < end_us + SETTLE_US {
+/// Sends the tracks to their end and lets them arrive; when frames were whole, and what time it is.
+fn play(world: &mut World, tracks: &[Track], length_us: u64) -> (BTreeMap<u64, Whole>, u64) {
+    let mut whole: BTreeMap<u64, Whole> = TRACKS.map(|track| (track.id, Whole::new())).into();
+    let (mut next, mut now_us) = ([0u64; 2], BEGIN_US);
+    while now_us < BEGIN_US + length_us + SETTLE_US {
         let until_us = now_us + 1_000_000;
         let mut commands = Vec::new();
-        for (at, track) in [VIDEO, AUDIO].into_iter().enumerate() {
-            loop {
-                let (offset_us, command) = frame(track, next[at]);
-                let at_us = begin_us + offset_us;
-                if at_us >= until_us.min(end_us) {
+        for (track, next) in tracks.iter().zip(&mut next) {
+            while *next < track.frames(length_us) {
+                let at_us = BEGIN_US + *next * track.every_us;
+                if at_us >= until_us {
                     break;
                 }
-                commands.push((at_us, command));
-                next[at] += 1;
+                commands.push((at_us, frame(track, *next)));
+                *next += 1;
             }
         }
         commands.sort_by_key(|(at_us, _)| *at_us);
         world.schedule(SENDER, commands).unwrap();
         run_to(world, until_us);
-        take(world, seen);
+        take(world, &mut whole);
         now_us = until_us;
     }
-    (next, now_us)
+    (whole, now_us)
 }
 
 /// Runs on; what the datapaths tell their agents does not matter here.
@@ -430,17 +447,17 @@ fn run_to(world: &mut World, until_us: u64) {
     }
 }
 
-fn take(world: &mut World, seen: &mut BTreeMap<u64, Seen>) {
+fn take(world: &mut World, whole: &mut BTreeMap<u64, Whole>) {
     let trace = world.take_object_trace(RECEIVER).unwrap();
     for entry in trace.chunks_exact(OBJECT_TRACE_BYTES) {
         let word = |at: usize| u64::from_le_bytes(entry[8 * at..8 * at + 8].try_into().unwrap());
-        let (last_us, track, group) = (word(1), word(2), word(3));
+        let (last_us, id, group) = (word(1), word(2), word(3));
         let object = u64::from(u32::from_le_bytes(entry[32..36].try_into().unwrap()));
-        let size = if track == VIDEO { GROUP } else { AUDIO_GROUP };
-        if let Some(seen) = seen.get_mut(&track) {
-            seen.whole_us
-                .entry(group * size + object)
-                .or_insert(last_us);
+        if let Some(track) = TRACKS.iter().find(|track| track.id == id) {
+            let whole = whole.entry(id).or_default();
+            whole
+                .entry(group * track.group + object)
+                .or_insert(last_us - BEGIN_US);
         }
     }
 }
