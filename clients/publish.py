@@ -133,6 +133,7 @@ class _Publishing:
         self._on_frame = on_frame
         self._on_edges = on_edges
         self._moves = MoveMeter()
+        self._refusal = ""
         self._pictures: set[str] = set()
         self._picture_bytes = 0
         self._open_subscriptions = 0
@@ -151,6 +152,7 @@ class _Publishing:
                     self._edge_event(event)
                 case client.NamespaceAccepted(namespace) if not self.accepted.is_set():
                     self._note(f"publishing {namespace.path()}: {', '.join(self._film.priorities)}")
+                    self._refusal = ""
                     self.accepted.set()
                 case client.Subscribed():
                     self.report.subscriptions += 1
@@ -162,7 +164,9 @@ class _Publishing:
                 case client.Refused(reason, final):
                     if final:
                         raise cannot_connect(self._options.server, reason)
-                    self._note(f"{reason}; trying again")
+                    if reason != self._refusal:
+                        self._note(f"{reason}; trying again")
+                    self._refusal = reason
                 case _:
                     pass
         if not self._open_subscriptions:

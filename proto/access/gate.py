@@ -111,6 +111,7 @@ class Gate:
             "keys": len(policy.keys) if policy else 0,
             "revoked_tokens": len(policy.revoked_tokens) if policy else 0,
             "revoked_keys": len(policy.revoked_keys) if policy else 0,
+            "grants": sum(len(session.grants) for session in self._sessions.values()),
             "tokens_refused": self.tokens_refused,
             "tokens_refused_by_cause": {cause.value: n for cause, n in self.refused_by_cause.items()},
         }

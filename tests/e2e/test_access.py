@@ -60,13 +60,22 @@ class Network:
         file.write_text(self.token(*options))
         return f"@{file}"
 
-    def media(self, verb: str, *options: str) -> subprocess.Popen[str]:
+    def media(self, verb: str, *options: str, namespace: str = NAMESPACE) -> subprocess.Popen[str]:
         source = (FILM,) if verb == "publish" else ()
-        return start(verb, *source, self.url, "--namespace", NAMESPACE, "--insecure", *options)
+        return start(verb, *source, self.url, "--namespace", namespace, "--insecure", *options)
+
+    def trust(self, *options: str) -> None:
+        """Trust the issuer's key, or change its bounds, and wait until the edge knows."""
+        run("token", "trust", self.folder / "shop.public.json", *options, *self.control)
+        until(lambda: self.knows(keys=1))
 
     def knows(self, keys: int) -> bool:
         status = httpx.get(f"http://{self.ops}/status.json", timeout=20).json()
         return bool(status["agent"]["access"]["keys"] == keys)
+
+    def grants(self) -> int:
+        status = httpx.get(f"http://{self.ops}/status.json", timeout=20).json()
+        return int(status["agent"]["access"]["grants"])
 
     def usage(self, key_id: str) -> dict[str, int]:
         status = httpx.get(f"http://{self.ops}/status.json", timeout=20).json()
@@ -209,3 +218,65 @@ def test_a_key_trusted_for_one_viewer_gets_one_and_its_bounds_can_be_changed(net
             run("token", "trust", public, "--max-viewers", "2", *network.control)
             until(lambda: figures(network.media("watch", "--token", watch, "--seconds", "1", "--json")))
             assert network.usage("shop-1")["bytes_out"] > 0
+
+
+def test_a_key_that_is_rotated_in_mid_session_ends_who_has_not_taken_a_token_of_the_next_one(
+    network: Network,
+) -> None:
+    network.trust()
+    publish = network.token_file("p", "--publish", NAMESPACE)
+    fresh, stale = (network.token_file(name, "--watch", NAMESPACE) for name in ("w1", "w2"))
+    publisher = network.media("publish", "--token", publish)
+    kept, left = (network.media("watch", "--token", file, "--json") for file in (fresh, stale))
+    with killed_at_end(publisher), killed_at_end(kept), killed_at_end(left):
+        until(lambda: network.usage("shop-1").get("viewers") == 2)
+        network.key = network.folder / "next.jwk"
+        public = network.folder / "next.public.json"
+        public.write_text(run("token", "key", network.key, "--key-id", "shop-2"))
+        run("token", "trust", public, *network.control)
+        until(lambda: network.knows(keys=2))
+        network.token_file("p", "--publish", NAMESPACE)
+        network.token_file("w1", "--watch", NAMESPACE)
+        until(lambda: network.grants() == 5)
+        run("token", "revoke", "--key-id", "shop-1", *network.control)
+        until(lambda: network.grants() == 2)
+        assert time.time() - network.ordered_unix_s("access") < IN_FORCE_SECONDS_MAX
+        assert "refused: token refused" in end(left).err
+        sent = network.usage("shop-1")["bytes_out"]
+        until(lambda: network.usage("shop-1")["bytes_out"] > sent + 100_000)
+        assert kept.poll() is None
+        assert publisher.poll() is None
+
+
+def complaint(process: subprocess.Popen[str]) -> str:
+    """What a publisher says first of its key, for which it waits to have room; it is ended then."""
+    assert process.stderr is not None
+    line = next(line for line in iter(process.stderr.readline, "") if "key shop-1" in line)
+    process.kill()
+    process.wait(SECONDS_MAX)
+    return line
+
+
+def test_a_key_trusted_for_one_publisher_or_one_namespace_gets_no_second_one(network: Network) -> None:
+    token = network.token_file("p", "--publish", "live")
+    network.trust("--max-publishers", "1")
+    first = network.media("publish", "--token", token)
+    with killed_at_end(first):
+        until(lambda: network.usage("shop-1").get("publishers") == 1)
+        second = network.media("publish", "--token", token, namespace="live/room2")
+        with killed_at_end(second):
+            assert "key shop-1 has used up its quota of 1 publishers" in complaint(second)
+        network.trust("--max-publishers", "2", "--max-namespaces", "1")
+        second = network.media("publish", "--token", token, namespace="live/room2")
+        with killed_at_end(second):
+            assert "key shop-1 has used up its quota of 1 namespaces" in complaint(second)
+        assert network.usage("shop-1")["publishers"] == 1
+        assert first.poll() is None
+
+
+def test_a_key_that_publishes_more_than_its_bits_a_second_loses_its_publisher(network: Network) -> None:
+    token = network.token_file("p", "--publish", NAMESPACE)
+    network.trust("--max-mbps", "0.05")
+    publisher = network.media("publish", "--token", token)
+    with killed_at_end(publisher):
+        assert "connection lost: key shop-1 sends more bit/s than its quota" in complaint(publisher)
