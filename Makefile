@@ -144,6 +144,11 @@ deploy-lint: $(VENV)/.core $(VENV)/.tools ## Units, rules, dashboards and manife
 	prometheus=$$(tests/deploy/install.sh $(abspath $(VENV))/prometheus || echo $(abspath $(BIN))) && \
 	    PATH="$$prometheus:$$PATH" $(BIN)/pytest -q tests/deploy
 
+.PHONY: completions
+completions: $(VENV)/.core $(VENV)/.tools ## Completion scripts by real bash, zsh and fish (apt, unpacked into .venv)
+	FARCAST_SHELLS=$$(tests/cli/install_shells.sh $(abspath $(VENV))/shells) && export FARCAST_SHELLS && \
+	    $(BIN)/pytest -q tests/cli/test_completion.py
+
 .PHONY: compose-run
 compose-run: $(VENV)/.core $(VENV)/.tools ## What the compose file starts, in network namespaces instead of containers (iproute2)
 	consul=$$(tests/consul/install.sh $(abspath $(VENV))/consul) && \

@@ -4,6 +4,32 @@ what is refused      the session's first request, by REQUEST_ERROR; the session 
 what the client sees "token refused: REASON", nothing of the token in it
 what is counted      farcast_tokens_refused_total{cause}, farcast_requests_unauthorized_total{action}
 what is logged       nothing above debug (anybody can cause it), and nothing of the token at any level
+
+Which attack of the project's reliability reference (3.4) is shown where; rows are those of
+`tests/support/hostile_tokens.py`, each shown to the reader too:
+
+a good token                 every test here: it is let in all the while
+alg none                     rows "alg none", "alg none, other case", "alg missing"
+public key as HMAC secret    rows "public key as HMAC secret", "public key in PEM as ...", "public JWK as ..."
+mixed algorithms             rows "signed with RSA", "another algorithm", "as JSON instead of a line"
+unknown crit                 row "unknown critical extension"
+b64=false                    rows "payload not encoded", "b64 without crit"
+expired, no exp              rows "expired", "no end"
+nbf in the future            rows "begins later", "issued later"
+exp as text, exp 1e308       rows "end as text", "end in 1e308 seconds", "end beyond every float", "NaN"
+wrong aud, wrong iss         rows "another cluster", "another issuer", "the other trusted issuer"
+payload is a list            row "payload is a list"
+flipped bit                  rows "flipped bit", "signature cut off"
+1 MB, deep JSON              rows "a megabyte" (to the reader alone: too large for SETUP), "deep JSON"
+four parts, not ASCII        rows "four parts", "not ASCII"
+kid as a path, too long      rows "key id that is a path", "key id of 300 characters"
+names twice in the JSON      rows "header twice says who signed", "a claim twice"
+clocks 120 s apart           rows "begins later", "expired";
+                             test_an_issuers_clock_may_be_two_minutes_ahead (proto/access/test_tokens.py)
+key rotated in mid-session   test_a_key_that_is_rotated_in_mid_session_ends_... (test_access.py)
+prefix confusion of scopes   test_a_scope_of_one_room_opens_no_room_whose_name_begins_like_it
+replay of a DPoP jti         DPoP is not spoken; a revoked token id is refused at once (test_access.py):
+                             test_only_tokens_of_a_trusted_issuer_let_in_until_they_are_revoked
 """
 
 from __future__ import annotations
@@ -126,6 +152,19 @@ def test_every_hostile_token_is_refused_by_a_real_edge_counted_by_cause_and_logg
     for token in [good, *(row.token for row in rows.values())]:
         for part in re.findall(r"[A-Za-z0-9_-]{30,}", token.decode("utf-8", "replace")):
             assert part not in told
+
+
+def test_every_row_and_every_test_that_the_list_of_attacks_names_is_there() -> None:
+    assert __doc__ is not None
+    listed = __doc__.partition("Which attack")[2]
+    rows = {name for name in re.findall(r'"([^"]+)"', listed) if not name.endswith("...")}
+    assert len(rows) > 25
+    assert rows <= hostile_tokens.table(int(time.time())).keys()
+    tests = set(re.findall(r"test_[a-z_]{20,}", listed))
+    folder = Path(__file__).parent
+    reader = folder.parent / "proto" / "access" / "test_tokens.py"
+    text = "".join(file.read_text() for file in (Path(__file__), folder / "test_access.py", reader))
+    assert {name for name in tests if f"def {name}" not in text} == set()
 
 
 def test_a_token_in_the_url_counts_as_any_other_and_is_logged_nowhere(edges: Edges, tmp_path: Path) -> None:

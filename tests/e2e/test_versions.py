@@ -3,7 +3,7 @@
 The records have had one version so far. What N+1 will offer and write is made here: (2, 1), or with 1
 forgotten (3, 2), and records with fields that nobody knows yet; what N-1 writes lacks those that came since.
 An end that has a version in common works; one that has none is told by name which ones there are, and media
-goes on.
+goes on. The same of what lies on disk: an upgrade, and the way back, start on the state directory there is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from access_tokens import X
 from commands import killed_at_end
 from edges import FARCAST
 from tests.edge.control_server import EPOCH, Changes, ControlServer, make_authority
+from version_states import (
+    as_earlier_control_plane,
+    as_later_control_plane,
+    rewrite_plan,
+    what_only_a_later_version_knows,
+)
 from versions import NEWER, OLDER, earlier, frame_of, later, record_in
 
+from farcast.cli.control_api import control_api
 from farcast.proto.control import events as e
 from farcast.proto.control import messages as m
 from farcast.proto.control.edge_channel import EdgeChannel, EdgeChannelConfig
@@ -188,3 +196,116 @@ def test_a_welcome_of_a_version_that_was_not_offered_is_not_believed(tmp_path: P
     lines = run(tmp_path, prepare, scenario)
     assert {line["event"] for line in lines} == {"control plane not connected"}
     assert any("version 2, this edge offered 1" in line["reason"] for line in lines)
+
+
+# ---- Upgrade and rollback on one state directory ------------------------------------------------------
+
+
+def served_by(cluster: Cluster, *commands: tuple[str, ...]) -> None:
+    """Three edges join, and orders are given."""
+    edges = [Edge(cluster, node_id, THREE) for node_id in THREE]
+
+    async def scenario() -> None:
+        for edge in edges:
+            await edge.until(lambda edge: edge.store.plan is not None and len(edge.store.plan.nodes) == 3)
+        for command in commands:
+            done = await trio.to_thread.run_sync(cluster.ask, *command)
+            assert done.returncode == 0, done.stderr
+
+    play(edges, scenario)
+
+
+def holds(cluster: Cluster) -> dict[str, list[str]]:
+    """What is known, and what was ordered and is in force."""
+    api = control_api(cluster.state_dir, None, None)
+    access = api.get("/access")
+    return {
+        "edges": sorted(edge["node_id"] for edge in api.get("/status")["edges"]),
+        "drains": [drain["node_id"] for drain in api.get("/drains")["drains"]],
+        "priced": [override["src"] for override in api.get("/overrides")["overrides"]],
+        "keys": [key["key_id"] for key in access["keys"]],
+        "revoked": [token["token_id"] for token in access["revoked_tokens"]],
+    }
+
+
+def test_a_control_plane_is_upgraded_and_put_back_on_one_state_directory_and_forgets_no_order(
+    cluster: Cluster,
+) -> None:
+    file = cluster.state_dir / "control.sqlite3"
+    key = cluster.directory / "shop.json"
+    key.write_text(json.dumps({"kty": "OKP", "crv": "Ed25519", "x": X, "kid": "k1"}))
+    cluster.start()
+    served_by(
+        cluster,
+        ("drain", "sin-1", "--seconds", "600"),
+        ("price", "fra-1", "--set", "0.02"),
+        ("token", "trust", str(key)),
+        ("token", "revoke", "--token-id", "t1"),
+    )
+    ordered = holds(cluster)
+    assert ordered == {
+        "edges": list(THREE),
+        "drains": ["sin-1"],
+        "priced": ["fra-1"],
+        "keys": ["k1"],
+        "revoked": ["t1"],
+    }
+    cluster.stop()
+    as_later_control_plane(file)
+
+    assert cluster.start()["epoch"] == 2, "put back: this version, on what the next one wrote"
+    assert holds(cluster) == ordered
+    served_by(cluster, ("token", "revoke", "--token-id", "t2"))
+    cluster.stop()
+    assert list(what_only_a_later_version_knows(file)) == ["later", "kept"], "upgraded again, all is there"
+
+    assert cluster.start()["epoch"] == 3
+    assert holds(cluster) == {**ordered, "revoked": ["t1", "t2"]}
+    cluster.stop()
+
+
+def test_a_control_plane_starts_on_what_an_earlier_version_wrote(cluster: Cluster) -> None:
+    cluster.start()
+    served_by(cluster, ("drain", "sin-1", "--seconds", "600"))
+    cluster.stop()
+    as_earlier_control_plane(cluster.state_dir / "control.sqlite3")
+    assert cluster.start()["epoch"] == 2
+    served_by(cluster, ("price", "fra-1", "--set", "0.02"))
+    assert holds(cluster) == {
+        "edges": list(THREE),
+        "drains": ["sin-1"],
+        "priced": ["fra-1"],
+        "keys": [],
+        "revoked": [],
+    }
+    cluster.stop()
+
+
+@pytest.mark.parametrize("rewrite", [later, earlier], ids=["put back from N+1", "upgraded from N-1"])
+def test_an_edge_starts_on_the_plan_that_another_version_wrote_and_follows_it(
+    tmp_path: Path, rewrite: Callable[[Any], Any]
+) -> None:
+    plan = tmp_path / "state" / "plan"
+    node = m.NodeInfo(node_id="sin-1", region="sin", address="127.0.0.1:1")
+
+    async def planned(server: ControlServer, changes: Changes, ready: dict[str, Any]) -> None:
+        def heard(kind: type) -> list[Any]:
+            return [event for event in server.engine.events if isinstance(event, kind)]
+
+        await changes.until(lambda: heard(e.ReportReceived))
+        version = m.PlanVersion(epoch=EPOCH, sequence=7)
+        server.push(m.PlanDelta(version=version, nodes=(node,), issued_unix_us=1_700_000_000_000_000))
+        await changes.until(lambda: heard(e.PlanAcked))
+
+    async def alone(server: ControlServer, changes: Changes, ready: dict[str, Any]) -> None:
+        answer = await trio.to_thread.run_sync(lambda: httpx.get(f"http://{ready['ops']}/status.json"))
+        told = answer.json()["control"]
+        assert told["plan_from_disk"] is True
+        assert told["plan_version"] == str(m.PlanVersion(epoch=EPOCH, sequence=7))
+
+    def refuse(server: ControlServer) -> None:
+        server.engine.versions = (3, 2)
+
+    run(tmp_path, lambda server: None, planned)
+    rewrite_plan(plan, rewrite)
+    run(tmp_path, refuse, alone)

@@ -30,6 +30,20 @@ UNTIL_SECONDS_MAX = 45.0
 LOOK_SECONDS = 0.25
 LOG_LINES = 20
 
+PLACES = {"sin": "sin", "studio": "sin", "fra": "fra", "iad": "iad", "home": "iad"}
+BETWEEN_MS = {
+    frozenset(("sin", "fra")): 80.0,
+    frozenset(("fra", "iad")): 45.0,
+    frozenset(("sin", "iad")): 110.0,
+}
+WITHIN_MS = 1.0
+"""One way: half of usual round trips on the internet."""
+
+
+def one_way_ms(one: str, other: str) -> float:
+    """How long a packet takes from machine to machine."""
+    return BETWEEN_MS.get(frozenset((PLACES[one], PLACES[other])), WITHIN_MS)
+
 
 @dataclass
 class Run:
@@ -102,7 +116,7 @@ def inside(arguments: argparse.Namespace) -> int:
     text = GUIDE.read_text()
     todo = list(steps(text))
     with tempfile.TemporaryDirectory(prefix="farcast-guide-", ignore_cleanup_errors=True) as folder:
-        built = Machines(Path(folder), machines(text), arguments.programs)
+        built = Machines(Path(folder), machines(text), arguments.programs, one_way_ms)
         built.build()
         run = Run(built)
         code = walk(run, todo)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .wire import DelayMs, lay
+
 WIRE = "wire"
 
 COPY = """
@@ -22,25 +24,30 @@ scp() {
 @dataclass(frozen=True, slots=True)
 class Machines:
     """Needs to be root of network and mount namespaces of its own (`isolated`). ``programs``: folder of the
-    commands under test."""
+    commands under test; ``delay_ms``: of the way from one to another, where it is not to be none."""
 
     folder: Path
     addresses: Mapping[str, str]
     programs: Path
+    delay_ms: DelayMs | None = None
 
     def build(self) -> None:
         """Make them all; they can reach each other, and nothing else."""
-        _ip("link", "add", WIRE, "type", "bridge")
-        _ip("link", "set", WIRE, "up")
+        if self.delay_ms is None:
+            _ip("link", "add", WIRE, "type", "bridge")
+            _ip("link", "set", WIRE, "up")
         for name, address in self.addresses.items():
             (self.folder / name).mkdir()
             _ip("netns", "add", name)
             _ip("link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            _ip("link", "set", f"to-{name}", "master", WIRE, "up")
+            on_bridge = ("master", WIRE) if self.delay_ms is None else ()
+            _ip("link", "set", f"to-{name}", *on_bridge, "up")
             _ip("-n", name, "link", "set", "lo", "up")
             _ip("-n", name, "address", "add", f"{address}/32", "dev", "eth0")
             _ip("-n", name, "link", "set", "eth0", "up")
             _ip("-n", name, "route", "add", "default", "dev", "eth0")
+        if self.delay_ms is not None:
+            lay({name: f"to-{name}" for name in self.addresses}, self.delay_ms)
 
     def run(self, machine: str, script: str, seconds_max: float) -> subprocess.CompletedProcess[str]:
         """Run a script in the machine's folder; its output, both kinds in one. What it starts in the

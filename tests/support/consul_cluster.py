@@ -194,6 +194,8 @@ class Edge:
         self.rtt_ms: dict[str, int] = {}
         """To others; 80 unless it is here."""
         self.store = PlanStore(node_id)
+        self.routes_since: list[Routes] = []
+        """What each plan in force has said, the newest last; whoever looks empties it."""
         self.epochs: list[int] = []
         self.refusals: list[str] = []
         self.drained = False
@@ -257,6 +259,7 @@ class Edge:
             case e.PlanReceived(delta):
                 taken = self.store.consider(delta)
                 refusal = None if isinstance(taken, EdgePlan) else taken.reason
+                self.routes_since.append(self.routes)
                 self.link.answer_plan(delta.version, refusal)
             case e.ReportAcked(_, True):
                 self._report(full=True)
