@@ -71,7 +71,8 @@ class _Edge:
 @dataclass(frozen=True, slots=True)
 class LinkView:
     """One directed link for people. Loss as shares; ``loss_low`` and ``loss_high`` as in `Network`;
-    ``packets`` and ``lost`` by window, 1, 10 and 60 s; ``age_ms`` since its receiver last spoke of it."""
+    ``packets`` and ``lost`` by window, 1, 10 and 60 s; ``spacing_ms``: mean variation of transit times;
+    ``rx_bps``: what arrives; ``age_ms`` since its receiver last spoke of it."""
 
     src: str
     dst: str
@@ -239,9 +240,9 @@ class LinkState:
                     loads[origin][name] = bps
         return {origin: Demand.from_loads(of_nodes) for origin, of_nodes in loads.items()}
 
-    def links(self, now_us: int) -> tuple[LinkView, ...]:
-        """Every directed link that has been reported, in order."""
-        network, table = self.network(now_us), self._table
+    def links(self, now_us: int, network: Network | None = None) -> tuple[LinkView, ...]:
+        """Every directed link that has been reported, in order; ``network``: that of now, if at hand."""
+        network, table = network or self.network(now_us), self._table
         slots, names = self._slots(network.node_ids), network.node_ids
         a, b = np.nonzero(table.known[np.ix_(slots, slots)])
         i, j = slots[a], slots[b]
