@@ -63,7 +63,11 @@ class Nodes(TypedDict):
 
 
 class Link(TypedDict):
-    """One directed link, as it is planned with."""
+    """One directed link, from ``src`` to ``dst``. As it is planned with: the smoothed ``rtt_ms`` of both
+    ends, loss and runs of losses (``burst``, packets) as ``dst`` counts them. As ``dst`` alone measured it,
+    ``null`` where it never spoke of it: the latest and the least RTT and its variation, ``spacing_ms`` (mean
+    variation of transit times), what arrives (``rx_bps``), packets due and lost in the last minute,
+    ``age_ms`` of all that. ``loss_average`` is an average over time, without bounds."""
 
     src: str
     dst: str
@@ -75,6 +79,16 @@ class Link(TypedDict):
     burst: float | None
     usable: bool
     fresh: bool
+    rtt_latest_ms: float | None
+    rtt_min_ms: float | None
+    rtt_variation_ms: float | None
+    spacing_ms: float | None
+    age_ms: float | None
+    packets_60s: int | None
+    lost_60s: int | None
+    rx_bps: int | None
+    loss_average: float | None
+    media: bool | None
 
 
 class Links(TypedDict):

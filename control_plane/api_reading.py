@@ -16,7 +16,7 @@ from farcast.control_plane.api_service import Service
 from farcast.control_plane.api_table import ApiAccess, Call, Endpoint, Refused
 from farcast.control_plane.audit import read_entries
 from farcast.control_plane.controller import Controller
-from farcast.control_plane.reading import NotKnown
+from farcast.control_plane.reading import NotKnown, NotYet
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 TEXT_TYPE: Final = "text/plain; charset=utf-8"
@@ -56,6 +56,8 @@ def _endpoint(service: Service, look: _Look) -> Endpoint:
             return look.tell(service.controller, service.now_us(), call.query)
         except NotKnown as error:
             raise Refused(404, str(error)) from error
+        except NotYet as error:
+            raise Refused(409, str(error)) from error
 
     path, summary, answer, _, query, refusals = look
     return Endpoint("GET", path, summary, handle, answer, query=query, refusals=refusals)
@@ -130,7 +132,7 @@ _LOOKS: Final = (
         answers.Why,
         lambda c, _, query: reading.why(c, query.src, query.dst),
         requests.WhyQuery,
-        (404,),
+        (404, 409),
     ),
     _Look(
         "/plan",

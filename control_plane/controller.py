@@ -43,6 +43,7 @@ from farcast.control_plane.planning import PlanJob, Planned
 from farcast.control_plane.pushes import PushConfig, Pushes
 from farcast.control_plane.quota_shares import LOOK_US, QuotaShares, ShareEdge
 from farcast.control_plane.reports import judged, take_offers
+from farcast.control_plane.risk_groups import AbsentNames
 from farcast.control_plane.saving import Saver
 from farcast.control_plane.store import Restored, Save
 from farcast.control_plane.trust_book import Invitation, TrustBook
@@ -68,6 +69,9 @@ STANDBY_RETRY_MS = 2_000
 
 TICK_US = 1_000_000
 """Deadlines of sessions and members are looked at so often."""
+
+ABSENT_NAMES_US = 60_000_000
+"""After a start, names in risk groups that no edge has are told only then: edges may still be joining."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,7 @@ class Controller:
         self._shares_due = True
         self._look_us = now_us
         self._now_us = now_us
+        self._absent_names = AbsentNames(config.links.risk_groups)
         self._issuer = Issuer(self.trust_book, certify, self.journal)
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
@@ -493,12 +498,28 @@ class Controller:
         self._shares_due |= now_us >= self._look_us
         self.links.sample(now_us, self._unix(now_us))
         self._note_current(now_us)
+        self._tell_absent_names(now_us)
         if self._renew_edge_list(now_us):
             self.pushes.commit()
         self._release([node_id for node_id, due_us in self._unplanned.items() if due_us <= now_us])
         if self.cycle.holding(now_us) and not self.members.awaited():
             self.cycle.end_hold(now_us)
         self.pushes.retry(now_us)
+
+    def _tell_absent_names(self, now_us: int) -> None:
+        """Say once of each name in the risk groups that no edge of the cluster has it."""
+        if now_us - self.started_us < ABSENT_NAMES_US:
+            return
+        node_ids, regions = ({getattr(m, of) for m in self.members} for of in ("node_id", "region"))
+        for absent in self._absent_names.untold(node_ids, regions):
+            self.journal.count("risk_group_names_unknown")
+            self.journal.write(
+                "warning",
+                "risk group names nobody here",
+                group=absent.group,
+                what=absent.what,
+                name=absent.name,
+            )
 
     def _note_current(self, now_us: int) -> None:
         """Who follows the plan in force has all versions, also those that changed nothing for it."""

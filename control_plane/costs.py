@@ -58,7 +58,8 @@ class Terms:
 
 
 class Costs:
-    """Costs in one network; ``node_fill`` and ``link_fill`` are shares of capacities in use.
+    """Costs in one network; ``node_fill`` and ``link_fill`` are shares of capacities in use. A node bears
+    the fill of its capacity or its pressure, whichever is more.
 
     ``search_ms[src, dst]``: additive cost of an edge for the search; infinite where it must not be taken now.
     ``held_ms``: the same of edges that are in use already; ``known_ms``: of all that were ever measured.
@@ -79,6 +80,7 @@ class Costs:
         self.log_loss = -np.log1p(-network.loss_high)
         count = len(network.nodes)
         self.load_ms = np.zeros((count, count))
+        self._pressure = np.array([node.pressure for node in network.nodes], np.float64)
         self._price_ms = config.price_ms_per_unit * network.price_per_gb
         self._search = search_ms(self.hops) + config.relay_ms + self._price_ms
         self.set_fill(
@@ -89,7 +91,8 @@ class Costs:
     def set_fill(self, node_fill: Floats, link_fill: Floats) -> None:
         """Let penalties follow from these shares of capacities in use."""
         network = self.network
-        self.load_ms = _fill_ms(node_fill, self.config)[:, None] + _fill_ms(link_fill, self.config)
+        busy = np.maximum(node_fill, self._pressure)
+        self.load_ms = _fill_ms(busy, self.config)[:, None] + _fill_ms(link_fill, self.config)
         self._extra_ms = _flat(self.load_ms + self._price_ms)
         self.known_ms = np.where(network.rtt_ms > 0, self._search + self.load_ms, np.inf)
         self.held_ms = np.where(network.usable, self._search + self.load_ms, np.inf)

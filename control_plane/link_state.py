@@ -27,6 +27,7 @@ from farcast.control_plane.link_estimate import (
 from farcast.control_plane.link_history import LinkHistory
 from farcast.control_plane.network import Bools, Floats, Indices, Network, Node
 from farcast.control_plane.plan import Demand
+from farcast.control_plane.pressure import Pressure
 from farcast.control_plane.risk_groups import RiskGroups
 from farcast.proto.control.messages import Hello, LinkReport, Load, Report
 
@@ -61,6 +62,7 @@ class _Edge:
     reported_us: int = -(1 << 62)
     left_us: int = 0
     load: Load = field(default_factory=Load)
+    pressure: Pressure = field(default_factory=Pressure)
     demand: dict[str, int] = field(default_factory=dict)
     heard: set[int] = field(default_factory=set)
     """Slots of the nodes that it hears."""
@@ -69,7 +71,8 @@ class _Edge:
 @dataclass(frozen=True, slots=True)
 class LinkView:
     """One directed link for people. Loss as shares; ``loss_low`` and ``loss_high`` as in `Network`;
-    ``packets`` and ``lost`` by window, 1, 10 and 60 s; ``age_ms`` since its receiver last spoke of it."""
+    ``packets`` and ``lost`` by window, 1, 10 and 60 s; ``spacing_ms``: mean variation of transit times;
+    ``rx_bps``: what arrives; ``age_ms`` since its receiver last spoke of it."""
 
     src: str
     dst: str
@@ -146,7 +149,8 @@ class LinkState:
             self._edges[hello.node_id] = _Edge(hello, self._slot())
             return True
         if edge.hello.boot_id != hello.boot_id:
-            edge.sequence, edge.draining, edge.demand, edge.load = -1, False, {}, Load()
+            edge.sequence, edge.draining, edge.demand = -1, False, {}
+            edge.load, edge.pressure = Load(), Pressure()
         edge.hello, edge.connected = hello, True
         return True
 
@@ -182,6 +186,8 @@ class LinkState:
         edge.sequence, edge.reported_us, edge.draining = report.sequence, now_us, report.draining
         if report.load is not None:
             edge.load = report.load
+            if not report.distrust:
+                edge.pressure.handle_load(report.load, now_us)
         if report.demand is not None:
             edge.demand = {entry.origin: entry.bps for entry in report.demand}
         return self._take_links(edge, report, now_us) or urgent
@@ -234,9 +240,9 @@ class LinkState:
                     loads[origin][name] = bps
         return {origin: Demand.from_loads(of_nodes) for origin, of_nodes in loads.items()}
 
-    def links(self, now_us: int) -> tuple[LinkView, ...]:
-        """Every directed link that has been reported, in order."""
-        network, table = self.network(now_us), self._table
+    def links(self, now_us: int, network: Network | None = None) -> tuple[LinkView, ...]:
+        """Every directed link that has been reported, in order; ``network``: that of now, if at hand."""
+        network, table = network or self.network(now_us), self._table
         slots, names = self._slots(network.node_ids), network.node_ids
         a, b = np.nonzero(table.known[np.ix_(slots, slots)])
         i, j = slots[a], slots[b]
@@ -304,7 +310,7 @@ class LinkState:
             groups=self._config.risk_groups.of_node(hello.node_id),
             capacity_bps=hello.egress_bps_max if capacity is None else capacity,
             egress_bps=max(edge.load.egress_bps - on_hops, 0),
-            cpu=edge.load.cpu,
+            pressure=edge.pressure.share,
             draining=edge.draining or edge.drained_by_order,
             connected=edge.connected,
             price_per_gb=self._config.prices_per_gb.get(hello.provider, 0.0) if price is None else price,

@@ -68,6 +68,11 @@ class _Reading(Collector):
                 "Edges planned beyond what they can send.",
                 len(status["overloaded"]),
             ),
+            (
+                "risk_group_names_unknown",
+                "Names in risk groups that no edge of the cluster has.",
+                len(status["risk_groups_naming_nobody"]),
+            ),
             ("namespaces", "Namespaces of the directory.", status["namespaces"]),
             ("routes", "Routes in force.", status["routes"]),
             ("routes_kept_back", "Upgrades that wait for their turn.", status["kept_back"]),

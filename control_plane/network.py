@@ -31,7 +31,8 @@ class Node:
     """One edge.
 
     ``capacity_bps`` bounds what it sends, 0 is no bound; ``egress_bps`` is what it sends already that no plan
-    steers (to viewers). ``connected``: its control session stands; one that is not connected but still heard
+    steers (to viewers). ``pressure``: how busy it is by its own word, as a share of what it can (`pressure`).
+    ``connected``: its control session stands; one that is not connected but still heard
     by others keeps the children it has and gets no new ones. ``price_per_gb`` is of what it sends.
     ``transit``: it may relay what others publish.
     """
@@ -42,7 +43,7 @@ class Node:
     groups: frozenset[str] = frozenset()
     capacity_bps: int = 0
     egress_bps: int = 0
-    cpu: float = 0.0
+    pressure: float = 0.0
     draining: bool = False
     connected: bool = True
     price_per_gb: float = 0.0

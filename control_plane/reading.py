@@ -7,14 +7,15 @@ plans with.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from farcast import __version__
 from farcast.control_plane import reading_orders
 from farcast.control_plane.branches import count_routes
 from farcast.control_plane.controller import Controller
+from farcast.control_plane.link_state import LinkView
 from farcast.control_plane.members import Member
 from farcast.control_plane.network import Network
 from farcast.control_plane.planner import explain
@@ -22,9 +23,18 @@ from farcast.proto.access.keys import TrustedKey
 from farcast.proto.access.records import AccessRules, read_rules
 from farcast.proto.access.tokens import write_scope
 
+_MEASURED: Final = (
+    "rtt_latest_ms", "rtt_min_ms", "rtt_variation_ms", "spacing_ms", "age_ms",
+    "packets_60s", "lost_60s", "rx_bps", "loss_average", "media",
+)  # fmt: skip
+
 
 class NotKnown(LookupError):
-    """Something was asked that has no answer; the text says what and what to do."""
+    """Something was asked that is not there; the text says what and what to do."""
+
+
+class NotYet(LookupError):
+    """Something was asked that has no answer yet; the text says why."""
 
 
 def status(controller: Controller, now_us: int) -> dict[str, Any]:
@@ -95,10 +105,11 @@ def _node(controller: Controller, member: Member, now_us: int) -> dict[str, Any]
 
 def links(controller: Controller, now_us: int) -> list[dict[str, Any]]:
     """All directed links that anybody has measured."""
-    return list(_links(controller.links.network(now_us)))
+    network = controller.links.network(now_us)
+    return list(_links(network, {(v.src, v.dst): v for v in controller.links.links(now_us, network)}))
 
 
-def _links(network: Network) -> Iterator[dict[str, Any]]:
+def _links(network: Network, views: Mapping[tuple[str, str], LinkView]) -> Iterator[dict[str, Any]]:
     for i, src in enumerate(network.node_ids):
         for j, dst in enumerate(network.node_ids):
             if i == j or not network.rtt_ms[i, j] > 0:
@@ -114,7 +125,17 @@ def _links(network: Network) -> Iterator[dict[str, Any]]:
                 "burst": _number(network.burst[i, j]),
                 "usable": bool(network.usable[i, j]),
                 "fresh": bool(network.fresh[i, j]),
+                **_measured(views.get((src, dst))),
             }
+
+
+def _measured(view: LinkView | None) -> dict[str, Any]:
+    """What the receiving end measured beyond what is planned with; nothing where it never spoke of it."""
+    if view is None:
+        return dict.fromkeys(_MEASURED)
+    times = {name: _number(getattr(view, name)) for name in _MEASURED if name.endswith("_ms")}
+    counts = {"packets_60s": view.packets[2], "lost_60s": view.lost[2], "rx_bps": view.rx_bps}
+    return {**times, **counts, "loss_average": _number(view.loss_average, 6), "media": view.media}
 
 
 def routes(controller: Controller, origin: str | None = None) -> list[dict[str, Any]]:
@@ -155,7 +176,7 @@ def directory(controller: Controller) -> list[dict[str, Any]]:
 
 
 def why(controller: Controller, src: str, dst: str) -> dict[str, Any]:
-    """Why ``dst`` takes what ``src`` publishes the way it does. Raises `NotKnown`."""
+    """Why ``dst`` takes what ``src`` publishes the way it does. Raises `NotKnown` and `NotYet`."""
     for node_id in (src, dst):
         if node_id not in controller.members:
             raise NotKnown(_no_edge(controller, node_id))
@@ -163,11 +184,11 @@ def why(controller: Controller, src: str, dst: str) -> dict[str, Any]:
         raise NotKnown(f"{src} is both ends; name two edges")
     planned = controller.cycle.planned
     if planned is None:
-        raise NotKnown("no plan has been made yet; wait until edges have reported")
+        raise NotYet("no plan has been made yet; wait until edges have reported")
     try:
         explanation = explain(planned.job.network, planned.plan, planned.memory, planned.job.config, src, dst)
     except KeyError as error:
-        raise NotKnown(
+        raise NotYet(
             f"the newest plan has no tree from {src} to {dst}: nothing is known of {error}"
         ) from error
     route = controller.pushes.views.of(dst).routes.get(src)

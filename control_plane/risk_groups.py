@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from farcast.errors import EXIT_USAGE, UserError
 
@@ -59,19 +59,46 @@ class RiskGroups:
 
     def unknown(self, node_ids: Collection[str], regions: Collection[str]) -> list[str]:
         """One line for each name that is no node or region, in the order of the file."""
-        faults: list[str] = []
+        known = {"node": node_ids, "region": regions}
+        return [
+            _unknown(*name, known[name.what]) for name in self.names() if name.name not in known[name.what]
+        ]
+
+    def names(self) -> Iterator[GroupName]:
+        """All names in the order of the file, each once a group."""
         for group in self.groups:
-            faults += [_unknown(group.name, "node", n, node_ids) for n in group.nodes if n not in node_ids]
-            for region in dict.fromkeys(region for pair in group.links for region in pair):
-                if region not in regions:
-                    faults.append(_unknown(group.name, "region", region, regions))
-        return faults
+            yield from (GroupName(group.name, "node", node) for node in dict.fromkeys(group.nodes))
+            regions = dict.fromkeys(region for pair in group.links for region in pair)
+            yield from (GroupName(group.name, "region", region) for region in regions)
+
+
+class GroupName(NamedTuple):
+    """One name in a file; ``what``: node or region."""
+
+    group: str
+    what: str
+    name: str
+
+
+class AbsentNames:
+    """Names of the groups that are nobody's: each is told once, since an edge may simply not have joined."""
+
+    def __init__(self, groups: RiskGroups) -> None:
+        self._names = tuple(groups.names())
+        self._told: set[GroupName] = set()
+
+    def untold(self, node_ids: Collection[str], regions: Collection[str]) -> list[GroupName]:
+        """Those that are nobody's now and have not been told before; they have been from now on."""
+        known = {"node": node_ids, "region": regions}
+        absent = [n for n in self._names if n.name not in known[n.what] and n not in self._told]
+        self._told.update(absent)
+        return absent
 
 
 def load_risk_groups(
     path: Path, node_ids: Collection[str] | None = None, regions: Collection[str] | None = None
 ) -> RiskGroups:
-    """Read a file; with ``node_ids`` and ``regions``, refuse names that are not among them.
+    """Read a file; with ``node_ids`` or ``regions``, refuse nodes or regions that are not among them.
 
     `UserError` names every fault of the file, its place and what would be right.
     """
@@ -82,8 +109,12 @@ def load_risk_groups(
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not TOML: {error}", EXIT_USAGE) from error
     groups, faults = _parse(parsed)
-    if not faults and node_ids is not None and regions is not None:
-        faults = groups.unknown(node_ids, regions)
+    if not faults:
+        names = list(groups.names())
+        nodes, named = ({n.name for n in names if n.what == what} for what in ("node", "region"))
+        faults = groups.unknown(
+            nodes if node_ids is None else node_ids, named if regions is None else regions
+        )
     if faults:
         raise UserError("\n".join(f"{path}: {fault}" for fault in faults), EXIT_USAGE)
     return groups
@@ -95,7 +126,7 @@ def _parse(parsed: Mapping[str, Any]) -> tuple[RiskGroups, list[str]]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         return RiskGroups(), [*faults, "'group' must be written as [[group]] tables"]
     if not tables:
-        faults.append("names no group; add a [[group]] table, or leave the file out")
+        faults.append("'group' names nobody: add a [[group]] table, or leave the file out")
     if len(tables) > GROUPS_MAX:
         return RiskGroups(), [*faults, f"{len(tables)} groups, at most {GROUPS_MAX} are allowed"]
     groups: list[RiskGroup] = []
@@ -120,18 +151,22 @@ def _faults_of(table: Mapping[str, Any]) -> Iterator[str]:
             close = get_close_matches(key, ("name", "kind", "nodes", "links"), 1)
             yield f"unknown key {key!r}" + (f"; did you mean {close[0]!r}?" if close else "")
     nodes, links = table.get("nodes", []), table.get("links", [])
-    if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
+    if not isinstance(nodes, list) or not all(isinstance(node, str) and node for node in nodes):
         yield "nodes must be a list of node ids"
     elif not isinstance(links, list) or not all(map(_is_pair, links)):
         yield 'links must be a list of pairs of regions, such as [["sin", "fra"]]'
     elif not nodes and not links:
-        yield "names nobody: give nodes or links"
+        yield "'nodes' and 'links' name nobody: give one of them"
     elif len(nodes) > MEMBERS_MAX or len(links) > MEMBERS_MAX:
         yield f"more than {MEMBERS_MAX} nodes or links"
 
 
 def _is_pair(link: object) -> bool:
-    return isinstance(link, list) and len(link) == 2 and all(isinstance(region, str) for region in link)
+    return (
+        isinstance(link, list)
+        and len(link) == 2
+        and all(isinstance(region, str) and region for region in link)
+    )
 
 
 def _unknown(group: str, what: str, name: str, known: Collection[str]) -> str:

@@ -58,7 +58,7 @@ from farcast.control_plane.sharing import Shared, shared_by_nobody
 from farcast.control_plane.store import Save, Store
 from farcast.control_plane.tracing import Tracer, open_tracer
 from farcast.driving import DriverClosed
-from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UserError
+from farcast.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
 from farcast.logs import configure_logs
 from farcast.proto.access.keys import TrustedKey
 from farcast.proto.joining.tokens import JoinToken
@@ -392,7 +392,9 @@ def open_service(
     if config.ca_dir is not None:
         now = datetime.fromtimestamp(unix_us() / 1e6, UTC)
         authority = open_authority(config.ca_dir, identity.cluster, identity.roots, now)
-    risk_groups = _load_groups(config)
+    risk_groups = RiskGroups()
+    if config.risk_groups is not None:
+        risk_groups = load_risk_groups(config.risk_groups, regions=config.regions or None)
     tracer = open_tracer(config.traces, identity.cluster)
     make_state_dir(config.state_dir)
     settle = shared_by_nobody if shared is None else shared.settle
@@ -450,18 +452,6 @@ def controller_config(config: ControlConfig, risk_groups: RiskGroups) -> Control
         links=LinkStateConfig(risk_groups=risk_groups),
         cycle=cycle,
     )
-
-
-def _load_groups(config: ControlConfig) -> RiskGroups:
-    """The risk groups; regions in them must be of the cluster, where it is said which those are."""
-    if config.risk_groups is None:
-        return RiskGroups()
-    groups = load_risk_groups(config.risk_groups)
-    named = {node_id for group in groups.groups for node_id in group.nodes}
-    faults = groups.unknown(named, config.regions) if config.regions else []
-    if faults:
-        raise UserError("\n".join(f"{config.risk_groups}: {fault}" for fault in faults), EXIT_USAGE)
-    return groups
 
 
 def make_state_dir(directory: Path) -> None:

@@ -105,11 +105,52 @@ def test_a_gap_that_outlasts_the_fault_is_not_cut_short_by_its_end() -> None:
 
 def test_a_fault_that_nobody_noticed_is_counted_and_a_false_alarm_breaks_the_promise() -> None:
     judge = Judge()
+    judge.add(outcome(left("fra-1", 250)))
     quiet = outcome()
     judge.add(dataclasses.replace(quiet, breaks={"fra-1": Gap(BEGUN, BEGUN + 0.05)}))
     assert (judge.figures()["unnoticed"], judge.is_in_time) == (1, True)
     judge.add(dataclasses.replace(quiet, false_alarms=[left("lon-1", -500)]))
     assert (judge.figures()["unnoticed"], judge.is_in_time) == (1, False)
+
+
+def test_alarms_are_counted_and_not_the_edges_that_raise_them_nor_the_tracks_that_they_move() -> None:
+    one = [left("lon-1", -900), left("lon-1", -890, cause="closed")]
+    alarms = [*one, left("lon-1", -900, "b"), left("lon-1", -300), left("iad-1", -900)]
+    planned = left("dxb-1", -900, cause="command")
+    judge = Judge()
+    judge.add(dataclasses.replace(outcome(left("fra-1", 250)), false_alarms=[*alarms, planned]))
+    assert judge.figures()["false_alarms"] == 4
+
+
+def test_a_link_that_loses_is_judged_by_the_longest_gap_of_any_viewer() -> None:
+    judge = Judge()
+    lossy = outcome(kind="20 % loss one way")
+    judge.add(dataclasses.replace(lossy, gaps={"fra-1": Gap(0, 0.1), "iad-1": Gap(0, 0.5)}))
+    assert judge.figures()["lossy_link_gap_ms_p99"] == pytest.approx(500)
+    assert judge.figures()["resumed_ms_p99"] is None
+    assert judge.is_in_time
+    judge.add(dataclasses.replace(lossy, gaps={"fra-1": Gap(0, 0.501)}))
+    assert list(judge.broken_promises()) == ["lossy_link_gap_ms_p99 is 501.0, at most 500.0 was promised"]
+
+
+def test_gaps_while_something_is_broken_are_not_those_of_a_link_that_loses() -> None:
+    judge = Judge()
+    judge.add(outcome(left("fra-1", 250)))
+    assert judge.figures()["lossy_link_gap_ms_p99"] is None
+
+
+def test_what_had_to_be_measured_and_was_not_breaks_the_promise_in_words() -> None:
+    nobody = Judge()
+    nobody.add(outcome())
+    assert list(nobody.broken_promises()) == [
+        "noticed_ms_p99 is unknown: upstreams were broken, and no edge took any of them for dead"
+    ]
+    no_drain = "drain_gap_ms_max is unknown: no drain over links without loss was measured"
+    assert list(Judge(must_drain=True).broken_promises()) == [no_drain]
+    assert list(Judge(drains=[Drain("sin-1", True, "fra-1", 0.1, 0.1)]).broken_promises()) == [no_drain]
+    unknown = "control_gone.gap_ms is unknown: nothing was measured without a control plane"
+    assert list(Judge(control_gone={"gap_ms": None}).broken_promises()) == [unknown]
+    assert Judge().is_in_time
 
 
 def test_media_that_does_not_come_back_without_a_control_plane_breaks_the_promise() -> None:

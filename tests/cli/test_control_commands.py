@@ -11,6 +11,8 @@ from control_api import served
 from control_world import World
 
 from farcast.cli import main
+from farcast.cli.links import COLUMNS
+from farcast.control_plane.api_answers import Link
 
 THREE = ("fra-1", "jkt-1", "sin-1")
 
@@ -124,14 +126,45 @@ def test_a_drain_can_be_taken_back(state: Path, world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "tokens", [("why", "jkt-1", "mars-1"), ("routes", "mars-1"), ("drain", "mars-1")], ids=str
+    "tokens",
+    [
+        ("why", "jkt-1", "mars-1"),
+        ("why", "mars-1", "jkt-1"),
+        ("routes", "mars-1"),
+        ("links", "mars-1"),
+        ("links", "mars-1", "--json"),
+        ("drain", "mars-1"),
+        ("drain", "mars-1", "--undo"),
+        ("undrain", "mars-1"),
+    ],
+    ids=str,
 )
 def test_an_edge_that_is_not_there_is_one_line_with_those_that_are(
     state: Path, tokens: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(state, *tokens) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "farcast: no edge 'mars-1'; known are fra-1, jkt-1, sin-1"
+    assert run(state, *tokens) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "farcast: no edge 'mars-1'; known are fra-1, jkt-1, sin-1\n"
+
+
+def test_why_before_any_plan_is_no_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served(World(THREE).run(0.15), tmp_path):
+        assert run(tmp_path, "why", "jkt-1", "fra-1") == 1
+    assert "no plan has been made yet" in capsys.readouterr().err
+
+
+def test_links_tell_all_that_is_measured(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state, "links", "fra-1", "--json") == 0
+    link = next(link for link in json.loads(capsys.readouterr().out)["links"] if link["src"] == "jkt-1")
+    assert link.keys() == Link.__annotations__.keys()
+    assert None not in link.values()
+    assert link["packets_60s"] > 0
+    assert run(state, "links", "fra-1") == 0
+    out = capsys.readouterr().out
+    row = next(line for line in out.splitlines() if line.startswith("jkt-1 > fra-1")).split("\t")
+    assert len(row) == len(COLUMNS)
+    assert row[2:4] == [f"{link['rtt_latest_ms']:.1f} ms", f"{link['rtt_min_ms']:.1f} ms"]
 
 
 def test_without_saying_which_control_plane_it_is_wrong_usage(

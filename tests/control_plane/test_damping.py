@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from networks import SECOND_US, all_origins, at, first_plan, line, network_of, with_links, with_nodes
 from reports import hello, link, report
 
+from farcast.control_plane.costs import Costs
 from farcast.control_plane.link_state import LinkState, LinkStateConfig
 from farcast.control_plane.network import Floats, Network
 from farcast.control_plane.plan import (
@@ -308,6 +309,37 @@ def test_trees_stay_trees_through_any_change(seed: int, count: int, changes: lis
                 assert len(set(path)) == len(path) <= DEPTH_MAX + 1
                 assert network.usable[network.index[parent], network.index[v]]
                 assert parent == origin or not network.node(parent).draining
+
+
+def assert_not_worse_than_direct(network: Network, made: Plan, *, moved_only: bool) -> None:
+    """Beyond what damping allows; what has just moved is not worse at all."""
+    costs, origins = Costs(network, CONFIG), np.arange(len(network.nodes))
+    direct = costs.direct(origins)
+    chosen = costs.branches(np.stack([made.trees[o].parents for o in network.node_ids]), origins).cost_ms
+    moved = np.zeros(chosen.shape, np.bool_)
+    for move in made.moves:
+        moved[network.index[move.origin], network.index[move.node]] = True
+    damped_ms = np.maximum(direct.cost_ms / (1 - CONFIG.upgrade_ratio), direct.cost_ms + CONFIG.upgrade_ms)
+    most_ms = np.where(moved, direct.cost_ms, damped_ms) + 1e-6
+    judged = direct.within_bounds & (moved | (not moved_only))
+    assert (chosen[judged] <= most_ms[judged]).all()
+
+
+@settings(max_examples=12)
+@given(SEEDS, st.integers(3, 8), st.lists(SEEDS, min_size=1, max_size=4))
+def test_no_replan_is_worse_than_the_direct_link_by_more_than_damping_allows(
+    seed: int, count: int, changes: list[int]
+) -> None:
+    run = Run(network_of(seed, count))
+    for change in changes:
+        network = network_of(change, count)
+        for after_s in (1.0, 1.0, 1.0, 31.0, 1.0, 1.0, 31.0):
+            made = run.step(network, after_s)
+            assert_not_worse_than_direct(at(network, run.now_s), made, moved_only=True)
+        for _ in range(6):
+            made = run.step(network, 1.0)
+            made = run.step(network, 31.0)
+        assert_not_worse_than_direct(at(network, run.now_s), made, moved_only=False)
 
 
 @settings(max_examples=15)

@@ -82,7 +82,7 @@ def test_no_route_is_worse_than_the_direct_link(seed: int, count: int) -> None:
 
 
 @given(SEEDS, COUNTS)
-def test_bounds_are_kept_where_a_parent_in_the_tree_keeps_them(seed: int, count: int) -> None:
+def test_bounds_are_kept_where_the_direct_way_keeps_them(seed: int, count: int) -> None:
     config = dataclasses.replace(CONFIG, delay_ms_max=120.0, loss_max=0.03)
     network = network_of(seed, count)
     made, _ = first_plan(network, config=config)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from control_world import Edge, World
 
-from farcast.control_plane.risk_groups import RiskGroup, load_risk_groups
+from farcast.control_plane.controller import ABSENT_NAMES_US, ControllerConfig
+from farcast.control_plane.link_state import LinkStateConfig
+from farcast.control_plane.metrics import render
+from farcast.control_plane.risk_groups import RiskGroup, RiskGroups, load_risk_groups
 from farcast.errors import EXIT_USAGE, UserError
 
 GOOD = """
@@ -53,9 +57,15 @@ def test_unknown_nodes_and_regions_are_named_with_a_suggestion(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "names no group"),
+        ("", "'group' names nobody: add a [[group]] table"),
+        ("group = []", "'group' names nobody: add a [[group]] table"),
         ("[group]\nname = 'x'", "must be written as [[group]] tables"),
-        ("[[group]]\nname = 'x'\nkind = 'cable'", "group 1: names nobody"),
+        ("[[group]]\nname = 'x'\nkind = 'cable'", "group 1: 'nodes' and 'links' name nobody"),
+        (
+            "[[group]]\nname = 'x'\nkind = 'cable'\nnodes = []\nlinks = []",
+            "group 1: 'nodes' and 'links' name nobody: give one of them",
+        ),
+        ("[[group]]\nname = 'x'\nkind = 'site'\nnodes = ['']", "nodes must be a list of node ids"),
         ("[[group]]\nkind = 'cable'\nnodes = ['a']", "needs a name"),
         ("[[group]]\nname = 'x'\nkind = 'ship'\nnodes = ['a']", "kind is 'ship', one of cable"),
         ("[[group]]\nname = 'x'\nkind = 'site'\nnode = ['a']", "did you mean 'nodes'?"),
@@ -72,6 +82,54 @@ def test_faults_are_told_with_their_place(tmp_path: Path, text: str, fault: str)
         load_risk_groups(path)
     assert fault in raised.value.message
     assert str(path) in raised.value.message
+
+
+def test_a_file_that_names_nobody_is_one_error(tmp_path: Path) -> None:
+    path = written(tmp_path, "# nobody\n")
+    with pytest.raises(UserError) as raised:
+        load_risk_groups(path)
+    assert raised.value.message == (
+        f"{path}: 'group' names nobody: add a [[group]] table, or leave the file out"
+    )
+
+
+def test_where_only_regions_are_known_only_regions_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD)
+    assert load_risk_groups(path, regions={"sin", "fra", "dxb"}).of_node("sin-1") == {"sg3"}
+    with pytest.raises(UserError) as raised:
+        load_risk_groups(path, regions={"sin", "fra"})
+    assert raised.value.exit_code == EXIT_USAGE
+    assert raised.value.message == (
+        f"{path}: group 'smw4' names region 'dxb', which does not exist; known are fra, sin"
+    )
+
+
+def with_groups(world_seconds: float) -> World:
+    groups = RiskGroups((RiskGroup("sg3", "site", ("sin-1", "sin-9"), (("fra", "mars"),)),))
+    config = ControllerConfig(links=LinkStateConfig(risk_groups=groups))
+    return World(("fra-1", "sin-1"), config=config).run(world_seconds)
+
+
+def test_a_name_that_no_edge_has_is_told_once_after_edges_had_time_to_join_and_counted() -> None:
+    world = with_groups(ABSENT_NAMES_US / 1e6 - 1)
+    assert world.logged("risk group names nobody here") == []
+    world.run(5)
+    assert world.logged("risk group names nobody here") == [
+        {"group": "sg3", "what": "node", "name": "sin-9"},
+        {"group": "sg3", "what": "region", "name": "mars"},
+    ]
+    assert world.counters["risk_group_names_unknown"] == 2
+    metrics = render(world.controller, world.now_us, 0).decode()
+    assert "farcast_control_risk_group_names_unknown 2.0" in metrics
+    assert world.controller.pushes.is_current("fra-1")
+
+
+def test_a_name_of_an_edge_that_joins_in_time_is_never_told() -> None:
+    world = with_groups(5)
+    world.connect(world.edges.setdefault("sin-9", Edge("sin-9")))
+    world.connect(world.edges.setdefault("mars-1", Edge("mars-1")))
+    world.run(ABSENT_NAMES_US / 1e6)
+    assert world.logged("risk group names nobody here") == []
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

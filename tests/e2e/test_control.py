@@ -258,6 +258,9 @@ def test_whatever_is_wrong_at_the_start_is_one_line(cluster: Cluster) -> None:
     (cluster.directory / "edge.pem").write_bytes(edge.chain_pem())
     (cluster.directory / "edge.key").write_bytes(edge.key_pem())
     (cluster.directory / "groups.toml").write_text('[[group]]\nname = "smw4"\nkind = "cable"\n')
+    (cluster.directory / "cables.toml").write_text(
+        '[[group]]\nname = "smw4"\nkind = "cable"\nlinks = [["sin", "frA"]]\n'
+    )
     (cluster.directory / "broken").mkdir()
     (cluster.directory / "broken" / "control.sqlite3").write_bytes(b"\0" * 4_096)
     for more, code, text in (
@@ -267,7 +270,12 @@ def test_whatever_is_wrong_at_the_start_is_one_line(cluster: Cluster) -> None:
             "is for the edge 'fra-1'",
         ),
         ([f"--hop-key={cluster.directory / 'edge.key'}"], 2, "is not the key"),
-        ([f"--risk-groups={cluster.directory / 'groups.toml'}"], 2, "names nobody"),
+        ([f"--risk-groups={cluster.directory / 'groups.toml'}"], 2, "name nobody"),
+        (
+            [f"--risk-groups={cluster.directory / 'cables.toml'}", "--regions=fra,sin"],
+            2,
+            "names region 'frA', which does not exist; did you mean 'fra'?",
+        ),
         ([f"--state-dir={cluster.directory / 'broken'}"], 1, "control.sqlite3"),
         (["--listen=127.0.0.1:99999"], 2, "--listen"),
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from farcast.simulations.fault_events import EFFECTS, during, known_events
+from farcast.simulations.fault_events import EFFECTS, SYNTHESISED, WITHOUT_EFFECT, during, known_events
 from farcast.simulations.matrices import (
     FIBRE_KM_PER_MS,
     REGIONS,
@@ -86,3 +86,15 @@ def test_events_are_of_the_file_and_touch_what_they_name(event: str) -> None:
     changed = {(int(i), int(j)) for i, j in np.argwhere(matrix.rtt_ms != aws().rtt_ms)}
     assert changed == touched
     assert touched
+
+
+def test_every_event_of_the_file_changes_the_matrix_or_says_why_it_does_not() -> None:
+    assert EFFECTS.keys() | WITHOUT_EFFECT.keys() == set(known_events())
+    assert not EFFECTS.keys() & WITHOUT_EFFECT.keys()
+    assert EFFECTS.keys() > SYNTHESISED
+
+
+def test_a_detour_takes_as_long_as_its_two_parts() -> None:
+    matrix, _ = during("red_sea_2025_09_india", aws())
+    fra, bom, sfo = (aws().index(REGIONS[name]) for name in ("fra", "bom", "sfo"))
+    assert matrix.rtt_ms[bom, fra] == pytest.approx(aws().rtt_ms[bom, sfo] + aws().rtt_ms[sfo, fra])

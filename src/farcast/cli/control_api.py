@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from farcast.cli.output import note
-from farcast.errors import EXIT_USAGE, UserError
+from farcast.errors import EXIT_FAILED, EXIT_USAGE, UserError
 
 STATE_DIR_VARIABLE = "FARCAST_CONTROL_STATE_DIR"
 ANSWER_SECONDS_MAX = 10.0
@@ -36,7 +37,8 @@ TokenFile = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ControlApi:
-    """A control plane's API."""
+    """A control plane's API. To ask for what is not there, or to order something of it, is wrong usage; to
+    take back what is not in force is a failure, as all else that is refused."""
 
     url: str
     token: str
@@ -65,7 +67,9 @@ class ControlApi:
                 return _object(answer.read(ANSWER_BYTES_MAX))
         except urllib.error.HTTPError as error:
             with error:
-                raise UserError(_fault(error)) from error
+                is_unknown = error.code == HTTPStatus.NOT_FOUND and method != "DELETE"
+                code = EXIT_USAGE if is_unknown else EXIT_FAILED
+                raise UserError(_fault(error), code) from error
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise UserError(

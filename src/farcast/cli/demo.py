@@ -3,9 +3,7 @@ then a link that carries it is cut."""
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +15,7 @@ from rich.text import Text
 
 from farcast.cli.cluster import Cluster
 from farcast.cli.control_api import ControlApi, control_api
+from farcast.cli.demo_routes import Told, film_way, read_told, status_of
 from farcast.cli.dev_world import EGRESSES, ORIGIN
 from farcast.cli.output import notes
 from farcast.clients.ledger import FrameLedger
@@ -41,8 +40,6 @@ SETTLED_SECONDS = 3.0
 
 HOPS_SECONDS = 3.0
 """How often edges are asked what their hops have repaired."""
-
-ANSWER_SECONDS_MAX = 2.0
 
 GAP_SECONDS = 3.0
 """How long after a cut the viewers' stall is looked for."""
@@ -94,7 +91,7 @@ class Demo:
     cut_after_s: float
     seats: list[Seat] = field(default_factory=lambda: [Seat(node_id) for node_id in EGRESSES])
     cuts: list[Cut] = field(default_factory=list)
-    routes: list[dict[str, Any]] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
     hops: HopFigures = field(default_factory=HopFigures)
     _playing: trio.CancelScope = field(default_factory=trio.CancelScope)
     _is_over: bool = False
@@ -130,7 +127,7 @@ class Demo:
             "viewers": {seat.node_id: _seat_figures(seat) for seat in self.seats},
             "hop_chunks_sent": self.hops.chunks_sent,
             "hop_chunks_repaired": self.hops.chunks_repaired,
-            "routes": {route["node_id"]: route["path"] for route in self.routes},
+            "routes": {route["node_id"]: route["path"] for route in self.told.routes},
             "cuts": [{"link": list(cut.link), "gap_ms": cut.gap_ms} for cut in self.cuts],
         }
 
@@ -162,19 +159,16 @@ class Demo:
 
     async def _tell_and_cut(self) -> None:
         api = control_api(self.cluster.state_dir, None, None)
-        self.routes = await self._await_routes(api)
-        console = notes()
-        for route in self.routes:
-            backups = ", ".join(route["backups"]) or "none"
-            console.print(f"route   {' > '.join(route['path'])}   backups: {backups}", highlight=False)
+        await self._await_routes(api)
         seat = self.seats[0]
-        reason = await trio.to_thread.run_sync(lambda: api.get("/why", src=ORIGIN, dst=seat.node_id))
-        console.print(f"why     {reason['summary']}", highlight=False)
+        self.told = await trio.to_thread.run_sync(read_told, api.get, ORIGIN, seat.node_id, EGRESSES)
+        for line in self.told.lines():
+            notes().print(line, highlight=False)
         await trio.sleep(self.cut_after_s)
         await self._cut(seat)
 
-    async def _await_routes(self, api: ControlApi) -> list[dict[str, Any]]:
-        """The routes to the viewers' edges, once they have settled."""
+    async def _await_routes(self, api: ControlApi) -> None:
+        """Until the routes to the viewers' edges have settled."""
         links_wanted = len(self.cluster.links.normal)
         routes: list[dict[str, Any]] = []
         same_since = trio.current_time()
@@ -187,14 +181,15 @@ class Demo:
                 whole = len(links) == links_wanted and all(route["backups"] for route in found)
                 if not whole or _ways(found) != _ways(routes) or len(found) < len(EGRESSES):
                     routes, same_since = found, trio.current_time()
-        return routes
 
     async def _cut(self, seat: Seat) -> None:
-        """Cut the link that brings the film to a viewer's edge, and mend it when all have gone on."""
-        route = next((route for route in self.routes if route["node_id"] == seat.node_id), None)
-        if route is None or len(route["path"]) < 2:
+        """Cut the link that brings the film to a viewer's edge now, and mend it when all have gone on."""
+        ops = self.cluster.edges[seat.node_id].ready["ops"]
+        way = film_way(await trio.to_thread.run_sync(status_of, ops), seat.node_id)
+        if len(way) < 2:
+            notes().print(f"cut     none: no film comes to {seat.node_id} now", highlight=False)
             return
-        cut = Cut((route["path"][-2], route["path"][-1]))
+        cut = Cut((way[-2], way[-1]))
         notes().print(f"cut     {cut.link[0]} - {cut.link[1]}", highlight=False, style="bold")
         for each in self.seats:
             each.longest_gap = 0.0
@@ -247,12 +242,10 @@ class Demo:
 
 def _hops_of(ops: str) -> HopFigures | None:
     """Of one edge, by its ops listener; ``None`` if it does not answer now."""
-    try:
-        with urllib.request.urlopen(f"http://{ops}/status.json", timeout=ANSWER_SECONDS_MAX) as answer:
-            sessions = json.load(answer)["datapath"]["sessions"]
-    except (OSError, ValueError):
+    status = status_of(ops)
+    if status is None:
         return None
-    hops = [session["hop"] for session in sessions if session["hop"] is not None]
+    hops = [session["hop"] for session in status["datapath"]["sessions"] if session["hop"] is not None]
     return HopFigures(sum(hop["chunks_sent"] for hop in hops), sum(hop["chunks_repaired"] for hop in hops))
 
 

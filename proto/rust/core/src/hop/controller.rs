@@ -17,7 +17,8 @@
 //! - *Up*: 5 % a round, only while the rate is what limits the sender, and no queue is in sight.
 //! - *Window*: rate × (RTT + the longest outage to ride out). Lost datagrams count as in flight until
 //!   QUIC declares them lost, so a window of one round trip stops the flow in an outage and keeps it
-//!   stopped (ARCHITECTURE.md, "Five rules", rule 2). The rate is what limits, through the pacer.
+//!   stopped (ARCHITECTURE.md, "Rules that cost something to learn"). The rate is what limits, through
+//!   the pacer.
 //!
 //! Loss alone never lowers the rate. On a path that drops without queueing (a policer), the cap is what
 //! bounds the damage: set it to what the link was bought for.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 /// The largest datagram a hop sends, header included.
 ///
 /// QUIC offers this much at an MTU of 1200, and packets of up to 1200 bytes are the only ones that
-/// loss can never make QUIC take for an MTU black hole (ARCHITECTURE.md, "Five rules", rule 1).
+/// loss can never make QUIC take for an MTU black hole (ARCHITECTURE.md, "Rules that cost something
+/// to learn").
 pub const DATAGRAM_BYTES_MAX: usize = 1162;
 
 /// Bytes of an object's body in one chunk: every chunk of an object but its last has exactly this

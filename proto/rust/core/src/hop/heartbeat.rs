@@ -1,7 +1,7 @@
 //! Signs of life, both ways, and the round trip measured by them.
 //!
-//! QUIC's own probes tell this layer nothing (ARCHITECTURE.md, "Five rules", rule 3), so each end sends
-//! heartbeats of its own: every 40 ms while media flows or may begin to at any time (a standby
+//! QUIC's own probes tell this layer nothing (ARCHITECTURE.md, "Rules that cost something to learn"),
+//! so each end sends heartbeats of its own: every 40 ms while media flows or may begin to at any time (a standby
 //! upstream), every second otherwise. Each returns the time stamp of the last one heard and how long
 //! ago that was; the difference is the round trip.
 //!
