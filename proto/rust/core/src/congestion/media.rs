@@ -365,10 +365,11 @@ impl MediaController {
         let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.steps.rate_before);
         let resume = scale(at_most, RESUME.0, RESUME.1);
         let is_above = delivered < scale(self.rate, STILL_ABOVE.0, STILL_ABOVE.1);
-        self.steps.resume = match self.steps.is_first() || is_above {
+        let wanders = 2 * self.wander.level() > self.config.queue_delay_max;
+        self.steps.resume = match self.steps.is_first() || is_above || !wanders {
             true => resume,
-            // All that is sent comes through: that says what we send while a queue drains, and nothing of the
-            // bottleneck.
+            // Where delay comes and goes by itself, and all that is sent comes through: that says what we send
+            // while a queue drains, and nothing of the bottleneck. Elsewhere to go lower is to share.
             false => resume.max(self.steps.resume),
         };
         let drained = bytes_in(delivered, self.queue_delay);

@@ -65,17 +65,29 @@ fn delay_that_wanders_by_itself_leaves_most_of_a_rate_that_comes_through() {
     controller.mode = Mode::Delay;
     controller.set_rate(500_000);
     let (mut credit, mut least) = (0, u64::MAX);
-    for ms in 300..30_000 {
-        let (now, rtt) = (start + ms * MS, (20 + wander_ms(ms)) * MS);
+    for ms in 300..40_000 {
+        // A film that needs half of the rate while delay wanders little; then everything there is, and more.
+        let is_film = ms < 10_000;
+        let wander = if is_film {
+            wander_ms(ms) / 4
+        } else {
+            wander_ms(ms)
+        };
+        let (now, rtt) = (start + ms * MS, (20 + wander) * MS);
+        let rate = if is_film { 250_000 } else { controller.rate() };
         controller.srtt = Some(rtt);
-        credit += controller.rate() / 1_000;
+        credit += rate / 1_000;
         while credit >= PACKET {
-            controller.acked(now, now - rtt, PACKET, false);
+            controller.acked(now, now - rtt, PACKET, is_film);
             credit -= PACKET;
         }
-        least = least.min(controller.rate());
+        least = least.min(controller.figures().usable);
     }
     assert!(least > 150_000, "{least}");
+    assert!(
+        controller.figures().usable > 1_000_000,
+        "it is used, and nothing queues"
+    );
 }
 
 #[test]
