@@ -178,6 +178,8 @@ class ConsulLeadership:
             index = response.getheader("X-Consul-Index") or "0"
             if response.read(1):
                 return Reply(0)
+            if response.status >= 400:
+                body = self._agent.without_token(body)
             return Reply(response.status, body, int(index) if index.isdecimal() else 0)
         except ssl.SSLError as error:
             return Reply(0, f"TLS: {_tls_fault(error)}".encode())

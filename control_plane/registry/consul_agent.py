@@ -12,6 +12,7 @@ import structlog
 
 from farcast.control_plane.config import ConsulAddress, ControlConfig
 from farcast.errors import EXIT_USAGE, UserError
+from farcast.redaction import HIDDEN
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -31,6 +32,10 @@ class ConsulAgent:
         if self.tls is None:
             return http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
         return http.client.HTTPSConnection(self.host, self.port, timeout=timeout_s, context=self.tls)
+
+    def without_token(self, text: bytes) -> bytes:
+        """What Consul, or whatever stands before it, complains of: people read it, whatever it quotes."""
+        return text.replace(self.token.encode(), HIDDEN.encode()) if self.token else text
 
 
 def open_agent(config: ControlConfig) -> ConsulAgent:

@@ -2,8 +2,8 @@
 
 Searched are logs, command lines (``/proc/*/cmdline``), metrics, every answer of both HTTP listeners, the
 audit log, the output of commands, and the complaints about what is wrong. Searched for are tokens of
-publishers and viewers (whole, and each part of them), join tokens and their secrets, tokens of the API, and
-private keys.
+publishers and viewers (whole, and each part of them), join tokens and their secrets, tokens of the API, the
+token by which Consul is asked, and private keys. Keys of authorities have no passphrase that could be told.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import io
 import json
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,65 @@ def test_no_secret_is_in_logs_command_lines_metrics_answers_or_complaints(networ
             assert secret not in text, (place, number)
     check_modes(network.folder)
     edge.terminate()
+
+
+CONSUL_TOKEN = "3dae853c-07e0-290f-478e-15ad455eef0f"
+
+
+class Quoting(BaseHTTPRequestHandler):
+    """A Consul, or what stands before it, that refuses everything and says by which token it was asked."""
+
+    asked: list[str]
+
+    def answer(self) -> None:
+        token = self.headers["X-Consul-Token"]
+        self.asked.append(token)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        said = f"ACL not found: {token}".encode()
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    do_GET = do_PUT = do_DELETE = answer
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the test looks at our own logs."""
+
+
+@contextlib.contextmanager
+def consul_that_quotes() -> Iterator[tuple[str, list[str]]]:
+    """Its address, and the tokens by which it was asked."""
+    asked: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Quoting,), {"asked": asked}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_token_of_consul_is_in_nothing_that_a_control_plane_says_even_if_consul_quotes_it(
+    network: Network,
+) -> None:
+    told = Told(network)
+    file = file_of(network, "consul.token", CONSUL_TOKEN)
+    with consul_that_quotes() as (address, asked):
+        network.control("--log-level=debug", "--registry=consul", f"--consul={address}",
+                        f"--consul-token-file={file}")  # fmt: skip
+        until(lambda: len(asked) > 3 and "ACL not found" in network.logs())
+        told.command_lines()
+        for command in (("status",), ("routes",), ("drain", "sin-1"), ("api-token", "list")):
+            told.run(*command)
+        api = json.loads((network.folder / "control" / "api.json").read_text())["api"]
+        for path in ("/livez", "/readyz", "/metrics", "/status"):
+            told.by_place[f"API {path}"] = httpx.get(f"{api}{path}", timeout=20).text
+    told.files()
+    assert set(asked) == {CONSUL_TOKEN}
+    assert any(place.startswith("ps ") for place in told.by_place)
+    for place, text in told.by_place.items():
+        assert CONSUL_TOKEN not in text, place
 
 
 def told_out(told: Told, *arguments: str) -> str:
