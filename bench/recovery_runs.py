@@ -99,7 +99,7 @@ def point(way: Way, frames: int, values: Sequence[str]) -> Figures:
 
 def joined(runs: Sequence[Figures]) -> Figures:
     """Runs of one point."""
-    mean = {key: sum(one[key] for one in runs) / len(runs) for key in MEAN}
+    mean = {key: round(sum(one[key] for one in runs) / len(runs), 9) for key in MEAN}
     quantiles = {key: [one[key] for one in runs] for key in WORST}
     worst = {key: None if None in found else max(found) for key, found in quantiles.items()}
     total = {key: sum(one[key] for one in runs) for key in TOTAL}
