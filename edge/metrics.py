@@ -189,6 +189,7 @@ class _Routing(Collector):
         plans = CounterMetricFamily("farcast_plans", "Plans considered.", labels=["outcome"])
         plans.add_metric(["applied"], membership.plans_applied)
         plans.add_metric(["refused"], membership.plans_refused)
+        plans.add_metric(["file_refused"], membership.plan_files_refused)
         yield plans
         plan, age = membership.plan, membership.plan_age_seconds
         if plan is not None and age is not None:
