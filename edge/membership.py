@@ -95,6 +95,7 @@ class Membership:
         self.renewal: Renewal | None = None
         self._options = options
         self._file = file
+        self._oversized_files = 0
         self._usage_file = PlanFile(file.path.parent, USAGE_NAME)
         self._usage_unwritten = False
         self._load = LoadMeter()
@@ -130,6 +131,11 @@ class Membership:
         return self.engine.plans_refused
 
     @property
+    def plan_files_refused(self) -> int:
+        """Files with a plan that were damaged, too large, or of another edge, at the start."""
+        return self.engine.plan_files_refused + self._oversized_files
+
+    @property
     def plan_age_seconds(self) -> float | None:
         """How long ago the plan was issued, by this machine's wall clock; never below 0."""
         plan = self.plan
@@ -156,6 +162,7 @@ class Membership:
             "plan_from_disk": self.engine.from_disk,
             "plans_applied": self.plans_applied,
             "plans_refused": self.plans_refused,
+            "plan_files_refused": self.plan_files_refused,
             "last_refusal": self.engine.last_refusal,
             "channel": self.link.channel.counters,
             "telemetry": self.engine.reporter.counters,
@@ -198,6 +205,7 @@ class Membership:
             reason = error.strerror or str(error)
             log.error("plan file cannot be read", file=str(self._file.path), reason=reason, serving=without)
         except (BadPlanFile, ValueError) as error:
+            self._oversized_files += not isinstance(error, BadPlanFile)
             log.error("plan file refused", file=str(self._file.path), reason=str(error), serving=without)
         return None
 

@@ -71,6 +71,10 @@ _TOTALS = {
     "protocol_errors": ("farcast_protocol_errors", "Sessions and streams ended because a peer broke a rule."),
     "datagrams_dropped": ("farcast_datagrams_dropped", "Datagrams that could not be taken or sent."),
     "handshakes_refused": ("farcast_handshakes_refused", "Connections refused before they were established."),
+    "stalls": (
+        "farcast_stalls",
+        "Times that the datapath ran 200 ms late or more: the process or its machine stood still.",
+    ),
     "commands": ("farcast_agent_commands", "Commands from the Python agent to the datapath."),
     "events": ("farcast_agent_events", "Events from the datapath to the Python agent; not per object."),
 }
@@ -185,6 +189,7 @@ class _Routing(Collector):
         plans = CounterMetricFamily("farcast_plans", "Plans considered.", labels=["outcome"])
         plans.add_metric(["applied"], membership.plans_applied)
         plans.add_metric(["refused"], membership.plans_refused)
+        plans.add_metric(["file_refused"], membership.plan_files_refused)
         yield plans
         plan, age = membership.plan, membership.plan_age_seconds
         if plan is not None and age is not None:

@@ -1230,7 +1230,8 @@ class Event:
 
 @type_check_only
 class TotalsDict(TypedDict):
-    """Counters of a whole datapath since its start."""
+    """Counters of a whole datapath since its start. ``stalls``: times that it was called 200 ms later than it
+    had asked, or more: the process or its machine stood still."""
 
     udp_datagrams_in: int
     udp_bytes_in: int
@@ -1252,6 +1253,7 @@ class TotalsDict(TypedDict):
     datagrams_dropped: int
     protocol_errors: int
     handshakes_refused: int
+    stalls: int
     commands: int
     events: int
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from farcast.proto.access.metering import UsageMeter, Used
 from farcast.proto.control import events as channel
 from farcast.proto.control.edge_channel import EdgeChannel, EdgeChannelConfig
-from farcast.proto.control.edge_plan import EdgePlan, PlanStore, Refused
+from farcast.proto.control.edge_plan import BadPlanFile, EdgePlan, PlanStore, Refused
 from farcast.proto.control.messages import Hello, KeyUsage, PlanDelta, PlanVersion, Report
 from farcast.proto.control.ranges import BPS_MAX, INTEGER_MAX
 from farcast.proto.telemetry.reporter import Reporter, ReporterConfig
@@ -112,6 +112,7 @@ class EdgeMembership:
         """Whether the plan in force is that of an earlier run."""
         self.plans_applied = 0
         self.plans_refused = 0
+        self.plan_files_refused = 0
         self.last_refusal: str | None = None
         self.reports_sent = self.reports_acked = 0
         """Sequence numbers of the last ones."""
@@ -147,7 +148,11 @@ class EdgeMembership:
     def load_plan(self, data: bytes, now_us: int) -> EdgePlan:
         """Follow the plan of an earlier run, before anybody is served. Raises `BadPlanFile` for bytes that
         are none for this edge, and then nothing changes."""
-        plan = self.store.load(data)
+        try:
+            plan = self.store.load(data)
+        except BadPlanFile:
+            self.plan_files_refused += 1
+            raise
         self.from_disk = True
         self.channel.set_holds(plan.version)
         self._follow(plan, now_us)

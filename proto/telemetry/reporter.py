@@ -117,7 +117,7 @@ class Reporter:
             sent_us=min(max(now_us, 0), INTEGER_MAX),
             interval_us=self._interval_us(now_us),
             full=full,
-            distrust=self._clocks.check(now_us, now_unix_us),
+            distrust=self._clocks.check(now_us, now_unix_us, snapshot["totals"]["stalls"]),
             draining=draining,
             load=load,
             demand=self._demand(demand, full),

@@ -47,6 +47,7 @@ class _Part:
     """An edge's membership, as far as metrics look at it."""
 
     joined, plans_applied, plans_refused, plan_age_seconds, clock_offset_seconds = True, 1, 0, 3.0, 0.0
+    plan_files_refused = 0
 
     @property
     def link(self) -> Any:

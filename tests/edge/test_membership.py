@@ -24,7 +24,7 @@ from farcast.edge.plan_file import PlanFile
 from farcast.errors import UserError
 from farcast.proto.control import events as e
 from farcast.proto.control import messages as m
-from farcast.proto.control.edge_plan import BadPlanFile, PlanStore
+from farcast.proto.control.edge_plan import PLAN_FILE_BYTES_MAX, BadPlanFile, PlanStore
 
 FREE = "127.0.0.1:0"
 SECONDS_MAX = 20
@@ -296,13 +296,17 @@ def test_the_first_start_without_any_plan_serves_and_says_so_once(tmp_path: Path
     assert line["event"] == "no plan yet"
 
 
-@pytest.mark.parametrize("damage", ["cut off", "a bit", "nonsense", "empty", "of another edge", "a folder"])
+@pytest.mark.parametrize(
+    "damage", ["cut off", "a bit", "nonsense", "empty", "too large", "of another edge", "a folder"]
+)
 def test_a_damaged_plan_file_is_one_line_and_the_edge_serves(tmp_path: Path, damage: str) -> None:
     file = keep_plan(tmp_path)
     data = file.read_bytes()
     if damage == "a folder":
         file.unlink()
         file.mkdir()
+    elif damage == "too large":
+        file.write_bytes(bytes(PLAN_FILE_BYTES_MAX + 1))
     elif damage == "of another edge":
         store = PlanStore("fra-1")
         store.consider(m.PlanDelta(version=plan(7).version, nodes=NODES))
@@ -320,6 +324,8 @@ def test_a_damaged_plan_file_is_one_line_and_the_edge_serves(tmp_path: Path, dam
     (line,) = net.lines("error")
     assert line["event"] in ("plan file refused", "plan file cannot be read")
     assert line["reason"]
+    assert net.node.membership is not None
+    assert net.node.membership.plan_files_refused == (damage != "a folder")
 
 
 def test_a_plan_replaces_a_damaged_file(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ TOTALS = [
     "objects_out", "object_bytes_out", "duplicate_bytes_in",
     "second_path_bytes_in", "second_path_new_bytes_in", "groups_dropped_slow", "groups_dropped_evicted",
     "layers_dropped", "layer_switches_down", "layer_switches_up",
-    "streams_rejected", "datagrams_dropped", "protocol_errors", "handshakes_refused", "commands", "events",
+    "streams_rejected", "datagrams_dropped", "protocol_errors", "handshakes_refused", "stalls", "commands",
+    "events",
 ]  # fmt: skip
 
 

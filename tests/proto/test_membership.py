@@ -45,7 +45,7 @@ def plan(sequence: int, **changes: Any) -> m.PlanDelta:
 def snapshot(now_us: int) -> Any:
     return {
         "now_us": now_us,
-        "totals": {"udp_bytes_out": 0},
+        "totals": {"udp_bytes_out": 0, "stalls": 0},
         "sessions": [],
         "downstreams": [],
         "tracks": 0,

@@ -159,6 +159,14 @@ def test_a_paused_edge_says_that_its_report_is_not_to_be_trusted() -> None:
     assert is_whole(result, viewer(result, 3))
 
 
+@pytest.mark.parametrize("at_ms", [3_000, 3_350, 3_700])
+def test_a_pause_shorter_than_reports_are_apart_is_distrusted_like_a_longer_one(at_ms: int) -> None:
+    _, run = play(e.Pause(at_us=at_ms * 1_000, node="sin-1", for_us=900_000))
+    counted = run.network.edges["sin-1"].membership.reporter.counters
+    assert counted["pauses"] == 1
+    assert counted["reports_distrusted"] == 2
+
+
 def test_a_clock_that_jumps_moves_no_route() -> None:
     result, run = play(e.ClockStep(at_us=3 * SECOND, place="all", step_us=3_600 * SECOND, drift_ppm=500.0))
     assert all(edge.membership.reporter.counters["clock_jumps"] == 1 for edge in run.network.edges.values())

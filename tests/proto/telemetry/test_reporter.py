@@ -42,7 +42,13 @@ def hop(**fields: Any) -> dict[str, Any]:
 
 def snapshot(**hops: dict[str, Any] | None) -> dict[str, Any]:
     """Sessions ``s1``, ``s3``… with their hops."""
-    return {"sessions": [{"session": int(name[1:]), "hop": counters} for name, counters in hops.items()]}
+    sessions = [{"session": int(name[1:]), "hop": counters} for name, counters in hops.items()]
+    return {"totals": {"stalls": 0}, "sessions": sessions}
+
+
+def stalled(times: int) -> dict[str, Any]:
+    """A datapath that was called late so often."""
+    return {"totals": {"stalls": times}, "sessions": []}
 
 
 class Edge:
@@ -437,6 +443,13 @@ def test_a_pause_is_distrusted_for_two_reports() -> None:
     assert _distrusts(edge, {}, {"after_us": 2_500_001}, {}, {}) == [False, True, True, False]
     assert edge.reporter.counters["pauses"] == 1
     assert edge.reporter.counters["reports_distrusted"] == 2
+
+
+def test_a_pause_within_an_interval_is_distrusted_for_two_reports_by_the_datapaths_word() -> None:
+    edge = Edge()
+    steps = [{"taken": stalled(stalls)} for stalls in (3, 3, 4, 4, 4, 6, 6, 6)]
+    assert _distrusts(edge, *steps) == [False, False, True, True, False, True, True, False]
+    assert edge.reporter.counters["pauses"] == 2
 
 
 @pytest.mark.parametrize("jump_us", [500_001, -500_001, 3_600 * SECOND, -3_600 * SECOND])

@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One or several datagrams of equal size to one destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,10 @@ pub struct Transmit {
 /// Datagrams that answer no connection (version negotiation, refusals) and wait to be sent.
 const RESPONSES_MAX: usize = 1_024;
 
+/// So much later than it asked for the engine was not called for want of something to do: the process or its
+/// machine stood still, and times measured then are longer than the network made them.
+pub const STALL: Duration = Duration::from_millis(200);
+
 /// The engine.
 pub struct Datapath {
     pub(crate) config: DatapathConfig,
@@ -56,6 +60,9 @@ pub struct Datapath {
     next_incoming: SessionId,
     responses: VecDeque<(noq_proto::Transmit, Vec<u8>)>,
     scratch: Vec<u8>,
+    /// When we were last called with the time, and what `poll_timeout` last gave.
+    called_at: Instant,
+    awaited: Option<Instant>,
 }
 
 impl Datapath {
@@ -90,6 +97,8 @@ impl Datapath {
             next_incoming: 0,
             responses: VecDeque::new(),
             scratch: Vec::new(),
+            called_at: epoch,
+            awaited: None,
         })
     }
 
@@ -102,6 +111,7 @@ impl Datapath {
         ecn: u8,
         data: BytesMut,
     ) {
+        self.note_stall(now);
         self.ctx.totals.udp_datagrams_in += 1;
         self.ctx.totals.udp_bytes_in += data.len() as u64;
         let path = FourTuple::new(remote, local_ip);
@@ -126,6 +136,7 @@ impl Datapath {
 
     /// The time given by `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.note_stall(now);
         // What arrived comes first, or a late wake-up makes a hop's peer look silent.
         self.drive(now);
         while let Some(index) = self.conns.pop_due(now) {
@@ -192,7 +203,18 @@ impl Datapath {
 
     /// When `handle_timeout` wants to be called next.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        self.conns.next_timeout()
+        self.awaited = self.conns.next_timeout();
+        self.awaited
+    }
+
+    fn note_stall(&mut self, now: Instant) {
+        if let Some(due) = self.awaited {
+            let late = now.saturating_duration_since(due.max(self.called_at));
+            if late >= STALL {
+                self.ctx.totals.stalls += 1;
+            }
+        }
+        self.called_at = now;
     }
 
     /// Note when each object's first and last byte comes, or stop that and forget what was noted.

@@ -38,6 +38,8 @@ pub struct Totals {
     pub handshakes_refused: u64,
     /// Clients that were asked to show that they receive at their address.
     pub handshakes_retried: u64,
+    /// Times that we were called later than asked by [`STALL`](crate::datapath::STALL) or more.
+    pub stalls: u64,
     /// Commands executed and events emitted: what crosses to Python. Neither grows with objects in a
     /// relay.
     pub commands: u64,

@@ -52,6 +52,7 @@ fn totals<'py>(py: Python<'py>, from: &Totals) -> PyResult<Bound<'py, PyDict>> {
         datagrams_dropped,
         protocol_errors,
         handshakes_refused,
+        stalls,
         commands,
         events,
     ))
