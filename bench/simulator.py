@@ -64,6 +64,8 @@ class Kind:
 
 
 TRACKS = (Kind(b"video", SECOND // 30, 12_500, 60), Kind(b"audio", SECOND // 50, 160, 50))
+PAYLOADS = {kind.name: bytes(kind.bytes) for kind in TRACKS}
+"""The same for every frame of a track, as on the floor."""
 
 # ---- The simulator ---------------------------------------------------------------------------------
 
@@ -84,7 +86,7 @@ class ScheduledPublisher(Publisher):
                     break
                 group, place = divmod(number, kind.group)
                 last = place == kind.group - 1
-                self.publish(kind.name, group, place, bytes(kind.bytes), end_of_group=last)
+                self.publish(kind.name, group, place, PAYLOADS[kind.name], end_of_group=last)
                 command = self.poll_command()
                 assert command is not None
                 commands.append((at_us, command))

@@ -391,6 +391,18 @@ pub(crate) fn read_chunk(conn: &mut Conn, id: StreamId, bytes_max: usize) -> Rea
 
 /// Read what is there, at most `bytes_max`.
 pub(crate) fn read(conn: &mut Conn, id: StreamId, bytes_max: usize) -> Read {
+    let mut data = Vec::new();
+    let read = read_into(conn, id, bytes_max, |bytes| data.push(bytes));
+    Read { data, ..read }
+}
+
+/// Read what is there, at most `bytes_max`, into what takes it; `data` of what is given stays empty.
+pub(crate) fn read_into(
+    conn: &mut Conn,
+    id: StreamId,
+    bytes_max: usize,
+    mut take: impl FnMut(Bytes),
+) -> Read {
     let mut read = Read::default();
     let mut stream = conn.quic.recv_stream(id);
     let mut chunks = match stream.read(true) {
@@ -406,7 +418,7 @@ pub(crate) fn read(conn: &mut Conn, id: StreamId, bytes_max: usize) -> Read {
         match chunks.next(left) {
             Ok(Some(chunk)) => {
                 left -= chunk.bytes.len();
-                read.data.push(chunk.bytes);
+                take(chunk.bytes);
             }
             Ok(None) => {
                 read.fin = true;

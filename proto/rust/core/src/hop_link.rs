@@ -321,7 +321,8 @@ fn apply_chunk(
         body_len: chunk.body_len,
         budget_ms: chunk.budget_ms,
     };
-    relay.ingest(ctx, now, binding, key, &meta, (chunk.offset, chunk.body))
+    let pieces = (chunk.offset, &mut [chunk.body][..]);
+    relay.ingest(ctx, now, binding, key, &meta, pieces)
 }
 
 fn cost(frame: &Frame) -> usize {

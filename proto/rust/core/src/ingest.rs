@@ -65,6 +65,8 @@ pub(crate) struct Ingest {
     subgroup: Option<u64>,
     last: Option<u64>,
     current: Option<Current>,
+    /// Of that object, what is not written yet.
+    pieces: Vec<Bytes>,
     deadline: Instant,
     /// The end of the stream was read.
     is_whole: bool,
@@ -105,6 +107,7 @@ impl Ingest {
             subgroup: None,
             last: None,
             current: None,
+            pieces: Vec::new(),
             deadline: now + header_timeout(ctx),
             is_whole: false,
         }
@@ -124,7 +127,14 @@ impl Ingest {
         if self.header.is_some() && !self.bind(conn) {
             return Ok(Progress::Unbound);
         }
-        while let Some(item) = self.reader.poll().map_err(Failure::Data)? {
+        loop {
+            let item = self.reader.poll();
+            if !matches!(item, Ok(Some(SubgroupItem::Payload(_)))) {
+                self.write(relay, ctx, now)?;
+            }
+            let Some(item) = item.map_err(Failure::Data)? else {
+                return Ok(Progress::Taken);
+            };
             match item {
                 SubgroupItem::Header(header) => {
                     self.subgroup = header.subgroup;
@@ -135,12 +145,11 @@ impl Ingest {
                 }
                 SubgroupItem::Object(object) => {
                     self.report_delivery(conn, ctx, object.id);
-                    self.begin(relay, ctx, now, object)?;
+                    self.begin(ctx, object);
                 }
-                SubgroupItem::Payload(bytes) => self.payload(relay, ctx, now, bytes)?,
+                SubgroupItem::Payload(bytes) => self.pieces.push(bytes),
             }
         }
-        Ok(Progress::Taken)
     }
 
     fn bind(&mut self, conn: &Conn) -> bool {
@@ -163,15 +172,9 @@ impl Ingest {
         }
     }
 
-    fn begin(
-        &mut self,
-        relay: &mut Relay,
-        ctx: &mut Ctx,
-        now: Instant,
-        object: ObjectHeader,
-    ) -> Result<(), Failure> {
+    fn begin(&mut self, ctx: &Ctx, object: ObjectHeader) {
         let (Some(header), Some(binding)) = (self.header, self.binding) else {
-            return Ok(());
+            return;
         };
         let subgroup = *self.subgroup.get_or_insert(object.id);
         let meta = ObjectMeta {
@@ -194,41 +197,25 @@ impl Ingest {
             meta,
             offset: 0,
         });
-        self.write(relay, ctx, now, object.properties)
+        self.pieces.push(object.properties);
     }
 
-    fn payload(
-        &mut self,
-        relay: &mut Relay,
-        ctx: &mut Ctx,
-        now: Instant,
-        bytes: Bytes,
-    ) -> Result<(), Failure> {
-        self.write(relay, ctx, now, bytes)
-    }
-
-    fn write(
-        &mut self,
-        relay: &mut Relay,
-        ctx: &mut Ctx,
-        now: Instant,
-        bytes: Bytes,
-    ) -> Result<(), Failure> {
+    /// What came of the current object.
+    fn write(&mut self, relay: &mut Relay, ctx: &mut Ctx, now: Instant) -> Result<(), Failure> {
+        if self.pieces.is_empty() {
+            return Ok(());
+        }
         let (Some(current), Some(binding)) = (&mut self.current, self.binding) else {
+            self.pieces.clear();
             return Ok(());
         };
         let offset = current.offset;
-        current.offset += bytes.len() as u64;
-        relay
-            .ingest(
-                ctx,
-                now,
-                binding,
-                current.key,
-                &current.meta,
-                (offset, bytes),
-            )
-            .map_err(Failure::Malformed)
+        current.offset += self.pieces.iter().map(|p| p.len() as u64).sum::<u64>();
+        let (key, meta) = (current.key, &current.meta);
+        let pieces = (offset, &mut self.pieces[..]);
+        let written = relay.ingest(ctx, now, binding, key, meta, pieces);
+        self.pieces.clear();
+        written.map_err(Failure::Malformed)
     }
 
     fn end(&self, relay: &mut Relay, end: End) {
@@ -407,18 +394,20 @@ fn sorted_as(
 
 fn read_data(conn: &mut Conn, relay: &mut Relay, ctx: &mut Ctx, now: Instant, id: StreamId) {
     loop {
-        let read = control::read(conn, id, READ_BYTES);
-        let Some(Inbound::Data(mut ingest)) = conn.inbound.remove(&id) else {
+        // It is put back in its place by `advance`, or taken out.
+        let Some(place @ Inbound::Data(_)) = conn.inbound.get_mut(&id) else {
             return;
         };
+        let Inbound::Data(mut ingest) = std::mem::replace(place, Inbound::Discarded) else {
+            return;
+        };
+        let read = control::read_into(conn, id, READ_BYTES, |bytes| ingest.reader.feed(bytes));
         if let Some(code) = read.reset {
             let code = conn.application_code(code) as u32;
             ingest.end(relay, End::Reset { code });
+            conn.inbound.remove(&id);
             return;
         }
-        read.data
-            .into_iter()
-            .for_each(|chunk| ingest.reader.feed(chunk));
         advance(conn, relay, ctx, now, id, ingest, read.fin);
         if !read.more || !matches!(conn.inbound.get(&id), Some(Inbound::Data(_))) {
             return;

@@ -41,7 +41,7 @@ pub(crate) fn publish(
         body_len: body.len() as u64,
         budget_ms: ctx.hop.budget_ms,
     };
-    if let Err(conflict) = relay.write(ctx, now, track, key, &meta, (0, body)) {
+    if let Err(conflict) = relay.write(ctx, now, track, key, &meta, (0, &mut [body])) {
         let reason = conflict.0;
         ctx.emit(Event::TrackMalformed {
             session: 0,

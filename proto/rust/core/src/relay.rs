@@ -61,6 +61,8 @@ pub(crate) struct Entry {
     pub(crate) upstreams: Upstreams,
     /// How many of the downstreams are hops.
     hops: usize,
+    /// How many are viewers.
+    viewers: usize,
     restart_undecided: bool,
 }
 
@@ -71,6 +73,10 @@ pub(crate) struct Relay {
     touches: Vec<Touch>,
     /// Subgroups with something new; some of them more than once.
     grown: Vec<(TrackId, u64, u64)>,
+    /// Objects with something new for viewers; some of them more than once.
+    fresh: Vec<(TrackId, ObjectKey)>,
+    /// Connections of hops whose engines were given something in this turn.
+    hops: Vec<usize>,
     /// What all tracks hold together.
     bytes: u64,
 }
@@ -82,6 +88,7 @@ impl Relay {
             downstreams: BTreeSet::new(),
             upstreams: Upstreams::default(),
             hops: 0,
+            viewers: 0,
             restart_undecided: false,
         };
         self.tracks.entry(id).or_insert(entry);
@@ -98,7 +105,8 @@ impl Relay {
         self.bytes
     }
 
-    /// Bytes of an object came from an upstream; a new upstream may make the track start over.
+    /// Bytes of an object came from an upstream, in pieces that follow one another, which are taken out; a new
+    /// upstream may make the track start over.
     pub(crate) fn ingest(
         &mut self,
         ctx: &mut Ctx,
@@ -106,13 +114,13 @@ impl Relay {
         binding: Binding,
         key: ObjectKey,
         meta: &ObjectMeta,
-        bytes: (u64, Bytes),
+        (offset, pieces): (u64, &mut [Bytes]),
     ) -> Result<(), Conflict> {
-        if binding.restart_allowed && self.starts_over(binding.track, key, meta, &bytes) {
+        if binding.restart_allowed && self.starts_over(binding.track, key, meta, (offset, pieces)) {
             self.restart(ctx, binding.track);
         }
-        let len = bytes.1.len() as u64;
-        let new_bytes = self.write(ctx, now, binding.track, key, meta, bytes)?;
+        let len = total_bytes(pieces);
+        let new_bytes = self.write(ctx, now, binding.track, key, meta, (offset, pieces))?;
         self.note_arrival(ctx, now, binding, key, meta, (new_bytes, len));
         Ok(())
     }
@@ -167,7 +175,7 @@ impl Relay {
         track: TrackId,
         key: ObjectKey,
         meta: &ObjectMeta,
-        (offset, data): &(u64, Bytes),
+        (offset, pieces): (u64, &[Bytes]),
     ) -> bool {
         let Some(entry) = self.tracks.get_mut(&track) else {
             return false;
@@ -177,7 +185,9 @@ impl Relay {
             // Sound has objects of one size for hours; only what is in them tells another film. Later
             // pieces do not decide: what came before them would be lost.
             Some(object) => {
-                !object.agrees(meta) || (*offset == 0 && !object.body.begins_like(data))
+                let first = pieces.iter().find(|piece| !piece.is_empty());
+                let differs = |piece: &Bytes| !object.body.begins_like(piece);
+                !object.agrees(meta) || (offset == 0 && first.is_some_and(differs))
             }
             // In a group that is held it only fills a hole: chunks of a hop come in any order.
             None => {
@@ -198,7 +208,7 @@ impl Relay {
         self.touches.retain(|touch| touch.track() != track);
         let downstreams: Vec<DownstreamId> =
             std::mem::take(&mut entry.downstreams).into_iter().collect();
-        entry.hops = 0;
+        (entry.hops, entry.viewers) = (0, 0);
         self.touches
             .extend(downstreams.iter().map(|&id| Touch::Orphaned { track, id }));
         ctx.emit(Event::TrackRestarted { track, downstreams });
@@ -213,7 +223,7 @@ impl Relay {
         track: TrackId,
         key: ObjectKey,
         meta: &ObjectMeta,
-        (offset, data): (u64, Bytes),
+        (offset, pieces): (u64, &mut [Bytes]),
     ) -> Result<u64, Conflict> {
         let Some(entry) = self.tracks.get_mut(&track) else {
             return Ok(0);
@@ -222,9 +232,9 @@ impl Relay {
         if largest_id > VALUE_MAX {
             return Err(Conflict(format!("id {largest_id} is beyond 2^62 - 1")));
         }
-        let len = data.len() as u64;
+        let len = total_bytes(pieces);
         let before = entry.track.bytes();
-        let written = entry.track.write(now, key, meta, offset, data);
+        let written = entry.track.write(now, key, meta, (offset, pieces));
         self.bytes = self.bytes - before + entry.track.bytes();
         let written = written?;
         let before = entry.track.bytes();
@@ -238,6 +248,9 @@ impl Relay {
             let chunks = written.chunks.into_iter();
             self.touches
                 .extend(chunks.map(|index| Touch::Chunk { track, key, index }));
+        }
+        if entry.viewers > 0 && self.fresh.last() != Some(&(track, key)) {
+            self.fresh.push((track, key));
         }
         let grown = (track, key.group, key.subgroup);
         if self.grown.last() != Some(&grown) {
@@ -372,6 +385,7 @@ impl Relay {
         };
         entry.downstreams.insert(downstream.id);
         entry.hops += usize::from(matches!(downstream.kind, Kind::Hop { .. }));
+        entry.viewers += usize::from(matches!(downstream.kind, Kind::Viewer { .. }));
         self.downstreams.insert(downstream.id, downstream);
         true
     }
@@ -381,6 +395,7 @@ impl Relay {
         if let Some(entry) = self.tracks.get_mut(&gone.track) {
             let was_listed = entry.downstreams.remove(&id);
             entry.hops -= usize::from(was_listed && matches!(gone.kind, Kind::Hop { .. }));
+            entry.viewers -= usize::from(was_listed && matches!(gone.kind, Kind::Viewer { .. }));
         }
         Some(gone)
     }
@@ -420,6 +435,11 @@ impl Relay {
 
     /// Carry everything that changed since the last call to the downstreams.
     pub(crate) fn fan_out(&mut self, ctx: &mut Ctx, now: Instant, conns: &mut Conns) {
+        for (track, key) in self.fresh.drain(..) {
+            if let Some(entry) = self.tracks.get_mut(&track) {
+                entry.track.gather(key);
+            }
+        }
         let mut grown = std::mem::take(&mut self.grown);
         grown.sort_unstable();
         grown.dedup();
@@ -442,6 +462,12 @@ impl Relay {
         }
         // Nothing grows while it is carried on: the same memory serves the next time.
         (self.grown, self.touches) = (grown, touches);
+        for index in self.hops.drain(..) {
+            if let Some(conn) = conns.get(index) {
+                crate::hop_link::flush(conn, now);
+            }
+            conns.mark_dirty(index);
+        }
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -478,13 +504,22 @@ impl Relay {
                 (Kind::Sink, Touch::Evicted { below, .. }) => {
                     downstream.evicted_from_sink(ctx, below);
                 }
-                (Kind::Hop { conn }, _) => {
-                    touch_hop(ctx, now, conns, conn, downstream, &entry.track, touch);
+                (Kind::Hop { conn: index }, _) => {
+                    let given = conns.get(index).is_some_and(|conn| {
+                        touch_hop(ctx, now, conn, downstream, &entry.track, touch)
+                    });
+                    if given && self.hops.last() != Some(&index) {
+                        self.hops.push(index);
+                    }
                 }
                 (Kind::Viewer { .. } | Kind::Sink, _) => {}
             }
         }
     }
+}
+
+fn total_bytes(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
 fn note_complete(ctx: &mut Ctx, now: Instant, id: TrackId, key: ObjectKey, track: &Track) {
@@ -498,15 +533,15 @@ fn note_complete(ctx: &mut Ctx, now: Instant, id: TrackId, key: ObjectKey, track
     }
 }
 
+/// Whether the hop's engine was given something to send.
 fn touch_hop(
     ctx: &mut Ctx,
     now: Instant,
-    conns: &mut Conns,
-    index: usize,
+    conn: &mut Conn,
     downstream: &mut Downstream,
     track: &Track,
     touch: Touch,
-) {
+) -> bool {
     let frame = match touch {
         Touch::Chunk { key, index, .. } => chunk_frame(now, downstream, track, key, index),
         Touch::Ended {
@@ -514,12 +549,9 @@ fn touch_hop(
         } => end_frame(downstream, track, group, subgroup),
         Touch::Evicted { .. } | Touch::Orphaned { .. } => None,
     };
-    let (Some(frame), Some(conn)) = (frame, conns.get(index)) else {
-        return;
-    };
+    let Some(frame) = frame else { return false };
     send_frame(ctx, now, conn, downstream, frame);
-    crate::hop_link::flush(conn, now);
-    conns.mark_dirty(index);
+    true
 }
 
 /// Send one subgroup of a track to a viewer or a sink.

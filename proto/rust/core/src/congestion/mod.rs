@@ -51,7 +51,7 @@ pub use media::{MediaController, MediaFigures};
 use crate::hop::HoldController;
 use noq_proto::congestion::{Bbr3, Controller, Cubic, NewReno};
 use noq_proto::{Connection, PathId};
-use round::bytes_in;
+pub(crate) use round::bytes_in;
 use std::time::Duration;
 
 /// Least bytes that QUIC may hold where the controller knows no rate.

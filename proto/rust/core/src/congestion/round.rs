@@ -111,7 +111,8 @@ pub(super) fn scale(value: u64, numerator: u64, denominator: u64) -> u64 {
     narrow(u128::from(value) * u128::from(numerator) / u128::from(denominator.max(1)))
 }
 
-pub(super) fn bytes_in(rate: u64, time: Duration) -> u64 {
+/// Bytes that leave at `rate` bytes/s in a time.
+pub(crate) fn bytes_in(rate: u64, time: Duration) -> u64 {
     // Asked for several times a packet, and nearly always within 64 bits.
     let short = u64::try_from(time.as_nanos()).ok();
     match short.and_then(|ns| rate.checked_mul(ns)) {

@@ -207,7 +207,8 @@ impl Downstream {
             // What QUIC holds is tightened at each look, or it would hide for seconds that a link shrank.
             conn.lag_check_at = conn.lag_check_at.or(Some(now + LAG_CHECK));
         }
-        let mut out = self.open.remove(&key).unwrap_or_default();
+        // In its place meanwhile is an empty one, which nobody looks at.
+        let mut out = std::mem::take(self.open.entry(key).or_default());
         if out.head_start.is_none()
             && let Some((_, first)) = source.next_after(None, self.from(group))
         {
@@ -225,6 +226,7 @@ impl Downstream {
         conn.send_room.close(&mut conn.quic, is_urgent);
         match pumped {
             Pumped::Done => {
+                self.open.remove(&key);
                 if let Some(id) = out.stream {
                     conn.outbound.remove(&id);
                     self.note_handed(group, id);
@@ -234,23 +236,12 @@ impl Downstream {
             Pumped::Blocked => {
                 conn.send_room.note_blocked(self.subscriber_priority);
                 conn.lag_check_at = conn.lag_check_at.or(Some(now + LAG_CHECK));
-                self.open.insert(
-                    key,
-                    Out {
-                        is_blocked: true,
-                        ..out
-                    },
-                );
             }
-            Pumped::Idle => {
-                self.open.insert(
-                    key,
-                    Out {
-                        is_blocked: false,
-                        ..out
-                    },
-                );
-            }
+            Pumped::Idle => {}
+        }
+        if let Some(place) = self.open.get_mut(&key).filter(|_| pumped != Pumped::Done) {
+            out.is_blocked = pumped == Pumped::Blocked;
+            *place = out;
         }
     }
 
@@ -291,7 +282,7 @@ impl Downstream {
         key: (u64, u64),
         out: &mut Out,
     ) -> bool {
-        let mut chunks = Vec::new();
+        let mut chunks = std::mem::take(&mut out.pending);
         let mut taken = 0;
         while taken < FILL_BYTES {
             if out.current.is_none() && !self.begin_object(conn, source, key, out, &mut chunks) {
@@ -316,8 +307,7 @@ impl Downstream {
             self.objects += 1;
             ctx.totals.objects_out += 1;
         }
-        out.pending
-            .extend(chunks.into_iter().filter(|chunk| !chunk.is_empty()));
+        out.pending = chunks;
         !out.pending.is_empty()
     }
 
@@ -328,7 +318,7 @@ impl Downstream {
         source: &Subgroup,
         key: (u64, u64),
         out: &mut Out,
-        chunks: &mut Vec<Bytes>,
+        chunks: &mut VecDeque<Bytes>,
     ) -> bool {
         let from = self.from(key.0);
         let Some((id, object)) = source.next_after(out.last, from) else {
@@ -347,7 +337,7 @@ impl Downstream {
             out.is_unwritable = true;
             return false;
         };
-        chunks.push(header);
+        chunks.push_back(header);
         out.current = Some((id, object.props_len));
         true
     }
@@ -359,7 +349,7 @@ impl Downstream {
         (group, subgroup): (u64, u64),
         first: u64,
         out: &mut Out,
-        chunks: &mut Vec<Bytes>,
+        chunks: &mut VecDeque<Bytes>,
     ) -> bool {
         let Some(id) = conn.quic.streams().open(Dir::Uni) else {
             conn.starved = true;
@@ -389,7 +379,7 @@ impl Downstream {
             out.is_unwritable = true;
             return false;
         }
-        chunks.push(header.freeze());
+        chunks.push_back(header.freeze());
         conn.outbound.insert(
             id,
             OutKey {
@@ -532,13 +522,17 @@ fn object_header(
     id: u64,
     object: &Object,
 ) -> Result<Bytes, DataError> {
-    let mut properties = Vec::new();
-    object
-        .body
-        .read(0, object.props_len as usize, &mut properties);
+    let properties = match object.props_len as usize {
+        0 => Bytes::new(),
+        len => {
+            let mut properties = Vec::new();
+            object.body.read(0, len, &mut properties);
+            properties.concat().into()
+        }
+    };
     let fields = ObjectHeader {
         id,
-        properties: properties.concat().into(),
+        properties,
         payload_len: object.body.len() - object.props_len,
         status: object.status,
     };

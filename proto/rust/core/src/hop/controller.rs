@@ -23,6 +23,7 @@
 //! Loss alone never lowers the rate. On a path that drops without queueing (a policer), the cap is what
 //! bounds the damage: set it to what the link was bought for.
 
+use crate::congestion::bytes_in;
 use noq_proto::RttEstimator;
 use noq_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 use std::any::Any;
@@ -326,11 +327,6 @@ impl Controller for HoldController {
 
 fn scale(value: u64, (numerator, denominator): (u64, u64)) -> u64 {
     value.saturating_mul(numerator) / denominator
-}
-
-fn bytes_in(rate: u64, time: Duration) -> u64 {
-    let bytes = u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000;
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn per_second(bytes: u64, time: Duration) -> u64 {

@@ -307,12 +307,15 @@ impl Heartbeats {
 
     pub(super) fn poll_timeout(&self, answer_within: Duration) -> Option<Instant> {
         let next = (!self.due).then(|| self.due_at());
-        let mute = (!self.mute).then(|| self.mute_at(answer_within));
-        let deaf = (!self.deaf).then(|| self.deaf_at(answer_within));
-        let doubt = ms(self.config.doubt_ms);
-        let in_doubt = self.mute_after(doubt, answer_within);
-        let in_doubt = in_doubt.min(self.deaf_after(doubt, answer_within));
-        let in_doubt = (!self.is_in_doubt()).then_some(in_doubt);
+        let in_doubt = (!self.is_in_doubt()).then(|| {
+            let doubt = ms(self.config.doubt_ms);
+            let mute = self.mute_after(doubt, answer_within);
+            mute.min(self.deaf_after(doubt, answer_within))
+        });
+        // Asked after every packet: what certainly comes later is not reckoned.
+        let is_first = in_doubt.is_some() && self.config.doubt_ms <= self.config.silent_ms;
+        let mute = (!is_first && !self.mute).then(|| self.mute_at(answer_within));
+        let deaf = (!is_first && !self.deaf).then(|| self.deaf_at(answer_within));
         [next, mute, deaf, in_doubt].into_iter().flatten().min()
     }
 

@@ -9,6 +9,9 @@ pub const CHUNK_BODY_BYTES: u64 = crate::hop::CHUNK_BODY_BYTES as u64;
 
 /// Mean size of the pieces of a whole object below which it is put together.
 const PIECE_BYTES_MIN: u64 = 512;
+/// Pieces up to this size are copied by QUIC into segments of its own, for every viewer again; larger ones are
+/// shared. What one packet brings is below it.
+const COPIED_PIECE_BYTES_MAX: usize = 1_452;
 /// Pieces for which room is made at once.
 const RESERVED_PIECES_MAX: u64 = 16;
 
@@ -18,6 +21,8 @@ pub(crate) struct Body {
     len: u64,
     /// Segments of the contiguous prefix with their end offsets.
     prefix: Vec<(u64, Bytes)>,
+    /// Segments of the prefix that stay as they are.
+    gathered: usize,
     /// Bytes beyond the prefix by start offset, disjoint.
     ahead: BTreeMap<u64, Bytes>,
     /// Chunks below this index were announced.
@@ -67,6 +72,23 @@ impl Body {
         self.ready() == self.len
     }
 
+    /// Add pieces that follow one another, as `insert` does with each.
+    pub(crate) fn insert_all(&mut self, offset: u64, pieces: &mut [Bytes]) -> Added {
+        let (mut added, mut at) = (Added::default(), offset);
+        for piece in pieces {
+            let len = piece.len() as u64;
+            let one = self.insert(at, std::mem::take(piece));
+            at += len;
+            added.bytes += one.bytes;
+            if added.chunks.is_empty() {
+                added.chunks = one.chunks;
+            } else {
+                added.chunks.extend(one.chunks);
+            }
+        }
+        added
+    }
+
     /// Add bytes at an offset; what is held already is ignored. The caller has checked that
     /// `offset + data.len() <= len`.
     pub(crate) fn insert(&mut self, offset: u64, data: Bytes) -> Added {
@@ -100,6 +122,19 @@ impl Body {
         self.coalesce_splinters();
     }
 
+    /// Put the small pieces together that came since the last call, before viewers read them.
+    pub(crate) fn gather(&mut self) {
+        let end = self.ready();
+        let fresh = self.prefix.get(self.gathered..).unwrap_or_default();
+        let is_small = |(_, piece): &(u64, Bytes)| piece.len() <= COPIED_PIECE_BYTES_MAX;
+        if fresh.len() > 1 && fresh.iter().all(is_small) {
+            let fresh = self.prefix.drain(self.gathered..);
+            let whole = join(fresh.map(|(_, piece)| piece).collect());
+            self.prefix.push((end, whole));
+        }
+        self.gathered = self.prefix.len();
+    }
+
     fn push(&mut self, piece: Bytes) {
         if self.prefix.is_empty() {
             let pieces = self.len.div_ceil(CHUNK_BODY_BYTES);
@@ -110,10 +145,14 @@ impl Body {
     }
 
     /// Append slices of the prefix from `offset` on, at most `bytes_max` bytes.
-    pub(crate) fn read(&self, offset: u64, bytes_max: usize, out: &mut Vec<Bytes>) -> usize {
+    pub(crate) fn read(
+        &self,
+        offset: u64,
+        bytes_max: usize,
+        out: &mut impl Extend<Bytes>,
+    ) -> usize {
         let first = self.prefix.partition_point(|(end, _)| *end <= offset);
         let (mut at, mut taken) = (offset, 0);
-        out.reserve((self.prefix.len() - first).min(RESERVED_PIECES_MAX as usize));
         for (end, segment) in &self.prefix[first..] {
             if taken == bytes_max {
                 break;
@@ -121,7 +160,7 @@ impl Body {
             let start = *end - segment.len() as u64;
             let from = (at - start) as usize;
             let to = segment.len().min(from + (bytes_max - taken));
-            out.push(segment.slice(from..to));
+            out.extend([segment.slice(from..to)]);
             taken += to - from;
             at += (to - from) as u64;
         }
@@ -251,6 +290,7 @@ impl Body {
         if pieces > 1 && self.is_complete() && self.len < pieces * PIECE_BYTES_MIN {
             let whole = join(self.prefix.drain(..).map(|(_, segment)| segment).collect());
             self.prefix.push((self.len, whole));
+            self.gathered = 1;
         }
     }
 }
@@ -301,6 +341,33 @@ mod tests {
         assert!(body.begins_like(&other[..1999]));
     }
 
+    #[test]
+    fn what_came_in_packets_since_the_last_look_is_gathered_into_one_piece() {
+        let whole = pattern(9_000);
+        let mut body = Body::new(9_000);
+        let insert = |body: &mut Body, from: usize, to: usize| {
+            body.insert(from as u64, whole.slice(from..to));
+        };
+        insert(&mut body, 0, 1_200);
+        insert(&mut body, 1_200, 2_400);
+        body.gather();
+        assert_eq!(body.pieces(), 1);
+        insert(&mut body, 2_400, 3_600);
+        body.gather();
+        assert_eq!(
+            body.pieces(),
+            2,
+            "one alone stays, and what was gathered is not copied again"
+        );
+        insert(&mut body, 3_600, 4_800);
+        insert(&mut body, 4_800, 9_000);
+        body.gather();
+        assert_eq!(body.pieces(), 4, "a large piece is shared as it is");
+        let mut out = Vec::new();
+        assert_eq!(body.read(0, usize::MAX, &mut out), 9_000);
+        assert_eq!(join(out), whole);
+    }
+
     proptest! {
         #[test]
         fn any_order_of_overlapping_pieces_gives_the_bytes_once(
@@ -314,6 +381,9 @@ mod tests {
             for (at, n) in pieces {
                 let end = (at + n).min(len);
                 let added = body.insert(at as u64, whole.slice(at..end));
+                if n % 3 == 0 {
+                    body.gather();
+                }
                 new_bytes += added.bytes;
                 for index in &added.chunks {
                     let from = (*index * CHUNK_BODY_BYTES) as usize;

@@ -143,6 +143,15 @@ impl Track {
             .get(&key.object)
     }
 
+    /// Viewers are about to read what came of an object.
+    pub(crate) fn gather(&mut self, key: ObjectKey) {
+        let group = self.groups.get_mut(&key.group);
+        let subgroup = group.and_then(|group| group.subgroups.get_mut(&key.subgroup));
+        if let Some(object) = subgroup.and_then(|held| held.objects.get_mut(&key.object)) {
+            object.body.gather();
+        }
+    }
+
     /// Whether something at or beyond this place was seen already.
     pub(crate) fn has_reached(&self, key: ObjectKey) -> bool {
         self.largest_known
@@ -182,14 +191,13 @@ impl Track {
         Some(opened)
     }
 
-    /// Add bytes of an object's body.
+    /// Add bytes of an object's body: pieces that follow one another. They are taken out.
     pub(crate) fn write(
         &mut self,
         now: Instant,
         key: ObjectKey,
         meta: &ObjectMeta,
-        offset: u64,
-        data: Bytes,
+        (offset, pieces): (u64, &mut [Bytes]),
     ) -> Result<Written, Conflict> {
         if key.group < self.evicted_below {
             return Ok(Written::default());
@@ -230,7 +238,7 @@ impl Track {
         }
         // A sender that joined late knows no predecessor; a better informed one fills it in.
         object.prev = object.prev.or(meta.prev);
-        let added = object.body.insert(offset, data);
+        let added = object.body.insert_all(offset, pieces);
         let completed = object.complete_at.is_none() && object.body.is_complete();
         if completed {
             object.complete_at = Some(now);

@@ -30,7 +30,12 @@ fn put(track: &mut Track, now: Instant, group: u64, object: u64, len: usize) {
     let prev = object.checked_sub(1);
     let data = Bytes::from(vec![object as u8; len]);
     track
-        .write(now, key(group, object), &meta(prev, len as u64), 0, data)
+        .write(
+            now,
+            key(group, object),
+            &meta(prev, len as u64),
+            (0, &mut [data]),
+        )
         .unwrap();
 }
 
@@ -65,8 +70,7 @@ fn gaps_in_object_ids_are_no_gaps_in_the_subgroup() {
             now,
             key(1, 9),
             &meta(Some(0), 4),
-            0,
-            Bytes::from_static(b"late"),
+            (0, &mut [Bytes::from_static(b"late")]),
         )
         .unwrap();
     assert_eq!(
@@ -84,7 +88,12 @@ fn gaps_in_object_ids_are_no_gaps_in_the_subgroup() {
 fn the_same_object_with_another_header_is_a_conflict() {
     let (mut track, _, now) = track(CacheLimits::default());
     put(&mut track, now, 1, 0, 10);
-    let other = track.write(now, key(1, 0), &meta(None, 11), 0, Bytes::from_static(b"x"));
+    let other = track.write(
+        now,
+        key(1, 0),
+        &meta(None, 11),
+        (0, &mut [Bytes::from_static(b"x")]),
+    );
     assert!(other.unwrap_err().0.contains("different headers"));
 }
 
@@ -97,8 +106,7 @@ fn the_largest_location_is_shared_as_soon_as_its_first_byte_is_there() {
             now,
             key(3, 2),
             &meta(Some(1), 100),
-            0,
-            Bytes::from_static(b"a"),
+            (0, &mut [Bytes::from_static(b"a")]),
         )
         .unwrap();
     assert_eq!(largest.get(), Some(Location::new(3, 2)));
@@ -162,7 +170,9 @@ fn what_is_held_is_counted_exactly_although_incomplete_objects_are_dropped() {
         // A tenth of the object only.
         let header = meta(object.checked_sub(1), 5_000);
         let data = Bytes::from(vec![1; 500]);
-        track.write(now, key(1, object), &header, 0, data).unwrap();
+        track
+            .write(now, key(1, object), &header, (0, &mut [data]))
+            .unwrap();
         track.evict(now);
     }
     let subgroup = track.subgroup(1, 0).unwrap();

@@ -37,7 +37,9 @@ impl Writer {
             object,
         };
         let data = Bytes::from(vec![1; if whole { 2_000 } else { 1_000 }]);
-        self.track.write(self.now, key, &meta, 0, data).unwrap();
+        self.track
+            .write(self.now, key, &meta, (0, &mut [data]))
+            .unwrap();
     }
 
     /// Objects of one subgroup, each after the one before.
