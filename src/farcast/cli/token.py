@@ -181,6 +181,8 @@ def trust(
 ) -> int:
     """Take the tokens of issuers: give a cluster the public halves of their keys.
 
+    A key that is given again is as it is given last: name its issuer and all bounds anew.
+
     Example: farcast token trust shop.public.json --issuer shop.example --state-dir control
 
     Parameters
