@@ -10,6 +10,7 @@
 //! forward rate_at 30000000 2500000
 //! forward delay_at 30000000 75000
 //! forward bursts 0.05 3
+//! forward delay_log 7500 1.1 500000
 //! backward delay_us 50000
 //! flow media bulk start_s 0 end_s 60 extra_us 0
 //! flow cubic film 3000000
@@ -76,6 +77,11 @@ impl Way {
                 length_us: length_us.parse().ok()?,
                 share: share.parse().ok()?,
             }),
+            ["delay_log", median_us, sigma, redraw_us] => {
+                self.config.delay_log_median_us = median_us.parse().ok()?;
+                self.config.delay_log_sigma = sigma.parse().ok()?;
+                self.config.delay_redraw_us = redraw_us.parse().ok()?;
+            }
             ["windows_repeat_us", repeat_us] => self.windows_repeat_us = repeat_us.parse().ok()?,
             pairs => {
                 for pair in pairs.chunks(2) {
