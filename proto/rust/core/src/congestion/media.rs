@@ -1,8 +1,14 @@
 //! The controller itself: one judgement a round. The theory stands in [`crate::congestion`].
 
+mod compete;
+mod down;
+
 use super::config::MediaConfig;
+use super::good::Good;
 use super::policer::Policer;
+use super::recent::Recent;
 use super::round::{Base, ROUND_MIN, Round, bytes_in, per_second, scale};
+use super::shift::{LEVEL, Shift};
 use super::startup::{self, Outcome, Startup};
 use super::steps::Steps;
 use super::wander::Wander;
@@ -11,43 +17,27 @@ use noq_proto::congestion::{Controller, ControllerMetrics};
 use std::any::Any;
 use std::time::{Duration, Instant};
 
-/// Rounds of which the greatest delivery rate counts.
-const DELIVERED_ROUNDS: usize = 4;
 /// Most that the window grows to in the beginning.
 const STARTUP_WINDOW_MAX: u64 = 16 << 20;
-/// Packets a round that a step up adds, doubled after every so many calm rounds, and the most as a
-/// share of the rate at first and later.
-const UP_PACKETS: u64 = 2;
-const UP_CALM_ROUNDS: u32 = 6;
-const UP_DOUBLINGS_MAX: u32 = 5;
-const UP_SHARE: (u64, u64) = (5, 100);
-const UP_SHARE_CALM: (u64, u64) = (25, 100);
-/// Of what was delivered when a queue was found: the rate after it has drained, and the least while it
-/// drains.
-const RESUME: (u64, u64) = (90, 100);
-const DRAIN_MIN: (u64, u64) = (50, 100);
+/// A step up is a packet a round trip, below this rate, bytes/s, as much less as the root of it says; it is
+/// doubled after every so many calm ones. What the rate may be above what comes through.
+const UP_RATE: u64 = 250_000;
+/// Below this rate, bytes/s, a round takes longer than a round trip.
+const SLOW_RATE: u64 = 50_000;
+/// So much of the rate is all of it.
+const USED: (u64, u64) = (80, 100);
+const SQRT_UNIT: u64 = 1 << 20;
+const UP_CALM_ROUNDS: u32 = 12;
+const UP_DOUBLINGS_MAX: u32 = 6;
+const UP_SHARE: (u64, u64) = (25, 100);
 /// What the rate may be above the delivered one when a queue is found.
 const HEADROOM: (u64, u64) = (110, 100);
-/// Competing: decrease upon loss (RFC 9438 §4.6), and the standing queue beyond which nothing is added.
-const COMPETE_DOWN: (u64, u64) = (70, 100);
-const COMPETE_QUEUE_MAX: Duration = Duration::from_millis(400);
-/// Rounds without a queue that end it, and its longest time before it is looked again whose queue it is.
-const COMPETE_ROUNDS_EMPTY: u32 = 2;
-const COMPETE_MAX: Duration = Duration::from_secs(15);
 /// A mark of congestion (RFC 3168, RFC 8511) counts this much.
 const ECN_DOWN: (u64, u64) = (85, 100);
-/// A queue of so many packets is no queue: a slow link takes that long for one.
-const QUEUE_PACKETS: u64 = 2;
+/// No link takes longer for a packet.
+const PACKET_TIME_MAX: Duration = Duration::from_millis(100);
 /// The bound of a queue is never beyond so many of the configured one, however much a path's delay wanders.
 const QUEUE_BOUND_MAX: u32 = 5;
-/// A queue of so many bounds does not come by itself.
-const OURS_MIN: u32 = 2;
-/// A queue so long after the last one is another matter.
-const QUEUE_MEMORY: Duration = Duration::from_secs(10);
-/// Of the rate before a queue that nobody knows the cause of: where it goes back to, and if another one came
-/// soon after the last.
-const RETURN: (u64, u64) = (95, 100);
-const RETURN_AGAIN: (u64, u64) = (50, 100);
 /// The window never falls below this many packets.
 const WINDOW_PACKETS_MIN: u64 = 8;
 /// Worth of sending in one go, and its bounds in packets: no fewer than QUIC's pacer lets out at once anyway, or every
@@ -65,7 +55,12 @@ enum Mode {
     /// The queue is kept short.
     Delay,
     /// Someone else fills the queue.
-    Competing { since: Instant, empty: u32 },
+    /// Rounds in which it was empty, and in which we were above what came through.
+    Competing {
+        since: Instant,
+        empty: u32,
+        over: u32,
+    },
 }
 
 /// Figures for metrics.
@@ -94,21 +89,30 @@ pub struct MediaController {
     mode: Mode,
     srtt: Option<Duration>,
     round: Round,
-    /// The last step down; the round after it is not judged.
-    settling: bool,
-    /// The last round had a queue while the application limited: if the next has one too, it counts.
-    suspected: bool,
+    /// Until then a queue is somebody else's, as the last one was.
+    foreign_until: Option<Instant>,
+    /// The last step down and the last step up: what was sent before does not show their effect.
+    lowered_at: Option<Instant>,
+    raised_at: Option<Instant>,
+    /// The rate before the last step up.
+    rate_unraised: u64,
+    is_raise_shown: bool,
+    /// Rounds in a row with a queue that nothing was done about yet, and the greatest of them.
+    suspected: u32,
+    suspected_queue: Duration,
     steps: Steps,
     calm: u32,
     /// A rate that was held until a queue came which may not have been ours, and when that was.
     return_to: u64,
     queue_at: Option<Instant>,
+    good: Good,
     base: Base,
+    shift: Shift,
     wander: Wander,
     queue_delay: Duration,
     /// Greatest standing queue since someone competes.
     queue_delay_peak: Duration,
-    delivered: [u64; DELIVERED_ROUNDS],
+    recent: Recent,
     policer: Policer,
 }
 
@@ -127,17 +131,24 @@ impl MediaController {
             mode,
             srtt: None,
             round: Round::new(now),
-            settling: false,
-            suspected: false,
+            foreign_until: None,
+            lowered_at: None,
+            raised_at: None,
+            rate_unraised: 0,
+            is_raise_shown: true,
+            suspected: 0,
+            suspected_queue: Duration::ZERO,
             steps: Steps::default(),
             calm: 0,
             return_to: 0,
             queue_at: None,
+            good: Good::default(),
             base: Base::new(now),
+            shift: Shift::new(now),
             wander: Wander::default(),
             queue_delay: Duration::ZERO,
             queue_delay_peak: Duration::ZERO,
-            delivered: [0; DELIVERED_ROUNDS],
+            recent: Recent::default(),
             policer: Policer::new(config.loss_max_permille),
         }
     }
@@ -160,7 +171,7 @@ impl MediaController {
         };
         MediaFigures {
             usable: self.rate().max(after_steps.min(self.cap())),
-            delivered: self.delivered_max(),
+            delivered: self.recent.delivered_max(),
             pacing: self.rate(),
             queue_delay: self.queue_delay,
             is_capped: self.policer.cap().is_some(),
@@ -176,10 +187,6 @@ impl MediaController {
         self.policer.cap().unwrap_or(u64::MAX)
     }
 
-    fn delivered_max(&self) -> u64 {
-        self.delivered.iter().copied().max().unwrap_or(0)
-    }
-
     fn set_rate(&mut self, rate: u64) {
         self.rate = self.config.clamp(rate);
     }
@@ -187,11 +194,10 @@ impl MediaController {
     fn acked(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool) {
         let rtt = now.saturating_duration_since(sent);
         self.base.note(now, rtt);
-        let round_min = match self.mode {
-            Mode::Startup(_) => startup::ROUND_MIN,
-            _ => ROUND_MIN,
-        };
-        if self.round.ends_with(now, sent, round_min) {
+        if let Some(rtt) = self.shift.note(now, rtt, self.wander.level()) {
+            self.take_longer_path(now, rtt);
+        }
+        if self.ends_round(now, sent) {
             self.end_round(now);
         }
         let is_prompt = self
@@ -204,7 +210,34 @@ impl MediaController {
         {
             startup.grow(bytes, STARTUP_WINDOW_MAX);
         }
-        self.round.add(rtt, bytes, app_limited);
+        self.round.add(sent, rtt, bytes, app_limited);
+    }
+
+    /// Where the queue is kept short it is looked at as often as it can be told; elsewhere growth is what
+    /// counts, a round trip at a time.
+    fn ends_round(&self, now: Instant, sent: Instant) -> bool {
+        match self.mode {
+            Mode::Startup(_) => {
+                sent >= self.round.start && self.round.is_over(now, startup::ROUND_MIN)
+            }
+            Mode::Delay => self.round.is_over(now, ROUND_MIN),
+            Mode::Competing { .. } => {
+                sent >= self.round.start && self.round.is_over(now, ROUND_MIN)
+            }
+        }
+    }
+
+    /// The path takes longer than it did, and nothing queues.
+    fn take_longer_path(&mut self, now: Instant, rtt: Duration) {
+        if self.base.get().is_none_or(|base| rtt <= base + LEVEL) {
+            return;
+        }
+        self.base.reset(now, rtt);
+        self.suspected = 0;
+        let steps = std::mem::take(&mut self.steps);
+        if steps.is_any() {
+            self.set_rate(steps.rate_before);
+        }
     }
 
     fn end_round(&mut self, now: Instant) {
@@ -212,24 +245,43 @@ impl MediaController {
         let (Some(rtt), Some(base)) = (round.rtt_min, self.base.get()) else {
             return;
         };
-        let delivered = round.delivered(now);
-        self.delivered.rotate_right(1);
-        self.delivered[0] = delivered;
+        let policer = &self.policer;
+        self.recent
+            .note(now, &round, |rate| policer.with_usual_loss(rate));
         self.queue_delay = rtt.saturating_sub(base);
+        self.wander.note_spread(round.spread());
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         self.policer.end_round(now, &round, has_queue);
-        let has_drained =
-            self.steps.is_any() && self.queue_delay <= self.config.queue_delay_max / 2;
-        if std::mem::take(&mut self.settling) && !has_drained {
+        if has_queue && self.shift.is_open() {
+            return;
+        }
+        self.is_raise_shown = round.is_after(self.raised_at);
+        let has_drained = self.steps.is_any() && self.is_short(self.config.queue_delay_max);
+        let is_shown = round.is_after(self.lowered_at);
+        if has_drained
+            && round.is_before(self.lowered_at)
+            && self.steps.is_first()
+            && round.is_limited()
+        {
+            // Gone before the step could show: it was not the rate.
+            self.wander.note(self.steps.queue());
+            self.steps.resume = self.steps.rate_before;
+        }
+        let is_worse = self.is_deep() && self.recent.delivered_of_two() < self.rate * 3 / 4;
+        if !is_shown && !has_drained && !is_worse {
             return;
         }
         match self.mode {
-            Mode::Startup(startup) => self.start_up(&round, rtt, startup),
-            Mode::Delay => self.keep_short(now, &round, rtt),
-            Mode::Competing { since, empty } => self.compete(now, &round, since, empty),
+            Mode::Startup(startup) => self.start_up(now, &round, startup),
+            Mode::Delay => self.keep_short(now, &round),
+            Mode::Competing { since, empty, over } => {
+                self.compete(now, &round, since, (empty, over));
+            }
         }
-        if let Some(cap) = self.policer.cap() {
-            // What lies above a cap was never tried.
+        if let Some(cap) = self.policer.cap()
+            && !self.policer.is_testing()
+        {
+            // What lies above a cap was never tried; a test that acquits leaves the rate as it was.
             self.rate = self.rate.min(scale(cap, HEADROOM.0, HEADROOM.1));
         }
     }
@@ -246,25 +298,45 @@ impl MediaController {
         if !is_ours {
             return most;
         }
-        let per_packets = scale(
-            QUEUE_PACKETS * self.mtu,
-            1_000_000_000,
-            self.delivered_max().max(self.config.clamp(0)),
-        );
         let wander = self.wander.level();
-        Duration::from_nanos(per_packets)
-            .max(wander + wander / 4)
-            .clamp(self.config.queue_delay_max, most)
+        (wander + wander / 4)
+            .max(2 * self.packet_time())
+            .max(self.config.queue_delay_max + self.wander.noise() / 2)
+            .min(most)
     }
 
-    fn start_up(&mut self, round: &Round, rtt: Duration, mut startup: Startup) {
+    /// The queue is less than half of what it may be.
+    fn is_short(&self, bound: Duration) -> bool {
+        self.queue_delay <= bound / 2 + self.packet_time() + self.wander.noise()
+    }
+
+    /// What the bottleneck takes for a packet, which is no queue.
+    fn packet_time(&self) -> Duration {
+        let rate = self.recent.through_max().max(self.config.clamp(0));
+        let time = Duration::from_nanos(scale(self.mtu, 1_000_000_000, rate));
+        time.min(PACKET_TIME_MAX)
+    }
+
+    fn start_up(&mut self, now: Instant, round: &Round, mut startup: Startup) {
+        if !round.is_limited() {
+            self.wander.note(self.queue_delay);
+        }
+        if self.policer.is_testing() {
+            return;
+        }
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         let permille = round.loss_permille();
         let outcome = match has_queue && self.policer.is_unusual(permille) {
             true => Outcome::Queue,
             false => {
-                let has_lost = permille > u64::from(self.config.loss_max_permille);
-                startup.end_round(self.delivered[0], round.is_limited(), has_queue, has_lost)
+                let has_lost = permille > u64::from(self.config.loss_max_permille)
+                    && round.lost > startup::LOST_PACKETS_MIN * self.mtu;
+                startup.end_round(
+                    round.delivered(now),
+                    round.is_limited(),
+                    has_queue,
+                    has_lost,
+                )
             }
         };
         self.mode = Mode::Startup(startup);
@@ -273,143 +345,86 @@ impl MediaController {
             Outcome::Queue => {
                 self.rate = self.rate();
                 self.mode = Mode::Delay;
-                self.step_down(round.is_limited(), rtt);
+                self.step_down(now, round.is_limited());
             }
             Outcome::Flat => {
                 self.mode = Mode::Delay;
-                self.set_rate(self.delivered_max());
-                self.settling = true;
+                self.set_rate(self.recent.through_max());
+                self.lowered_at = Some(now);
             }
         }
     }
 
-    fn keep_short(&mut self, now: Instant, round: &Round, rtt: Duration) {
+    fn keep_short(&mut self, now: Instant, round: &Round) {
         let bound = self.queue_bound(round.is_limited());
+        if self.steps.is_any() {
+            return self.drain(now, round.is_limited(), bound);
+        }
         if self.queue_delay > bound {
-            return self.handle_queue(now, round.is_limited(), rtt);
+            return self.handle_queue(now, round.is_limited());
         }
-        self.suspected = false;
-        if !round.is_limited() {
-            self.wander.note(self.queue_delay);
+        self.learn_wander(round.is_limited());
+        if !self.is_short(bound / 2) {
+            return;
         }
-        if self.queue_delay > bound / 2 {
-            self.calm = 0;
-        } else if self.steps.is_any() {
-            self.end_steps(now);
-        } else if self.return_to > self.rate {
+        if self.policer.is_testing() {
+            return;
+        }
+        if self.return_to > self.rate {
             self.set_rate(self.rate + ((self.return_to - self.rate) / 2).max(self.mtu));
-        } else if round.is_limited() {
-            self.step_up();
+        } else if self.is_used(round) && self.shows_raise(round) {
+            self.step_up(now);
         }
     }
 
-    /// The queue is gone. Where the application limited, it may have gone by itself; a second one soon after
-    /// was ours.
-    fn end_steps(&mut self, now: Instant) {
-        let steps = std::mem::take(&mut self.steps);
-        let is_again = self
-            .queue_at
-            .is_some_and(|at| now.saturating_duration_since(at) < QUEUE_MEMORY);
-        self.queue_at = Some(now);
-        self.return_to = match (steps.was_limited, is_again) {
-            (true, _) => 0,
-            (false, false) => scale(steps.rate_before, RETURN.0, RETURN.1),
-            (false, true) => scale(steps.rate_before, RETURN_AGAIN.0, RETURN_AGAIN.1),
-        };
-        self.set_rate(self.rate.max(steps.resume));
-        self.calm = 0;
+    /// What a round without a queue says of the path's own delay, and the queue that was suspected before it.
+    fn learn_wander(&mut self, is_limited: bool) {
+        self.suspected = 0;
+        let peak = std::mem::take(&mut self.suspected_queue);
+        let is_foreign = peak.saturating_sub(self.queue_delay) > self.recent.took() / 4;
+        self.wander.note(match is_limited {
+            false => self.queue_delay,
+            // It went faster than one of ours can at this rate.
+            true if is_foreign => peak,
+            // What queues now may be ours: it shows how little the path wanders, never how much.
+            true => self.queue_delay.min(self.wander.level()),
+        });
     }
 
-    fn step_up(&mut self) {
+    /// The rate is what is wanted: it limits, or most of it is used. An encoder leaves some of what it may send, and
+    /// where a frame is a packet or two the pacer never holds it.
+    fn is_used(&self, round: &Round) -> bool {
+        round.is_limited() || self.recent.through() >= scale(self.rate, USED.0, USED.1)
+    }
+
+    /// Whether a round shows what the last step up did: in full, or in part where a round takes long.
+    fn shows_raise(&self, round: &Round) -> bool {
+        match self.rate < SLOW_RATE {
+            true => !round.is_before(self.raised_at),
+            false => round.is_after(self.raised_at),
+        }
+    }
+
+    fn step_up(&mut self, now: Instant) {
         let doublings = (self.calm / UP_CALM_ROUNDS).min(UP_DOUBLINGS_MAX);
         self.calm = self.calm.saturating_add(1);
-        let packets = (UP_PACKETS * self.mtu) << doublings;
-        let share = if doublings > 1 {
-            UP_SHARE_CALM
-        } else {
-            UP_SHARE
-        };
-        let step = per_second(packets, self.rtt()).min(scale(self.rate, share.0, share.1));
-        self.set_rate(self.rate.saturating_add(step.max(1)));
+        // As binomial controllers do (Bansal and Balakrishnan 2001): flows still become equal, and a small pipe
+        // is not filled by a single step.
+        let share = scale(self.rate.min(UP_RATE), SQRT_UNIT, UP_RATE).isqrt();
+        let packet = scale(self.mtu, share, SQRT_UNIT.isqrt());
+        let packets = packet << doublings;
+        let through = self.recent.through_max();
+        let most = through.saturating_add(scale(through, UP_SHARE.0, UP_SHARE.1));
+        let step = per_second(packets, self.rtt().max(ROUND_MIN)).max(1);
+        let back = self.good.back_from(self.rate);
+        self.raise(now, self.rate.saturating_add(step).max(back).min(most));
     }
 
-    fn handle_queue(&mut self, now: Instant, is_limited: bool, rtt: Duration) {
-        self.calm = 0;
-        // Who sends next to nothing is not the cause of any queue, and keeps the rate for what comes.
-        if self.delivered_max() < self.config.clamp(0) {
-            return;
-        }
-        let is_new = !std::mem::replace(&mut self.suspected, true);
-        if !is_limited && !self.steps.is_any() && is_new {
-            return self.wander.note(self.queue_delay);
-        }
-        if self.steps.are_in_vain(rtt) {
-            return self.handle_foreign_queue(now, rtt);
-        }
-        self.step_down(is_limited, rtt);
-    }
-
-    fn step_down(&mut self, is_limited: bool, rtt: Duration) {
-        self.steps.take(self.rate, is_limited, rtt);
-        if self.queue_delay > OURS_MIN * self.queue_bound(false) {
-            self.steps.was_limited = true;
-        }
-        self.return_to = 0;
-        let is_first = self.steps.is_first();
-        // The rate may have been far above what was used; the first time an older round may say more.
-        let delivered = match is_first {
-            true => self.delivered_max(),
-            false => self.delivered[0].max(self.delivered[1]),
-        };
-        let at_most = scale(delivered, HEADROOM.0, HEADROOM.1).min(self.steps.rate_before);
-        self.steps.resume = scale(at_most, RESUME.0, RESUME.1);
-        let drained = bytes_in(delivered, self.queue_delay);
-        let within = self
-            .rtt()
-            .max(self.config.queue_delay_max)
-            .saturating_mul(2);
-        let floor = scale(self.steps.resume, DRAIN_MIN.0, DRAIN_MIN.1);
-        let rate = self
-            .steps
-            .resume
-            .saturating_sub(per_second(drained, within));
-        self.set_rate(rate.max(floor));
-        self.settling = true;
-    }
-
-    fn handle_foreign_queue(&mut self, now: Instant, rtt: Duration) {
-        let steps = std::mem::take(&mut self.steps);
-        self.set_rate(steps.rate_before);
-        if steps.is_level(self.wander.level()) {
-            self.base.reset(now, rtt);
-        } else {
-            self.queue_delay_peak = self.queue_delay;
-            self.mode = Mode::Competing {
-                since: now,
-                empty: 0,
-            };
-        }
-    }
-
-    fn compete(&mut self, now: Instant, round: &Round, since: Instant, empty: u32) {
-        let is_empty = self.queue_delay <= self.queue_bound(true);
-        let empty = if is_empty { empty + 1 } else { 0 };
-        let is_over = now.saturating_duration_since(since) > COMPETE_MAX;
-        if empty >= COMPETE_ROUNDS_EMPTY || is_over {
-            self.mode = Mode::Delay;
-            self.steps = Steps::default();
-            return;
-        }
-        self.mode = Mode::Competing { since, empty };
-        self.queue_delay_peak = self.queue_delay_peak.max(self.queue_delay);
-        let is_deep = self.queue_delay >= self.queue_delay_peak / 2;
-        if is_deep && self.policer.is_unusual(round.loss_permille()) {
-            self.set_rate(scale(self.rate, COMPETE_DOWN.0, COMPETE_DOWN.1));
-            self.settling = true;
-        } else if round.is_limited() && self.queue_delay < COMPETE_QUEUE_MAX {
-            let share = scale(self.rate, UP_SHARE.0, UP_SHARE.1);
-            let step = per_second(self.mtu, self.rtt()).min(share);
-            self.set_rate(self.rate.saturating_add(step.max(1)));
+    fn raise(&mut self, now: Instant, rate: u64) {
+        if rate > self.rate {
+            self.rate_unraised = self.rate;
+            self.set_rate(rate);
+            self.raised_at = Some(now);
         }
     }
 }
@@ -438,21 +453,21 @@ impl Controller for MediaController {
 
     fn on_congestion_event(
         &mut self,
-        _now: Instant,
-        _sent: Instant,
+        now: Instant,
+        sent: Instant,
         _is_persistent_congestion: bool,
         is_ecn: bool,
         _lost_bytes: u64,
         _largest_lost_pn: u64,
     ) {
-        if is_ecn && !self.settling {
+        if is_ecn && self.lowered_at.is_none_or(|at| sent > at) {
             let rate = self.rate();
             if matches!(self.mode, Mode::Startup(_)) {
                 self.mode = Mode::Delay;
             }
             self.set_rate(scale(rate, ECN_DOWN.0, ECN_DOWN.1));
             self.calm = 0;
-            self.settling = true;
+            self.lowered_at = Some(now);
         }
     }
 
@@ -466,7 +481,10 @@ impl Controller for MediaController {
         };
         let least = WINDOW_PACKETS_MIN * self.mtu;
         if let Mode::Startup(startup) = &self.mode {
-            let outage = bytes_in(self.delivered_max().min(self.rate()), self.config.outage);
+            let outage = bytes_in(
+                self.recent.delivered_max().min(self.rate()),
+                self.config.outage,
+            );
             let first = startup.window().max(bytes_in(self.rate, srtt));
             return first.saturating_add(outage).max(least);
         }
@@ -482,7 +500,7 @@ impl Controller for MediaController {
         metrics.pacing_rate = Some(rate);
         metrics.send_quantum =
             Some(bytes_in(rate, QUANTUM).clamp(least * self.mtu, most * self.mtu));
-        metrics.bandwidth_estimate = Some(self.delivered_max().saturating_mul(8));
+        metrics.bandwidth_estimate = Some(self.recent.delivered_max().saturating_mul(8));
         metrics
     }
 

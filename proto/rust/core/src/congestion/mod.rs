@@ -16,6 +16,9 @@
 //!   lasts is judged by what a film's varying traffic shows, and put to a test only where the rate limits;
 //!   loss that stays belongs to the path and is not answered, however bursty, up to
 //!   [`MediaConfig::loss_max_permille`].
+//! - *Whether it can be ours.* While as much comes through as is sent, a queue of ours grows by a tenth of the time at
+//!   most, so that it can be watched for a round: one that goes by itself, faster than the rate would let it, is the path's
+//!   and widens the bound. What comes through is counted with what windows of loss took, unless the queue is deep.
 //! - *Who limits.* Where the application sends less than the rate, delay that comes and goes is the path's
 //!   (`wander`), and only a deep queue counts.
 //!
@@ -25,6 +28,8 @@
 //! - *Up:* some packets a round (so that flows that share become equal), more after a calm while; only
 //!   when the rate is what limits. *Down:* to what is delivered, low enough to drain what stands; then back
 //!   to nine tenths of it.
+//! - *Back:* up to a rate that was held not long ago a quarter more a round trip; steps down that come soon after each
+//!   other take that memory away (`good`).
 //! - *Not ours:* a round trip that steps down do not shorten and that stays level is a longer path: it
 //!   becomes the base. If it goes up and down without us, someone else fills the queue (CUBIC);
 //!   yielding would be giving up. The flow then competes as TCP does: additive increase, and 70 % upon
@@ -38,9 +43,12 @@
 //! packets in flight (BBR's rate samples) would be per-viewer memory; sums per round suffice.
 
 mod config;
+mod good;
 mod media;
 mod policer;
+mod recent;
 mod round;
+mod shift;
 mod startup;
 mod steps;
 mod wander;

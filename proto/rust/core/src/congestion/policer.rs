@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// Share of a round in the usual loss, and what a single loss may add to it.
 const USUAL_SHARE: u64 = 16;
 const USUAL_SLACK_PERMILLE: u64 = 5;
+/// More than that is not believed to be a path's own.
+const LOSS_MAX_PERMILLE: u64 = 500;
 /// Loss that is worth a test, in thousandths.
 const SUSPECT_PERMILLE: u64 = 20;
 /// A window has at least this many packets, and lasts at least so long.
@@ -24,8 +26,9 @@ const WINDOWS_LOSSY_MIN: usize = 6;
 /// What is sent in a window with little traffic, as a share of the mean.
 const LITTLE: (u64, u64) = (85, 100);
 /// Bytes that windows with little traffic should have lost, if they lost like the others, for their loss to
-/// tell: eight packets.
+/// tell, and for it to accuse: eight packets and 24, for losses that come several at once are few chances.
 const TELLING_BYTES: u64 = 9_600;
+const ACCUSING_BYTES: u64 = 28_800;
 /// Packets that should be lost in a test if the rate does not matter; a burst counts several.
 const TEST_LOST_MIN: u64 = 12;
 /// A test is over at the latest after this long.
@@ -128,9 +131,20 @@ impl Policer {
         self.cap
     }
 
+    /// Whether the rate is held just below what was delivered, to see what that does to loss.
+    pub(super) fn is_testing(&self) -> bool {
+        matches!(self.state, State::Testing { .. })
+    }
+
     /// Whether a round lost more than belongs to the path as far as that is known.
     pub(super) fn is_unusual(&self, permille: u64) -> bool {
         permille > 2 * self.usual_permille() + USUAL_SLACK_PERMILLE
+    }
+
+    /// A rate of what was delivered, with what the path loses by itself.
+    pub(super) fn with_usual_loss(&self, delivered: u64) -> u64 {
+        let kept = 1_000 - self.usual_permille().min(LOSS_MAX_PERMILLE);
+        scale(delivered, 1_000, kept)
     }
 
     fn usual_permille(&self) -> u64 {
@@ -154,7 +168,7 @@ impl Policer {
             && !settled
         {
             // What was sent before the test is still coming back.
-            if round.start >= since {
+            if round.is_after(Some(since)) {
                 self.state = State::Testing {
                     since: now,
                     settled: true,
@@ -238,12 +252,15 @@ impl Policer {
         let bound = scale(mean, LITTLE.0, LITTLE.1);
         let little = sum(self.windows.iter().filter(|w| w.sent_rate < bound));
         let much = sum(self.windows.iter().filter(|w| w.sent_rate >= mean));
-        if scale(little.total(), much.permille(), 1_000) < TELLING_BYTES {
+        let expected = scale(little.total(), much.permille(), 1_000);
+        if expected < TELLING_BYTES {
             return Evidence::None;
         }
         match little.permille() {
             permille if permille * 2 >= much.permille() => Evidence::OfPath,
-            permille if permille * 5 < much.permille() => Evidence::OfRate,
+            permille if permille * 5 < much.permille() && expected >= ACCUSING_BYTES => {
+                Evidence::OfRate
+            }
             _ => Evidence::None,
         }
     }

@@ -13,9 +13,13 @@ const BASE_WINDOW: Duration = Duration::from_secs(30);
 /// What was acknowledged and lost since the last round ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Round {
-    /// Packets sent from here on end the round.
     pub(super) start: Instant,
+    /// When the first packet acknowledged in it was sent.
+    pub(super) sent_from: Option<Instant>,
+    /// When the last one was.
+    sent_to: Option<Instant>,
     pub(super) rtt_min: Option<Duration>,
+    rtt_sum: Duration,
     pub(super) packets: u64,
     pub(super) acked: u64,
     pub(super) lost: u64,
@@ -27,7 +31,10 @@ impl Round {
     pub(super) fn new(start: Instant) -> Round {
         Round {
             start,
+            sent_from: None,
+            sent_to: None,
             rtt_min: None,
+            rtt_sum: Duration::ZERO,
             packets: 0,
             acked: 0,
             lost: 0,
@@ -35,13 +42,30 @@ impl Round {
         }
     }
 
-    /// Whether a packet sent then, and acknowledged now, ends the round, which lasts at least so long.
-    pub(super) fn ends_with(&self, now: Instant, sent: Instant, least: Duration) -> bool {
+    /// Whether it is over, which lasts at least so long.
+    pub(super) fn is_over(&self, now: Instant, least: Duration) -> bool {
         let took = now.saturating_duration_since(self.start);
-        sent >= self.start && self.packets >= ROUND_PACKETS_MIN && took >= least
+        self.packets >= ROUND_PACKETS_MIN && took >= least
     }
 
-    pub(super) fn add(&mut self, rtt: Duration, bytes: u64, app_limited: bool) {
+    /// Whether what came back in it was sent after a moment.
+    pub(super) fn is_after(&self, moment: Option<Instant>) -> bool {
+        moment.is_none_or(|moment| self.sent_from.is_some_and(|sent| sent >= moment))
+    }
+
+    /// Whether all that came back in it was sent before a moment.
+    pub(super) fn is_before(&self, moment: Option<Instant>) -> bool {
+        moment.is_some_and(|moment| self.sent_to.is_none_or(|sent| sent < moment))
+    }
+
+    pub(super) fn add(&mut self, sent: Instant, rtt: Duration, bytes: u64, app_limited: bool) {
+        if self.sent_from.is_none() && sent > self.start {
+            // Nothing was under way when it began: it begins now.
+            self.start = sent + rtt;
+        }
+        self.sent_from.get_or_insert(sent);
+        self.sent_to = self.sent_to.max(Some(sent));
+        self.rtt_sum = self.rtt_sum.saturating_add(rtt);
         self.rtt_min = Some(self.rtt_min.map_or(rtt, |min| min.min(rtt)));
         self.packets += 1;
         self.acked = self.acked.saturating_add(bytes);
@@ -64,6 +88,12 @@ impl Round {
     /// Bytes/s that came through.
     pub(super) fn delivered(&self, now: Instant) -> u64 {
         per_second(self.acked, now.saturating_duration_since(self.start))
+    }
+
+    /// How far round trips lie apart: what the mean of them is above the least.
+    pub(super) fn spread(&self) -> Duration {
+        let packets = u32::try_from(self.packets.max(1)).unwrap_or(u32::MAX);
+        (self.rtt_sum / packets).saturating_sub(self.rtt_min.unwrap_or_default())
     }
 }
 

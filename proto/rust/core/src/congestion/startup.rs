@@ -17,6 +17,8 @@ const GROWTH: (u64, u64) = (125, 100);
 const ROUNDS_FLAT: u32 = 3;
 /// Rounds with a queue that end it.
 const ROUNDS_QUEUED: u32 = 2;
+/// Packets lost in a round that no burst on the way explains.
+pub(super) const LOST_PACKETS_MIN: u64 = 24;
 /// The pace of a window a round trip (RFC 9002 §7.7).
 const PACE: (u64, u64) = (5, 4);
 

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-/// Steps down after which a queue that did not shrink is taken for not ours.
-const STEPS_MAX: u32 = 4;
-/// Round trips that vary less than this, or than the path's delay does by itself, are a path's own.
-const LEVEL: Duration = Duration::from_millis(10);
+/// Steps down without effect after which a queue is taken for somebody else's.
+const VAIN_MAX: u32 = 3;
+/// A queue that our steps drain falls to this share of itself between two looks.
+const SHRINKS: (u32, u32) = (2, 3);
 
 /// A queue that stands, and the steps down that were taken against it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Steps {
     count: u32,
+    /// Of them, those that changed nothing.
+    vain: u32,
     /// The rate before the first, and where it goes when the queue is gone.
     pub(super) rate_before: u64,
     pub(super) resume: u64,
     /// The rate, not the application, was what limited when the first was taken.
     pub(super) was_limited: bool,
-    /// Round trip at the second step, and the least and greatest since.
-    first: Duration,
-    least: Duration,
-    greatest: Duration,
+    /// The queue at the last look.
+    queue: Duration,
 }
 
 impl Steps {
@@ -33,34 +33,29 @@ impl Steps {
         self.count <= 1
     }
 
-    /// One more, at a round trip; `rate` is that before it.
-    pub(super) fn take(&mut self, rate: u64, is_limited: bool, rtt: Duration) {
-        match self.count {
-            0 => (self.rate_before, self.was_limited) = (rate, is_limited),
-            // Only now: when a queue is first seen, more of it is on the way.
-            1 => (self.first, self.least, self.greatest) = (rtt, rtt, rtt),
-            _ => {}
+    /// One more, at a queue; `rate` is that before it.
+    pub(super) fn take(&mut self, rate: u64, is_limited: bool, queue: Duration) {
+        if self.count == 0 {
+            (self.rate_before, self.was_limited) = (rate, is_limited);
         }
-        self.least = self.least.min(rtt);
-        self.greatest = self.greatest.max(rtt);
+        self.queue = queue;
         self.count += 1;
     }
 
-    /// Enough were taken, and the queue does not shrink: somebody else's, or no queue.
-    pub(super) fn are_in_vain(&mut self, rtt: Duration) -> bool {
-        if self.count < STEPS_MAX {
-            return false;
-        }
-        let gained = self.first.saturating_sub(rtt);
-        let shrinks = gained > LEVEL && rtt < self.least + LEVEL;
-        if shrinks {
-            self.count = 1;
-        }
-        !shrinks
+    /// The queue at the last look.
+    pub(super) fn queue(&self) -> Duration {
+        self.queue
     }
 
-    /// The round trip stayed what it was: a longer path, not a queue of somebody.
-    pub(super) fn is_level(&self, wander: Duration) -> bool {
-        self.greatest.saturating_sub(self.least) <= LEVEL.max(wander)
+    /// The queue after a step had its time: whether it shrinks, as one does that is ours.
+    pub(super) fn shrinks(&mut self, queue: Duration) -> bool {
+        let before = std::mem::replace(&mut self.queue, queue);
+        queue * SHRINKS.1 <= before * SHRINKS.0
+    }
+
+    /// A step changed nothing; whether that was one too many.
+    pub(super) fn are_in_vain(&mut self) -> bool {
+        self.vain += 1;
+        self.vain >= VAIN_MAX
     }
 }

@@ -1,6 +1,9 @@
 //! The controller on synthetic acknowledgements.
 
+mod access;
+
 use super::*;
+use access::Access;
 use proptest::prelude::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -44,9 +47,37 @@ fn the_rate_grows_while_it_is_used_and_nothing_queues() {
 fn a_standing_queue_lowers_the_rate_below_what_is_delivered() {
     let now = epoch() + 1_000 * MS;
     let mut controller = controller(now);
-    let now = feed(&mut controller, now, 1_000, 50 * MS, false);
-    feed(&mut controller, now, 600, 120 * MS, false);
+    let mut now = feed(&mut controller, now, 1_000, 50 * MS, false);
+    for ms in 0..600 {
+        now = feed(&mut controller, now, 1, (50 + ms / 4) * MS, false);
+    }
     assert!(controller.rate() < 1_200_000, "{}", controller.rate());
+}
+
+#[test]
+fn a_path_that_becomes_longer_costs_no_rate_and_is_the_base_within_two_round_trips() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let now = feed(&mut controller, now, 400, 50 * MS, false);
+    controller.mode = Mode::Delay;
+    let mut now = feed(&mut controller, now, 400, 50 * MS, false);
+    let before = controller.rate();
+    for _ in 0..570 {
+        now = feed(&mut controller, now, 1, 285 * MS, false);
+        assert!(controller.rate() >= before);
+    }
+    assert_eq!(controller.base.get(), Some(285 * MS));
+}
+
+#[test]
+fn a_rate_that_is_mostly_used_grows_though_the_pacer_never_holds_anything() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let now = feed(&mut controller, now, 400, 50 * MS, false);
+    controller.mode = Mode::Delay;
+    controller.rate = 1_300_000; // 1,200,000 bytes/s are acknowledged
+    feed(&mut controller, now, 1_000, 50 * MS, true);
+    assert!(controller.rate() > 1_300_000);
 }
 
 #[test]
@@ -55,6 +86,7 @@ fn delay_that_the_application_cannot_have_caused_leaves_the_rate_alone() {
     let mut controller = controller(now);
     let now = feed(&mut controller, now, 400, 50 * MS, false);
     controller.mode = Mode::Delay;
+    controller.rate = 2_000_000;
     let now = feed(&mut controller, now, 400, 50 * MS, true);
     let before = controller.rate();
     feed(&mut controller, now, 600, 130 * MS, true);
@@ -85,6 +117,35 @@ fn loss_alone_never_lowers_the_rate_of_a_film() {
 }
 
 #[test]
+fn a_test_that_acquits_loss_leaves_the_rate_as_it_was() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let mut now = feed(&mut controller, now, 400, 50 * MS, false);
+    controller.mode = Mode::Delay;
+    controller.rate = 3_000_000;
+    let mut was_tested = false;
+    for _ in 0..1_500 {
+        controller.on_packet_lost(PACKET as u16, 0, now);
+        now = feed(&mut controller, now, 9, 50 * MS, false);
+        was_tested |= controller.policer.is_testing();
+    }
+    assert!(was_tested);
+    assert_eq!(controller.rate(), 3_000_000);
+}
+
+#[test]
+fn delay_that_comes_and_goes_at_the_beginning_is_no_queue_later() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    let mut now = feed(&mut controller, now, 400, 50 * MS, true);
+    for number in 0..30 {
+        now = feed(&mut controller, now, 100, (50 + number % 2 * 40) * MS, true);
+    }
+    assert!(matches!(controller.mode, Mode::Startup(_)));
+    assert!(controller.queue_bound(true) > 40 * MS);
+}
+
+#[test]
 fn a_mark_of_congestion_lowers_the_rate_once_a_round() {
     let now = epoch() + 1_000 * MS;
     let mut controller = controller(now);
@@ -104,6 +165,60 @@ fn slow_start_at_most_doubles_a_round_trip() {
     let before = controller.rate();
     feed(&mut controller, now, 50, 50 * MS, false);
     assert!(controller.rate() <= 2 * before);
+}
+
+/// A mobile access: it loses a tenth in windows, its delay wanders, its rate fades.
+fn mobile(seed: u64) -> Access {
+    Access {
+        seed,
+        rate: 290_000,
+        fades: true,
+        wanders: true,
+        window_loss_permille: 300,
+        rtt_ms: 240,
+        queue_ms_max: 300,
+    }
+}
+
+/// What several such accesses yield in the mean.
+fn mean_used(access: impl Fn(u64) -> Access) -> f64 {
+    (0..6).map(|seed| access(seed).run(60).used).sum::<f64>() / 6.0
+}
+
+#[test]
+fn delay_that_wanders_and_windows_of_loss_do_not_make_the_rate_fall_to_a_third_of_the_access() {
+    let used = mean_used(|seed| Access {
+        fades: false,
+        rate: 1_250_000,
+        rtt_ms: 150,
+        ..mobile(seed)
+    });
+    assert!(used > 0.6, "{used}");
+}
+
+#[test]
+fn an_access_that_fades_each_second_is_used_though_its_delay_wanders_and_windows_lose() {
+    let used = mean_used(|seed| Access {
+        rate: 60_000,
+        ..mobile(seed)
+    });
+    assert!(used > 0.54, "{used}");
+}
+
+#[test]
+fn a_flow_that_is_alone_keeps_its_queue_short_and_the_bottleneck_busy() {
+    let alone = Access {
+        rate: 625_000,
+        rtt_ms: 100,
+        fades: false,
+        wanders: false,
+        window_loss_permille: 0,
+        queue_ms_max: 500,
+        ..mobile(0)
+    };
+    let outcome = alone.run(30);
+    assert!(outcome.queue_p95_ms <= 50, "{}", outcome.queue_p95_ms);
+    assert!(outcome.used > 0.9, "{}", outcome.used);
 }
 
 #[derive(Clone, Debug)]

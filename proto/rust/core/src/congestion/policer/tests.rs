@@ -26,7 +26,7 @@ impl Rounds {
     fn round(&mut self, came: u64, lost: u64, is_limited: bool) {
         let mut round = Round::new(self.now);
         for _ in 0..came {
-            round.add(Duration::from_millis(50), PACKET, !is_limited);
+            round.add(self.now, Duration::from_millis(50), PACKET, !is_limited);
         }
         round.lost = lost * PACKET;
         self.now += Duration::from_millis(100);
@@ -79,6 +79,18 @@ fn chance_is_acquitted_by_a_test_and_the_cap_goes() {
     assert!(capped > 0, "nothing was tested");
     assert!(capped < 60, "{capped} of 300 rounds were capped");
     assert_eq!(rounds.policer.cap(), None);
+}
+
+#[test]
+fn two_quiet_windows_without_loss_do_not_accuse_a_film_of_its_own() {
+    let mut rounds = Rounds::new();
+    for number in 0..400 {
+        match number / 4 % 4 {
+            0 => rounds.round(17, 0, false),
+            _ => rounds.round(36, 4, false),
+        }
+        assert_eq!(rounds.policer.cap(), None);
+    }
 }
 
 #[test]
