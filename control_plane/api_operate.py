@@ -34,6 +34,7 @@ class _Operate:
         self._check_edges([order.node_id])
         now_us = self._service.now_us()
         if order.undo:
+            self._check_runs(order.node_id)
             self._order("undrain", lambda orders: orders.undrain(order.node_id), node_id=order.node_id)
         else:
             self._order(
@@ -116,6 +117,14 @@ class _Operate:
         why_not = self._service.order(action, give, **about)
         if why_not is not None:
             raise Refused(409, why_not)
+
+    def _check_runs(self, node_id: str) -> None:
+        """An order that an edge has carried out to its end cannot be taken back from it."""
+        member = self._service.controller.members.get(node_id)
+        if member is not None and member.session is None and member.drain_sent:
+            raise Refused(
+                409, f"edge {node_id!r} has drained and ended; once it starts anew it is used again"
+            )
 
     def _check_edges(self, names: Collection[str]) -> None:
         stranger = unknown_edge(names, self._service.controller.members.ids)

@@ -142,6 +142,8 @@ class Controller:
         self._edge_lists = EdgeLists(restored.epoch.cluster, sign)
         self._sessions: dict[int, _Session] = {}
         self._dirty: dict[int, None] = {}
+        self._refused: dict[str, str] = {}
+        """Edges that may not join, and why: they come again and again, and are told of once."""
         self._closing: deque[tuple[int, str]] = deque()
         self._tick_us = now_us + TICK_US
         self._saver = Saver(restored.trees, self._unix_minus_clock_us)
@@ -382,9 +384,15 @@ class Controller:
         refusal = self._why_not_join(hello)
         if refusal is not None:
             self.journal.count("joins_refused")
-            self.journal.write("warning", "edge refused", node_id=hello.node_id, reason=refusal)
+            said = self._refused.get(hello.node_id) == refusal
+            self.journal.write(
+                "debug" if said else "warning", "edge refused", node_id=hello.node_id, reason=refusal
+            )
+            if len(self._refused) < self.config.sessions_max or hello.node_id in self._refused:
+                self._refused[hello.node_id] = refusal
             state.channel.refuse(refusal, STANDBY_RETRY_MS if self.standby is not None else 0)
             return
+        self._refused.pop(hello.node_id, None)
         state.hello = hello
         is_newcomer = hello.node_id not in self.members
         self._shares_due = True

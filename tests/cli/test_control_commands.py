@@ -125,6 +125,21 @@ def test_a_drain_can_be_taken_back(state: Path, world: World) -> None:
     assert not member.draining
 
 
+@pytest.mark.parametrize("verb", [("drain", "fra-1", "--undo"), ("undrain", "fra-1")], ids=str)
+def test_a_drain_that_has_ended_cannot_be_taken_back_and_says_so(
+    world: World, tmp_path: Path, verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.controller.drain("fra-1", 1_000, world.now_us) is None
+    world.flush()
+    world.run(5)
+    assert world.edges["fra-1"].drains
+    world.disconnect("fra-1")
+    with served(world, tmp_path):
+        assert run(tmp_path, *verb) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "farcast: edge 'fra-1' has drained and ended; once it starts anew it is used again"
+
+
 @pytest.mark.parametrize(
     "tokens",
     [

@@ -225,6 +225,18 @@ def test_only_regions_of_the_cluster_may_join() -> None:
     assert len(world.controller.members) == 2
 
 
+def test_an_edge_that_comes_again_and_again_and_may_not_join_is_one_warning() -> None:
+    config = ControllerConfig(regions=frozenset({"fra"}))
+    world = World(("fra-1", "mars-1"), config=config).run(2)
+    for _ in range(3):
+        world.edges["mars-1"].restart()
+        world.connect(world.edges["mars-1"])
+        world.run(1)
+    levels = [entry.level for entry in world.log if entry.event == "edge refused"]
+    assert levels == ["warning", "debug", "debug", "debug"]
+    assert world.counters["joins_refused"] == 4
+
+
 def test_what_must_not_be_forgotten_is_saved_before_anybody_is_told() -> None:
     world = settled()
     world.offer("jkt-1", "live/film")
