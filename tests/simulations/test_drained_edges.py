@@ -15,6 +15,8 @@ from .test_failing_over import assert_whole, edges_of
 GAP_MS_MAX = 183
 """A pause in a film that people notice."""
 
+CROWD = 24
+
 
 def drained(
     node_id: str, region: str, *, access_ms: int | None = None, url: str = ""
@@ -57,6 +59,19 @@ def test_viewers_below_a_draining_relay_see_no_pause(region: str) -> None:
         assert watcher.gap_ms(4 * SECOND) < GAP_MS_MAX
         assert_whole(watcher)
     assert edges_of(net, viewer) == [region], "only the edges move"
+
+
+def test_a_crowd_at_a_draining_edge_sees_no_pause() -> None:
+    net = SixRegions()
+    order = ["fra", *(edge for edge in ("sin", *EGRESSES) if edge != "fra")]
+    crowd = [net.roam(order, region="fra", at_us=2 * SECOND + k * 20_000) for k in range(CROWD)]
+    net.run_for(5.3)
+    net.agents["fra"].drain(net.twin.now_us(), drain_ms=8_000, next_url="")
+    net.run_for(6.3)
+    for viewer in crowd:
+        assert viewer.gap_ms(4 * SECOND) < GAP_MS_MAX
+        assert_whole(viewer)
+        assert len(edges_of(net, viewer)) == 2, "one move"
 
 
 @pytest.mark.parametrize(("region", "nearest"), [("fra", {"lon"}), ("iad", {"fra", "lon"}), ("dxb", {"sin"})])
