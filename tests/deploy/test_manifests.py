@@ -18,6 +18,7 @@ import yaml
 from farcast.control_plane.config import SCHEMA
 from farcast.control_plane.config import load_config as load_control_config
 from farcast.edge.config import EdgeConfig, load_config
+from farcast.proto.joining.tokens import JoinToken
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ("farcast-edge", "farcast-control")
@@ -85,6 +86,41 @@ def test_the_drop_in_for_consul_changes_nothing_of_the_unit_but_the_token(tmp_pa
     reset, *dropped = unit("farcast-control.service.d/consul.conf", suffix="")["ExecStart"]
     assert reset == ""
     assert dropped == [f"{plain[0]} --consul-token-file ${{CREDENTIALS_DIRECTORY}}/consul.token"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize(("name", "drop_in"), [("farcast-control", "ca"), ("farcast-edge", "joined")])
+def test_systemd_takes_the_drop_ins(name: str, drop_in: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.service.d").mkdir()
+    for file in (f"{name}.service", f"{name}.service.d/{drop_in}.conf"):
+        text = (DEPLOY / "systemd" / file).read_text()
+        (tmp_path / file).write_text(text.replace("/opt/farcast/bin/farcast", "/bin/true"))
+    command = ["systemd-analyze", "verify", str(tmp_path / f"{name}.service")]
+    verified = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_an_edge_that_joins_by_token_is_given_no_hop_key_and_its_token_in_a_file(tmp_path: Path) -> None:
+    plain, joined = unit("farcast-edge"), unit("farcast-edge.service.d/joined.conf", suffix="")
+    reset, *credentials = joined["LoadCredential"]
+    assert reset == ""
+    assert [line.split(":")[0] for line in credentials] == ["edge.key", "join.token"]
+    environment = dict(line.split("=", 1) for line in plain["Environment"] + joined["Environment"])
+    for name in joined["UnsetEnvironment"]:
+        del environment[name]
+    values = {name: value.replace("%d", str(tmp_path)) for name, value in environment.items()}
+    (tmp_path / "join.token").write_text(join_token())
+    (tmp_path / "edge.key").write_text("")
+    (tmp_path / "edge.toml").write_text(f'cert = "edge.key"\n[control]\nstate_dir = "{tmp_path}"\n')
+    config = load_config(tmp_path / "edge.toml", values, {})
+    assert config.join is not None
+    assert config.hop is not None
+    assert config.hop.cert.parent == tmp_path, "of the state directory, and nothing was handed over"
+
+
+def join_token() -> str:
+    token = JoinToken(("192.0.2.1:4440",), b"c" * 32, "fra", None, "ab" * 8, b"s" * 32, 4_000_000_000)
+    return token.encode()
 
 
 def documents(name: str) -> list[dict[str, Any]]:
