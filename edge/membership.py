@@ -98,6 +98,7 @@ class Membership:
         self._oversized_files = 0
         self._usage_file = PlanFile(file.path.parent, USAGE_NAME)
         self._usage_unwritten = False
+        self._plan_unwritten = False
         self._load = LoadMeter()
         self._woken = trio.Event()
         self._unwritten = trio.Event()
@@ -302,10 +303,15 @@ class Membership:
             try:
                 await trio.to_thread.run_sync(self._file.write, data)
             except OSError as error:
-                path, reason = str(self._file.path), error.strerror
-                log.error(
-                    "plan cannot be kept; a restart would follow an older one", file=path, reason=reason
-                )
+                if not self._plan_unwritten:
+                    path, reason = str(self._file.path), error.strerror
+                    log.error("plan cannot be kept; a restart would follow an older one", file=path,
+                              reason=reason)  # fmt: skip
+                self._plan_unwritten = True
+            else:
+                if self._plan_unwritten:
+                    log.info("plan is kept again", file=str(self._file.path))
+                self._plan_unwritten = False
 
     def _load_usage(self) -> None:
         """What earlier processes have metered and not reported."""

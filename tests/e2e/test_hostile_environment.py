@@ -1,7 +1,8 @@
 """A machine that is against us: full and read-only disks, taken ports, certificates that end, state put back.
 
     what                        what is said, once                            exit code   media
-    disk of the edge is full    error "plan cannot be kept; ..." EFBIG        -           untouched
+    disk of the edge is full    error "plan cannot be kept; ..."              -           untouched (its
+                                words: tests/edge/test_membership.py)
     disk of its log is full     "log lines were lost", later                  0           untouched
     disk of a command is full   "the output: cannot be written: No space ..." 1           -
     state directory read-only   "... cannot be used: ...; choose another"     1           -

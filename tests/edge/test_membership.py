@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -144,6 +146,40 @@ async def written(net: Net, sequence: int) -> None:
             if data is not None and PlanStore("sin-1").load(data).version.sequence == sequence:
                 return
         await trio.sleep(0.01)
+
+
+def test_a_full_disk_under_plans_is_one_line_however_many_come_and_one_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Net(tmp_path)
+    write, full = PlanFile.write, trio.Event()
+
+    def refuse(self: PlanFile, data: bytes) -> None:
+        if self.path.name == PlanFile(tmp_path).path.name and not full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, data)
+
+    monkeypatch.setattr(PlanFile, "write", refuse)
+
+    def told(text: str) -> list[dict[str, Any]]:
+        return [line for line in net.log if text in line["event"]]
+
+    async def scenario() -> None:
+        await net.joined()
+        await net.push(plan(1), plan(2, base=plan(1).version, nodes=(), routes=(), directory=()))
+        while not told("plan cannot be kept"):
+            await trio.sleep(0.01)
+        await net.push(plan(3, base=plan(2).version, nodes=(), routes=(), directory=()))
+        full.set()
+        await net.push(plan(4, base=plan(3).version, nodes=(), routes=(), directory=()))
+        await written(net, 4)
+        while not told("plan is kept again"):
+            await trio.sleep(0.01)
+
+    net.run(scenario)
+    (line,) = told("plan cannot be kept")
+    assert (line["level"], line["reason"]) == ("error", "No space left on device")
+    assert line["file"] == str(PlanFile(tmp_path).path)
 
 
 def test_an_edge_says_who_it_is_and_begins_with_a_full_report(tmp_path: Path) -> None:
