@@ -81,10 +81,11 @@ class AccessOrder(_Request, frozen=True):
 
 
 class TrustOrder(_Request, frozen=True):
-    """Exactly one: a node whose certificates end, or the serial number of one (hex)."""
+    """Exactly one: a node whose certificates end, the serial number of one (hex), a join token's id."""
 
     revoke_node: str | UnsetType = UNSET
     revoke_serial: str | UnsetType = UNSET
+    revoke_join_token: str | UnsetType = UNSET
 
 
 class JoinTokenOrder(_Request, frozen=True):

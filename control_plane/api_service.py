@@ -67,6 +67,10 @@ class Service(Protocol):
         """Take one certificate no more."""
         ...
 
+    def revoke_join_token(self, token_id: str) -> str | None:
+        """Let nobody in by a join token any more."""
+        ...
+
     def remove(self, node_id: str) -> str | None:
         """Take an edge out for good."""
         ...

@@ -20,7 +20,7 @@ from farcast.control_plane.invitations import Invitee
 from farcast.issuers import read_public_key
 from farcast.proto.access.keys import BadKey
 from farcast.proto.access.tokens import BadToken
-from farcast.proto.joining.tokens import BadJoinToken, JoinToken
+from farcast.proto.joining.tokens import PREFIX, BadJoinToken, JoinToken
 from farcast.proto.urls import split_host_port
 from farcast.redaction import NOT_THE_TOKEN, looks_like_token
 
@@ -28,7 +28,9 @@ ACCESS_FORM: Final = (
     'body must be one of {"trust": JWK}, {"distrust": KEY_ID}, {"revoke_key": KEY_ID}, '
     '{"revoke_token": TOKEN_ID}'
 )
-TRUST_FORM: Final = 'body must be {"revoke_node": NODE} or {"revoke_serial": HEX}'
+TRUST_FORM: Final = (
+    'body must be {"revoke_node": NODE}, {"revoke_serial": HEX} or {"revoke_join_token": TOKEN_ID}'
+)
 
 
 def trust_endpoints(service: Service, access: ApiAccess) -> list[Endpoint]:
@@ -83,6 +85,11 @@ class _Trust:
             raise Refused(400, TRUST_FORM, given[1] if given else "")
         if order.revoke_node is not UNSET:
             about, why_not = order.revoke_node, self._service.revoke_node(order.revoke_node)
+        elif order.revoke_join_token is not UNSET:
+            about = order.revoke_join_token
+            if about.startswith(PREFIX):
+                raise Refused(400, f"revoke_join_token: {NOT_THE_TOKEN}", "revoke_join_token")
+            why_not = self._service.revoke_join_token(about)
         else:
             about, why_not = str(order.revoke_serial), self._service.revoke_serial(str(order.revoke_serial))
         _check(why_not)
@@ -158,6 +165,12 @@ def _about_access(order: requests.AccessOrder) -> str:
     return str(next((each for each in (order.distrust, order.revoke_key, order.revoke_token) if each), ""))
 
 
+def _about_trust(order: requests.TrustOrder) -> str:
+    """What an order is about; never a join token itself."""
+    named = order.revoke_node or order.revoke_serial or order.revoke_join_token or ""
+    return "" if str(named).startswith(PREFIX) else str(named)
+
+
 def _is_endpoint(text: str) -> bool:
     try:
         return split_host_port(text)[1] > 0
@@ -189,12 +202,12 @@ _OF_TRUST: Final = (
     Change(
         "POST",
         "/trust",
-        "End certificates.",
+        "End certificates, or a join token that nobody has used.",
         "revoke_certificate",
         _Trust.revoke,
         trust_answers.Trust,
         body=requests.TrustOrder,
-        about=lambda call: str(call.body.revoke_node or call.body.revoke_serial or ""),
+        about=lambda call: _about_trust(call.body),
     ),
     Change(
         "POST",

@@ -287,6 +287,11 @@ class Controller:
         why_not = why_not_serial(serial) or self.trust_book.revoke_serial(serial, self._unix(now_us))
         return self._change_trust("certificate revoked", why_not, now_us, serial=serial)
 
+    def revoke_join_token(self, token_id: str, now_us: int) -> str | None:
+        """Let nobody in by a join token any more; ``None``, or why not."""
+        why_not = self.trust_book.withdraw(token_id)
+        return self._change_trust("join token revoked", why_not, now_us, token_id=token_id)
+
     def remove(self, node_id: str, now_us: int) -> str | None:
         """Take an edge out of the cluster for good: its certificates count no more; ``None``, or why not."""
         if node_id not in self.members and node_id not in self.trust_book.issued:

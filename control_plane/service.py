@@ -237,6 +237,14 @@ class ControlService:
             serial=serial,
         )
 
+    def revoke_join_token(self, token_id: str) -> str | None:
+        """Let nobody in by a join token any more; ``None``, or why not."""
+        return self._call(
+            lambda controller, now_us: controller.revoke_join_token(token_id, now_us),
+            "revoke_join_token",
+            token_id=token_id,
+        )
+
     def remove(self, node_id: str) -> str | None:
         """Take an edge out for good; ``None``, or why not."""
         return self._call(

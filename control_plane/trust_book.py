@@ -137,6 +137,18 @@ class TrustBook:
         self.changed = True
         return None
 
+    def withdraw(self, token_id: str) -> str | None:
+        """Let nobody in any more who shows this one's secret; ``None``, or why not."""
+        invitation = self._invitations.get(token_id)
+        if invitation is None:
+            known = ", ".join(i.token_id for i in self._invitations.values() if not i.used_by) or "none"
+            return f"no join token {token_id[:80]!r}; not used yet are {known}"
+        if invitation.used_by:
+            return f"{invitation.joined} has joined by it: farcast remove {invitation.joined} takes it out"
+        del self._invitations[token_id]
+        self._has_changed()
+        return None
+
     def admit(
         self,
         token_id: str,

@@ -40,8 +40,14 @@ def test_the_last_tenth_and_the_end_are_a_line_each_with_what_to_do(lines: list[
         assert 0 < watch.look() <= LOOK_SECONDS_MAX
         watch.look()
     assert lines == [
-        ("warning", "hop certificate ends soon: farcast ca renew, then SIGHUP, or a restart where systemd holds the key"),
-        ("error", "hop certificate has ended: farcast ca renew, then SIGHUP, or a restart where systemd holds the key"),
+        (
+            "warning",
+            "hop certificate ends soon: farcast ca renew, then SIGHUP (systemd unit: restart)",
+        ),
+        (
+            "error",
+            "hop certificate has ended: farcast ca renew, then SIGHUP (systemd unit: restart)",
+        ),
     ]
 
 

@@ -26,7 +26,7 @@ LOOK_SECONDS_MIN: Final = 0.1
 Kind = Literal["public", "hop", "control"]
 ADVICE: Final[Mapping[Kind, str]] = {
     "public": "put another one into its files, and restart the edge",
-    "hop": "farcast ca renew, then SIGHUP, or a restart where systemd holds the key",
+    "hop": "farcast ca renew, then SIGHUP (systemd unit: restart)",
     "control": "farcast ca renew, then restart the control plane; edges go on meanwhile",
 }
 

@@ -20,6 +20,7 @@ from farcast.control_plane.api import api_table, open_access
 from farcast.control_plane.api_limits import LimitsConfig, Rate
 from farcast.control_plane.api_table import BODY_BYTES_MAX, Endpoint
 from farcast.control_plane.api_tokens import Scope
+from farcast.proto.joining.tokens import PREFIX
 
 NAMES = ("fra-1", "jkt-1", "lon-1", "sin-1")
 GENEROUS = LimitsConfig(*[Rate(1e6, 10_000)] * 3)
@@ -124,6 +125,8 @@ BAD: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/access", {"distrust": "k9"}, 409, ""),
     ("POST", "/trust", {"revoke_node": "a", "revoke_serial": "b"}, 400, "revoke_serial"),
     ("POST", "/trust", {"revoke_serial": "no hex"}, 409, ""),
+    ("POST", "/trust", {"revoke_join_token": "nobody's"}, 409, ""),
+    ("POST", "/trust", {"revoke_join_token": f"{PREFIX}abc"}, 400, "revoke_join_token"),
     ("POST", "/join-tokens", {"region": "No Such"}, 400, "region"),
     ("POST", "/join-tokens", {"region": "fra", "valid_s": 10**9}, 400, "valid_s"),
     ("POST", "/join-tokens", {"region": "fra", "control": ["nowhere"]}, 400, "control[0]"),

@@ -107,6 +107,19 @@ def test_revoking_a_node_asks_for_a_later_certificate_and_survives_the_disk() ->
     assert Certified("sin", "sin-1", "cd", 101) not in again.revoked
 
 
+def test_a_token_that_was_taken_back_lets_nobody_in_and_one_that_was_used_stays_with_its_edge() -> None:
+    held = book()
+    held.invite(invitation("unused"), NOW)
+    assert held.withdraw("unused") is None
+    refused = held.admit("unused", SECRET, b"k" * 32, None, (), NOW)
+    assert refused == "the join token is not one of this cluster's"
+    held.invite(invitation("used"), NOW)
+    admitted = held.admit("used", SECRET, b"k" * 32, None, (), NOW)
+    assert isinstance(admitted, Admission)
+    assert f"{admitted.node_id} has joined by it" in str(held.withdraw("used"))
+    assert "no join token 'never'" in str(held.withdraw("never"))
+
+
 def test_everything_kept_is_bounded() -> None:
     held = TrustBook(NO_TRUST_KEPT)
     for number in range(INVITATIONS_MAX):

@@ -249,8 +249,14 @@ def test_a_hop_certificate_that_ends_in_mid_session_is_told_and_the_film_goes_on
         told = [line for line in events(network.folder / f"{region}.log", "warning", "error")
                 if "certificate" in line["event"] and "development" not in line["event"]]  # fmt: skip
         assert [(line["level"], line["event"]) for line in told] == [
-            ("warning", "hop certificate ends soon: farcast ca renew, then SIGHUP, or a restart where systemd holds the key"),
-            ("error", "hop certificate has ended: farcast ca renew, then SIGHUP, or a restart where systemd holds the key"),
+            (
+                "warning",
+                "hop certificate ends soon: farcast ca renew, then SIGHUP (systemd unit: restart)",
+            ),
+            (
+                "error",
+                "hop certificate has ended: farcast ca renew, then SIGHUP (systemd unit: restart)",
+            ),
         ]
 
 

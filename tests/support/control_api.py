@@ -77,6 +77,10 @@ class WorldService:
         """End a certificate."""
         return self.controller.revoke_serial(serial, self.now_us())
 
+    def revoke_join_token(self, token_id: str) -> str | None:
+        """End a join token."""
+        return self.controller.revoke_join_token(token_id, self.now_us())
+
     def remove(self, node_id: str) -> str | None:
         """Take an edge out."""
         return self.controller.remove(node_id, self.now_us())

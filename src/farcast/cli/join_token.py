@@ -20,7 +20,8 @@ VALID_SECONDS_MAX = 7 * 86_400
 
 def join_token(
     *,
-    region: str,
+    region: str | None = None,
+    revoke: str | None = None,
     node_id: str | None = None,
     valid: str = "1h",
     control: Annotated[Sequence[str], Parameter(consume_multiple=True, negative=())] = (),
@@ -39,6 +40,8 @@ def join_token(
     ----------
     region
         Region of the new edge, such as sin.
+    revoke
+        TOKEN_ID: take back a token that nobody has used yet. --json tells its id, and so does the audit log.
     node_id
         The only node id that it is good for. Without it the edge says one, or gets REGION-NUMBER; an edge
         that is there already can be replaced only by a token that names it.
@@ -47,13 +50,23 @@ def join_token(
     control
         HOST:PORT where the new edge reaches the control plane; as configured there unless set.
     """
-    check_label("--region", region)
+    asked = control_api(state_dir, api, token_file)
+    if (region is None) == (revoke is None):
+        raise UserError("give --region REGION, or --revoke TOKEN_ID", EXIT_USAGE)
+    if revoke is not None:
+        done = asked.post("/trust", {"revoke_join_token": revoke})
+        if json:
+            print_json(done)
+        else:
+            note(f"revoked: join token {revoke}")
+        return EXIT_OK
+    check_label("--region", str(region))
     if node_id is not None:
         check_label("--node-id", node_id)
     order: dict[str, object] = {"region": region, "node_id": node_id, "valid_s": _seconds(valid)}
     if control:
         order["control"] = list(control)
-    made = control_api(state_dir, api, token_file).post("/join-tokens", order)
+    made = asked.post("/join-tokens", order)
     if json:
         print_json(made)
         return EXIT_OK
