@@ -14,6 +14,9 @@ from farcast.proto.control.messages import Load
 AVERAGE_SECONDS: Final = 10.0
 """Time constant of the averages: a busy second is nothing."""
 
+ELAPSED_SECONDS_MAX: Final = 2.0
+"""No single report counts for longer: an edge that comes back after a silence is busy for a moment."""
+
 STEP: Final = 0.1
 STEP_HYSTERESIS: Final = 0.75
 """A share is told anew when the average has left the one told by so many steps."""
@@ -45,6 +48,7 @@ class Pressure:
     def handle_load(self, load: Load, now_us: int) -> None:
         """Take over what was reported."""
         elapsed = 1.0 if self._before_us is None else max(now_us - self._before_us, 0) / 1e6
+        elapsed = min(elapsed, ELAPSED_SECONDS_MAX)
         self._before_us = now_us
         weight = -math.expm1(-elapsed / AVERAGE_SECONDS)
         seconds = 8 * load.queue_bytes / max(load.egress_bps, QUEUE_EGRESS_BPS_LEAST)

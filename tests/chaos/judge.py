@@ -22,6 +22,8 @@ DRAIN_GAP_MS_MAX = 183.0
 UNNOTICED_SECONDS_MAX = 0.120
 """A gap of less is the ordinary unevenness of a film of 30 pictures a second over lossy links."""
 
+RUNS_TELLING = 50
+"""So many runs have something of every kind to tell."""
 ONE_ALARM_SECONDS = 0.5
 """All tracks that an edge moves away from one upstream within so long were moved by one alarm."""
 
@@ -178,6 +180,8 @@ class Judge:
                 yield f"{name} is {figures[name]}, at most {most} was promised"
         if figures["noticed_ms_p99"] is None and any(outcome.fault.breaks for outcome in self.outcomes):
             yield "noticed_ms_p99 is unknown: upstreams were broken, and no edge took any of them for dead"
+        for name in self._unknown(figures):
+            yield f"{name} is unknown: it was to be measured, and nothing was"
         if figures["drain_gap_ms_max"] is None and (self.must_drain or self.drains):
             yield "drain_gap_ms_max is unknown: no drain over links without loss was measured"
         elif (figures["drain_gap_ms_max"] or 0) >= DRAIN_GAP_MS_MAX:
@@ -190,6 +194,12 @@ class Judge:
         elif (self.control_gone.get("gap_ms") or 0) > RESUMED_MS_P99_MAX:
             gap_ms = self.control_gone["gap_ms"]
             yield f"control_gone.gap_ms is {gap_ms}, at most {RESUMED_MS_P99_MAX} was promised"
+
+    def _unknown(self, figures: Mapping[str, Any]) -> Iterator[str]:
+        """What so many runs have to have measured, and have not."""
+        if len(self.outcomes) >= RUNS_TELLING:
+            names = ("resumed_ms_p99", "edge_dead_resumed_ms_p99", "lossy_link_gap_ms_p99")
+            yield from (name for name in names if figures[name] is None)
 
     def figures(self) -> dict[str, Any]:
         """The last line."""

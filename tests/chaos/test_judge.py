@@ -16,7 +16,7 @@ from farcast.proto._core import LinkConfig
 
 from .arrivals import Arrivals, Gap
 from .faults import Fault, Kind
-from .judge import DRAIN_GAP_MS_MAX, Drain, Judge, Outcome
+from .judge import DRAIN_GAP_MS_MAX, RUNS_TELLING, Drain, Judge, Outcome
 from .switches import Switch, SwitchLog
 from .tree import fed_by, propagation
 
@@ -219,3 +219,11 @@ def test_moves_are_read_with_the_time_at_which_they_were_written(tmp_path: Path)
     switches = SwitchLog(cast(Cluster, SimpleNamespace(edges={"fra-1": SimpleNamespace(log=log)})))
     assert switches.take() == [Switch("fra-1", "silent", "127.0.0.1:1", BEGUN_BY_LOGS + 0.25)]
     assert switches.take() == []
+
+
+def test_fifty_runs_that_measured_nothing_of_a_kind_are_no_pass() -> None:
+    judge = Judge(outcomes=[outcome(left("fra-1", 250))] * RUNS_TELLING)
+    told = " ".join(judge.broken_promises())
+    assert "edge_dead_resumed_ms_p99 is unknown" in told
+    assert "lossy_link_gap_ms_p99 is unknown" in told
+    assert "resumed_ms_p99 is unknown" not in told.replace("edge_dead_resumed_ms_p99 is unknown", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from farcast.cli.demo import Seat
 from farcast.cli.demo_routes import READS_MAX, film_way, read_told
 
 OLD, NEW = ["jkt-1", "fra-1"], ["jkt-1", "sin-1", "fra-1"]
@@ -64,3 +65,10 @@ def test_the_way_of_the_film_is_what_the_edge_itself_says_of_its_pictures() -> N
     assert film_way({"agent": {"tracks": tracks}}, "fra-1") == NEW
     assert film_way({"agent": {"tracks": tracks[:2]}}, "fra-1") == []
     assert film_way(None, "fra-1") == []
+
+
+def test_a_viewer_that_is_still_dark_counts_with_the_time_since_its_last_picture() -> None:
+    seat = Seat("fra-1", last_picture=100.0, longest_gap=0.04)
+    assert seat.gap_until(100.01) == 0.04
+    assert seat.gap_until(103.0) == 3.0
+    assert Seat("iad-1").gap_until(103.0) == 0.0

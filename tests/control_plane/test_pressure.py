@@ -126,3 +126,9 @@ def test_a_relay_that_is_busy_more_or_less_moves_nobody(seed: int) -> None:
         moves += len(made.moves) if second >= LONG else 0
     assert moves == 0
     assert np.isclose(pressure.share, 0.8)
+
+
+def test_a_report_after_a_silence_counts_for_no_longer_than_two_seconds() -> None:
+    pressure = pressure_of(Load(cpu=0.0), Load(cpu=0.0))
+    pressure.handle_load(Load(cpu=1.0), 31 * SECOND_US)
+    assert pressure.share <= 2 * STEP

@@ -56,6 +56,10 @@ class Seat:
     last_picture: float = 0.0
     longest_gap: float = 0.0
 
+    def gap_until(self, now: float) -> float:
+        """The longest time without a picture, one that has not ended included; seconds."""
+        return max(self.longest_gap, now - self.last_picture) if self.last_picture else self.longest_gap
+
     def received(self, track: str, group: int, object: int, payload: bytes) -> None:
         """A frame arrived."""
         self.ledger.received(track, group, object, payload)
@@ -195,7 +199,8 @@ class Demo:
             each.longest_gap = 0.0
         self.cluster.links.cut(*cut.link)
         await trio.sleep(GAP_SECONDS)
-        cut.gap_ms = {each.node_id: round(1000 * each.longest_gap) for each in self.seats}
+        now = time.monotonic()
+        cut.gap_ms = {each.node_id: round(1000 * each.gap_until(now)) for each in self.seats}
         self.cuts.append(cut)
         told = ", ".join(f"{node_id} {gap_ms} ms" for node_id, gap_ms in cut.gap_ms.items())
         notes().print(f"longest time without a picture: {told}", highlight=False)
