@@ -106,7 +106,7 @@ async def _demo(demo: Demo, seconds: float | None, *, json: bool) -> int:
         print_json(demo.figures())
     else:
         _print_figures(demo)
-    return EXIT_OK if demo.is_intact else EXIT_PROMISE_BROKEN
+    return EXIT_OK if demo.has_passed else EXIT_PROMISE_BROKEN
 
 
 def _ready(cluster: Cluster) -> dict[str, object]:
