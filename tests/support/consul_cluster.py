@@ -38,11 +38,18 @@ ORIGIN = "jkt-1"
 Routes = dict[str, tuple[str, ...]]
 
 
+_given: set[int] = set()
+"""Ports that were given away: the system may offer the same one again before it is in use."""
+
+
 def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    while True:
+        with socket.socket(socket.AF_INET, kind) as sock:
+            sock.bind(("127.0.0.1", 0))
+            port: int = sock.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def wait_for(holds: Callable[[], bool], seconds_max: float) -> None:
