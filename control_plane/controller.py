@@ -523,7 +523,8 @@ class Controller:
         """Say once of each name in the risk groups that no edge of the cluster has it."""
         if now_us - self.started_us < ABSENT_NAMES_US:
             return
-        node_ids, regions = ({getattr(m, of) for m in self.members} for of in ("node_id", "region"))
+        node_ids = {member.node_id for member in self.members}
+        regions = {member.region for member in self.members}
         for absent in self._absent_names.untold(node_ids, regions):
             self.journal.count("risk_group_names_unknown")
             self.journal.write(

@@ -196,3 +196,19 @@ def test_every_verb_that_tells_something_tells_it_as_one_line_of_json(
                 assert isinstance(told, dict), command
                 token = told.get("token", token) if words[:2] == ["token", "issue"] else token
             world.run(1)
+
+
+def test_a_join_token_is_taken_back_by_its_id_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(("fra-1", "sin-1"), lambda a, b: 80.0, certify=lambda request, admitted, after: "no").run(6)
+    state_dir = f"--state-dir={tmp_path}"
+    with served(world, tmp_path):
+        assert main.run(["join-token", "--region", "fra", "--json", state_dir]) == 0
+        token_id = json.loads(capsys.readouterr().out)["token_id"]
+        assert token_id in {each.token_id for each in world.controller.trust_book.invitations}
+        assert main.run(["join-token", "--revoke", token_id, state_dir]) == 0
+        assert token_id not in {each.token_id for each in world.controller.trust_book.invitations}
+        assert main.run(["join-token", "--revoke", token_id, state_dir]) == 1
+        assert f"no join token {token_id!r}" in capsys.readouterr().err
+        assert main.run(["join-token", "--revoke", token_id, "--region", "fra", state_dir]) == 2

@@ -152,10 +152,12 @@ def test_a_full_disk_under_plans_is_one_line_however_many_come_and_one_when_it_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = Net(tmp_path)
-    write, full = PlanFile.write, trio.Event()
+    write, refused, is_full = PlanFile.write, [0], [True]
 
     def refuse(self: PlanFile, data: bytes) -> None:
-        if self.path.name == PlanFile(tmp_path).path.name and not full.is_set():
+        if self.path == PlanFile(tmp_path).path and is_full[0]:
+            refused[0] += 1
+            trio.from_thread.run_sync(net.changes.note)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(self, data)
 
@@ -166,17 +168,17 @@ def test_a_full_disk_under_plans_is_one_line_however_many_come_and_one_when_it_i
 
     async def scenario() -> None:
         await net.joined()
-        await net.push(plan(1), plan(2, base=plan(1).version, nodes=(), routes=(), directory=()))
-        while not told("plan cannot be kept"):
-            await trio.sleep(0.01)
-        await net.push(plan(3, base=plan(2).version, nodes=(), routes=(), directory=()))
-        full.set()
-        await net.push(plan(4, base=plan(3).version, nodes=(), routes=(), directory=()))
-        await written(net, 4)
-        while not told("plan is kept again"):
-            await trio.sleep(0.01)
+        for sequence in (1, 2, 3):
+            before = refused[0]
+            base = {"base": plan(sequence - 1).version} if sequence > 1 else {}
+            await net.push(plan(sequence, **base))
+            await net.changes.until(lambda: refused[0] > before)  # noqa: B023
+        is_full[0] = False
+        await net.push(plan(4, base=plan(3).version))
+        await net.changes.until(lambda: told("plan is kept again"))
 
     net.run(scenario)
+    assert refused[0] >= 3
     (line,) = told("plan cannot be kept")
     assert (line["level"], line["reason"]) == ("error", "No space left on device")
     assert line["file"] == str(PlanFile(tmp_path).path)
