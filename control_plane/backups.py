@@ -24,12 +24,12 @@ suit it best.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farcast.control_plane.costs import Costs, ancestors, depths
+from farcast.control_plane.costs import Costs, ancestors, blocks, depths
 from farcast.control_plane.network import Bools, Floats, Indices, Masks, Network
 from farcast.control_plane.plan import DEPTH_MAX, SHARES, PlannerConfig
 
@@ -43,16 +43,37 @@ _CLASS_MS: Final = 1e7
 """One class more outweighs any cost."""
 
 
+Number = TypeVar("Number", np.float64, np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class _Branches:
-    """Branches of one tree. ``relays[k, node]``: its relays from below, -1 beyond; ``risks[node, word]``: of
-    its relays and links; ``above`` as of `ancestors`."""
+    """Branches of a block of trees. ``above[level, tree, node]`` as of `ancestors`; ``relays`` the same of
+    relays alone; ``risks[tree, node, word]``: of its relays and links; ``depth[tree, node]``."""
 
-    origin: int
+    origins: Indices
     above: Indices
     relays: Indices
     risks: Masks
     depth: Indices
+
+    @property
+    def trees(self) -> Indices:
+        """The position of each tree in the block."""
+        return np.arange(len(self.origins))
+
+
+@dataclass(frozen=True, slots=True)
+class _Into:
+    """Links by where they lead, ``[node, candidate]``: cost, and the negative logarithm of what arrives."""
+
+    cost_ms: Floats
+    log_loss: Floats
+
+    @classmethod
+    def of(cls, cost_ms: Floats, log_loss: Floats) -> _Into:
+        """From ``[src, dst]``."""
+        return cls(np.ascontiguousarray(cost_ms.T), np.ascontiguousarray(log_loss.T))
 
 
 def backups(
@@ -60,103 +81,108 @@ def backups(
 ) -> tuple[Indices, NDArray[np.uint8]]:
     """``[origin, node, k]``: positions of backups, best first, -1 beyond; and what each shares.
     ``held``: those in force until now, of the same shape."""
-    shape = held.shape
-    ranks, shares = np.full(shape, -1), np.zeros(shape, np.uint8)
+    ranks, shares = np.full(held.shape, -1), np.zeros(held.shape, np.uint8)
     depth = depths(parents, origins)
-    expected, hopeful = (costs.search_ms, costs.log_loss), costs.hopeful()
-    regions = _numbered([node.region for node in costs.network.nodes])
-    providers = _numbered([node.provider for node in costs.network.nodes])
-    for row, origin in enumerate(origins.tolist()):
-        tree = _branches(costs, parents, origins, row, depth[row])
-        classes = _shared(costs.network, tree, regions, providers)
-        known = _Held(held[row], _held_keys(costs, tree, classes, hopeful, held[row]), costs.config)
+    expected, hopeful = _Into.of(costs.search_ms, costs.log_loss), _Into.of(*costs.hopeful())
+    places = tuple(
+        _numbered([getattr(node, name) for node in costs.network.nodes]) for name in ("region", "provider")
+    )
+    count = parents.shape[1]
+    for block in blocks(len(origins), count):
+        tree = _branches(costs, parents[block], origins[block], depth[block])
+        classes = _shared(costs.network, tree, *places)
+        known = _Held(held[block], _held_keys(costs, tree, classes, hopeful, held[block]), costs.config)
         key = _keys(costs, tree, classes, expected)
-        wanted = (parents[row] != origin) & (np.arange(len(key)) != origin)
-        _rank(key, known, wanted, origin, ranks[row])
-        there = ranks[row] >= 0
-        shares[row] = np.where(there, np.take_along_axis(classes, np.where(there, ranks[row], 0), axis=1), 0)
+        wanted = (parents[block] != origins[block, None]) & (np.arange(count) != origins[block, None])
+        ranks[block] = _ranked(key, known, wanted, tree.origins)
+        there = ranks[block] >= 0
+        found = np.take_along_axis(classes, np.where(there, ranks[block], 0), axis=2)
+        shares[block] = np.where(there, found, 0)
     return ranks, shares
 
 
-def _branches(costs: Costs, parents: Indices, origins: Indices, row: int, depth: Indices) -> _Branches:
-    network, nodes = costs.network, np.arange(parents.shape[1])
-    above = ancestors(parents, origins, np.full(len(nodes), row), nodes)
+def _branches(costs: Costs, parents: Indices, origins: Indices, depth: Indices) -> _Branches:
+    network, shape = costs.network, parents.shape
+    nodes = np.broadcast_to(np.arange(shape[1]), shape)
+    trees = np.repeat(np.arange(shape[0]), shape[1])
+    above = ancestors(parents, origins, trees, nodes.ravel()).reshape(-1, *shape)
     lower = np.concatenate([nodes[None], above[:-1]])
     there = above >= 0
     src, dst = np.where(there, above, 0), np.where(there, lower, 0)
-    relays = np.where(there & (above != origins[row]), above, -1)[: DEPTH_MAX - 1]
-    risks = np.zeros_like(network.node_risks)
+    relays = np.where(there & (above != origins[:, None]), above, -1)[: DEPTH_MAX - 1]
+    risks = np.zeros((*shape, network.node_risks.shape[1]), network.node_risks.dtype)
     if network.risk_names:
         for level in range(DEPTH_MAX):
-            risks |= network.link_risks[src[level], dst[level]] * there[level, :, None].astype(np.uint64)
+            risks |= network.link_risks[src[level], dst[level]] * there[level, ..., None].astype(np.uint64)
         for relay in relays:
-            risks |= network.node_risks[relay] * (relay >= 0)[:, None].astype(np.uint64)
-    return _Branches(int(origins[row]), above, relays, risks, depth)
+            risks |= network.node_risks[relay] * (relay >= 0)[..., None].astype(np.uint64)
+    return _Branches(origins, above, relays, risks, depth)
 
 
 def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indices) -> NDArray[np.uint8]:
-    """``[node, candidate]``: bits of what the branch through the candidate shares with the node's own."""
-    count = len(network.nodes)
-    nodes = np.arange(count)
+    """``[tree, node, candidate]``: bits of what the branch through the candidate shares with the node's
+    own."""
+    nodes = np.broadcast_to(np.arange(len(network.nodes)), tree.depth.shape)
+    is_origin = nodes == tree.origins[:, None]
     mine = tree.relays
-    theirs = np.concatenate([np.where(nodes == tree.origin, -1, nodes)[None], tree.relays[:-1]])
-    classes = _meet(mine, theirs).astype(np.uint8) * np.uint8(_RELAY)
+    theirs = np.concatenate([np.where(is_origin, -1, nodes)[None], tree.relays[:-1]])
+    classes = _meet(mine, theirs) * np.uint8(_RELAY)
     for numbers, bit in ((regions, _REGION), (providers, _PROVIDER)):
         own, other = _of(numbers, mine), _of(numbers, theirs)
-        own = np.where((own == numbers[tree.origin]) | (own == numbers[nodes]), -1, own)
-        classes |= _meet(own, other).astype(np.uint8) * np.uint8(bit)
+        own = np.where((own == numbers[tree.origins, None]) | (own == numbers), -1, own)
+        classes |= _meet(own, other) * np.uint8(bit)
     if network.risk_names:
-        through = tree.risks | network.node_risks * (nodes != tree.origin).astype(np.uint64)[:, None]
-        common = tree.risks & ~(network.node_risks[tree.origin] | network.node_risks)
-        for word in range(common.shape[1]):
-            theirs_too = through[None, :, word] | network.link_risks[:, :, word].T
-            classes |= ((theirs_too & common[:, word, None]) != 0).astype(np.uint8) * np.uint8(_RISK)
+        through = tree.risks | network.node_risks * (~is_origin).astype(np.uint64)[..., None]
+        common = tree.risks & ~(network.node_risks[tree.origins, None] | network.node_risks)
+        for word in range(common.shape[2]):
+            theirs_too = through[:, None, :, word] | network.link_risks[:, :, word].T
+            classes |= ((theirs_too & common[:, :, word, None]) != 0).view(np.uint8) * np.uint8(_RISK)
     return classes
 
 
-def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8], edges: tuple[Floats, Floats]) -> Floats:
-    """``[node, candidate]``: sorts candidates; infinite where the candidate will not do. ``edges``: of each
-    link the cost, and the negative logarithm of what arrives."""
-    edge_ms, edge_log_loss = edges
-    nodes = np.arange(len(classes))
+def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8], into: _Into) -> Floats:
+    """``[tree, node, candidate]``: sorts candidates; infinite where the candidate will not do."""
+    trees, origins = tree.trees, tree.origins
     usable = costs.may_relay & (tree.depth >= 0) & (tree.depth < DEPTH_MAX)
-    usable[tree.origin] = True
-    cost = np.where(usable, _along(tree.above, edge_ms), np.inf)[None, :] + edge_ms.T
-    log_loss = _along(tree.above, edge_log_loss)[None, :] + edge_log_loss.T
-    parent = tree.above[0]
-    below = (tree.above[:, None, :] == _fallen(tree)[None, :, None]).any(axis=0)
-    key = _graded(costs.config, cost, log_loss, classes, below)
+    usable[trees, origins] = True
+    cost = np.where(usable, _along(tree.above, into.cost_ms), np.inf)[:, None] + into.cost_ms
+    log_loss = _along(tree.above, into.log_loss)[:, None] + into.log_loss
+    key = _graded(costs.config, cost, log_loss, classes, _below(tree))
     for level in tree.above:
-        key[level[level >= 0], nodes[level >= 0]] = np.inf
-    key[nodes, nodes] = np.inf
-    key[nodes[parent >= 0], parent[parent >= 0]] = np.inf
-    key[:, tree.origin] = np.where(parent == tree.origin, np.inf, np.minimum(key[:, tree.origin], 1e300))
-    key[tree.origin] = np.inf
+        at, under = np.nonzero(level >= 0)
+        key[at, level[at, under], under] = np.inf
+    parent, nodes = tree.above[0], np.arange(len(into.cost_ms))
+    key[:, nodes, nodes] = np.inf
+    at, node = np.nonzero(parent >= 0)
+    key[at, node, parent[at, node]] = np.inf
+    is_parent = parent == origins[:, None]
+    key[trees, :, origins] = np.where(is_parent, np.inf, np.minimum(key[trees, :, origins], 1e300))
+    key[trees, origins] = np.inf
     return key
 
 
 def _held_keys(
-    costs: Costs,
-    tree: _Branches,
-    classes: NDArray[np.uint8],
-    edges: tuple[Floats, Floats],
-    held: Indices,
+    costs: Costs, tree: _Branches, classes: NDArray[np.uint8], into: _Into, held: Indices
 ) -> Floats:
-    """``[node, k]``: the same of backups in force, as far as they will do; ``held`` as in `backups`."""
-    edge_ms, edge_log_loss = edges
-    node = np.arange(len(held))[:, None]
-    cost = _along(tree.above, edge_ms)[held] + edge_ms[held, node]
-    log_loss = _along(tree.above, edge_log_loss)[held] + edge_log_loss[held, node]
-    below = (tree.above[:, held] == _fallen(tree)[None, :, None]).any(axis=0)
-    key = _graded(costs.config, cost, log_loss, classes[node, held], below)
-    return np.where(held == tree.origin, np.minimum(key, 1e300), key)
+    """``[tree, node, k]``: the same of backups in force, as far as they will do; ``held`` as in `backups`."""
+    trees, node = tree.trees[:, None, None], np.arange(held.shape[1])[:, None]
+    cost = _along(tree.above, into.cost_ms)[trees, held] + into.cost_ms[node, held]
+    log_loss = _along(tree.above, into.log_loss)[trees, held] + into.log_loss[node, held]
+    below = (tree.above[:, trees, held] == _fallen(tree)[..., None]).any(axis=0)
+    key = _graded(costs.config, cost, log_loss, classes[trees, node, held], below)
+    return np.where(held == tree.origins[:, None, None], np.minimum(key, 1e300), key)
 
 
 def _fallen(tree: _Branches) -> Indices:
     """The relay that each node falls with first, its parent; -2 where that is the origin or nobody."""
     parent = tree.above[0]
-    fallen: Indices = np.where((parent >= 0) & (parent != tree.origin), parent, -2)
+    fallen: Indices = np.where((parent >= 0) & (parent != tree.origins[:, None]), parent, -2)
     return fallen
+
+
+def _below(tree: _Branches) -> Bools:
+    """``[tree, node, candidate]``: whether the candidate falls with the node's parent."""
+    return _meet(_fallen(tree)[None], tree.above).view(np.bool_)
 
 
 def _graded(
@@ -165,15 +191,14 @@ def _graded(
     """Costs with what is shared, what is beyond the bounds and what is below the parent in front of them."""
     beyond = (cost > config.delay_ms_max) | (log_loss > -np.log1p(-config.loss_max))
     classes = classes + beyond * np.uint8(_BEYOND_BOUNDS) + below * np.uint8(_BELOW_PARENT)
-    key: Floats = classes.astype(np.float64)
-    key *= _CLASS_MS
+    key: Floats = np.multiply(classes, _CLASS_MS, dtype=np.float64)
     key += cost
     return key
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Backups in force and their keys at their best, ``[node, k]``, and by how much another has to be
+    """Backups in force and their keys at their best, ``[tree, node, k]``, and by how much another has to be
     better."""
 
     ranks: Indices
@@ -182,51 +207,65 @@ class _Held:
 
     def best(self, key: Floats) -> Indices:
         """Of each node the next backup: the first in force that is left, or what is better by enough."""
-        nodes, best = np.arange(len(key)), np.argmin(key, axis=1)
-        left = (self.ranks >= 0) & np.isfinite(key[nodes[:, None], self.ranks])
-        first = np.argmax(left, axis=1)
-        kept, keys = self.ranks[nodes, first], self.keys[nodes, first]
+        best = np.argmin(key, axis=2)
+        left = (self.ranks >= 0) & np.isfinite(np.take_along_axis(key, self.ranks, axis=2))
+        first = np.argmax(left, axis=2)
+        kept, keys = _picked(self.ranks, first), _picked(self.keys, first)
         with np.errstate(invalid="ignore"):
             margin = np.maximum(self.config.upgrade_ms, self.config.upgrade_ratio * (keys % _CLASS_MS))
-            stays = left.any(axis=1) & (keys - key[nodes, best] < margin)
+            stays = left.any(axis=2) & (keys - _picked(key, best) < margin)
         chosen: Indices = np.where(stays, kept, best)
         return chosen
 
 
-def _rank(key: Floats, held: _Held, needs_origin: Bools, origin: int, ranks: Indices) -> None:
-    """The best ``ranks.shape[1]`` candidates of each node; the origin takes the last place where it is needed
-    and has none."""
-    nodes, width = np.arange(len(key)), ranks.shape[1]
+def _ranked(key: Floats, held: _Held, needs_origin: Bools, origins: Indices) -> Indices:
+    """The best candidates of each node; the origin takes the last place where it is needed and has none.
+    ``key`` is used up."""
+    ranks = np.empty_like(held.ranks)
+    width = ranks.shape[2]
     for place in range(width):
         if place == width - 1:
-            only_origin = needs_origin[:, None] & (nodes != origin)[None, :]
-            key[only_origin] = np.inf
+            at, node = np.nonzero(needs_origin)
+            of_origin = key[at, node, origins[at]]
+            key[at, node] = np.inf
+            key[at, node, origins[at]] = of_origin
         best = held.best(key)
-        ranks[:, place] = np.where(np.isfinite(key[nodes, best]), best, -1)
-        key[nodes, best] = np.inf
-        needs_origin &= best != origin
+        ranks[..., place] = np.where(np.isfinite(_picked(key, best)), best, -1)
+        key.reshape(-1)[_flat(key, best)] = np.inf
+        needs_origin &= best != origins[:, None]
+    return ranks
 
 
-def _along(above: Indices, of_edge: Floats) -> Floats:
-    """Of each node the sum over the edges of its branch."""
-    lower = np.concatenate([np.arange(above.shape[1])[None], above[:-1]])
+def _picked(table: NDArray[Number], at: Indices) -> NDArray[Number]:
+    """``table[tree, node, at[tree, node]]``."""
+    return table.reshape(-1)[_flat(table, at)]
+
+
+def _flat(table: NDArray[Number], at: Indices) -> Indices:
+    """Positions of ``[tree, node, at[tree, node]]`` in the table laid flat."""
+    rows: Indices = np.arange(at.size).reshape(at.shape) * table.shape[2]
+    return rows + at
+
+
+def _along(above: Indices, into: Floats) -> Floats:
+    """Of each node the sum over the edges of its branch; ``into[dst, src]`` of each edge."""
+    lower = np.concatenate([np.broadcast_to(np.arange(above.shape[2]), above.shape[1:])[None], above[:-1]])
     there = above >= 0
-    sums: Floats = np.where(there, of_edge[np.where(there, above, 0), np.where(there, lower, 0)], 0.0).sum(
+    sums: Floats = np.where(there, into[np.where(there, lower, 0), np.where(there, above, 0)], 0.0).sum(
         axis=0
     )
     return sums
 
 
-def _meet(mine: Indices, theirs: Indices) -> Bools:
-    """``[node, candidate]``: whether the node's column of ``mine`` and the candidate's of ``theirs`` have a
-    number in common; negative ones are none."""
-    mine, theirs = mine.astype(np.int16), theirs.astype(np.int16)
-    met = np.zeros((mine.shape[1], theirs.shape[1]), np.bool_)
+def _meet(mine: Indices, theirs: Indices) -> NDArray[np.uint8]:
+    """``[tree, node, candidate]``, 0 or 1: whether the node's column of ``mine`` and the candidate's of
+    ``theirs``, both ``[k, tree, node]``, have a number in common; negative ones are none."""
+    mine, theirs = np.where(mine >= 0, mine, -2).astype(np.int16), theirs.astype(np.int16)
+    met = np.zeros((*mine.shape[1:], theirs.shape[2]), np.bool_)
     for a in mine:
-        known = np.where(a >= 0, a, -2)
         for b in theirs:
-            met |= known[:, None] == b[None, :]
-    return met
+            met |= a[..., None] == b[:, None, :]
+    return met.view(np.uint8)
 
 
 def _of(numbers: Indices, relays: Indices) -> Indices:

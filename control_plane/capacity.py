@@ -10,6 +10,7 @@ over is taken up in the next run.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -94,19 +95,24 @@ class Loads:
         self.node_bps = np.array([node.egress_bps for node in network.nodes], np.float64)
         self._node_capacity = np.array([node.capacity_bps for node in network.nodes], np.float64)
         self._in_tree = parents.copy()
-        for row in range(len(parents)):
+        for row in np.flatnonzero((parents >= 0).any(axis=1)).tolist():
             self._add(row, wanted.edge_bps(parents, row), parents[row], 1)
 
     def update(self, parents: Indices, row: int) -> None:
         """The tree ``row`` has changed."""
-        self._add(row, self.edge_bps[row].copy(), self._in_tree[row], -1)
+        if (self._in_tree[row] >= 0).any():
+            self._add(row, self.edge_bps[row].copy(), self._in_tree[row], -1)
         self._add(row, self._wanted.edge_bps(parents, row), parents[row], 1)
         self._in_tree[row] = parents[row]
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether anything has a capacity at all."""
-        return bool(self._node_capacity.any() or self.network.capacity_bps.any())
+    def of(self, parents: Indices) -> Loads:
+        """Those of other trees, which differ from these in some rows."""
+        other = copy.copy(self)
+        for name in ("edge_bps", "link_bps", "node_bps", "_in_tree"):
+            setattr(other, name, getattr(self, name).copy())
+        for row in np.flatnonzero((parents != self._in_tree).any(axis=1)).tolist():
+            other.update(parents, row)
+        return other
 
     @property
     def node_fill(self) -> Floats:

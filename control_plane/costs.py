@@ -28,6 +28,10 @@ from farcast.control_plane.plan import DEPTH_MAX, PlannerConfig
 
 OUT_OF_BOUNDS_MS: Final = 1e6
 
+PAIRS_PER_BLOCK: Final = 200_000
+"""Pairs of nodes that are looked at together: so many that calls cost little beside numbers, so few that what
+is made of them stays in the processor's cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class Branches:
@@ -255,6 +259,12 @@ def heights(parents: Indices) -> Indices:
     for _ in range(DEPTH_MAX):
         np.maximum.at(height, (rows, above), height[rows, nodes] + 1)
     return height
+
+
+def blocks(trees: int, nodes: int) -> list[slice]:
+    """Cuts trees into blocks for arrays ``[tree, node, node]``."""
+    size = max(PAIRS_PER_BLOCK // nodes**2, 1)
+    return [slice(start, start + size) for start in range(0, trees, size)]
 
 
 def _fill_ms(fill: Floats, config: PlannerConfig) -> Floats:

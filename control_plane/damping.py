@@ -149,13 +149,11 @@ def moves(
     relieved: Bools,
 ) -> tuple[Move, ...]:
     """What changed, in the order of origins and nodes."""
-    ids = (*network.node_ids, "")
-    at = np.nonzero(parents != past.parents)
-    columns = (*at, past.parents[at], parents[at], np.where(relieved[at], CAPACITY, causes[at]))
-    return tuple(
-        Move(origins[row], ids[node], ids[before], ids[after], cause)
-        for row, node, before, after, cause in zip(*(c.tolist() for c in columns), strict=True)
-    )
+    ids, named = np.array([*network.node_ids, ""], dtype=object), np.array(origins, dtype=object)
+    at = rows, nodes = np.nonzero(parents != past.parents)
+    columns = (named[rows], ids[nodes], ids[past.parents[at]], ids[parents[at]])
+    why = np.where(relieved[at], CAPACITY, causes[at])
+    return tuple(map(Move, *(column.tolist() for column in (*columns, why))))
 
 
 # ---- Who is free ----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from farcast.control_plane.costs import Branches, Costs, ancestors, depths, heights
+from farcast.control_plane.costs import Branches, Costs, ancestors, blocks, depths, heights
 from farcast.control_plane.network import Bools, Floats, Indices
 from farcast.control_plane.plan import DEPTH_MAX
 
@@ -89,26 +89,38 @@ def _pulls(
 ) -> Iterator[tuple[Indices, Indices, Indices]]:
     """Per tree (a node, its new parent, the new parent of that); -1 for trees with nothing to try."""
     depth, into = depths(parents, origins), np.ascontiguousarray(costs.search_ms.T)
-    now, relays = _additive(costs, parents, origins), costs.may_relay
+    now = _additive(costs, parents, origins)
     node, parent, above = (np.full((PULLS_MAX, len(origins)), -1) for _ in range(3))
-    for row in np.flatnonzero((depth == DEPTH_MAX).any(axis=1)).tolist():
-        direct = costs.search_ms[origins[row]]
-        # Only what stands at depth 1 keeps a node that hangs below it within depth 2.
-        relayed = np.where(relays & (depth[row] == 1), direct, np.inf) + into
-        via = np.argmin(relayed, axis=1)
-        two = relayed[np.arange(len(via)), via]
-        up = np.where(direct <= two, origins[row], via)
-        stuck = relays & free[row] & (depth[row] == DEPTH_MAX)
-        offer = np.where(stuck, np.minimum(direct, two), np.inf) + into
-        best = np.argmin(offer, axis=1)
-        with np.errstate(invalid="ignore"):  # a node that nothing reaches, and to which nothing is offered
-            better = now[row] - offer[np.arange(len(best)), best]
-        gain = np.where(free[row] & (depth[row] > 0), better, 0.0)
-        most = np.argsort(-gain, kind="stable")[:PULLS_MAX]
-        most = most[gain[most] > PULL_MS_MIN]
-        node[: len(most), row], parent[: len(most), row] = most, best[most]
-        above[: len(most), row] = up[best[most]]
+    deep = np.flatnonzero((depth == DEPTH_MAX).any(axis=1))
+    for block in blocks(len(deep), parents.shape[1]):
+        rows = deep[block]
+        gain, best, up = _gains_of_pulls(costs, into, origins[rows], depth[rows], now[rows], free[rows])
+        most = np.argsort(-gain, axis=1, kind="stable")[:, :PULLS_MAX]
+        better = np.take_along_axis(gain, most, axis=1) > PULL_MS_MIN
+        to = np.take_along_axis(best, most, axis=1)
+        over = np.take_along_axis(up, to, axis=1)
+        for table, found in ((node, most), (parent, to), (above, over)):
+            table[: most.shape[1], rows] = np.where(better, found, -1).T
     yield from zip(node, parent, above, strict=True)
+
+
+def _gains_of_pulls(
+    costs: Costs, into: Floats, origins: Indices, depth: Indices, now: Floats, free: Bools
+) -> tuple[Floats, Indices, Indices]:
+    """Of a block of trees, ``[tree, node]``: what the node would gain below the best of those that stand at
+    the greatest depth, if that were pulled up; which that is; and below which each node would be pulled."""
+    relays, direct = costs.may_relay, costs.search_ms[origins]
+    # Only what stands at depth 1 keeps a node that hangs below it within depth 2.
+    relayed = np.where(relays & (depth == 1), direct, np.inf)[:, None] + into
+    via = np.argmin(relayed, axis=2)
+    two = np.take_along_axis(relayed, via[..., None], axis=2)[..., 0]
+    up = np.where(direct <= two, origins[:, None], via)
+    stuck = relays & free & (depth == DEPTH_MAX)
+    offer = np.where(stuck, np.minimum(direct, two), np.inf)[:, None] + into
+    best = np.argmin(offer, axis=2)
+    with np.errstate(invalid="ignore"):  # a node that nothing reaches, and to which nothing is offered
+        better = now - np.take_along_axis(offer, best[..., None], axis=2)[..., 0]
+    return np.where(free & (depth > 0), better, 0.0), best, up
 
 
 def _best_alternatives(
@@ -153,10 +165,13 @@ def _promising(costs: Costs, parents: Indices, origins: Indices) -> Indices:
     into = np.ascontiguousarray(costs.search_ms.T)
     width = min(max(min(ALTERNATIVES_MAX, PATHS_PER_PASS // max(parents.size, 1)), 2), parents.shape[1])
     ranked = np.empty((*parents.shape, width + 1), np.int64)
-    for row, origin in enumerate(origins.tolist()):
-        offer = to_origin[row] + into
-        ranked[row, :, 0] = origin
-        ranked[row, :, 1:] = np.argpartition(offer, width - 1, axis=1)[:, :width]
+    ranked[..., 0] = origins[:, None]
+    for block in blocks(*parents.shape):
+        offer = to_origin[block, None] + into
+        for place in range(1, width + 1):
+            cheapest = np.argmin(offer, axis=2)
+            ranked[block, :, place] = cheapest
+            np.put_along_axis(offer, cheapest[..., None], np.inf, axis=2)
     return ranked
 
 

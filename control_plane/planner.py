@@ -88,12 +88,13 @@ def plan(
     states, failed_us = judge_pins(network, pins, origins, memory.pins_failed_us, config.hold_down_us)
     pinned = pinned_parents(network, states, origins)
     if past.is_blank:
-        parents = _first(costs, wanted, at, pinned)
+        parents, loads = _first(costs, wanted, at, pinned)
         causes, streak = np.full(parents.shape, NEW, dtype=object), past.streak
         counted_us = network.now_us
     else:
-        parents, causes, streak, counted_us = _next(costs, wanted, past, at, pinned)
-    loads = Loads(network, wanted, parents) if _is_bounded(network) else None
+        before = Loads(network, wanted, past.parents) if _is_bounded(network) else None
+        parents, causes, streak, counted_us = _next(costs, before, past, at, pinned)
+        loads = None if before is None else before.of(parents)
     relieved = np.zeros(parents.shape, np.bool_)
     branches = costs.branches(parents, at)
     if loads is not None and loads.overload() > 0:
@@ -128,10 +129,10 @@ def best_trees(costs: Costs, origins: Indices, pinned: Indices) -> tuple[Indices
     return parents, branches
 
 
-def _first(costs: Costs, wanted: Wanted, origins: Indices, pinned: Indices) -> Indices:
-    """The first plan. Origins with the most to send choose first."""
+def _first(costs: Costs, wanted: Wanted, origins: Indices, pinned: Indices) -> tuple[Indices, Loads | None]:
+    """The first plan, and what it loads. Origins with the most to send choose first."""
     if not _is_bounded(costs.network):
-        return best_trees(costs, origins, pinned)[0]
+        return best_trees(costs, origins, pinned)[0], None
     parents = np.full((len(origins), len(costs.network.nodes)), -1)
     loads = Loads(costs.network, wanted, parents)
     totals = np.array([rates.sum() for rates in wanted.bps])
@@ -142,22 +143,21 @@ def _first(costs: Costs, wanted: Wanted, origins: Indices, pinned: Indices) -> I
         for row in block.tolist():
             loads.update(parents, row)
     costs.set_fill(loads.node_fill, loads.link_fill)
-    return parents
+    return parents, loads
 
 
 def _next(
-    costs: Costs, wanted: Wanted, past: Past, origins: Indices, pinned: Indices
+    costs: Costs, before: Loads | None, past: Past, origins: Indices, pinned: Indices
 ) -> tuple[Indices, NDArray[np.object_], Indices, int]:
-    """The plan after another. Penalties are those of what is in force."""
+    """The plan after another. Penalties are those of what is in force, which loads as ``before`` says."""
     network = costs.network
-    before = Loads(network, wanted, past.parents) if _is_bounded(network) else None
     if before is not None:
         costs.set_fill(before.node_fill, before.link_fill)
 
     def overloads(parents: Indices) -> tuple[Bools, Bools]:
         if before is None:
             return np.zeros(len(network.nodes), np.bool_), np.zeros(network.usable.shape, np.bool_)
-        after = Loads(network, wanted, parents)
+        after = before.of(parents)
         return after.node_fill > 1, after.link_fill > 1
 
     best_parents, best = best_trees(costs, origins, pinned)
