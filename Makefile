@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 PYTEST_ARGS ?=
+# Tests that wait for no clock, so that they may run side by side on all cores; the others go one by one.
+VIRTUAL_TIME := tests/control_plane tests/proto tests/simulations
 CHAOS_RUNS ?= 50
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
@@ -43,7 +45,9 @@ demo: $(VENV)/.core ## A network of six regions, a film, a cut cable, live figur
 
 .PHONY: test
 test: $(VENV)/.core $(VENV)/.tools ## Unit, property, in-memory and loopback tests, Python and Rust
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(if $(PYTEST_ARGS),$(BIN)/pytest $(PYTEST_ARGS),\
+	    $(BIN)/pytest --numprocesses auto --dist loadfile $(VIRTUAL_TIME) && \
+	    $(BIN)/pytest $(addprefix --ignore=,$(VIRTUAL_TIME)))
 	$(CARGO) test --locked
 
 .PHONY: check
