@@ -89,8 +89,9 @@ async def chaos(runs: int, seed: int, folder: Path) -> Judge:
             for conditions in (Conditions(), Conditions(loss=0.0, loss_far=0.0)):
                 cluster.links.lay(dev_links(conditions))
                 await trio.sleep(MEND_SECONDS)
-                for drained in await branches.drainable(SEATS):
-                    judge.drains.append(await drain(cluster, show, drained, lossy=conditions.loss > 0))
+                for drained, feeds in await branches.drainable(SEATS):
+                    lossy = conditions.loss > 0
+                    judge.drains.append(await drain(cluster, show, drained, feeds=feeds, lossy=lossy))
             cluster.links.lay(dev_links(Conditions()))
             judge.control_gone = await without_control(cluster, show, branches, draw)
             show.stop()
@@ -144,7 +145,7 @@ async def one_run(
     )
 
 
-async def drain(cluster: Cluster, show: Show, node_id: str, *, lossy: bool) -> Drain:
+async def drain(cluster: Cluster, show: Show, node_id: str, *, feeds: bool, lossy: bool) -> Drain:
     """Drain an edge under load and start it again; the longest gap any viewer saw, and the longest in as
     long a time after it, before the edge is back."""
     before = time.monotonic()
@@ -157,7 +158,7 @@ async def drain(cluster: Cluster, show: Show, node_id: str, *, lossy: bool) -> D
     without = max(seat.longest_gap(after, time.monotonic()).seconds for seat in show.seats)
     await cluster.start_edge(node_id)
     await trio.sleep(MEND_SECONDS)
-    drained = Drain(node_id, lossy, seat, gap, without)
+    drained = Drain(node_id, lossy, seat, gap, without, feeds)
     print(drained.line(), file=sys.stderr, flush=True)
     return drained
 

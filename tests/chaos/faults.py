@@ -24,12 +24,14 @@ BURST = 3.0
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault: ``upstream`` is the edge that feeds ``victim``. ``outward``: the direction that media takes
-    is the one that is cut. ``breaks``: media by this upstream stops (a lossy link only gets worse)."""
+    is the one that is cut. ``breaks``: media by this upstream stops (a lossy link only gets worse).
+    ``stands_in``: a relay was to fail, no branch had one, and a link was cut instead."""
 
     kind: Kind
     upstream: str
     victim: str
     outward: bool = True
+    stands_in: bool = False
 
     @property
     def breaks(self) -> bool:

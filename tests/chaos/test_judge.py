@@ -146,11 +146,37 @@ def test_what_had_to_be_measured_and_was_not_breaks_the_promise_in_words() -> No
         "noticed_ms_p99 is unknown: upstreams were broken, and no edge took any of them for dead"
     ]
     no_drain = "drain_gap_ms_max is unknown: no drain over links without loss was measured"
-    assert list(Judge(must_drain=True).broken_promises()) == [no_drain]
+    no_relay = "the gap that the drain of a relay makes is unknown: it was to be measured, and nothing was"
+    assert list(Judge(must_drain=True).broken_promises()) == [no_relay, no_drain]
     assert list(Judge(drains=[Drain("sin-1", True, "fra-1", 0.1, 0.1)]).broken_promises()) == [no_drain]
     unknown = "control_gone.gap_ms is unknown: nothing was measured without a control plane"
-    assert list(Judge(control_gone={"gap_ms": None}).broken_promises()) == [unknown]
+    gone = Judge(control_gone={"gap_ms": None, "first_picture_ms": 50.0})
+    assert list(gone.broken_promises()) == [unknown]
     assert Judge().is_in_time
+
+
+def test_the_drain_of_a_viewers_edge_says_nothing_about_that_of_a_relay() -> None:
+    leaf, relay = (
+        Drain(node, False, "fra-1", 0.1, 0.1, feeds) for node, feeds in (("fra-1", False), ("sin-1", True))
+    )
+    assert not Judge(must_drain=True, drains=[leaf]).is_in_time
+    assert Judge(must_drain=True, drains=[leaf, relay]).is_in_time
+
+
+def test_so_many_runs_must_have_had_every_kind_of_fault_and_stand_ins_are_counted() -> None:
+    judge = Judge()
+    cut = outcome(left("fra-1", 250))
+    for _ in range(RUNS_TELLING):
+        judge.add(dataclasses.replace(cut, fault=dataclasses.replace(cut.fault, stands_in=True)))
+    assert judge.figures()["relay_faults_without_relay"] == RUNS_TELLING
+    assert any("'relay killed' is unknown" in broken for broken in judge.broken_promises())
+
+
+def test_a_late_first_picture_without_a_control_plane_breaks_the_promise() -> None:
+    judge = Judge(control_gone={"first_picture_ms": 601.0, "gap_ms": 400.0})
+    assert list(judge.broken_promises()) == [
+        "control_gone.first_picture_ms is 601.0, at most 600.0 was promised"
+    ]
 
 
 def test_media_that_does_not_come_back_without_a_control_plane_breaks_the_promise() -> None:

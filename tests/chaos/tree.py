@@ -72,15 +72,16 @@ class Branches:
         victim = draw.choice(sorted(branches))
         upstream = branches[victim][-2]
         if kind in RELAY_FAULTS:
-            return Fault("link cut", upstream, victim)
+            return Fault("link cut", upstream, victim, stands_in=True)
         return Fault(kind, upstream, victim, outward=draw.random() < 0.5)
 
-    async def drainable(self, seats: Sequence[str]) -> list[str]:
-        """A relay that feeds somebody, if there is one, and one viewer's edge."""
+    async def drainable(self, seats: Sequence[str]) -> list[tuple[str, bool]]:
+        """A relay that feeds somebody, if there is one, and one viewer's edge that feeds none; with each
+        whether it feeds another."""
         branches = await self.of(seats)
         relays = sorted({path[-2] for path in branches.values() if len(path) > 2})
         leaves = [seat for seat in branches if all(seat not in path[:-1] for path in branches.values())]
-        return [*relays[:1], *leaves[:1]]
+        return [*((relay, True) for relay in relays[:1]), *((leaf, False) for leaf in leaves[:1])]
 
     async def _route(self, node_id: str) -> list[str]:
         """From the origin to the node; empty while the film does not come."""
