@@ -359,8 +359,10 @@ class EdgeHost:
                     hop["tx_bytes"],
                     hop["rx_bytes"],
                 )
-        queues = [downstream["queue_bytes"] for downstream in event.snapshot["downstreams"]]
-        self._overflows += overflows(self.config.node_id, queues, event.snapshot["cache_bytes"])
+        totals = event.snapshot["totals"]
+        self._overflows += overflows(
+            self.config.node_id, totals["queue_bytes_peak"], totals["cache_bytes_peak"]
+        )
         self.membership.handle_snapshot(event.snapshot, self._load.handle_snapshot, self.unix_us(now_us))
 
     # ---- What is kept of it -----------------------------------------------------------------------------
