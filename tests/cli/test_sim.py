@@ -162,6 +162,17 @@ def test_variants_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert all(value is not None and value > 0 for value in p50.values()), p50
     assert found["bytes"]["one-relay"]["between_edges"] == 0
     assert found["bytes"]["direct"]["between_edges"] > 0
+    assert by_figure["all", "bytes between edges, a run"]["against"]["one-relay"]["verdict"] == "worse"
+
+
+def test_the_table_of_variants_says_of_bytes_too_who_is_better(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("compare", write_tiny(tmp_path), "--short", "--seeds", 2) == 0
+    out, err = capsys.readouterr()
+    (line,) = [line for line in out.splitlines() if "bytes between edges" in line]
+    assert "(a) better: more than +1,000 %" in line
+    assert "bytes: (c) against (a): (a) better in bytes between edges, a run" in err
 
 
 def test_where_the_time_went_adds_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
