@@ -260,6 +260,24 @@ def test_a_client_that_comes_during_a_black_out_has_no_signal_either() -> None:
     assert client.connected_us is None or client.connected_us >= result.began_us + 4 * SECOND
 
 
+def test_a_stock_viewer_whose_handshake_fails_tries_again_and_its_wait_counts_from_the_first_tap() -> None:
+    """An attempt ends after 10 s; the next one follows a second later, as @moq/net has it."""
+    result, _ = play(e.Cut(at_us=0, clients=("viewer-1",), for_us=10 * SECOND), seconds=20.0)
+    stock = viewer(result, 1)
+    assert stock.stack == "stock"
+    assert stock.connected_us is not None
+    assert 10.5 * SECOND < stock.connected_us - stock.tapped_us < 13 * SECOND
+    assert stock.errors == ()
+    assert until_the_end(result, stock)
+
+
+def test_an_own_viewer_that_finds_no_edge_gives_up_as_the_tool_does() -> None:
+    result, _ = play(e.Cut(at_us=0, clients=("viewer-2",), for_us=10 * SECOND), seconds=16.0)
+    own = viewer(result, 2)
+    assert own.connected_us is None
+    assert any(error.startswith("no edge can be used") for error in own.errors)
+
+
 def test_without_a_resolver_viewers_go_on_by_the_addresses_that_they_have() -> None:
     gone = e.NamesGone(at_us=3 * SECOND)
     crash = e.Crash(at_us=4 * SECOND, node="fra-1")
