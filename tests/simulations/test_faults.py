@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,23 @@ def test_a_paused_edge_says_that_its_report_is_not_to_be_trusted() -> None:
     assert run.network.edges["sin-1"].membership.reporter.counters["pauses"] == 1
     assert 2_800 < gap_ms(result, viewer(result, 3)) < 4_000
     assert is_whole(result, viewer(result, 3))
+
+
+def test_a_handler_that_takes_all_of_an_agents_time_holds_up_no_object_and_who_comes_goes_elsewhere() -> None:
+    """F20. The datapath forwards, and so do the others; its agent hears nothing for five seconds."""
+    spec = small_spec(viewers=("fra", "fra", "dxb", "sin", "sin"))
+    late = replace(spec.clients[-1], joins_us=4 * SECOND)
+    hog = e.Pause(at_us=3 * SECOND, node="sin-1", for_us=5 * SECOND, agent_only=True)
+    result, run = play(hog, seconds=12.0, spec=replace(spec, clients=(*spec.clients[:-1], late)))
+    for number in range(4):
+        assert gap_ms(result, viewer(result, number)) < 200
+        assert is_whole(result, viewer(result, number))
+        assert viewer(result, number).connections_lost == 0
+    came = viewer(result, 4)
+    assert came.first_object_us is not None
+    assert came.first_object_us - came.tapped_us < 2 * SECOND
+    assert came.edges[0][1] != "sin-1"
+    assert run.network.edges["sin-1"].membership.reporter.counters["pauses"] == 1
 
 
 @pytest.mark.parametrize("at_ms", [3_000, 3_350, 3_700])
