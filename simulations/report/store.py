@@ -50,7 +50,7 @@ def last_file(called: str, *, short: bool) -> Path:
     default. ``called``: a name or a path, as in `Ask`; two files of one name do not share a place."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     file = Path(called)
-    own = f"-{sha256(str(file.resolve()).encode()).hexdigest()[:16]}" if file.suffix else ""
+    own = f"-{sha256(str(file.resolve()).encode()).hexdigest()[:16]}" if file.suffix or file.is_file() else ""
     return cache / "farcast" / "sim" / f"{file.stem}{own}{'-short' if short else ''}.json"
 
 
