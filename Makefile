@@ -141,7 +141,8 @@ bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direc
 .PHONY: bench-sim
 bench-sim: $(VENV)/.core ## The simulator beside QUIC alone on the same kernel: speed, memory; anchors without protocols
 	$(CARGO) build --locked --release --package farcast-net --example bare_loop
-	$(BIN)/python bench/simulator.py $(BENCH_ARGS)
+	FARCAST_NS3=$$(bench/install_ns3.sh $(abspath $(VENV))/ns3 $(BIN)/python || true) && export FARCAST_NS3 && \
+	    $(BIN)/python -m bench.simulator $(BENCH_ARGS)
 
 .PHONY: deploy-lint
 deploy-lint: $(VENV)/.core $(VENV)/.tools ## Units, rules, dashboards and manifests of deploy/; more where systemd, kubectl are

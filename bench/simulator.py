@@ -4,21 +4,19 @@ The world: publisher -> edge -> edge -> N viewers, 3 Mbit/s of video at 30 frame
 a second, 10 ms to and from the edges and 40 ms between them, nothing lost. On our side everything shipped is
 in it: datapaths, agents, publisher and viewer engines; frames are scheduled a second ahead, and viewers'
 objects recorded. The floor (``simulations/net/examples/bare_loop.rs``) moves the same bytes over QUIC, a
-stream for each object, and knows nothing else. Anchors: a heap of events in plain Python, and ns-3 (wheel
-``ns3``, where it is installed), which move datagrams of that size and number and have no protocol at all.
+stream for each object, and knows nothing else. Anchors: a heap of events in plain Python, and ns-3, which
+move datagrams of that size and number and have no protocol at all (`simulator_anchors.py`).
 
 Every run is a process of its own; runs of one kind and the other take turns, and the median of their
 processor time counts: the media phase alone, connecting left out. Noise is the spread of the rounds, stated
-beside it.
+beside it. A goal that is missed is named and leaves the exit code 0: the machine may be busy with other work.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
-import importlib
-import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from bench.simulator_anchors import rss_kib
 
 from farcast.proto._core import Command, LinkConfig
 from farcast.proto.agent import MediaLimits
@@ -154,97 +154,22 @@ def simulate(viewers: int, seconds: int) -> dict[str, float]:
     }
 
 
-def rss_kib() -> int:
-    """Resident memory of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-
-
-# ---- Anchors: simulators without protocols ---------------------------------------------------------
-
-DATAGRAM_BYTES = 1_452
-DATAGRAMS_OF_VIDEO = -(-12_500 // 1_400)
-ACK_EVERY = 2
-"""Datagrams per acknowledgement, about as QUIC sends them."""
-
-
-def plain_heap(viewers: int, seconds: int) -> dict[str, float]:
-    """Datagrams over the same links from a heap of Python tuples; acknowledgements, and nothing else."""
-    heap: list[tuple[int, int, int, int]] = []
-    order = count()
-    sent = 0
-    begin = time.process_time()
-
-    def send(now_us: int, host: int, is_ack: bool) -> None:
-        nonlocal sent
-        sent += 1
-        delay_us = 40_000 if host == 2 else 10_000
-        heapq.heappush(heap, (now_us + delay_us, next(order), host, is_ack))
-
-    for every_us, datagrams in ((SECOND // 30, DATAGRAMS_OF_VIDEO), (SECOND // 50, 1)):
-        for at_us in range(0, seconds * SECOND, every_us):
-            for _ in range(datagrams):
-                heapq.heappush(heap, (at_us, next(order), 0, 0))
-    got = [0] * (3 + viewers)
-    while heap:
-        now_us, _, host, is_ack = heapq.heappop(heap)
-        if is_ack:
-            continue
-        if host < 2:
-            send(now_us, host + 1, False)
-        elif host == 2:
-            for viewer in range(viewers):
-                send(now_us, 3 + viewer, False)
-        if host > 0:
-            got[host] += 1
-            if got[host] % ACK_EVERY == 0:
-                send(now_us, 0, True)
-    return {"processor_s": time.process_time() - begin, "datagrams": sent, "objects": 0, "rss_kib": rss_kib()}
-
-
-def ns3(viewers: int, seconds: int) -> dict[str, float]:
-    """ns-3's own UDP echo over point-to-point links: datagrams of this size, one way and back."""
-    ns = importlib.import_module("ns").ns
-
-    nodes = ns.NodeContainer()
-    nodes.Create(2)
-    link = ns.PointToPointHelper()
-    link.SetDeviceAttribute("DataRate", ns.StringValue("10Gbps"))
-    link.SetChannelAttribute("Delay", ns.StringValue("10ms"))
-    devices = link.Install(nodes)
-    ns.InternetStackHelper().Install(nodes)
-    addresses = ns.Ipv4AddressHelper()
-    addresses.SetBase(ns.Ipv4Address("10.1.0.0"), ns.Ipv4Mask("255.255.255.0"))
-    interfaces = addresses.Assign(devices)
-    per_second = 350 * viewers
-    server = ns.UdpEchoServerHelper(9).Install(nodes.Get(1))
-    server.Start(ns.Seconds(0))
-    echo = ns.UdpEchoClientHelper(interfaces.GetAddress(1).ConvertTo(), 9)
-    echo.SetAttribute("MaxPackets", ns.UintegerValue(per_second * seconds))
-    echo.SetAttribute("Interval", ns.TimeValue(ns.Seconds(1 / per_second)))
-    echo.SetAttribute("PacketSize", ns.UintegerValue(DATAGRAM_BYTES))
-    echo.Install(nodes.Get(0)).Start(ns.Seconds(0))
-    ns.Simulator.Stop(ns.Seconds(seconds + 1))
-    begin = time.process_time()
-    ns.Simulator.Run()
-    processor_s = time.process_time() - begin
-    ns.Simulator.Destroy()
-    datagrams = 2 * per_second * seconds
-    return {"processor_s": processor_s, "datagrams": datagrams, "objects": 0, "rss_kib": rss_kib()}
-
-
 # ---- Runs ------------------------------------------------------------------------------------------
 
-CHILDREN = {"simulator": simulate, "heap": plain_heap, "ns3": ns3}
+ANCHORS = {"heap": sys.executable, "ns3": os.environ.get("FARCAST_NS3", "")}
+"""Which Python runs them; empty where there is none that has ns-3."""
 
 
 def child(kind: str, viewers: int, seconds: int) -> dict[str, float]:
     """One run in a process of its own."""
     if kind == "bare":
         command = [str(BARE), str(viewers), str(seconds)]
+    elif kind in ANCHORS:
+        script = Path(__file__).with_name("simulator_anchors.py")
+        command = [ANCHORS[kind], str(script), kind, str(viewers), str(seconds)]
     else:
-        command = [sys.executable, __file__, "--child", kind, str(viewers), str(seconds)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+        command = [sys.executable, "-m", "bench.simulator", "--child", str(viewers), str(seconds)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, cwd=ROOT)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -298,7 +223,7 @@ def measure(rounds: int) -> dict[tuple[str, int], Figures]:
                 run = child(kind, viewers, SECONDS[viewers])
                 runs.setdefault((kind, viewers), []).append(run)
                 tell(f"round {number + 1}, {kind}, {viewers} viewers: {run['processor_s']:.3f} s")
-    for kind in ("heap", *(["ns3"] if importlib.util.find_spec("ns") else [])):
+    for kind in (kind for kind, python in ANCHORS.items() if python):
         runs[kind, 10] = [child(kind, 10, SECONDS[10]) for _ in range(min(rounds, 3))]
     return {key: Figures.of(of, SECONDS[key[1]]) for key, of in runs.items()}
 
@@ -318,7 +243,7 @@ def table(figures: dict[tuple[str, int], Figures]) -> None:
             f" {f.spread:7.2f}"
         )
     if ("ns3", 10) not in figures:
-        tell("ns3: not measured, the wheel `ns3` is not installed")
+        tell("ns3: not measured, for pip could not install it (`make bench-sim` does)")
 
 
 def summary(figures: dict[tuple[str, int], Figures]) -> dict[str, float]:
@@ -344,11 +269,10 @@ def main() -> int:
     """Run all, or one child."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--child", nargs=3, metavar=("KIND", "VIEWERS", "SECONDS"))
+    parser.add_argument("--child", nargs=2, metavar=("VIEWERS", "SECONDS"))
     options = parser.parse_args()
     if options.child:
-        kind, viewers, seconds = options.child
-        print(json.dumps(CHILDREN[kind](int(viewers), int(seconds))))
+        print(json.dumps(simulate(*map(int, options.child))))
         return 0
     if not BARE.exists():
         tell(f"{BARE} is missing: run this by `make bench-sim`, which builds it")
@@ -356,9 +280,10 @@ def main() -> int:
     figures = measure(options.rounds)
     table(figures)
     result = summary(figures)
-    reached = all(result[f"ratio_to_bare_loop_{n}"] >= GOAL for n in (VIEWERS[0], VIEWERS[-1]))
-    verdict = "reached" if reached else "missed"
-    tell(f"goal, {GOAL} of the bare loop with {VIEWERS[0]} and {VIEWERS[-1]} viewers: {verdict}")
+    for viewers in (VIEWERS[0], VIEWERS[-1]):
+        ratio = result[f"ratio_to_bare_loop_{viewers}"]
+        verdict = "reached" if ratio >= GOAL else "missed"
+        tell(f"{verdict}: {ratio:.2f} of the bare loop with {viewers} viewers, the goal is {GOAL}")
     print(json.dumps(result))
     return 0
 

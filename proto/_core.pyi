@@ -1249,6 +1249,8 @@ class TotalsDict(TypedDict):
     layers_dropped: int
     layer_switches_down: int
     layer_switches_up: int
+    queue_bytes_peak: int
+    cache_bytes_peak: int
     streams_rejected: int
     datagrams_dropped: int
     protocol_errors: int

@@ -11,7 +11,9 @@ goodbye. Names of edges are resolved from a table, in no time. Two things differ
 A viewer watches all in its room, over one connection per publisher, as several ``farcast watch`` would. Of
 several renditions it takes the best that fits its access (`choose_rendition`), once; one that *adapts*
 leaves that to the engine of the tools (`farcast.clients.quality`). A *stock* viewer is a stand-in for a
-browser: it knows one URL, follows no edge list, and its figures are kept apart.
+browser: it knows one URL, follows no edge list, and its figures are kept apart. Where a connection fails it
+tries again as @moq/net does (`constants.STOCK_RETRY_MS`); an own viewer does what ``farcast watch`` does: all
+edges that it was given, for 5 s, then it gives up. Whoever tries again, its times count from the first tap.
 """
 
 from __future__ import annotations

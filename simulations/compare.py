@@ -1,9 +1,9 @@
 """What a network is worth: figures of several variants, or of several builds, side by side, and a verdict.
 
 Differences are paired: the same seed is the same world in all variants, so what counts is the difference seed
-by seed, with its 95 % interval; of times it is the ratio. *Better* and *worse* are said where the interval
-leaves out zero and the difference is worth naming, *as good* where the whole interval is too small to be
-worth naming, whoever gains by that. Everything else is *unclear*, and says that more seeds are needed.
+by seed, with its 95 % interval; of times and bytes it is the ratio. *Better* and *worse* are said where the
+interval leaves out zero and the difference is worth naming, *as good* where the whole interval is too small
+to be worth naming, whoever gains by that. Everything else is *unclear*, and says that more seeds are needed.
 
 What never happened (a quantile of viewers without a picture) is infinite. It is shown as that, and counts in
 its seed like a wait of `NEVER_MS`: left out, a variant would be the better the fewer viewers it serves.
@@ -26,12 +26,17 @@ WORTH_SHARE: Final = 0.05
 WORTH_LEAST: Final = {"ms": 5.0, "%": 0.1}
 """Nor is one below this, in the figure's unit."""
 
-LEAST_MS: Final = 0.1
+LEAST: Final = 0.1
+"""Of times and megabytes, so that there are ratios to nothing."""
 NEVER_MS: Final = 60_000.0
 """What never happened, among times that did: a minute, after which nobody waits any more."""
 
 EXPONENT_MAX: Final = 50.0
 STACKS: Final = ("stock", "farcast")
+TRAFFIC: Final = "all"
+"""Whose the bytes are: those between edges are not of one sort of viewers."""
+
+MEGABYTE: Final = 1e6
 T_95: Final = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
     2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
@@ -81,6 +86,10 @@ FIGURES: Final = (
     Figure("time stalled", "stall_ratio", _ratio, "%"),
     Figure("time at HD", "hd_share", _ratio, "%", more_is_better=True),
 )
+BYTES: Final = (
+    Figure("bytes between edges, a run", "between_edges", lambda _: None, "MB"),
+    Figure("bytes from and to clients, a run", "to_clients", lambda _: None, "MB"),
+)
 WORDS: Final = ("better", "worse", "as good", "as bad", "unclear", "no data")
 
 
@@ -95,9 +104,9 @@ class Line:
 
     @property
     def is_relative(self) -> bool:
-        """Times are compared as ratios: tails are seconds in one seed and a fraction of one in the next, and
-        the mean of such differences would be that of the worst seed."""
-        return self.figure.unit == "ms"
+        """Times and bytes are compared as ratios: tails are seconds in one seed and a fraction of one in the
+        next, and the mean of such differences would be that of the worst seed."""
+        return self.figure.unit != "%"
 
     def never(self, name: str) -> int:
         """In how many seeds a variant has no finite figure because it never happened."""
@@ -105,15 +114,15 @@ class Line:
 
     def difference(self, base: str, other: str) -> tuple[float, float, float] | None:
         """``other`` against ``base``, over seeds: mean and its 95 % interval; None without two figures, or
-        if a seed has one of the two only. Of times: ratio minus one (of the geometric mean). Of shares: the
-        difference in per cent points."""
+        if a seed has one of the two only. Of times and bytes: ratio minus one (of the geometric
+        mean). Of shares: the difference in per cent points."""
         values = list(zip(self.by_seed[base], self.by_seed[other], strict=True))
         pairs = [(a, b) for a, b in values if a is not None and b is not None]
         if any((a is None) != (b is None) for a, b in values):
             return None
         if not self.is_relative:
             return interval([b - a for a, b in pairs])
-        found = interval([math.log(_time(b) / _time(a)) for a, b in pairs])
+        found = interval([math.log(self._size(b) / self._size(a)) for a, b in pairs])
         if found is None:
             return None
         mean, low, high = map(_expm1, found)
@@ -139,12 +148,11 @@ class Line:
     def _worth(self, value: float) -> float:
         """The smallest difference that is worth naming."""
         if self.is_relative:
-            return max(WORTH_SHARE, WORTH_LEAST["ms"] / max(value, LEAST_MS))
+            return max(WORTH_SHARE, WORTH_LEAST.get(self.figure.unit, 0.0) / max(value, LEAST))
         return max(WORTH_SHARE * value, WORTH_LEAST["%"])
 
-
-def _time(value_ms: float) -> float:
-    return min(max(value_ms, LEAST_MS), NEVER_MS)
+    def _size(self, value: float) -> float:
+        return min(max(value, LEAST), NEVER_MS if self.figure.unit == "ms" else math.inf)
 
 
 def _expm1(value: float) -> float:
@@ -166,8 +174,8 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float] | None:
 
 
 def compare_runs(runs: Mapping[str, Sequence[Measured]]) -> list[Line]:
-    """By name of a variant its runs, seeds in the same order in all. Lines without any figure are left
-    out."""
+    """By name of a variant its runs, seeds in the same order in all: what viewers get, then what it costs in
+    bytes. Lines without any figure are left out."""
     pooled = {name: _by_scope(summarise(measured)) for name, measured in runs.items()}
     single = {name: [_by_scope(summarise([each])) for each in measured] for name, measured in runs.items()}
     lines = []
@@ -185,7 +193,14 @@ def compare_runs(runs: Mapping[str, Sequence[Measured]]) -> list[Line]:
             )
             if any(value is not None for value in line.pooled.values()):
                 lines.append(line)
-    return lines
+    return [*lines, *(_bytes_line(figure, runs) for figure in BYTES)]
+
+
+def _bytes_line(figure: Figure, runs: Mapping[str, Sequence[Measured]]) -> Line:
+    count = bytes_between_edges if figure.output == "between_edges" else bytes_to_clients
+    by_seed = {name: [count(each) / MEGABYTE for each in measured] for name, measured in runs.items()}
+    pooled = {name: sum(each) / len(each) if each else None for name, each in by_seed.items()}
+    return Line(figure, TRAFFIC, pooled, by_seed)
 
 
 def _by_scope(summaries: Sequence[OutputSummary]) -> dict[tuple[str, str], OutputSummary]:
@@ -208,20 +223,32 @@ def bytes_to_clients(measured: Measured) -> int:
 
 
 def summary_text(lines: Sequence[Line], base: str, other: str, titles: Mapping[str, str]) -> list[str]:
-    """What ``other`` gains over ``base`` and what not, in sentences: one for each sort of viewers."""
+    """What ``other`` gains over ``base`` and what not, and what it costs in bytes, in sentences: one for each
+    sort of viewers, and one for bytes. Who is better is named, be it ``base``."""
     said = []
-    for stack in STACKS:
+    for stack in (*STACKS, TRAFFIC):
         by_verdict: dict[str, list[str]] = {}
         for line in lines:
             if line.stack == stack:
                 by_verdict.setdefault(line.verdict(base, other), []).append(line.figure.name)
         if not by_verdict:
             continue
-        parts = [f"{word} in {', '.join(by_verdict[word])}" for word in WORDS if word in by_verdict]
-        if set(by_verdict) <= {"as good", "no data"}:
-            parts = ["as good in everything: nothing here needs it"]
-        said.append(f"{stack} viewers: {titles[other]} against {titles[base]}: {'; '.join(parts)}")
+        parts = [
+            f"{in_words(word, titles[base], titles[other])} in {', '.join(by_verdict[word])}"
+            for word in WORDS
+            if word in by_verdict
+        ]
+        if set(by_verdict) <= {"as good", "no data"} and stack != TRAFFIC:
+            parts = [f"{titles[base]} as good in everything: nothing here needs it"]
+        whose = "bytes" if stack == TRAFFIC else f"{stack} viewers"
+        said.append(f"{whose}: {titles[other]} against {titles[base]}: {'; '.join(parts)}")
     return said
+
+
+def in_words(verdict: str, base: str, other: str) -> str:
+    """A verdict of `Line.verdict`, saying who it is that is better, or as good."""
+    known = {"better": f"{other} better", "worse": f"{base} better", "as good": f"{base} as good"}
+    return known.get(verdict, verdict)
 
 
 def failures(result: Result) -> list[str]:

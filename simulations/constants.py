@@ -119,6 +119,18 @@ STOCK_BUFFER_US: Final = 100_000
 """The jitter buffer of @moq/watch where it knows no round trip (``FALLBACK_JITTER``): PROBE, from which it
 would learn one, is in moq-lite, not in the drafts of MoQT that edges speak."""
 
+STOCK_RETRY_MS: Final = 1_000
+"""What @moq/net waits after an attempt to connect that failed, or a connection that ended; it doubles each
+time (``Reload.delay.initial`` and ``multiplier``: moq-dev/moq, js/net/src/connection/reload.ts at fb3b1443).
+Ours is spread over 50 to 100 % of that, as our engine does it."""
+
+STOCK_RETRY_MS_MAX: Final = 30_000
+"""The longest such wait (``Reload.delay.max``)."""
+
+STOCK_CONNECT_MS_MAX: Final = 300_000
+"""After so long without a first connection it gives up (``Reload.delay.timeout``). An attempt ends after
+10 s, as one of Chromium does (``kMaxTimeForCryptoHandshakeSecs``) and one of our datapath."""
+
 # ---- What is counted
 
 LIVE_TAIL_US: Final = 2_000_000

@@ -103,7 +103,7 @@ class EdgeHost:
         self._overflows: list[str] = []
         self._paused_until_us = 0
         self._unheard: list[tuple[Callable[..., None], tuple[object, ...]]] = []
-        """What the control pipe brought while the process was stopped."""
+        """What the control pipe and the datapath brought while the agent was stopped."""
         self._new_engines()
 
     # ---- Life --------------------------------------------------------------------------------------
@@ -174,7 +174,8 @@ class EdgeHost:
             self.pipe.stop(now_us)
 
     def pause(self, until_us: int) -> None:
-        """The process is stopped (SIGSTOP); its datapath has to be paused beside. Call `resume` then."""
+        """The process is stopped (SIGSTOP); its datapath has to be paused beside, unless it is only the agent
+        that comes to nothing. Call `resume` then."""
         self._paused_until_us = until_us
 
     def resume(self, now_us: int) -> None:
@@ -236,6 +237,9 @@ class EdgeHost:
     def handle_event(self, event: Event, now_us: int) -> None:
         """Something of the datapath."""
         if not self.is_running:
+            return
+        if now_us < self._paused_until_us:
+            self._unheard.append((self.handle_event, (event,)))
             return
         if isinstance(event, Event.Snapshot):
             self._take_snapshot(event, now_us)
@@ -359,8 +363,10 @@ class EdgeHost:
                     hop["tx_bytes"],
                     hop["rx_bytes"],
                 )
-        queues = [downstream["queue_bytes"] for downstream in event.snapshot["downstreams"]]
-        self._overflows += overflows(self.config.node_id, queues, event.snapshot["cache_bytes"])
+        totals = event.snapshot["totals"]
+        self._overflows += overflows(
+            self.config.node_id, totals["queue_bytes_peak"], totals["cache_bytes_peak"]
+        )
         self.membership.handle_snapshot(event.snapshot, self._load.handle_snapshot, self.unix_us(now_us))
 
     # ---- What is kept of it -----------------------------------------------------------------------------

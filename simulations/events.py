@@ -156,10 +156,12 @@ class Restart(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause(Event):
-    """An edge is stopped (SIGSTOP) and goes on after ``for_us``, with its clocks ahead."""
+    """An edge is stopped (SIGSTOP) and goes on after ``for_us``, with its clocks ahead. ``agent_only``: its
+    datapath, which is another thread, is not; some handler of its agent takes all of the time."""
 
     node: str
     for_us: int
+    agent_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -335,7 +335,8 @@ class FaultPlayer:
     def _pause(self, event: e.Pause, now_us: int) -> None:
         edge, until_us = self._network.edges[event.node], now_us + event.for_us
         if edge.is_running:
-            self._network.twin.world.pause_host(edge.host, until_us)
+            if not event.agent_only:
+                self._network.twin.world.pause_host(edge.host, until_us)
             edge.pause(until_us)
             self._network.twin.at(until_us, edge.resume, (edge.host,))
 

@@ -119,7 +119,7 @@ def result_of(ask: Ask, ended: Sequence[tuple[Run, Outcome]], build: BuildInfo) 
     ran = [outcome for _, outcome in firsts if isinstance(outcome, Ran)]
     seeds = [_seed_result(ask, run, outcome) for run, outcome in firsts]
     result = make_result(
-        scenario_info(ask.scenario, ran), build, ask.scenario.promises, seeds, [each.measured for each in ran]
+        scenario_info(ask, ran), build, ask.scenario.promises, seeds, [each.measured for each in ran]
     )
     different = _differences(ended)
     return msgspec.structs.replace(result, invariant_failures=(*result.invariant_failures, *different))
@@ -160,8 +160,9 @@ def _differences(ended: Sequence[tuple[Run, Outcome]]) -> list[InvariantFailure]
     return found
 
 
-def scenario_info(scenario: Scenario, ran: Sequence[Ran]) -> ScenarioInfo:
+def scenario_info(ask: Ask, ran: Sequence[Ran]) -> ScenarioInfo:
     """What a result says of its scenario."""
+    scenario = ask.scenario
     return ScenarioInfo(
         name=scenario.name,
         title=scenario.title,
@@ -174,6 +175,8 @@ def scenario_info(scenario: Scenario, ran: Sequence[Ran]) -> ScenarioInfo:
         sources=scenario.sources,
         measured=scenario.measured,
         synthesised=scenario.synthesised,
+        called=ask.called,
+        digest=scenario.digest,
     )
 
 

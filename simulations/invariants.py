@@ -1,7 +1,5 @@
 """What must hold at every moment of every run (reliability.md §4), whatever the scenario promises.
 
-`Invariants.look` is called after every return to Python, `check_all` ten times a second and at the end:
-
 ====================  ==============================================================================
 no-cycle              no track goes round in a circle of edges, but while they cannot know it (`Rounds`);
                       edges that wait for one another know that nothing comes
@@ -14,6 +12,25 @@ newest-group          when all faults have long been over, every viewer that an 
                       newest group, or a catalog at least; also one that never got anything
 no-exception          no engine raises
 ====================  ==============================================================================
+
+When each is looked at:
+
+- After every return to Python (`look`), so at each event of an agent, each timeout of an engine, each
+  message of the control channel and each plan: *no-cycle*, *plans-rise*, *never-without-routes*,
+  *authorised-only*. What they judge changes at no other moment: whoever switches an upstream, takes a plan
+  or answers an intruder returns.
+- For every object, at its own time: *once-in-order*. The kernel keeps a record of each; those are read in
+  one go ten times a second and at the end (`check_records`), for a return to Python for each object would
+  cost more than all else.
+- For every packet: what waits on links. The kernel keeps the peak of each link, judged at the end
+  (`check_links`).
+- At every look that the datapath itself takes at a queue that is blocked (every 100 ms, where it enforces
+  the limit), and at every byte of the caches: the rest of *queues-bounded*. The datapath keeps both peaks,
+  and tells them with each report of its edge, once a second; an edge that crashes takes with it what it has
+  not told.
+- Ten times a second while all is calm, and at the end: *newest-group*. It says what must become true, not
+  what must always be.
+- At once: *no-exception*; it ends the run.
 
 That the same seed gives the same trace is for whoever runs twice. Each check takes plain data, so that a test
 can show it a violation.
@@ -31,6 +48,7 @@ from farcast.proto.moqt.names import FullTrackName
 from farcast.simulations.raw import Array, Violation
 
 if TYPE_CHECKING:
+    from farcast.simulations.edge_host import EdgeHost
     from farcast.simulations.network import Network
 
 VIOLATIONS_MAX: Final = 200
@@ -86,13 +104,15 @@ class Invariants:
         for node_id, edge in self._network.edges.items():
             if not edge.is_running:
                 changed |= self._feeds.pop(node_id, None) is not None
+                self._plans_seen.pop(node_id, None)
                 continue
             if self._plans_seen.get(node_id) != len(edge.plans):
                 self._plans_seen[node_id] = len(edge.plans)
-                self.report(now_us, "plans-rise", falling_plans(node_id, edge.plans))
+                self._look_at_plans(node_id, edge, now_us)
             before = self._feeds.get(node_id)
             if before is None or before.changes != edge.changes:
                 self._feeds[node_id] = Feeds(edge.changes, edge.agent.feeds(), edge.agent.starved())
+                self.report(now_us, "queues-bounded", edge.take_overflows())
                 changed = True
         if changed:
             found = cycles({node_id: feeds.sources for node_id, feeds in self._feeds.items()})
@@ -101,6 +121,17 @@ class Invariants:
             self._believed.note([circle for circle in found if not all(aware(circle, starved))], now_us)
         for rounds in (self._turning, self._believed):
             self.report(now_us, "no-cycle", rounds.lasting(now_us))
+        for name, intruder in self._network.intruders:
+            self.report(now_us, "authorised-only", served(name, iter(intruder.poll_event, None)))
+
+    def _look_at_plans(self, node_id: str, edge: EdgeHost, now_us: int) -> None:
+        """The edge has taken a plan."""
+        self.report(now_us, "plans-rise", falling_plans(node_id, edge.plans))
+        plan = edge.agent.plan
+        if plan is not None:
+            edge.had_routes |= bool(plan.routes)
+            if edge.had_routes and not plan.routes:
+                self.report(now_us, "never-without-routes", [f"{node_id} follows {plan.version}"])
 
     def _way_us(self, src: str, dst: str) -> int:
         """One way between two edges, as it is now."""
@@ -108,23 +139,13 @@ class Invariants:
         ends = edges[src].host, edges[dst].host
         return paths.model(*ends).median_delay_us if ends in paths else 0
 
-    def check_all(self, now_us: int) -> None:
-        """The dearer checks."""
-        network = self._network
-        for node_id, edge in network.edges.items():
-            self.report(now_us, "queues-bounded", edge.take_overflows())
-            plan = edge.agent.plan if edge.is_running else None
-            if plan is not None:
-                edge.had_routes |= bool(plan.routes)
-                if edge.had_routes and not plan.routes:
-                    self.report(now_us, "never-without-routes", [f"{node_id} follows {plan.version}"])
-        for name, viewer in network.viewers.items():
+    def check_records(self) -> None:
+        """Every object that viewers got since the last call."""
+        for name, viewer in self._network.viewers.items():
             viewer.take_records()
             for chunk in viewer.take_unchecked():
-                self.report(now_us, "once-in-order", viewer.order.disorder(name, chunk))
-        for name, intruder in network.intruders:
-            events = iter(intruder.poll_event, None)
-            self.report(now_us, "authorised-only", served(name, events))
+                for at_us, text in viewer.order.disorder(name, chunk):
+                    self.report(at_us, "once-in-order", [text])
 
     def check_links(self, now_us: int) -> None:
         """What waited on links at most (at the end of a run)."""
@@ -261,41 +282,44 @@ class Order:
     def __init__(self) -> None:
         self._last: dict[tuple[int, int, int], int] = {}
 
-    def disorder(self, name: str, records: Array) -> list[str]:
-        """Objects of these records (`RECORD_DTYPE`) that came twice or out of order."""
-        found: list[str] = []
+    def disorder(self, name: str, records: Array) -> list[tuple[int, str]]:
+        """Objects of these records (`RECORD_DTYPE`) that came twice or out of order, each with its time."""
+        found: list[tuple[int, str]] = []
         rows = zip(
             records["downstream"].tolist(),
             records["group"].tolist(),
             records["subgroup"].tolist(),
             records["object"].tolist(),
+            records["at_us"].tolist(),
             strict=True,
         )
-        for sink, group, subgroup, number in rows:
+        for sink, group, subgroup, number, at_us in rows:
             key = (sink, group, subgroup)
             last = self._last.get(key, -1)
             if number <= last:
-                found.append(f"{name}: sink {sink} got object {group}/{number} after {group}/{last}")
+                text = f"{name}: sink {sink} got object {group}/{number} after {group}/{last}"
+                found.append((at_us, text))
             self._last[key] = max(last, number)
         return found
 
 
 def overflows(
     node_id: str,
-    queues: Iterable[int],
-    cache_bytes: int,
+    queue_bytes_peak: int,
+    cache_bytes_peak: int,
     *,
     queue_bytes_max: int = MediaLimits().queue_bytes_max,
 ) -> list[str]:
-    """Queues of downstreams and the cache of an edge that are above their limits."""
-    found = [
-        f"{node_id}: a viewer's queue has {queue} bytes, at most {queue_bytes_max} are allowed"
-        for queue in queues
-        if queue > queue_bytes_max + QUEUE_SLACK_BYTES
+    """The longest queue of a downstream and the caches of an edge, if they have been above their limits."""
+    peaks = (
+        ("a viewer's queue", queue_bytes_peak, queue_bytes_max),
+        ("the caches", cache_bytes_peak, CACHE_BYTES_MAX),
+    )
+    return [
+        f"{node_id}: {what} had {peak} bytes, at most {most} are allowed"
+        for what, peak, most in peaks
+        if peak > most + QUEUE_SLACK_BYTES
     ]
-    if cache_bytes > CACHE_BYTES_MAX + QUEUE_SLACK_BYTES:
-        found.append(f"{node_id}: caches hold {cache_bytes} bytes, at most {CACHE_BYTES_MAX} are allowed")
-    return found
 
 
 def served(name: str, events: Iterable[object]) -> list[str]:

@@ -22,13 +22,14 @@ from farcast.control_plane.link_state import LinkStateConfig
 from farcast.control_plane.risk_groups import RiskGroup, RiskGroups
 from farcast.edge.assembly import probe_intervals
 from farcast.proto._core import ClientTls, DatapathConfig, ServerTls
-from farcast.proto.agent import PlanHops, Target, Upstream
+from farcast.proto.agent import BackoffConfig, PlanHops, Target, Upstream
 from farcast.proto.client import ConnectionConfig, Publisher, PublisherConfig, Viewer, ViewerConfig
 from farcast.proto.moqt.names import TrackNamespace
 from farcast.proto.recovery.policy import PLAIN, Assumptions
 from farcast.proto.recovery.second_path import SecondPaths
 from farcast.proto.urls import ServerUrl, parse_url
 from farcast.simulations.client_host import IDS_PER_ENGINE, PublisherHost, ViewerHost
+from farcast.simulations.constants import STOCK_CONNECT_MS_MAX, STOCK_RETRY_MS, STOCK_RETRY_MS_MAX
 from farcast.simulations.control_host import ControlHost, Note
 from farcast.simulations.control_link import ControlPipe, ControlWay
 from farcast.simulations.edge_host import EdgeConfig, EdgeHost
@@ -366,13 +367,15 @@ class Network:
         return host
 
     def _connection(self, client: Client, number: int) -> ConnectionConfig:
-        named = client.edges[: EDGES_NAMED_MAX if client.stack == "farcast" else 1]
+        is_own = client.stack == "farcast"
+        named = client.edges[: EDGES_NAMED_MAX if is_own else 1]
         targets = [self._target(node_id, client.transport) for node_id in named]
         return ConnectionConfig(
             targets[0],
             seed=self.seed * SEED_STRIDE + self._addresses,
             first_id=number * 2 * IDS_PER_ENGINE + 1,
-            connect_ms_max=round(CONNECT_SECONDS_MAX * 1_000),
+            connect_ms_max=round(CONNECT_SECONDS_MAX * 1_000) if is_own else STOCK_CONNECT_MS_MAX,
+            backoff=BackoffConfig() if is_own else BackoffConfig(STOCK_RETRY_MS, STOCK_RETRY_MS_MAX),
             alternatives=tuple(targets[1:]),
             token=self._token(client),
         )

@@ -40,7 +40,11 @@ Status = Literal["held", "broken", "no data"]
 
 
 class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Which scenario ran, and what it says of its sources."""
+    """Which scenario ran, and what it says of its sources.
+
+    ``called`` is how the user called it, a name or a path; ``digest`` as `Scenario.digest`. Both are empty in
+    results of older builds.
+    """
 
     name: str
     title: str
@@ -53,6 +57,8 @@ class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
     measured: tuple[str, ...] = ()
     synthesised: tuple[str, ...] = ()
+    called: str = ""
+    digest: str = ""
 
 
 class BuildInfo(msgspec.Struct, frozen=True, kw_only=True):

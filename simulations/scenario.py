@@ -9,6 +9,7 @@ which access), events, and promises. `scenario_file.load_scenario` reads one fro
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -261,6 +262,11 @@ class Scenario:
     def duration_s(self) -> float:
         """Seconds of virtual time, from when the network stands."""
         return self.duration_us / 1e6
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that a run depends on but its seed and data files; in hex."""
+        return sha256(repr(replace(self, file=Path(), title="", promises=())).encode()).hexdigest()
 
     def shortened(self) -> Scenario:
         """Its short form, as the gate runs it: the same world, fewer viewers, less time. Viewers come within

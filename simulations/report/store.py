@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 from farcast.errors import EXIT_USAGE, UserError
@@ -44,24 +45,26 @@ def load(file: Path) -> list[Result]:
     return found
 
 
-def last_file(name: str, *, short: bool) -> Path:
+def last_file(called: str, *, short: bool) -> Path:
     """Where the last result of a scenario is kept: ``$XDG_CACHE_HOME/farcast/sim``, ``~/.cache`` by
-    default."""
+    default. ``called``: a name or a path, as in `Ask`; two files of one name do not share a place."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "farcast" / "sim" / f"{name}{'-short' if short else ''}.json"
+    file = Path(called)
+    own = f"-{sha256(str(file.resolve()).encode()).hexdigest()[:16]}" if file.suffix or file.is_file() else ""
+    return cache / "farcast" / "sim" / f"{file.stem}{own}{'-short' if short else ''}.json"
 
 
 def keep_last(result: Result) -> None:
-    """Keep it for ``replay`` and ``explain``; a machine without a home can do without."""
-    file = last_file(result.scenario.name, short=result.scenario.short)
+    """Keep it for ``replay``; a machine without a home can do without."""
+    file = last_file(result.scenario.called, short=result.scenario.short)
     with suppress(OSError, UserError):
         file.parent.mkdir(parents=True, exist_ok=True)
         save([result], file)
 
 
-def last(name: str, *, short: bool) -> Result | None:
+def last(called: str, *, short: bool) -> Result | None:
     """The last result of a scenario, if there is one that this build can read."""
-    file = last_file(name, short=short)
+    file = last_file(called, short=short)
     with suppress(UserError):
         return load(file)[0]
     return None

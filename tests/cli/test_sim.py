@@ -65,6 +65,48 @@ def test_a_broken_promise_is_exit_code_99_and_prints_the_command_that_replays_it
     assert again["trace_hash"] == result.seeds[0].trace_hash
 
 
+@pytest.fixture
+def borrowed_name(tmp_path: Path) -> Path:
+    """A scenario of a user's own, which bears the name of one of ours."""
+    file = write_tiny(tmp_path)
+    file.write_text(file.read_text().replace('name = "tiny"', 'name = "sea-to-eu"'))
+    return file
+
+
+def test_saved_results_of_a_users_own_scenario_are_explained_by_its_file_and_not_by_its_name(
+    borrowed_name: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "r.json"
+    assert run("run", borrowed_name, "--short", "--save", saved) == 0
+    capsys.readouterr()
+    assert run("explain", saved, "--json") == 0
+    (explained,) = json.loads(capsys.readouterr().out)["explanations"]
+    assert explained["publisher"] == "host"
+    borrowed_name.unlink()
+    assert run("explain", saved) == EXIT_USAGE
+    assert f"{borrowed_name}: cannot be read" in capsys.readouterr().err
+
+
+def test_replay_compares_traces_of_one_file_only_and_of_one_text_of_it(
+    borrowed_name: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trace_of(file: Path) -> str:
+        assert run("replay", file, "--seed", 5, "--short", "--json") == 0
+        return str(json.loads(capsys.readouterr().out)["trace"])
+
+    assert run("run", borrowed_name, "--short") == 0
+    capsys.readouterr()
+    (other := tmp_path / "other").mkdir()
+    beside = borrowed_name.rename(other / borrowed_name.name)
+    capsys.readouterr()
+    assert trace_of(beside) == "unknown"
+    assert run("run", beside, "--short") == 0
+    capsys.readouterr()
+    assert trace_of(beside) == "same"
+    beside.write_text(beside.read_text().replace("rtt_ms = 40", "rtt_ms = 50"))
+    assert trace_of(beside) == "other scenario"
+
+
 def test_seeds_differ_and_their_order_does_not_depend_on_which_ends_first(tmp_path: Path) -> None:
     saved = tmp_path / "r.json"
     assert run("run", write_tiny(tmp_path), "--short", "--seeds", 3, "--jobs", 3, "--save", saved) == 0
@@ -120,6 +162,17 @@ def test_variants_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert all(value is not None and value > 0 for value in p50.values()), p50
     assert found["bytes"]["one-relay"]["between_edges"] == 0
     assert found["bytes"]["direct"]["between_edges"] > 0
+    assert by_figure["all", "bytes between edges, a run"]["against"]["one-relay"]["verdict"] == "worse"
+
+
+def test_the_table_of_variants_says_of_bytes_too_who_is_better(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("compare", write_tiny(tmp_path), "--short", "--seeds", 2) == 0
+    out, err = capsys.readouterr()
+    (line,) = [line for line in out.splitlines() if "bytes between edges" in line]
+    assert "(a) better: more than +1,000 %" in line
+    assert "bytes: (c) against (a): (a) better in bytes between edges, a run" in err
 
 
 def test_where_the_time_went_adds_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

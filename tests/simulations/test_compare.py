@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -18,11 +19,13 @@ from farcast.simulations.compare import (
     compare_results,
     compare_runs,
     failures,
+    in_words,
     interval,
     summary_text,
 )
 from farcast.simulations.events import kind_of
-from farcast.simulations.measured import ViewerInfo, outputs_from_samples
+from farcast.simulations.measured import Measured, ViewerInfo, outputs_from_samples
+from farcast.simulations.results import MapLink, MapNode
 from farcast.simulations.scenario import Scenario
 from farcast.simulations.scenario_file import load_scenario
 from farcast.simulations.variants import VARIANTS, left_out
@@ -128,7 +131,35 @@ def test_where_nothing_is_gained_that_is_what_is_said() -> None:
     (said,) = summary_text(
         [line([300, 311, 302], [301, 310, 303])], "direct", "farcast", {"direct": "(b)", "farcast": "(c)"}
     )
-    assert said == "stock viewers: (c) against (b): as good in everything: nothing here needs it"
+    assert said == "stock viewers: (c) against (b): (b) as good in everything: nothing here needs it"
+
+
+def test_who_is_better_is_named_for_each_measure_bytes_included_be_it_the_one_without_us() -> None:
+    nodes = tuple(MapNode(name=name, kind="edge", region="fra") for name in ("a", "b"))
+
+    def run(between_edges: int) -> Measured:
+        links = (
+            MapLink(src="a", dst="b", bytes=between_edges),
+            MapLink(src="b", dst="viewer", bytes=5_000_000),
+        )
+        return replace(outputs_from_samples(1, (), samples={}), nodes=nodes, links=links)
+
+    lines = compare_runs(
+        {"one-relay": [run(0)] * 3, "direct": [run(10_000_000)] * 3, "farcast": [run(22_000_000)] * 3}
+    )
+    edges, clients = lines
+    assert edges.pooled == {"one-relay": 0.0, "direct": 10.0, "farcast": 22.0}
+    titles = {"one-relay": "(a)", "direct": "(b)", "farcast": "(c)"}
+    for base, letter in (("direct", "(b)"), ("one-relay", "(a)")):
+        assert edges.verdict(base, "farcast") == "worse"
+        assert clients.verdict(base, "farcast") == "as good"
+        assert summary_text(lines, base, "farcast", titles) == [
+            f"bytes: (c) against {letter}: {letter} better in bytes between edges, a run; "
+            f"{letter} as good in bytes from and to clients, a run"
+        ]
+    assert edges.difference("direct", "farcast") == pytest.approx((1.2, 1.2, 1.2))
+    fewer = compare_runs({"direct": [run(22_000_000)] * 3, "farcast": [run(10_000_000)] * 3})[0]
+    assert in_words(fewer.verdict("direct", "farcast"), "(b)", "(c)") == "(c) better"
 
 
 @pytest.fixture

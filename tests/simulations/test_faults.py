@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,23 @@ def test_a_paused_edge_says_that_its_report_is_not_to_be_trusted() -> None:
     assert is_whole(result, viewer(result, 3))
 
 
+def test_a_handler_that_takes_all_of_an_agents_time_holds_up_no_object_and_who_comes_goes_elsewhere() -> None:
+    """F20. The datapath forwards, and so do the others; its agent hears nothing for five seconds."""
+    spec = small_spec(viewers=("fra", "fra", "dxb", "sin", "sin"))
+    late = replace(spec.clients[-1], joins_us=4 * SECOND)
+    hog = e.Pause(at_us=3 * SECOND, node="sin-1", for_us=5 * SECOND, agent_only=True)
+    result, run = play(hog, seconds=12.0, spec=replace(spec, clients=(*spec.clients[:-1], late)))
+    for number in range(4):
+        assert gap_ms(result, viewer(result, number)) < 200
+        assert is_whole(result, viewer(result, number))
+        assert viewer(result, number).connections_lost == 0
+    came = viewer(result, 4)
+    assert came.first_object_us is not None
+    assert came.first_object_us - came.tapped_us < 2 * SECOND
+    assert came.edges[0][1] != "sin-1"
+    assert run.network.edges["sin-1"].membership.reporter.counters["pauses"] == 1
+
+
 @pytest.mark.parametrize("at_ms", [3_000, 3_350, 3_700])
 def test_a_pause_shorter_than_reports_are_apart_is_distrusted_like_a_longer_one(at_ms: int) -> None:
     _, run = play(e.Pause(at_us=at_ms * 1_000, node="sin-1", for_us=900_000))
@@ -258,6 +276,24 @@ def test_a_client_that_comes_during_a_black_out_has_no_signal_either() -> None:
     client = viewer(result, 3)
     assert client.tapped_us < result.began_us + SECOND
     assert client.connected_us is None or client.connected_us >= result.began_us + 4 * SECOND
+
+
+def test_a_stock_viewer_whose_handshake_fails_tries_again_and_its_wait_counts_from_the_first_tap() -> None:
+    """An attempt ends after 10 s; the next one follows a second later, as @moq/net has it."""
+    result, _ = play(e.Cut(at_us=0, clients=("viewer-1",), for_us=10 * SECOND), seconds=20.0)
+    stock = viewer(result, 1)
+    assert stock.stack == "stock"
+    assert stock.connected_us is not None
+    assert 10.5 * SECOND < stock.connected_us - stock.tapped_us < 13 * SECOND
+    assert stock.errors == ()
+    assert until_the_end(result, stock)
+
+
+def test_an_own_viewer_that_finds_no_edge_gives_up_as_the_tool_does() -> None:
+    result, _ = play(e.Cut(at_us=0, clients=("viewer-2",), for_us=10 * SECOND), seconds=16.0)
+    own = viewer(result, 2)
+    assert own.connected_us is None
+    assert any(error.startswith("no edge can be used") for error in own.errors)
 
 
 def test_without_a_resolver_viewers_go_on_by_the_addresses_that_they_have() -> None:

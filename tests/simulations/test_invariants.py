@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 from tests.simulations.small_world import small_scenario, small_spec
 
 from farcast.proto.agent import Agent
+from farcast.proto.client import Viewer
+from farcast.proto.client import events as client
+from farcast.proto.control.edge_plan import EdgePlan
 from farcast.proto.moqt.names import FullTrackName, TrackNamespace
-from farcast.simulations import invariants
+from farcast.simulations import edge_host, invariants
 from farcast.simulations.client_host import ViewerHost
 from farcast.simulations.events import Crash, Cut
 from farcast.simulations.packet_run import PacketRun
@@ -19,8 +23,9 @@ from farcast.simulations.records import RECORD_DTYPE
 TRACK = FullTrackName(TrackNamespace.parse("live/a"), b"video")
 
 
-def records(*rows: tuple[int, int, int]) -> np.ndarray:
+def records(*rows: tuple[int, int, int], at_us: int = 0) -> np.ndarray:
     made = np.zeros(len(rows), RECORD_DTYPE)
+    made["at_us"] = at_us
     for k, (sink, group, number) in enumerate(rows):
         made[k]["downstream"], made[k]["group"], made[k]["object"] = sink, group, number
     return made
@@ -67,14 +72,15 @@ def test_who_knows_that_nothing_comes_is_told_for_each_edge_and_for_this_track_a
 def test_an_object_that_comes_twice_or_late_is_found() -> None:
     order = invariants.Order()
     assert order.disorder("v", records((1, 5, 0), (1, 5, 1), (1, 6, 0), (2, 5, 0))) == []
-    assert order.disorder("v", records((1, 5, 2), (1, 6, 0))) == ["v: sink 1 got object 6/0 after 6/0"]
+    again = records((1, 5, 2), (1, 6, 0), at_us=7)
+    assert order.disorder("v", again) == [(7, "v: sink 1 got object 6/0 after 6/0")]
     assert len(order.disorder("v", records((1, 5, 1)))) == 1
 
 
 def test_a_queue_above_its_limit_is_found() -> None:
     limit = 8 << 20
-    assert invariants.overflows("sin-1", [0, limit], 1 << 30) == []
-    found = invariants.overflows("sin-1", [limit + (2 << 20)], (1 << 30) + (2 << 20))
+    assert invariants.overflows("sin-1", limit, 1 << 30) == []
+    found = invariants.overflows("sin-1", limit + (2 << 20), (1 << 30) + (2 << 20))
     assert len(found) == 2
     assert "sin-1" in found[0]
 
@@ -148,6 +154,92 @@ def test_an_exception_in_an_engine_is_a_violation_and_ends_the_run(monkeypatch: 
     (violation,) = run.run().violations
     assert violation.invariant == "no-exception"
     assert "broken on purpose" in violation.text
+
+
+def test_a_plan_without_routes_is_found_at_the_moment_at_which_an_edge_takes_it() -> None:
+    """It is in force for a millisecond, and no longer there when anybody looks ten times a second."""
+    run = PacketRun(small_spec(viewers=()), small_scenario(1.0), 1)
+    edge = run.network.edges["sin-1"]
+
+    def plan_for_a_moment(now_us: int) -> None:
+        plan = edge.agent.plan
+        assert plan is not None
+        assert plan.routes
+        take(now_us, replace(plan, routes={}))
+        run.network.twin.at(now_us + 1_000, lambda at_us: take(at_us, plan))
+
+    def take(now_us: int, plan: EdgePlan) -> None:
+        edge.agent.apply_plan(now_us, plan)
+        edge.plans.append((now_us, 99, len(edge.plans)))
+
+    run.network.twin.at(
+        6_000_000, lambda _: run.network.twin.at(run.began_us + 250_000, plan_for_a_moment, (edge.host,))
+    )
+    (violation,) = run.run().violations
+    assert violation.invariant == "never-without-routes"
+    assert violation.at_us == run.began_us + 250_000
+
+
+def test_what_an_intruder_gets_is_found_at_the_moment_at_which_it_gets_it() -> None:
+    class Served:
+        """Gets an object at a time between two looks of ten a second."""
+
+        def poll_event(self) -> object | None:
+            now_us = run.network.twin.now_us()
+            if self.is_served or now_us < run.began_us + 250_000:
+                return None
+            self.is_served = True
+            return client.NamespaceAccepted(TRACK.namespace)
+
+        is_served = False
+
+    run = PacketRun(small_spec(viewers=("fra",)), small_scenario(1.0), 1)
+    run.network.intruders.append(("intruder", cast(Viewer, Served())))
+    (violation,) = run.run().violations
+    assert (violation.invariant, violation.text) == ("authorised-only", "intruder: NamespaceAccepted")
+    assert violation.at_us < run.began_us + 300_000
+
+
+def test_an_object_out_of_order_is_found_with_the_time_at_which_it_came() -> None:
+    run = PacketRun(small_spec(viewers=("fra",)), small_scenario(2.0), 1)
+
+    def forge(now_us: int) -> None:
+        viewer = run.network.viewers["viewer-0"]
+        viewer._chunks += [records((9, 1, 1), (9, 1, 0), at_us=now_us)]
+
+    run.network.twin.at(6_000_000, lambda _: run.network.twin.at(run.began_us + 1_234_000, forge, ()))
+    (violation,) = [each for each in run.run().violations if each.invariant == "once-in-order"]
+    assert violation.at_us == run.began_us + 1_234_000
+
+
+def test_a_queue_that_was_too_long_between_two_reports_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The datapath keeps the peak: nobody has to look while it is there."""
+    monkeypatch.setattr(invariants, "CACHE_BYTES_MAX", -invariants.QUEUE_SLACK_BYTES)
+    result = PacketRun(small_spec(viewers=("fra",)), small_scenario(3.0), 1).run()
+    assert {violation.invariant for violation in result.violations} == {"queues-bounded"}
+    assert all("the caches had" in violation.text for violation in result.violations)
+
+
+def test_the_datapath_keeps_how_much_waited_for_a_viewer_that_took_nothing_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peaks: list[int] = []
+
+    def keep(node_id: str, queue_bytes_peak: int, cache_bytes_peak: int) -> list[str]:
+        peaks.append(queue_bytes_peak)
+        return []
+
+    monkeypatch.setattr(edge_host, "overflows", keep)
+    run = PacketRun(small_spec(viewers=("fra",)), small_scenario(6.0), 1)
+
+    def stop_reading(now_us: int) -> None:
+        world, viewer = run.network.twin.world, run.network.viewers["viewer-0"]
+        world.pause_host(viewer.host, now_us + 2_000_000)
+
+    run.network.twin.at(6_000_000, lambda _: run.network.twin.at(run.began_us + 1_000_000, stop_reading, ()))
+    assert run.run().violations == ()
+    assert max(peaks) > 50_000
+    assert peaks.count(max(peaks)) > 1, "it stays when the queue is gone"
 
 
 def test_what_the_network_really_does_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,14 @@ from farcast.cli.output import note, notes, print_json, print_table
 from farcast.cli.sim_options import Jobs, ScenarioName, Seed, Seeds, Short, jobs_of, scenario_of
 from farcast.errors import EXIT_FAILED, EXIT_OK, EXIT_PROMISE_BROKEN, EXIT_USAGE, UserError
 from farcast.simulations.compare import (
+    MEGABYTE,
+    TRAFFIC,
     Change,
     Line,
-    bytes_between_edges,
-    bytes_to_clients,
     compare_results,
     compare_runs,
     failures,
+    in_words,
     summary_text,
 )
 from farcast.simulations.events import kind_of
@@ -67,7 +68,8 @@ def compare(
     json: Json = False,
 ) -> int:
     """Compare what viewers get: (a) one relay near the publisher and the public Internet, (b) nearest edges,
-    a direct hop and plain streams, (c) Farcast; the same world, accesses and seeds in all three.
+    a direct hop and plain streams, (c) Farcast; the same world, accesses and seeds in all three. For every
+    figure, bytes included, the table says who is better, or that (a) or (b) is as good.
 
     With --paths: what the hops do for losses, (a) each lost chunk once more, (b) as the table of repairs
     says, (c) as (a) over two paths, (d) as (b) over two at all times, (e) over two where it is
@@ -93,7 +95,7 @@ def compare(
                 "seeds": list(wanted),
                 "variants": {name: variant.title for name, variant in variants.items()},
                 "lines": [_line_json(line, variants) for line in lines],
-                "bytes": {name: _bytes(measured) for name, measured in runs.items()},
+                "bytes": {name: _bytes(lines, name) for name in variants},
                 "summary": remarks,
             }
         )
@@ -102,7 +104,7 @@ def compare(
     columns = ("viewers", "figure", *(f"({letters[name]}) {variants[name].title}" for name in variants))
     against = (f"{letters['farcast']} against {letters[name]}" for name in _bases(variants))
     rows = [_row(line, variants) for line in lines]
-    print_table((*columns, *against), [*rows, *_byte_rows(runs)])
+    print_table((*columns, *against), rows)
     for remark in remarks:
         note(remark)
     return EXIT_OK
@@ -131,7 +133,9 @@ def _run_variants(
 
 def _row(line: Line, variants: Variants) -> tuple[str, ...]:
     shown = (_shown(line, name) for name in variants)
-    return (line.stack, line.figure.name, *shown, *(_verdict(line, name) for name in _bases(variants)))
+    letters = {name: f"({letter})" for name, letter in _letters(variants).items()}
+    verdicts = (_verdict(line, name, letters) for name in _bases(variants))
+    return (line.stack, line.figure.name, *shown, *verdicts)
 
 
 def _shown(line: Line, name: str) -> str:
@@ -143,8 +147,8 @@ def _shown(line: Line, name: str) -> str:
     return f"{text} (never in {never} of {seeds} seeds)" if never and seeds > 1 else text
 
 
-def _verdict(line: Line, base: str) -> str:
-    word = line.verdict(base, "farcast")
+def _verdict(line: Line, base: VariantName, letters: Mapping[VariantName, str]) -> str:
+    word = in_words(line.verdict(base, "farcast"), letters[base], letters["farcast"])
     found = line.difference(base, "farcast")
     if found is None or word == "no data":
         return word
@@ -162,23 +166,9 @@ def _signed(value: float, unit: str) -> str:
     return f"{'+' if value > 0 else ''}{amount(value, unit)}"
 
 
-def _bytes(measured: Sequence[Measured]) -> dict[str, float]:
-    count = max(len(measured), 1)
-    return {
-        "between_edges": sum(map(bytes_between_edges, measured)) / count,
-        "to_clients": sum(map(bytes_to_clients, measured)) / count,
-    }
-
-
-def _byte_rows(runs: dict[VariantName, list[Measured]]) -> list[tuple[str, ...]]:
-    found = {name: _bytes(measured) for name, measured in runs.items()}
-    return [
-        ("all", title, *(f"{each[key] / 1e6:,.1f} MB" for each in found.values()), *[""] * (len(found) - 1))
-        for key, title in (
-            ("between_edges", "bytes between edges, a run"),
-            ("to_clients", "bytes from and to clients, a run"),
-        )
-    ]
+def _bytes(lines: Sequence[Line], name: str) -> dict[str, float]:
+    found = {line.figure.output: line.pooled[name] for line in lines if line.stack == TRAFFIC}
+    return {output: round(MEGABYTE * (value or 0.0)) for output, value in found.items()}
 
 
 def _remarks(

@@ -31,7 +31,11 @@ _PLACE = re.compile(r"(?P<group>\d{1,9})/(?P<object>\d{1,9})")
 
 def explain(
     scenario: Annotated[
-        str, Parameter(help="A scenario, or the results of one (--save): then its worst seed is explained.")
+        str,
+        Parameter(
+            help="Name of a scenario (farcast sim list), a TOML file of your own, or the results of one "
+            "(--save): then its worst seed is explained."
+        ),
     ],
     /,
     *,
@@ -102,7 +106,7 @@ def _asked(called: str, seed: int | None, *, short: bool) -> tuple[Scenario, int
     """Scenario and seed of what the user named."""
     if Path(called).suffix == ".json":
         result = store.load(Path(called))[0]
-        found = scenario_of(result.scenario.name, short=result.scenario.short)
+        found = scenario_of(result.scenario.called or result.scenario.name, short=result.scenario.short)
         worst = worst_seed(result)
         return found, seed if seed is not None else worst.seed if worst else found.seed
     found = scenario_of(called, short=short)

@@ -18,12 +18,13 @@ from farcast.simulations.report.console import PROMISE_COLUMNS, Progressing, pro
 from farcast.simulations.results import Result, SeedResult, TimelineEntry
 from farcast.simulations.runs import Run, run_once
 
-Sameness = Literal["same", "different", "other build", "unknown"]
+Sameness = Literal["same", "different", "other build", "other scenario", "unknown"]
 
 SAID: Final[dict[Sameness, str]] = {
     "same": "the same run as before: its trace is equal",
     "different": "NOT THE SAME RUN: this build left another trace of this seed before; that is a defect",
     "other build": "another trace than before, but the build differs too: nothing follows from that",
+    "other scenario": "another trace than before, but the scenario differs too: nothing follows from that",
     "unknown": "nothing to compare the trace with: it was not run before",
 }
 
@@ -80,7 +81,7 @@ def replay(
 def _before(ask: Ask, file: Path | None) -> Result | None:
     """The result that has the earlier run of this seed, if there is one."""
     if file is None:
-        return store.last(ask.scenario.name, short=ask.scenario.is_short)
+        return store.last(ask.called, short=ask.scenario.is_short)
     for found in store.load(file):
         if (found.scenario.name, found.scenario.short) == (ask.scenario.name, ask.scenario.is_short):
             return found
@@ -94,6 +95,8 @@ def _sameness(before: Result | None, now: Result) -> Sameness:
         return "unknown"
     if earlier.trace_hash == now.seeds[0].trace_hash:
         return "same"
+    if before.scenario.digest not in ("", now.scenario.digest):
+        return "other scenario"
     return "different" if before.build == now.build else "other build"
 
 

@@ -268,6 +268,7 @@ impl Relay {
             self.evict_over_all(bytes_max - bytes_max / EVICT_SHARE);
             self.trim(track, bytes_max);
         }
+        ctx.totals.cache_bytes_peak = ctx.totals.cache_bytes_peak.max(self.bytes);
         Ok(written.new_bytes)
     }
 

@@ -31,6 +31,10 @@ pub struct Totals {
     /// Times that a viewer gave up a layer, and got one back.
     pub layer_switches_down: u64,
     pub layer_switches_up: u64,
+    /// Most that ever waited for one downstream, before it was shed, and most that all caches ever held,
+    /// after eviction.
+    pub queue_bytes_peak: u64,
+    pub cache_bytes_peak: u64,
     pub streams_rejected: u64,
     /// QUIC datagrams of sessions that are not hops: objects in datagrams are not carried.
     pub datagrams_dropped: u64,

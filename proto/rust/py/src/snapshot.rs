@@ -48,6 +48,8 @@ fn totals<'py>(py: Python<'py>, from: &Totals) -> PyResult<Bound<'py, PyDict>> {
         layers_dropped,
         layer_switches_down,
         layer_switches_up,
+        queue_bytes_peak,
+        cache_bytes_peak,
         streams_rejected,
         datagrams_dropped,
         protocol_errors,

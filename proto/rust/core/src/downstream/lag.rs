@@ -99,6 +99,7 @@ impl Downstream {
         let newest = self.open.keys().next_back().map(|(group, _)| *group);
         let life = Duration::from_millis(u64::from(self.limits.queue_ms_max));
         let mut waiting = self.waiting_bytes(track);
+        ctx.totals.queue_bytes_peak = ctx.totals.queue_bytes_peak.max(waiting);
         for key in self.open.keys().copied().collect::<Vec<_>>() {
             let Some(out) = self.open.get(&key) else {
                 continue;
