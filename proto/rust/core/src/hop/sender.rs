@@ -16,7 +16,7 @@ use super::frame::DATAGRAM_BYTES_MAX;
 use super::frame::{Frame, SubgroupKey};
 use super::inflight::{Carried, InFlight};
 use super::policy::HopPolicy;
-use super::repair::{Measured, Repairs};
+use super::repair::{CodedSymbol, Measured, Repairs, Spare};
 use super::repair_budget::RepairBudget;
 use super::rtt::Rtt;
 use super::store::{FrameNo, FrameStore, Owed};
@@ -46,6 +46,8 @@ pub(super) struct Sender {
     repair_budget: RepairBudget,
     /// Repairs wait until then for the bound of their bytes.
     withheld_until: Option<Instant>,
+    /// The pipe counts as full until then.
+    full_until: Option<Instant>,
     /// Subgroups given up, whose later frames are refused; the newest last in `given_up_order`.
     given_up: BTreeSet<SubgroupKey>,
     given_up_order: VecDeque<SubgroupKey>,
@@ -65,6 +67,7 @@ impl Sender {
             repairs: Repairs::new(HopPolicy::default(), config.repairs_planned_max),
             repair_budget: RepairBudget::new(&config, now),
             withheld_until: None,
+            full_until: None,
             given_up: BTreeSet::new(),
             given_up_order: VecDeque::new(),
             news: VecDeque::new(),
@@ -241,8 +244,53 @@ impl Sender {
         if !self.has_room(now, rtt, stats) {
             return None;
         }
+        if self.is_full(now, rtt) {
+            stats.repairs_withheld += self.repairs.drop_spares(&mut self.store);
+        }
+        if self.is_fresh_first(now, rtt) {
+            let data = self.poll_fresh(now, rtt, stats);
+            return data.or_else(|| self.poll_repair(now, rtt, stats));
+        }
         let data = self.poll_repair(now, rtt, stats);
         data.or_else(|| self.poll_fresh(now, rtt, stats))
+    }
+
+    /// Whether what is redundant would be taken from new media: that waits for longer than a key frame takes, or a
+    /// queue stands on the way, or so it was a moment ago.
+    fn is_full(&mut self, now: Instant, rtt: &Rtt) -> bool {
+        let waits = |owed: &Owed| now.saturating_duration_since(owed.offered_at);
+        let waited = self.store.oldest_waiting().map(|(_, owed)| waits(owed));
+        if rtt.standing() >= ms(self.config.full_queue_ms)
+            || waited.is_some_and(|waited| waited >= ms(self.config.full_wait_ms))
+        {
+            self.full_until = Some(now + ms(self.config.full_hold_ms));
+        }
+        self.full_until.is_some_and(|until| now < until)
+    }
+
+    /// New frames go before repairs of what is less urgent, and, if they may come in time, before repairs
+    /// that cannot.
+    fn is_fresh_first(&mut self, now: Instant, rtt: &Rtt) -> bool {
+        while let Some(no) = self.store.first_repair()
+            && self.is_late(now, no, rtt)
+        {
+            self.store.postpone(no);
+        }
+        let rank = |no| self.store.get(no).map_or(u16::MAX, |owed| owed.rank);
+        let Some(fresh) = self.store.first_fresh() else {
+            return false;
+        };
+        match (self.store.first_repair(), self.store.first_late()) {
+            (Some(repair), _) => rank(fresh) < rank(repair),
+            (None, Some(_)) => !self.is_late(now, fresh, rtt),
+            (None, None) => false,
+        }
+    }
+
+    fn is_late(&self, now: Instant, no: FrameNo, rtt: &Rtt) -> bool {
+        let is_late =
+            |owed: &Owed| matches!(owed.frame, Frame::Chunk(_)) && budget_ms(now, owed, rtt) == 0;
+        self.store.get(no).is_some_and(is_late)
     }
 
     fn poll_fresh(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
@@ -260,20 +308,26 @@ impl Sender {
     /// The next copy or symbol, if repairs are within their bound.
     fn poll_repair(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
         let copy = self.store.first_repair();
-        if self.withheld_until.is_some() || (copy.is_none() && !self.repairs.has_symbol()) {
+        let late = self.store.first_late();
+        if self.withheld_until.is_some() || (copy.or(late).is_none() && !self.repairs.has_spare()) {
             return None;
         }
         if !self.repair_budget.allows(now, DATAGRAM_BYTES_MAX) {
             self.withheld_until = Some(self.repair_budget.allowed_at(DATAGRAM_BYTES_MAX));
-            let dropped = self.repairs.drop_symbols(&mut self.store);
+            let dropped = self.repairs.drop_spares(&mut self.store);
             stats.repairs_withheld += dropped.max(1);
             return None;
         }
-        let data = if let Some(no) = copy {
-            stats.chunks_repaired += 1;
-            self.send_frame(now, no, rtt)?
-        } else {
-            self.send_symbol(now, rtt, stats)?
+        let spare = match copy {
+            Some(no) => Some(Spare::Copy(no)),
+            None => self.repairs.take_spare(&mut self.store),
+        };
+        let data = match spare.or(late.map(Spare::Copy))? {
+            Spare::Copy(no) => {
+                stats.chunks_repaired += 1;
+                self.send_frame(now, no, rtt)?
+            }
+            Spare::Symbol(symbol) => self.send_symbol(now, symbol, rtt, stats)?,
         };
         stats.repair_bytes += data.len() as u64;
         self.repair_budget.pay(data.len());
@@ -288,8 +342,13 @@ impl Sender {
         Some(encode_data(seq, id, &owed.frame, budget_ms(now, owed, rtt)))
     }
 
-    fn send_symbol(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
-        let symbol = self.repairs.take_symbol(&mut self.store)?;
+    fn send_symbol(
+        &mut self,
+        now: Instant,
+        symbol: CodedSymbol,
+        rtt: &Rtt,
+        stats: &mut HopStats,
+    ) -> Option<Bytes> {
         let owed = symbol.members.iter().filter_map(|no| self.store.get(*no));
         let budget_ms = owed
             .map(|owed| budget_ms(now, owed, rtt))
@@ -359,8 +418,13 @@ impl Sender {
             burst_milli,
             rtt_us,
         };
+        let is_full = self.is_full(now, rtt);
         for no in lost {
             stats.rounds_failed += u64::from(self.store.begin_round(*no));
+            if is_full {
+                self.store.queue_repair(*no);
+                continue;
+            }
             self.repairs
                 .handle_lost(now, *no, lost.len(), measured, &mut self.store);
         }

@@ -17,6 +17,8 @@ enum Stage {
     Sent,
     /// Sent, waiting to be sent again.
     Repair,
+    /// The same, too late for its budget.
+    Late,
 }
 
 /// A frame that is owed.
@@ -35,7 +37,8 @@ pub(super) struct Owed {
     /// Repair symbols were made of it.
     pub coded: bool,
     stage: Stage,
-    rank: u16,
+    /// [`RANK_RESET`], or priority + 1.
+    pub rank: u16,
     cost_bytes: u64,
 }
 
@@ -63,6 +66,7 @@ pub(super) struct FrameStore {
     by_subgroup: BTreeSet<(SubgroupKey, FrameNo)>,
     fresh: SendQueue,
     repairs: SendQueue,
+    late: SendQueue,
     /// Fresh frames that may be given up for their age, oldest first.
     waiting: BTreeSet<FrameNo>,
     next_no: FrameNo,
@@ -170,6 +174,7 @@ impl FrameStore {
         match owed.stage {
             Stage::Fresh => self.fresh.remove(owed.slot(no)),
             Stage::Repair => self.repairs.remove(owed.slot(no)),
+            Stage::Late => self.late.remove(owed.slot(no)),
             Stage::Sent => {}
         }
         self.waiting.remove(&no);
@@ -187,6 +192,22 @@ impl FrameStore {
         self.repairs.first()
     }
 
+    /// The next frame to send again that is late anyway.
+    pub(super) fn first_late(&self) -> Option<FrameNo> {
+        self.late.first()
+    }
+
+    /// A frame that is to be sent again can only come late.
+    pub(super) fn postpone(&mut self, no: FrameNo) {
+        if let Some(owed) = self.owed.get_mut(&no)
+            && owed.stage == Stage::Repair
+        {
+            owed.stage = Stage::Late;
+            self.repairs.remove(owed.slot(no));
+            self.late.insert(owed.slot(no));
+        }
+    }
+
     /// The next frame to send for the first time.
     pub(super) fn first_fresh(&self) -> Option<FrameNo> {
         self.fresh.first()
@@ -196,13 +217,16 @@ impl FrameStore {
     pub(super) fn mark_sent(&mut self, no: FrameNo, seq: u64) -> Option<&Owed> {
         let owed = self.owed.get_mut(&no)?;
         let slot = owed.slot(no);
-        if owed.stage == Stage::Fresh {
-            self.fresh.remove(slot);
-            self.waiting.remove(&no);
-            self.queue_bytes -= owed.cost_bytes;
-            self.unacked_bytes += owed.cost_bytes;
-        } else {
-            self.repairs.remove(slot);
+        match owed.stage {
+            Stage::Fresh => {
+                self.fresh.remove(slot);
+                self.waiting.remove(&no);
+                self.queue_bytes -= owed.cost_bytes;
+                self.unacked_bytes += owed.cost_bytes;
+            }
+            Stage::Repair => self.repairs.remove(slot),
+            Stage::Late => self.late.remove(slot),
+            Stage::Sent => {}
         }
         owed.stage = Stage::Sent;
         owed.id.get_or_insert(seq);
