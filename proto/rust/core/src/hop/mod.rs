@@ -378,7 +378,7 @@ impl Hop {
     }
 
     /// The next datagram, at most [`DATAGRAM_BYTES_MAX`] bytes: acknowledgement, heartbeat, repairs,
-    /// then new frames. It counts as sent: ask only while QUIC takes it.
+    /// then new frames (sender.rs says which go before repairs). It counts as sent: ask only while QUIC takes it.
     pub fn poll_datagram(&mut self, now: Instant) -> Option<Bytes> {
         let (datagram, has_data) = self.next_datagram(now)?;
         self.heartbeats.handle_sent(now);
