@@ -24,14 +24,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
+from bench import callgrind
 from bench.recovery_runs import (
     CHUNKS,
     EXAMPLE,
@@ -156,19 +153,11 @@ def clean_link(ours: Way, clean: Figures, frames: int, values: Sequence[str]) ->
 
 def instructions(way: Way) -> float:
     """An object's, of both ends and the kernel that carries datagrams in memory."""
-    short, long = (_collected(way, seconds) for seconds in INSTRUCTION_SECONDS)
+    short, long = (
+        callgrind.instructions([str(EXAMPLE), way.kind, str(seconds), "1", "loss=0"], text=way.policy)
+        for seconds in INSTRUCTION_SECONDS
+    )
     return (long - short) / (INSTRUCTION_SECONDS[1] - INSTRUCTION_SECONDS[0]) / (FPS + 50)
-
-
-def _collected(way: Way, seconds: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        out = f"--callgrind-out-file={Path(folder) / 'out'}"
-        command = ["valgrind", "--tool=callgrind", out, str(EXAMPLE), way.kind, str(seconds), "1", "loss=0"]
-        done = subprocess.run(command, input=way.policy, capture_output=True, text=True, check=True)
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    if found is None:
-        raise ValueError(f"callgrind said nothing of what it collected: {done.stderr[-200:]}")
-    return int(found[1])
 
 
 def other_conditions(known: dict[str, Way], names: Sequence[str], frames: int, values: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from bench import callgrind
 from bench.simulator_anchors import rss_kib
 
 from farcast.proto._core import Command, LinkConfig
@@ -49,6 +50,8 @@ VIEWERS = (1, 10, 100)
 SECONDS = {1: 120, 10: 30, 100: 6}
 """Virtual, per run: about half a second of processor time on the floor."""
 GOAL = 0.6
+INSTRUCTION_SECONDS = (20, 50)
+"""Virtual, of the two runs whose difference counts."""
 VIEWER_MEDIA = MediaLimits(cache_bytes_max=1 << 20, cache_groups_max=2)
 """A viewer needs no cache for late joiners: the running group and the one before."""
 
@@ -162,16 +165,29 @@ ANCHORS = {"heap": sys.executable, "ns3": os.environ.get("FARCAST_NS3", "")}
 
 def child(kind: str, viewers: int, seconds: int) -> dict[str, float]:
     """One run in a process of its own."""
-    if kind == "bare":
-        command = [str(BARE), str(viewers), str(seconds)]
-    elif kind in ANCHORS:
-        script = Path(__file__).with_name("simulator_anchors.py")
-        command = [ANCHORS[kind], str(script), kind, str(viewers), str(seconds)]
-    else:
-        command = [sys.executable, "-m", "bench.simulator", "--child", str(viewers), str(seconds)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, cwd=ROOT)
+    done = subprocess.run(
+        command(kind, viewers, seconds), check=True, capture_output=True, text=True, timeout=600, cwd=ROOT
+    )
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def command(kind: str, viewers: int, seconds: int) -> list[str]:
+    """What runs one."""
+    numbers = [str(viewers), str(seconds)]
+    if kind == "bare":
+        return [str(BARE), *numbers]
+    if kind in ANCHORS:
+        return [ANCHORS[kind], str(Path(__file__).with_name("simulator_anchors.py")), kind, *numbers]
+    return [sys.executable, "-m", "bench.simulator", "--child", *numbers]
+
+
+def instructions(kind: str) -> float:
+    """Of a virtual second with one viewer, Python included and what comes before the film left out."""
+    short, long = (
+        callgrind.instructions(command(kind, 1, seconds), cwd=ROOT) for seconds in INSTRUCTION_SECONDS
+    )
+    return (long - short) / (INSTRUCTION_SECONDS[1] - INSTRUCTION_SECONDS[0])
 
 
 @dataclass(frozen=True)
@@ -269,6 +285,7 @@ def main() -> int:
     """Run all, or one child."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--instructions", action="store_true", help="count them, too (valgrind; minutes)")
     parser.add_argument("--child", nargs=2, metavar=("VIEWERS", "SECONDS"))
     options = parser.parse_args()
     if options.child:
@@ -284,6 +301,11 @@ def main() -> int:
         ratio = result[f"ratio_to_bare_loop_{viewers}"]
         verdict = "reached" if ratio >= GOAL else "missed"
         tell(f"{verdict}: {ratio:.2f} of the bare loop with {viewers} viewers, the goal is {GOAL}")
+    if options.instructions:
+        bare, ours = instructions("bare"), instructions("simulator")
+        millions = f"bare {bare / 1e6:.1f}, simulator {ours / 1e6:.1f}"
+        tell(f"millions of instructions for a virtual second with 1 viewer: {millions}")
+        result["instructions_ratio_to_bare_loop_1"] = round(bare / ours, 3)
     print(json.dumps(result))
     return 0
 

@@ -43,7 +43,7 @@ _CLASS_MS: Final = 1e7
 """One class more outweighs any cost."""
 
 
-Number = TypeVar("Number", np.float64, np.int64)
+_Number = TypeVar("_Number", np.float64, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +84,12 @@ def backups(
     ranks, shares = np.full(held.shape, -1), np.zeros(held.shape, np.uint8)
     depth = depths(parents, origins)
     expected, hopeful = _Into.of(costs.search_ms, costs.log_loss), _Into.of(*costs.hopeful())
-    places = tuple(
-        _numbered([getattr(node, name) for node in costs.network.nodes]) for name in ("region", "provider")
-    )
+    regions = _numbered([node.region for node in costs.network.nodes])
+    providers = _numbered([node.provider for node in costs.network.nodes])
     count = parents.shape[1]
     for block in blocks(len(origins), count):
         tree = _branches(costs, parents[block], origins[block], depth[block])
-        classes = _shared(costs.network, tree, *places)
+        classes = _shared(costs.network, tree, regions, providers)
         known = _Held(held[block], _held_keys(costs, tree, classes, hopeful, held[block]), costs.config)
         key = _keys(costs, tree, classes, expected)
         wanted = (parents[block] != origins[block, None]) & (np.arange(count) != origins[block, None])
@@ -236,12 +235,12 @@ def _ranked(key: Floats, held: _Held, needs_origin: Bools, origins: Indices) -> 
     return ranks
 
 
-def _picked(table: NDArray[Number], at: Indices) -> NDArray[Number]:
+def _picked(table: NDArray[_Number], at: Indices) -> NDArray[_Number]:
     """``table[tree, node, at[tree, node]]``."""
     return table.reshape(-1)[_flat(table, at)]
 
 
-def _flat(table: NDArray[Number], at: Indices) -> Indices:
+def _flat(table: NDArray[_Number], at: Indices) -> Indices:
     """Positions of ``[tree, node, at[tree, node]]`` in the table laid flat."""
     rows: Indices = np.arange(at.size).reshape(at.shape) * table.shape[2]
     return rows + at

@@ -108,8 +108,8 @@ class Loads:
     def of(self, parents: Indices) -> Loads:
         """Those of other trees, which differ from these in some rows."""
         other = copy.copy(self)
-        for name in ("edge_bps", "link_bps", "node_bps", "_in_tree"):
-            setattr(other, name, getattr(self, name).copy())
+        other.edge_bps, other.link_bps = self.edge_bps.copy(), self.link_bps.copy()
+        other.node_bps, other._in_tree = self.node_bps.copy(), self._in_tree.copy()
         for row in np.flatnonzero((parents != self._in_tree).any(axis=1)).tolist():
             other.update(parents, row)
         return other

@@ -29,8 +29,8 @@ from farcast.control_plane.plan import DEPTH_MAX, PlannerConfig
 OUT_OF_BOUNDS_MS: Final = 1e6
 
 PAIRS_PER_BLOCK: Final = 200_000
-"""Pairs of nodes that are looked at together: so many that calls cost little beside numbers, so few that what
-is made of them stays in the processor's cache."""
+"""Pairs of nodes that are looked at together: so many that calls cost little beside numbers (more gained
+nothing), so few that arrays of them stay below two megabytes."""
 
 
 @dataclass(frozen=True, slots=True)

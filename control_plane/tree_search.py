@@ -55,8 +55,6 @@ def grow(
         opened[rows, nearest] = np.inf
         cost[rows, nearest] = np.minimum(cost[rows, nearest], reached)
         below = depth[rows, nearest] + 1
-        if fixed is None and not (below <= DEPTH_MAX).any():
-            continue
         offer = reached[:, None] + search_ms[nearest]
         relays = may_relay[nearest] | (step == 0)
         if fixed is None:
