@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from control_world import World
 
 from farcast.cli import main
 from farcast.cli.links import COLUMNS
+from farcast.cli.status import LOOK_SECONDS
 from farcast.control_plane.api_answers import Link
 
 THREE = ("fra-1", "jkt-1", "sin-1")
@@ -54,6 +56,33 @@ def test_status_fails_where_an_edge_has_not_the_newest_plan(
 def test_status_fails_where_an_edge_is_missing(state: Path, world: World) -> None:
     world.disconnect("fra-1")
     assert run(state, "status") == 1
+
+
+def test_status_waits_for_an_edge_that_is_not_there_yet(
+    state: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.disconnect("fra-1")
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        world.connect(world.edges["fra-1"])
+        world.run(2)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert run(state, "status", "--wait", "10") == 0
+    assert waited == [LOOK_SECONDS]
+
+
+def test_status_waits_no_longer_than_it_is_told(
+    state: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.disconnect("fra-1")
+    waited: list[float] = []
+    monkeypatch.setattr(time, "monotonic", lambda: sum(waited))
+    monkeypatch.setattr(time, "sleep", waited.append)
+    assert run(state, "status", "--wait", "0.6") == 1
+    assert sum(waited) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 
-from farcast.cli.control_api import Api, StateDir, TokenFile, control_api
-from farcast.cli.options import Json
+from farcast.cli.control_api import Api, ControlApi, StateDir, TokenFile, control_api
+from farcast.cli.options import Json, check_seconds
 from farcast.cli.output import note, print_json, print_table
 from farcast.errors import EXIT_FAILED, EXIT_OK
 
+LOOK_SECONDS: Final = 0.25
+
 
 def status(
-    *, state_dir: StateDir = None, api: Api = None, token_file: TokenFile = None, json: Json = False
+    *,
+    wait: float | None = None,
+    state_dir: StateDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    json: Json = False,
 ) -> int:
     """Show the cluster: its edges, what they bear, and whether each follows the newest plan.
 
     The exit code is 1 where an edge is missing or behind.
 
-    Example: farcast status --state-dir control
+    Example: farcast status --wait 10 --state-dir control
+
+    Parameters
+    ----------
+    wait
+        Seconds to wait at most until no edge is missing or behind, as some are for a moment after each plan.
     """
-    found = control_api(state_dir, api, token_file).get("/status")
+    check_seconds("--wait", wait)
+    found = _once_well(control_api(state_dir, api, token_file), wait or 0.0)
     if json:
         print_json(found)
     else:
         _show(found)
-    well = not found["behind"] and all(edge["state"] == "connected" for edge in found["edges"])
-    return EXIT_OK if well else EXIT_FAILED
+    return EXIT_OK if _well(found) else EXIT_FAILED
+
+
+def _once_well(asked: ControlApi, seconds_max: float) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds_max
+    while True:
+        found = asked.get("/status")
+        left = deadline - time.monotonic()
+        if _well(found) or left <= 0.0:
+            return found
+        time.sleep(min(LOOK_SECONDS, left))
+
+
+def _well(found: dict[str, Any]) -> bool:
+    return not found["behind"] and all(edge["state"] == "connected" for edge in found["edges"])
 
 
 def _show(found: dict[str, Any]) -> None:
