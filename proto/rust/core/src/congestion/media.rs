@@ -262,6 +262,10 @@ impl MediaController {
 
     fn start_up(&mut self, round: &Round, rtt: Duration, mut startup: Startup) {
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
+        if !round.is_limited() && !has_queue {
+            // A film may be in the beginning for all its time, and what ends it is delay that wanders further.
+            self.wander.note(self.queue_delay);
+        }
         let permille = round.loss_permille();
         let outcome = match has_queue && self.policer.is_unusual(permille) {
             true => Outcome::Queue,

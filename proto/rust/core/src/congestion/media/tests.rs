@@ -91,6 +91,28 @@ fn delay_that_wanders_by_itself_leaves_most_of_a_rate_that_comes_through() {
 }
 
 #[test]
+fn delay_that_wanders_in_the_beginning_is_known_when_that_ends() {
+    let start = epoch() + 1_000 * MS;
+    let mut controller = controller(start);
+    let mut now = start;
+    for ms in (0..10_000).step_by(500) {
+        now = feed(
+            &mut controller,
+            now,
+            500,
+            (20 + wander_ms(ms) / 2) * MS,
+            true,
+        );
+    }
+    assert!(matches!(controller.mode, Mode::Startup(_)));
+    assert!(
+        controller.queue_bound(true) > 50 * MS,
+        "{:?}",
+        controller.queue_bound(true)
+    );
+}
+
+#[test]
 fn an_acknowledgement_that_its_receiver_kept_is_no_queue() {
     let start = epoch() + 1_000 * MS;
     let mut controller = controller(start);
