@@ -10,19 +10,14 @@ each row's origin among the nodes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 import numpy as np
 
-from farcast.control_plane.frame_delay import (
-    HopDelays,
-    hop_delays,
-    p99_ms,
-    repair_ms,
-    search_ms,
-)
+from farcast.control_plane.edge_table import EdgeTable, Partial
+from farcast.control_plane.frame_delay import HopDelays, hop_delays, repair_ms, search_ms
 from farcast.control_plane.network import Bools, Floats, Indices, Network
 from farcast.control_plane.plan import DEPTH_MAX, PlannerConfig
 
@@ -118,73 +113,66 @@ class Costs:
 
     def direct(self, origins: Indices) -> Branches:
         """The branch of one edge from each origin to each node."""
-        shape = (len(origins), len(self.network.nodes))
-        rows = np.repeat(np.arange(shape[0]), shape[1])
-        nodes = np.tile(np.arange(shape[1]), shape[0])
-        above = np.full((DEPTH_MAX, len(rows)), -1)
-        fresh = (self.network.usable & self.network.fresh)[origins[rows], nodes]
-        above[0] = np.where(fresh, origins[rows], -1)
-        return _reshape(self.judge(above, nodes), shape)
+        above = np.full((DEPTH_MAX, len(origins), len(self.network.nodes)), -1)
+        fresh = (self.network.usable & self.network.fresh)[origins]
+        above[0] = np.where(fresh, origins[:, None], -1)
+        return self.judge(above, np.arange(above.shape[2]))
 
     def branches(self, parents: Indices, origins: Indices, hopeful: bool = False) -> Branches:
         """Those of whole trees."""
-        shape = parents.shape
-        rows = np.repeat(np.arange(shape[0]), shape[1])
-        nodes = np.tile(np.arange(shape[1]), shape[0])
-        return _reshape(self.judge(ancestors(parents, origins, rows, nodes), nodes, hopeful), shape)
+        return self.judge(all_ancestors(parents, origins), np.arange(parents.shape[1]), hopeful)
 
     def judge(self, above: Indices, nodes: Indices, hopeful: bool = False) -> Branches:
-        """Branches given from below: ``above[0, path]`` is the parent of ``nodes[path]``, then its parent …
-        up to the origin, -1 beyond; where the parent is -1, nothing reaches. ``hopeful``: at the loss that
-        links have beyond doubt, not at the one to reckon with."""
-        reached = above[0] >= 0
-        edges = self._edges(above[:, reached], nodes[reached])
-        at = self._hopeful if hopeful else self._expected
-        delay = p99_ms(at.base_ms[edges], at.round_ms[edges], at.tails[edges], at.jitter_ms[edges])
-        delay += self.config.relay_ms * ((edges < self._no_edge).sum(axis=0) - 1)
-        loss = -np.expm1(-at.log_loss[edges].sum(axis=0))
+        """Branches given from below: ``above[0, ...]`` is the parent of ``nodes[...]``, then its parent … up
+        to the origin, -1 beyond; where the parent is -1, nothing reaches. ``hopeful``: at the loss that links
+        have beyond doubt, not at the one to reckon with."""
+        edges = self._edges(above, nodes)
+        delay, loss = (self._hopeful if hopeful else self._expected).judge(edges)
+        delay -= self.config.relay_ms
         beyond = (delay > self.config.delay_ms_max) | (loss > self.config.loss_max)
         cost = delay + self._extra_ms[edges].sum(axis=0) + OUT_OF_BOUNDS_MS * beyond
-        return Branches(_spread(reached, delay), _spread(reached, loss), _spread(reached, cost))
+        unreached = above[0] < 0
+        for figures in (delay, loss, cost):
+            figures[unreached] = np.inf
+        return Branches(delay, loss, cost)
 
-    def least_ms(self, above: Indices, nodes: Indices) -> Floats:
-        """A bound below the cost of branches given as to `judge`, without their combined repair: p99 of a sum
-        is not below that of any part."""
+    def partial(self, above: Indices, nodes: Indices) -> Partial:
+        """What is known of branches given as to `judge` without the repair of their edges together; in
+        ``base_ms`` all else that costs, and the time of a relay once too often."""
         edges = self._edges(above, nodes)
-        at = self._expected
-        least: Floats = (at.base_ms[edges] + self._extra_ms[edges]).sum(axis=0)
-        least += self.config.relay_ms * ((edges < self._no_edge).sum(axis=0) - 1)
-        least += self._edge_repair_ms[edges].max(axis=0)
+        found = self._expected.partial(edges)
+        return replace(found, base_ms=found.base_ms + self._extra_ms[edges].sum(axis=0))
+
+    def least_ms(self, partial: Partial) -> Floats:
+        """A bound below the cost of branches, ms."""
+        least: Floats = partial.least_ms - self.config.relay_ms
         return least
 
     def _edges(self, above: Indices, nodes: Indices) -> Indices:
-        """``[hop, path]``: positions of edges in flat tables, that of no edge where there is none."""
-        lower = np.concatenate([nodes[None, :], above[:-1]])
-        there = (above >= 0) & (lower >= 0)
-        return np.where(there, above * len(self.network.nodes) + lower, self._no_edge)
-
-    @property
-    def _no_edge(self) -> int:
-        return len(self.network.nodes) ** 2
-
-    @cached_property
-    def _expected(self) -> _Edges:
-        return _Edges.of(self.hops, self.network.loss_high)
+        """``[hop, ...]``: positions of edges in flat tables, that of no edge where there is none."""
+        edges = np.empty_like(above)
+        lower, count = nodes, len(self.network.nodes)
+        for level, upper in enumerate(above):
+            edges[level] = np.where(upper >= 0, upper * count + lower, count**2)
+            lower = upper
+        return edges
 
     @cached_property
-    def _hopeful(self) -> _Edges:
-        return _Edges.of(self._hopeful_hops, self.network.loss_low)
+    def _expected(self) -> EdgeTable:
+        return self._table(self.hops, self.log_loss)
+
+    @cached_property
+    def _hopeful(self) -> EdgeTable:
+        return self._table(self._hopeful_hops, -np.log1p(-self.network.loss_low))
+
+    def _table(self, hops: HopDelays, log_loss: Floats) -> EdgeTable:
+        """With the time of a relay on every edge, which is once too often on each path."""
+        return EdgeTable(replace(hops, base_ms=hops.base_ms + self.config.relay_ms), log_loss)
 
     @cached_property
     def _hopeful_hops(self) -> HopDelays:
         network, frame = self.network, self.config.frame
         return hop_delays(frame, network.rtt_ms, network.rtt_p99_ms, network.loss_low, network.burst)
-
-    @cached_property
-    def _edge_repair_ms(self) -> Floats:
-        """p99 of the repair of each edge by itself, flat."""
-        at = self._expected
-        return repair_ms(at.round_ms[None], at.tails[None])
 
     def terms(self, path: tuple[int, ...]) -> Terms:
         """The terms of one branch, from the origin down."""
@@ -197,28 +185,6 @@ class Costs:
             relay_ms=self.config.relay_ms * (len(path) - 2),
             load_ms=float(self.load_ms[src, dst].sum()),
             price_ms=float(self._price_ms[src, dst].sum()),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Edges:
-    """Figures of all edges in flat tables, ``src * nodes + dst``, with zeros for no edge at the end."""
-
-    base_ms: Floats
-    round_ms: Floats
-    tails: Floats
-    jitter_ms: Floats
-    log_loss: Floats
-
-    @classmethod
-    def of(cls, hops: HopDelays, loss: Floats) -> _Edges:
-        tails = hops.tails.reshape(-1, hops.tails.shape[-1])
-        return cls(
-            _flat(hops.base_ms),
-            _flat(hops.round_ms),
-            np.concatenate([tails, np.zeros((1, tails.shape[1]))]),
-            _flat(hops.jitter_ms),
-            _flat(-np.log1p(-loss)),
         )
 
 
@@ -240,25 +206,38 @@ def ancestors(parents: Indices, origins: Indices, rows: Indices, nodes: Indices)
     return above
 
 
+def all_ancestors(parents: Indices, origins: Indices) -> Indices:
+    """``[DEPTH_MAX, tree, node]``: the same of all nodes in all trees."""
+    above = np.empty((DEPTH_MAX, *parents.shape), np.int64)
+    base = (np.arange(len(parents)) * parents.shape[1])[:, None]
+    flat = np.append(parents.ravel(), -1)
+    above[0] = parents
+    for level in range(1, DEPTH_MAX):
+        at = above[level - 1]
+        above[level] = flat[np.where(at >= 0, base + at, -1)]
+    above[:, ~(above == origins[:, None]).any(axis=0)] = -1
+    return above
+
+
 def depths(parents: Indices, origins: Indices) -> Indices:
     """Tree edges between each node and the origin; -1 where the origin is not above."""
-    shape = parents.shape
-    rows = np.repeat(np.arange(shape[0]), shape[1])
-    above = ancestors(parents, origins, rows, np.tile(np.arange(shape[1]), shape[0]))
-    found: Indices = (above >= 0).sum(axis=0).reshape(shape)
+    found: Indices = (all_ancestors(parents, origins) >= 0).sum(axis=0)
     found[found == 0] = -1
-    found[np.arange(shape[0]), origins] = 0
+    found[np.arange(len(parents)), origins] = 0
     return found
 
 
 def heights(parents: Indices) -> Indices:
-    """Tree edges between each node and the deepest below it."""
-    height = np.zeros_like(parents)
-    rows, nodes = np.nonzero(parents >= 0)
-    above = parents[rows, nodes]
-    for _ in range(DEPTH_MAX):
-        np.maximum.at(height, (rows, above), height[rows, nodes] + 1)
-    return height
+    """Tree edges between each node and the deepest below it, as far as `DEPTH_MAX`."""
+    height = np.zeros(parents.size, np.int64)
+    base = (np.arange(len(parents)) * parents.shape[1])[:, None]
+    flat = parents.ravel()
+    at = (base + parents)[parents >= 0]
+    for level in range(1, DEPTH_MAX + 1):
+        height[at] = level
+        above = flat[at]
+        at = (at - at % parents.shape[1] + above)[above >= 0]
+    return height.reshape(parents.shape)
 
 
 def blocks(trees: int, nodes: int) -> list[slice]:
@@ -277,15 +256,3 @@ def _fill_ms(fill: Floats, config: PlannerConfig) -> Floats:
 
 def _flat(matrix: Floats) -> Floats:
     return np.append(matrix.ravel(), 0.0)
-
-
-def _spread(reached: Bools, values: Floats) -> Floats:
-    spread = np.full(len(reached), np.inf)
-    spread[reached] = values
-    return spread
-
-
-def _reshape(branches: Branches, shape: tuple[int, ...]) -> Branches:
-    return Branches(
-        branches.delay_ms.reshape(shape), branches.loss.reshape(shape), branches.cost_ms.reshape(shape)
-    )

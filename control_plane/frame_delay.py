@@ -22,7 +22,7 @@ A sum of distributions is not what a search for trees can add up edge by edge. `
 that can be: the entropic (exponential) mean ln E[exp(theta X)] / theta, exactly additive over independent
 hops, smooth in loss, and near the largest value that is likely enough to matter. What is less likely than
 `SEARCH_TAIL` does not count, since a quantile does not see it either. Trees are searched by it and judged by
-`p99_ms`.
+what each branch has (`edge_table`).
 
 Rejected: expected delay RTT (1 + loss), which hides the tail that viewers see; adding up p99s of hops, which
 counts two unlikely things as if they came together and jumps where one hop crosses 1 %.
@@ -120,13 +120,6 @@ def search_ms(hops: HopDelays) -> Floats:
     return total
 
 
-def p99_ms(base_ms: Floats, round_ms: Floats, tails: Floats, jitter_ms: Floats) -> Floats:
-    """p99 delay of a frame over paths of hops ``[hop, path]``, ms; hops that are not there are all zeros."""
-    delay: Floats = base_ms.sum(axis=0) + repair_ms(round_ms, tails)
-    delay += np.sqrt((jitter_ms**2).sum(axis=0))
-    return delay
-
-
 def repair_ms(round_ms: Floats, tails: Floats, tail: float = TAIL) -> Floats:
     """Time that repair takes over paths, but for a share ``tail`` of frames: ``round_ms[hop, path]``,
     ``tails[hop, path, j-1]``."""
@@ -143,6 +136,9 @@ def repair_ms(round_ms: Floats, tails: Floats, tail: float = TAIL) -> Floats:
 
 def _quantile(round_ms: Floats, tails: Floats, tail: float) -> Floats:
     """By all combinations of rounds: (ROUNDS_MAX + 1) ** hops values of each path, sorted."""
+    if len(round_ms) == 1:
+        alone: Floats = round_ms[0] * (tails[0] > tail + 1e-12).sum(axis=1)
+        return alone
     paths = np.arange(round_ms.shape[1])
     values, shares = np.zeros((len(paths), 1)), np.ones((len(paths), 1))
     rounds = np.arange(ROUNDS_MAX + 1)

@@ -14,11 +14,13 @@ that gains most by it, if the whole tree gains.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from farcast.control_plane.costs import Branches, Costs, ancestors, blocks, depths, heights
+from farcast.control_plane.costs import Branches, Costs, all_ancestors, blocks, depths, heights
+from farcast.control_plane.edge_table import Partial
 from farcast.control_plane.network import Bools, Floats, Indices
 from farcast.control_plane.plan import DEPTH_MAX
 
@@ -39,6 +41,32 @@ PULL_MS_MIN: Final = 5.0
 _GAIN_MS_MIN: Final = 1e-3
 
 
+@dataclass(frozen=True, slots=True)
+class _Trees:
+    """Trees as they stand, with what is asked of them in a pass; arrays ``[tree, node]``.
+
+    ``above[level, ...]`` as of `all_ancestors`; ``partial``: of the branch to each node; ``may_send``: who
+    may get children.
+    """
+
+    parents: Indices
+    above: Indices
+    depth: Indices
+    height: Indices
+    may_send: Bools
+    partial: Partial
+
+    @classmethod
+    def of(cls, costs: Costs, parents: Indices, origins: Indices) -> _Trees:
+        above, trees = all_ancestors(parents, origins), np.arange(len(origins))
+        depth = (above >= 0).sum(axis=0)
+        may_send = costs.may_relay & (depth > 0)
+        may_send[trees, origins] = True
+        partial = costs.partial(above, np.arange(parents.shape[1]))
+        flat = Partial(partial.base_ms.ravel(), partial.jitter_ms2.ravel(), partial.repair_ms.ravel())
+        return cls(parents, above, depth, heights(parents), may_send, flat)
+
+
 def improve(costs: Costs, parents: Indices, origins: Indices, branches: Branches, free: Bools) -> None:
     """Change the parents of ``free`` nodes in place, and ``branches`` with them, while that gains."""
     moving = free.copy()
@@ -47,13 +75,14 @@ def improve(costs: Costs, parents: Indices, origins: Indices, branches: Branches
     promising = _promising(costs, parents, origins)
     for _ in range(PASSES_MAX):
         rows, nodes = np.nonzero(moving)
-        best, there = _best_alternatives(costs, parents, origins, branches, promising, rows, nodes)
+        trees = _Trees.of(costs, parents, origins)
+        best, there = _best_alternatives(costs, trees, branches, promising[rows, nodes], rows, nodes)
         with np.errstate(invalid="ignore"):
             gain = branches.cost_ms[rows, nodes] - there.cost_ms
         found = np.flatnonzero(np.isfinite(there.cost_ms) & (gain > _GAIN_MS_MIN))
         if not len(found):
             return
-        leaf = heights(parents)[rows[found], nodes[found]] == 0
+        leaf = trees.height[rows[found], nodes[found]] == 0
         inner = found[~leaf]
         changed = _move_inner(
             costs, parents, origins, branches, rows[inner], nodes[inner], best[inner], gain[inner]
@@ -124,34 +153,34 @@ def _gains_of_pulls(
 
 
 def _best_alternatives(
-    costs: Costs,
-    parents: Indices,
-    origins: Indices,
-    branches: Branches,
-    promising: Indices,
-    rows: Indices,
-    nodes: Indices,
+    costs: Costs, trees: _Trees, branches: Branches, others: Indices, rows: Indices, nodes: Indices
 ) -> tuple[Indices, Branches]:
-    """For each (tree, node) the best other parent by real cost, and the branch below it.
+    """For each (tree, node) the best of ``others[k, :]`` as its parent by real cost, and the branch below it;
+    infinite where none will do.
 
     Only alternatives are judged whose cost may be below what the node has now.
     """
-    others = promising[rows, nodes]
-    width = others.shape[1]
-    flat_rows, flat_nodes, flat = np.repeat(rows, width), np.repeat(nodes, width), others.ravel()
-    over_it = ancestors(parents, origins, flat_rows, flat)
-    above = np.concatenate([flat[None], over_it[:-1]])
-    deep = (over_it >= 0).sum(axis=0) + 1 + np.repeat(heights(parents)[rows, nodes], width)
-    is_origin = flat == origins[flat_rows]
-    now = np.repeat(branches.cost_ms[rows, nodes], width)
-    fits = (deep <= DEPTH_MAX) & (flat != parents[flat_rows, flat_nodes])
-    fits &= is_origin | (costs.may_relay[flat] & (above[1] >= 0))
-    fits &= np.isfinite(costs.search_ms[flat, flat_nodes])
-    fits &= ~(above == flat_nodes).any(axis=0)
-    fits[fits] &= costs.least_ms(above[:, fits], flat_nodes[fits]) < now[fits] - _GAIN_MS_MIN
-    judged = costs.judge(np.where(fits, above, -1), flat_nodes)
-    at = np.arange(len(rows)) * width + np.argmin(judged.cost_ms.reshape(len(rows), width), axis=1)
-    return flat[at], Branches(judged.delay_ms[at], judged.loss[at], judged.cost_ms[at])
+    at = rows[:, None] * trees.depth.shape[1] + others
+    over = costs.partial(others[None], nodes[:, None])
+    with np.errstate(invalid="ignore"):
+        dearer = branches.cost_ms[rows, nodes][:, None] - _GAIN_MS_MIN
+        fits = costs.least_ms(trees.partial.at(at).then(over)) < dearer
+    fits &= others != trees.parents[rows, nodes][:, None]
+    fits &= trees.depth.ravel()[at] + 1 + trees.height[rows, nodes][:, None] <= DEPTH_MAX
+    fits &= trees.may_send.ravel()[at] & np.isfinite(costs.search_ms[others, nodes[:, None]])
+    which, place = np.nonzero(fits)
+    row, node, parent = rows[which], nodes[which], others[which, place]
+    above = np.concatenate([parent[None], trees.above[:-1, row, parent]])
+    judged = costs.judge(np.where((above == node).any(axis=0), -1, above), node)
+    return _cheapest(others, which, place, judged)
+
+
+def _cheapest(others: Indices, which: Indices, place: Indices, judged: Branches) -> tuple[Indices, Branches]:
+    """Of each row of ``others`` the one whose branch costs least, ``judged`` for those at [which, place]."""
+    spread = np.full((3, *others.shape), np.inf)
+    spread[:, which, place] = judged.delay_ms, judged.loss, judged.cost_ms
+    at = np.arange(len(others)), np.argmin(spread[2], axis=1)
+    return others[at], Branches(*spread[:, *at])
 
 
 def _promising(costs: Costs, parents: Indices, origins: Indices) -> Indices:
@@ -212,13 +241,11 @@ def _put(
 
 def _additive(costs: Costs, parents: Indices, origins: Indices) -> Floats:
     """Additive cost from each origin to each node along the trees."""
-    shape = parents.shape
-    rows, nodes = np.repeat(np.arange(shape[0]), shape[1]), np.tile(np.arange(shape[1]), shape[0])
-    above = ancestors(parents, origins, rows, nodes)
-    below_each = np.concatenate([nodes[None], above[:-1]])
-    there = above >= 0
-    edges = np.where(there, costs.search_ms[np.where(there, above, 0), np.where(there, below_each, 0)], 0.0)
-    total: Floats = edges.sum(axis=0).reshape(shape)
+    total, lower = np.zeros(parents.shape), np.arange(parents.shape[1])
+    for upper in all_ancestors(parents, origins):
+        there = upper >= 0
+        total += np.where(there, costs.search_ms[np.where(there, upper, 0), np.where(there, lower, 0)], 0.0)
+        lower = upper
     return total
 
 

@@ -70,8 +70,8 @@ def grow(
             better &= below[:, None] <= depth_max
         np.copyto(cost, offer, where=better)
         np.copyto(opened, offer, where=better)
-        np.copyto(parents, np.broadcast_to(nearest[:, None], shape), where=better)
-        np.copyto(depth, np.broadcast_to(below[:, None], shape), where=better)
+        np.copyto(parents, nearest[:, None], where=better)
+        np.copyto(depth, below[:, None], where=better)
     return parents
 
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farcast.control_plane.edge_table import EdgeTable
 from farcast.control_plane.frame_delay import (
     ROUNDS_MAX,
     FrameModel,
     HopDelays,
     hop_delays,
-    p99_ms,
     repair_ms,
     round_tails,
     search_ms,
@@ -28,10 +28,13 @@ def hop(rtt_ms: float, loss: float = 0.0, burst: float = 1.0, rtt_p99_ms: float 
 
 
 def delay_ms(*hops: HopDelays) -> float:
-    stacked = (
-        np.stack([getattr(h, name) for h in hops]) for name in ("base_ms", "round_ms", "tails", "jitter_ms")
-    )
-    return float(p99_ms(*stacked)[0])
+    return float(table(*hops).judge(np.arange(len(hops))[:, None])[0][0])
+
+
+def table(*hops: HopDelays) -> EdgeTable:
+    fields = ("base_ms", "round_ms", "tails", "jitter_ms")
+    all_of_them = HopDelays(*(np.concatenate([getattr(h, name) for h in hops]) for name in fields))
+    return EdgeTable(all_of_them, np.zeros(len(hops)))
 
 
 def test_without_loss_a_frame_takes_half_a_round_trip() -> None:
@@ -120,3 +123,35 @@ def test_tails_are_shares_that_fall(rtt_ms: float, loss: float, burst: float) ->
     assert (tails >= 0).all()
     assert (tails <= 1).all()
     assert (np.diff(tails) <= 1e-12).all()
+
+
+HOPS = st.builds(
+    lambda rtt_ms, loss, burst, more_ms: hop(rtt_ms, loss, burst, rtt_ms + more_ms),
+    RTTS, LOSSES, BURSTS, st.floats(0, 100),
+)  # fmt: skip
+
+
+@given(st.lists(HOPS, min_size=1, max_size=3))
+def test_what_is_known_without_repairing_together_is_never_above_the_delay(hops: list[HopDelays]) -> None:
+    edges = np.arange(len(hops))[:, None]
+    assert table(*hops).partial(edges).least_ms[0] <= delay_ms(*hops) + 1e-6
+
+
+@given(HOPS)
+def test_of_one_hop_the_whole_delay_is_known(one: HopDelays) -> None:
+    assert table(one).partial(np.array([[0]])).least_ms[0] == pytest.approx(delay_ms(one))
+
+
+@given(HOPS, HOPS, HOPS)
+def test_parts_of_a_path_join_to_the_whole(a: HopDelays, b: HopDelays, c: HopDelays) -> None:
+    of = table(a, b, c)
+    joined = of.partial(np.array([[0], [1]])).then(of.partial(np.array([[2]])))
+    assert joined.least_ms[0] == pytest.approx(of.partial(np.arange(3)[:, None]).least_ms[0])
+
+
+def test_a_place_of_no_edge_changes_nothing() -> None:
+    of = table(hop(80.0, 0.03, 2.0, 90.0), hop(150.0, 0.02))
+    (short,), (lost,) = of.judge(np.array([[0], [1]]))
+    (filled,), (lost_too,) = of.judge(np.array([[0], [1], [of.no_edge]]))
+    assert (short, lost) == (filled, lost_too)
+    assert of.partial(np.array([[of.no_edge]])).least_ms[0] == 0.0
