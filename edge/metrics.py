@@ -100,7 +100,10 @@ _HOP_COUNTERS = {
     "chunks_restored": ("farcast_hop_chunks_restored", "Chunks computed from repair symbols."),
     "repair_bytes": ("farcast_hop_repair_bytes", "Bytes of repairs of every kind."),
     "media_bytes": ("farcast_hop_media_bytes", "Bytes of chunks sent for the first time."),
-    "repairs_withheld": ("farcast_hop_repairs_withheld", "Repairs beyond the bound of repair bytes."),
+    "repairs_withheld": (
+        "farcast_hop_repairs_withheld",
+        "Repairs beyond the bound of repair bytes, or redundant in a full pipe.",
+    ),
     "rounds_failed": (
         "farcast_hop_repair_rounds_failed",
         "Chunks that a whole round of repairs did not bring.",

@@ -96,7 +96,7 @@ pub struct HopStats {
     pub chunks_restored: u64,
     pub repair_bytes: u64,
     pub media_bytes: u64,
-    /// Repairs that were due and exceeded the bound of repair bytes.
+    /// Repairs that were due and exceeded the bound of repair bytes, or were redundant in a full pipe.
     pub repairs_withheld: u64,
     /// Chunks lost for which a whole further round was needed, and chunks acknowledged only after their budget.
     pub rounds_failed: u64,

@@ -27,6 +27,11 @@ pub struct HopConfig {
     pub queue_bytes_max: u64,
     /// How long a frame may wait to be sent for the first time before its subgroup is given up.
     pub queue_ms_max: u64,
+    /// How much longer than the least round trip even the quickest may take before the pipe counts as full, and what
+    /// is redundant is dropped. Above what jitter does to the few samples of a tenth of a second (28 ms were seen).
+    pub full_queue_ms: u64,
+    /// How long it still does afterwards: one key frame to the next.
+    pub full_hold_ms: u64,
     /// Frames sent and not acknowledged, bytes. At this much nothing new is sent.
     pub unacked_bytes_max: u64,
     /// Records of datagrams whose fate is not known. Beyond it the oldest count as lost.
@@ -99,6 +104,8 @@ impl Default for HopConfig {
             frame_life_ms_max: 10_000,
             queue_bytes_max: 8 << 20,
             queue_ms_max: 2_000,
+            full_queue_ms: 40,
+            full_hold_ms: 2_000,
             unacked_bytes_max: 32 << 20,
             in_flight_max: 1 << 17,
             budget_ms: 400,

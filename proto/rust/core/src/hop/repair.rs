@@ -42,6 +42,14 @@ pub(super) struct CodedSymbol {
 
 #[derive(Debug)]
 enum Planned {
+    /// The first of a round: nothing else brings the frame.
+    Copy(FrameNo),
+    Spare(Spare),
+}
+
+/// What is sent in case that copies are lost.
+#[derive(Clone, Debug)]
+pub(super) enum Spare {
     Copy(FrameNo),
     Symbol(CodedSymbol),
 }
@@ -76,8 +84,8 @@ pub(super) struct Repairs {
     planned_no: u64,
     /// Of essential chunks, and of disposable ones.
     open: [Option<Round>; 2],
-    /// Symbols whose time has come.
-    ready: VecDeque<CodedSymbol>,
+    /// Those whose time has come.
+    ready: VecDeque<Spare>,
 }
 
 impl Repairs {
@@ -155,7 +163,11 @@ impl Repairs {
             row.spacing_us.min(even)
         };
         for copy in 1..u32::from(copies) {
-            self.plan(at + spaced(us, copy), Planned::Copy(no), store);
+            self.plan(
+                at + spaced(us, copy),
+                Planned::Spare(Spare::Copy(no)),
+                store,
+            );
         }
     }
 
@@ -226,19 +238,19 @@ impl Repairs {
         let slot = round.slots(now, usize::from(further));
         if !coded.is_empty() || further == 0 {
             for (at, symbol) in coded.into_iter().enumerate() {
-                self.plan(slot(at), Planned::Symbol(symbol), store);
+                self.plan(slot(at), Planned::Spare(Spare::Symbol(symbol)), store);
             }
             return;
         }
         let copies = usize::from(symbols[0].saturating_sub(1));
         for (at, (_, no)) in (0..copies).flat_map(|_| &members).enumerate() {
-            self.plan(slot(at), Planned::Copy(*no), store);
+            self.plan(slot(at), Planned::Spare(Spare::Copy(*no)), store);
         }
     }
 
     fn plan(&mut self, at: Instant, planned: Planned, store: &mut FrameStore) {
         if self.planned.len() >= self.planned_max {
-            if let Planned::Copy(no) = planned {
+            if let Planned::Copy(no) | Planned::Spare(Spare::Copy(no)) = planned {
                 store.queue_repair(no);
             }
             return;
@@ -267,7 +279,7 @@ impl Repairs {
                     store.unplan(no);
                     store.queue_repair(no);
                 }
-                Planned::Symbol(symbol) => self.ready.push_back(symbol),
+                Planned::Spare(spare) => self.ready.push_back(spare),
             }
         }
     }
@@ -278,28 +290,28 @@ impl Repairs {
         closes.chain(planned).min()
     }
 
-    /// Whether a symbol may leave.
-    pub(super) fn has_symbol(&self) -> bool {
+    /// Whether something redundant may leave.
+    pub(super) fn has_spare(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// The next symbol that still helps: its members have one less planned.
-    pub(super) fn take_symbol(&mut self, store: &mut FrameStore) -> Option<CodedSymbol> {
+    /// The next redundant one that still helps: its frames have one less planned.
+    pub(super) fn take_spare(&mut self, store: &mut FrameStore) -> Option<Spare> {
         loop {
-            let symbol = self.ready.pop_front()?;
-            symbol.members.iter().for_each(|no| store.unplan(*no));
-            if symbol.members.iter().any(|no| store.owes(*no)) {
-                return Some(symbol);
+            let spare = self.ready.pop_front()?;
+            spare.frames().iter().for_each(|no| store.unplan(*no));
+            if spare.frames().iter().any(|no| store.owes(*no)) {
+                return Some(spare);
             }
         }
     }
 
-    /// Drops the symbols that are ready; what only they could have brought is copied.
-    pub(super) fn drop_symbols(&mut self, store: &mut FrameStore) -> u64 {
+    /// Drops what is redundant and ready; what only that could have brought is copied.
+    pub(super) fn drop_spares(&mut self, store: &mut FrameStore) -> u64 {
         let mut dropped = 0;
-        while let Some(symbol) = self.take_symbol(store) {
+        while let Some(spare) = self.take_spare(store) {
             dropped += 1;
-            for no in symbol.members.iter() {
+            for no in spare.frames() {
                 if store.is_stranded(*no) {
                     store.queue_repair(*no);
                 }
@@ -309,11 +321,20 @@ impl Repairs {
     }
 }
 
+impl Spare {
+    fn frames(&self) -> &[FrameNo] {
+        match self {
+            Spare::Copy(no) => std::slice::from_ref(no),
+            Spare::Symbol(symbol) => &symbol.members,
+        }
+    }
+}
+
 impl Planned {
     fn frames(&self) -> &[FrameNo] {
         match self {
             Planned::Copy(no) => std::slice::from_ref(no),
-            Planned::Symbol(symbol) => &symbol.members,
+            Planned::Spare(spare) => spare.frames(),
         }
     }
 }

@@ -8,6 +8,9 @@
 
 use std::time::{Duration, Instant};
 
+/// The same for what stands in the way now.
+const NOW_WINDOW: Duration = Duration::from_millis(100);
+
 /// Nothing beyond this is believed.
 const RTT_MAX: Duration = Duration::from_secs(60);
 
@@ -21,9 +24,8 @@ const GAMMA: f64 = 1.02 / 0.98;
 #[derive(Debug)]
 pub(super) struct Rtt {
     latest: Duration,
-    /// Least in the window that began then, and in the one before.
-    least: Option<(Instant, Duration)>,
-    least_before: Option<Duration>,
+    least: Least,
+    least_now: Least,
     sketch: Sketch,
     smoothed: Duration,
     variation: Duration,
@@ -37,8 +39,8 @@ impl Rtt {
     pub(super) fn new(initial: Duration) -> Rtt {
         Rtt {
             latest: initial,
-            least: None,
-            least_before: None,
+            least: Least::new(MIN_WINDOW),
+            least_now: Least::new(NOW_WINDOW),
             sketch: Sketch::default(),
             smoothed: initial,
             variation: initial / 2,
@@ -67,9 +69,14 @@ impl Rtt {
 
     /// The least of the last five to ten seconds in which there were samples.
     pub(super) fn min(&self) -> Duration {
-        let least = self.least.map(|(_, least)| least);
-        let both = [least, self.least_before];
-        both.into_iter().flatten().min().unwrap_or(self.smoothed)
+        self.least.get().unwrap_or(self.smoothed)
+    }
+
+    /// How much longer even the quickest of the last tenths of a second took than [`Rtt::min`]: a queue that
+    /// stands.
+    pub(super) fn standing(&self) -> Duration {
+        let now = self.least_now.get().unwrap_or(Duration::ZERO);
+        now.saturating_sub(self.min())
     }
 
     /// Buckets of all samples with their counts.
@@ -96,7 +103,8 @@ impl Rtt {
     pub(super) fn sample(&mut self, now: Instant, elapsed: Duration, held: Duration) {
         let rtt = elapsed.saturating_sub(held).clamp(self.floor, RTT_MAX);
         self.latest = rtt;
-        self.note_least(now, rtt);
+        self.least.add(now, rtt);
+        self.least_now.add(now, rtt);
         self.sketch.add(rtt);
         if self.source < 2 {
             self.smoothed = rtt;
@@ -107,17 +115,40 @@ impl Rtt {
             self.smoothed = (7 * self.smoothed + rtt) / 8;
         }
     }
+}
 
-    fn note_least(&mut self, now: Instant, rtt: Duration) {
-        self.least = match self.least {
-            Some((since, least)) if now.saturating_duration_since(since) < MIN_WINDOW => {
+/// The least round trip of the window that began last and of the one before.
+#[derive(Debug)]
+struct Least {
+    window: Duration,
+    running: Option<(Instant, Duration)>,
+    before: Option<Duration>,
+}
+
+impl Least {
+    fn new(window: Duration) -> Least {
+        Least {
+            window,
+            running: None,
+            before: None,
+        }
+    }
+
+    fn add(&mut self, now: Instant, rtt: Duration) {
+        self.running = match self.running {
+            Some((since, least)) if now.saturating_duration_since(since) < self.window => {
                 Some((since, least.min(rtt)))
             }
             ended => {
-                self.least_before = ended.map(|(_, least)| least);
+                self.before = ended.map(|(_, least)| least);
                 Some((now, rtt))
             }
         };
+    }
+
+    fn get(&self) -> Option<Duration> {
+        let running = self.running.map(|(_, least)| least);
+        running.into_iter().chain(self.before).min()
     }
 }
 
@@ -222,6 +253,19 @@ mod tests {
         assert!(least[2..10].iter().all(|least| *least == 40 * MS));
         assert_eq!(least[10], 60 * MS);
         assert_eq!(rtt.latest(), 60 * MS);
+    }
+
+    #[test]
+    fn a_queue_stands_once_even_the_quickest_take_longer() {
+        let (mut rtt, start) = (Rtt::new(100 * MS), epoch());
+        let mut standing = Vec::new();
+        for at in 0..40u32 {
+            let extra = if at >= 20 { 30 } else { 40 * (at % 2) };
+            rtt.sample(start + 10 * at * MS, (60 + extra) * MS, Duration::ZERO);
+            standing.push(rtt.standing());
+        }
+        assert!(standing[..20].iter().all(Duration::is_zero));
+        assert_eq!(standing[39], 30 * MS);
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use super::frame::DATAGRAM_BYTES_MAX;
 use super::frame::{Frame, SubgroupKey};
 use super::inflight::{Carried, InFlight};
 use super::policy::HopPolicy;
-use super::repair::{Measured, Repairs};
+use super::repair::{CodedSymbol, Measured, Repairs, Spare};
 use super::repair_budget::RepairBudget;
 use super::rtt::Rtt;
 use super::store::{FrameNo, FrameStore, Owed};
@@ -46,6 +46,8 @@ pub(super) struct Sender {
     repair_budget: RepairBudget,
     /// Repairs wait until then for the bound of their bytes.
     withheld_until: Option<Instant>,
+    /// The pipe counts as full until then.
+    full_until: Option<Instant>,
     /// Subgroups given up, whose later frames are refused; the newest last in `given_up_order`.
     given_up: BTreeSet<SubgroupKey>,
     given_up_order: VecDeque<SubgroupKey>,
@@ -65,6 +67,7 @@ impl Sender {
             repairs: Repairs::new(HopPolicy::default(), config.repairs_planned_max),
             repair_budget: RepairBudget::new(&config, now),
             withheld_until: None,
+            full_until: None,
             given_up: BTreeSet::new(),
             given_up_order: VecDeque::new(),
             news: VecDeque::new(),
@@ -241,8 +244,19 @@ impl Sender {
         if !self.has_room(now, rtt, stats) {
             return None;
         }
+        if self.is_full(now, rtt) {
+            stats.repairs_withheld += self.repairs.drop_spares(&mut self.store);
+        }
         let data = self.poll_repair(now, rtt, stats);
         data.or_else(|| self.poll_fresh(now, rtt, stats))
+    }
+
+    /// Whether what is redundant would be taken from media: a queue stands on the way, or did a moment ago.
+    fn is_full(&mut self, now: Instant, rtt: &Rtt) -> bool {
+        if rtt.standing() >= ms(self.config.full_queue_ms) {
+            self.full_until = Some(now + ms(self.config.full_hold_ms));
+        }
+        self.full_until.is_some_and(|until| now < until)
     }
 
     fn poll_fresh(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
@@ -260,20 +274,22 @@ impl Sender {
     /// The next copy or symbol, if repairs are within their bound.
     fn poll_repair(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
         let copy = self.store.first_repair();
-        if self.withheld_until.is_some() || (copy.is_none() && !self.repairs.has_symbol()) {
+        if self.withheld_until.is_some() || (copy.is_none() && !self.repairs.has_spare()) {
             return None;
         }
         if !self.repair_budget.allows(now, DATAGRAM_BYTES_MAX) {
             self.withheld_until = Some(self.repair_budget.allowed_at(DATAGRAM_BYTES_MAX));
-            let dropped = self.repairs.drop_symbols(&mut self.store);
+            let dropped = self.repairs.drop_spares(&mut self.store);
             stats.repairs_withheld += dropped.max(1);
             return None;
         }
-        let data = if let Some(no) = copy {
-            stats.chunks_repaired += 1;
-            self.send_frame(now, no, rtt)?
-        } else {
-            self.send_symbol(now, rtt, stats)?
+        let spare = || self.repairs.take_spare(&mut self.store);
+        let data = match copy.map(Spare::Copy).or_else(spare)? {
+            Spare::Copy(no) => {
+                stats.chunks_repaired += 1;
+                self.send_frame(now, no, rtt)?
+            }
+            Spare::Symbol(symbol) => self.send_symbol(now, symbol, rtt, stats)?,
         };
         stats.repair_bytes += data.len() as u64;
         self.repair_budget.pay(data.len());
@@ -288,8 +304,13 @@ impl Sender {
         Some(encode_data(seq, id, &owed.frame, budget_ms(now, owed, rtt)))
     }
 
-    fn send_symbol(&mut self, now: Instant, rtt: &Rtt, stats: &mut HopStats) -> Option<Bytes> {
-        let symbol = self.repairs.take_symbol(&mut self.store)?;
+    fn send_symbol(
+        &mut self,
+        now: Instant,
+        symbol: CodedSymbol,
+        rtt: &Rtt,
+        stats: &mut HopStats,
+    ) -> Option<Bytes> {
         let owed = symbol.members.iter().filter_map(|no| self.store.get(*no));
         let budget_ms = owed
             .map(|owed| budget_ms(now, owed, rtt))
@@ -359,8 +380,13 @@ impl Sender {
             burst_milli,
             rtt_us,
         };
+        let is_full = self.is_full(now, rtt);
         for no in lost {
             stats.rounds_failed += u64::from(self.store.begin_round(*no));
+            if is_full {
+                self.store.queue_repair(*no);
+                continue;
+            }
             self.repairs
                 .handle_lost(now, *no, lost.len(), measured, &mut self.store);
         }

@@ -388,7 +388,7 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 /// Rows for whatever is lost: `symbols` as given, coded or not.
-fn one_row(coded: bool, extra: u8) -> HopPolicy {
+pub(super) fn one_row(coded: bool, extra: u8) -> HopPolicy {
     let symbols = std::array::from_fn(|k| k as u8 + 1 + extra);
     let row = PolicyRow {
         loss_ppm_max: u32::MAX,
