@@ -177,7 +177,7 @@ def best(costs: Costs, src: Indices, dst: Indices) -> Indices:
         above[(others >= 0).sum(axis=0), np.arange(others.shape[1])] = a
         nodes = np.full(others.shape[1], b)
         now = costs.judge(above[:, :1], nodes[:1]).cost_ms[0]
-        maybe = np.flatnonzero(costs.least_ms(costs.partial(above, nodes)) <= now)
+        maybe = np.flatnonzero(costs.least_ms(costs.partial(above, nodes)) <= now + 1e-6)
         above, nodes = above[:, maybe], nodes[maybe]
         chosen[:, k] = above[:, np.argmin(costs.judge(above, nodes).cost_ms)]
     return chosen

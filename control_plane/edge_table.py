@@ -56,9 +56,9 @@ class EdgeTable:
     def __init__(self, hops: HopDelays, log_loss: Floats) -> None:
         rows = np.stack([hops.base_ms, hops.jitter_ms**2, hops.tails[..., 0], log_loss], axis=-1)
         self.no_edge: Final = hops.base_ms.size
-        self._sums = _with_no_edge(rows.reshape(self.no_edge, -1))
+        self._sums = _with_no_edge(rows.reshape(-1, rows.shape[-1]))
         self._round_ms = _with_no_edge(hops.round_ms.ravel())
-        self._tails = _with_no_edge(hops.tails.reshape(self.no_edge, -1))
+        self._tails = _with_no_edge(hops.tails.reshape(-1, hops.tails.shape[-1]))
         self._repair_ms = repair_ms(self._round_ms[None], self._tails[None])
 
     def judge(self, edges: Indices) -> tuple[Floats, Floats]:

@@ -207,12 +207,22 @@ impl Repairs {
         }
     }
 
-    /// Makes the symbols of a round.
     fn close(&mut self, now: Instant, class: usize, store: &mut FrameStore) {
         let Some(round) = self.open[class].take() else {
             return;
         };
         round.members.iter().for_each(|no| store.unplan(*no));
+        self.plan_symbols(now, class, &round, store);
+        // Its only copy may have been lost while it was held.
+        for no in round.members {
+            if store.is_stranded(no) {
+                store.queue_repair(no);
+            }
+        }
+    }
+
+    /// Makes the symbols of a round.
+    fn plan_symbols(&mut self, now: Instant, class: usize, round: &Round, store: &mut FrameStore) {
         let mut members: Vec<(u64, FrameNo)> = round
             .members
             .iter()

@@ -407,6 +407,32 @@ pub(super) fn one_row(coded: bool, extra: u8) -> HopPolicy {
 }
 
 #[test]
+fn a_chunk_whose_copy_is_lost_before_its_round_closes_without_symbols_is_sent_again() {
+    let mut world = World::new(21, HopConfig::default(), Weather::bursty(1, 0.0));
+    world.hops[0].set_policy(one_row(true, 0));
+    world.run_ms(2_000);
+    world.weather[0].down = true;
+    world.send(0, chunk(1, 0, 0, 100, 1_000));
+    world.weather[0].down = false;
+    (1..4).for_each(|object| world.send(0, chunk(1, 0, object, 100, 1_000)));
+    world.run_ms(1);
+    world.weather[0].down = true;
+    let lost_at = world.now_ms();
+    while world.hops[0].stats().chunks_repaired == 0 {
+        world.run_ms(1);
+    }
+    world.weather[0].down = false;
+    (4..8).for_each(|object| world.send(0, chunk(1, 0, object, 100, 1_000)));
+    while world.hops[0].stats().chunks_lost < 2 {
+        world.run_ms(1);
+    }
+    assert!(world.now_ms() < lost_at + 10, "the round is open");
+    world.run_ms(500);
+    assert_eq!(world.frames[1].len(), 8);
+    assert_eq!(world.hops[0].stats().unacked_bytes, 0);
+}
+
+#[test]
 fn chunks_whose_copies_are_lost_too_are_restored_from_symbols_and_acknowledged() {
     let mut world = World::new(21, HopConfig::default(), Weather::bursty(100, 0.0));
     world.hops[0].set_policy(one_row(true, 3));
