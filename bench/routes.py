@@ -145,7 +145,8 @@ def planned(network: Network, src: Indices, dst: Indices) -> Indices:
     demand = {node_id: Demand() for node_id in network.node_ids}
     made, _ = plan(network, demand, PlannerMemory(), CONFIG)
     parents = np.stack([made.trees[node_id].parents for node_id in network.node_ids])
-    return ancestors(parents, np.arange(len(parents)), src, dst)
+    above: Indices = ancestors(parents, np.arange(len(parents)))[:, src, dst]
+    return above
 
 
 def nearest(matrix: Matrix, src: Indices, dst: Indices) -> Indices:

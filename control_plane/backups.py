@@ -103,8 +103,7 @@ def backups(
 def _branches(costs: Costs, parents: Indices, origins: Indices, depth: Indices) -> _Branches:
     network, shape = costs.network, parents.shape
     nodes = np.broadcast_to(np.arange(shape[1]), shape)
-    trees = np.repeat(np.arange(shape[0]), shape[1])
-    above = ancestors(parents, origins, trees, nodes.ravel()).reshape(-1, *shape)
+    above = ancestors(parents, origins)
     lower = np.concatenate([nodes[None], above[:-1]])
     there = above >= 0
     src, dst = np.where(there, above, 0), np.where(there, lower, 0)

@@ -189,13 +189,9 @@ class _Relief:
     ) -> None:
         self._costs, self._loads, self._pinned = costs, loads, pinned
         self._parents, self._origins, self._branches = parents, origins, branches
-        count = parents.shape[1]
-        self._above = np.full((DEPTH_MAX, *parents.shape), -1)
-        self._height = np.zeros_like(parents)
-        self._nodes = np.arange(count)
+        self._above, self._height = ancestors(parents, origins), heights(parents)
+        self._nodes = np.arange(parents.shape[1])
         self._tries = 0
-        for row in range(len(parents)):
-            self._look(row)
 
     def off(self, resource: tuple[int, int], target: float) -> list[_Step]:
         """Make the cheapest move that takes load off ``resource`` to where it fits below ``target``; returns
@@ -292,9 +288,9 @@ class _Relief:
         return allowed
 
     def _look(self, row: int) -> None:
-        rows = np.full(len(self._nodes), row)
-        self._above[:, row] = ancestors(self._parents, self._origins, rows, self._nodes)
-        self._height[row] = heights(self._parents[row : row + 1])[0]
+        tree, origin = self._parents[row : row + 1], self._origins[row : row + 1]
+        self._above[:, row] = ancestors(tree, origin)[:, 0]
+        self._height[row] = heights(tree)[0]
 
 
 def overloaded(loads: Loads) -> tuple[str, ...]:

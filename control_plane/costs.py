@@ -120,7 +120,7 @@ class Costs:
 
     def branches(self, parents: Indices, origins: Indices, hopeful: bool = False) -> Branches:
         """Those of whole trees."""
-        return self.judge(all_ancestors(parents, origins), np.arange(parents.shape[1]), hopeful)
+        return self.judge(ancestors(parents, origins), np.arange(parents.shape[1]), hopeful)
 
     def judge(self, above: Indices, nodes: Indices, hopeful: bool = False) -> Branches:
         """Branches given from below: ``above[0, ...]`` is the parent of ``nodes[...]``, then its parent … up
@@ -150,10 +150,10 @@ class Costs:
 
     def _edges(self, above: Indices, nodes: Indices) -> Indices:
         """``[hop, ...]``: positions of edges in flat tables, that of no edge where there is none."""
-        edges = np.empty_like(above)
+        edges, no_edge = np.empty_like(above), self._expected.no_edge
         lower, count = nodes, len(self.network.nodes)
         for level, upper in enumerate(above):
-            edges[level] = np.where(upper >= 0, upper * count + lower, count**2)
+            edges[level] = np.where(upper >= 0, upper * count + lower, no_edge)
             lower = upper
         return edges
 
@@ -188,28 +188,14 @@ class Costs:
         )
 
 
-def ancestors(parents: Indices, origins: Indices, rows: Indices, nodes: Indices) -> Indices:
-    """``[DEPTH_MAX, path]``: parent, grandparent … of ``nodes`` in the trees ``rows``; -1 beyond the origin.
+def ancestors(parents: Indices, origins: Indices) -> Indices:
+    """``[DEPTH_MAX, tree, node]``: parent, grandparent … of all nodes; -1 beyond the origin.
 
     All -1 for a node whose chain of parents does not end at the origin.
     """
-    above = np.empty((DEPTH_MAX, len(rows)), np.int64)
-    base = rows * parents.shape[1]
-    # Position -1 of a flat table that ends with -1: whatever is above nothing is nothing.
-    flat = np.append(parents.ravel(), -1)
-    at = nodes
-    for level in range(DEPTH_MAX):
-        at = flat[np.where(at >= 0, base + at, -1)]
-        above[level] = at
-    arrived = (above == origins[rows]).any(axis=0)
-    above[:, ~arrived] = -1
-    return above
-
-
-def all_ancestors(parents: Indices, origins: Indices) -> Indices:
-    """``[DEPTH_MAX, tree, node]``: the same of all nodes in all trees."""
     above = np.empty((DEPTH_MAX, *parents.shape), np.int64)
     base = (np.arange(len(parents)) * parents.shape[1])[:, None]
+    # Position -1 of a flat table that ends with -1: whatever is above nothing is nothing.
     flat = np.append(parents.ravel(), -1)
     above[0] = parents
     for level in range(1, DEPTH_MAX):
@@ -221,7 +207,7 @@ def all_ancestors(parents: Indices, origins: Indices) -> Indices:
 
 def depths(parents: Indices, origins: Indices) -> Indices:
     """Tree edges between each node and the origin; -1 where the origin is not above."""
-    found: Indices = (all_ancestors(parents, origins) >= 0).sum(axis=0)
+    found: Indices = (ancestors(parents, origins) >= 0).sum(axis=0)
     found[found == 0] = -1
     found[np.arange(len(parents)), origins] = 0
     return found

@@ -218,7 +218,7 @@ def _companions(
 ) -> tuple[Bools, Bools]:
     """Those of ``ready`` whose way up is not held down, and the nodes on it that must move with them."""
     rows, nodes = np.nonzero(ready)
-    above = ancestors(best_parents, origins, rows, nodes)
+    above = ancestors(best_parents, origins)[:, rows, nodes]
     there = above >= 0
     at = np.where(there, above, 0)
     moving = there & (held[rows, at] != best_parents[rows, at]) & (above != origins[rows])

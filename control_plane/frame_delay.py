@@ -136,9 +136,6 @@ def repair_ms(round_ms: Floats, tails: Floats, tail: float = TAIL) -> Floats:
 
 def _quantile(round_ms: Floats, tails: Floats, tail: float) -> Floats:
     """By all combinations of rounds: (ROUNDS_MAX + 1) ** hops values of each path, sorted."""
-    if len(round_ms) == 1:
-        alone: Floats = round_ms[0] * (tails[0] > tail + 1e-12).sum(axis=1)
-        return alone
     paths = np.arange(round_ms.shape[1])
     values, shares = np.zeros((len(paths), 1)), np.ones((len(paths), 1))
     rounds = np.arange(ROUNDS_MAX + 1)

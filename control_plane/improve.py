@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from farcast.control_plane.costs import Branches, Costs, all_ancestors, blocks, depths, heights
+from farcast.control_plane.costs import Branches, Costs, ancestors, blocks, depths, heights
 from farcast.control_plane.edge_table import Partial
 from farcast.control_plane.network import Bools, Floats, Indices
 from farcast.control_plane.plan import DEPTH_MAX
@@ -45,7 +45,7 @@ _GAIN_MS_MIN: Final = 1e-3
 class _Trees:
     """Trees as they stand, with what is asked of them in a pass; arrays ``[tree, node]``.
 
-    ``above[level, ...]`` as of `all_ancestors`; ``partial``: of the branch to each node; ``may_send``: who
+    ``above[level, ...]`` as of `ancestors`; ``partial``: of the branch to each node; ``may_send``: who
     may get children.
     """
 
@@ -58,7 +58,7 @@ class _Trees:
 
     @classmethod
     def of(cls, costs: Costs, parents: Indices, origins: Indices) -> _Trees:
-        above, trees = all_ancestors(parents, origins), np.arange(len(origins))
+        above, trees = ancestors(parents, origins), np.arange(len(origins))
         depth = (above >= 0).sum(axis=0)
         may_send = costs.may_relay & (depth > 0)
         may_send[trees, origins] = True
@@ -242,7 +242,7 @@ def _put(
 def _additive(costs: Costs, parents: Indices, origins: Indices) -> Floats:
     """Additive cost from each origin to each node along the trees."""
     total, lower = np.zeros(parents.shape), np.arange(parents.shape[1])
-    for upper in all_ancestors(parents, origins):
+    for upper in ancestors(parents, origins):
         there = upper >= 0
         total += np.where(there, costs.search_ms[np.where(there, upper, 0), np.where(there, lower, 0)], 0.0)
         lower = upper

@@ -140,7 +140,7 @@ class Tree:
         """Backups of each node but the origin, best first. Nodes that nothing reaches have the origin."""
         ids = self.node_ids
         rows = zip(ids, self.ranks.tolist(), strict=True)
-        return {v: tuple([ids[b] for b in row if b >= 0]) for v, row in rows if v != self.origin}
+        return {v: tuple(ids[b] for b in row if b >= 0) for v, row in rows if v != self.origin}
 
     def upstreams(self, node: str) -> tuple[str, ...]:
         """Parent and backups: what a `RouteEntry` of this node names."""

@@ -158,8 +158,7 @@ def judge_parents(
     costs: Costs, parents: Indices, origins: Indices, row: int, node: int, candidates: Indices
 ) -> Branches:
     """The branch of ``node`` in the tree ``row`` below each of ``candidates``."""
-    rows = np.full(len(candidates), row)
-    above = ancestors(parents, origins, rows, candidates)
+    above = ancestors(parents[row : row + 1], origins[row : row + 1])[:, 0, candidates]
     whole = np.concatenate([candidates[None], above[:-1]])
     return costs.judge(whole, np.full(len(candidates), node))
 

@@ -42,4 +42,5 @@ pub mod tls;
 mod track;
 mod upstreams;
 pub mod varint;
+mod windowed_min;
 pub mod wt;

@@ -2,10 +2,11 @@
 
 use super::config::MediaConfig;
 use super::policer::Policer;
-use super::round::{Base, ROUND_MIN, Round, bytes_in, per_second, scale};
+use super::round::{BASE_WINDOW, ROUND_MIN, Round, bytes_in, per_second, scale};
 use super::startup::{self, Outcome, Startup};
 use super::steps::Steps;
 use super::wander::Wander;
+use crate::windowed_min::WindowedMin;
 use noq_proto::RttEstimator;
 use noq_proto::congestion::{Controller, ControllerMetrics};
 use std::any::Any;
@@ -105,7 +106,8 @@ pub struct MediaController {
     /// A rate that was held until a queue came which may not have been ours, and when that was.
     return_to: u64,
     queue_at: Option<Instant>,
-    base: Base,
+    /// The least round trip of the last 30 to 60 s.
+    base: WindowedMin,
     wander: Wander,
     queue_delay: Duration,
     /// Greatest standing queue since someone competes.
@@ -135,7 +137,7 @@ impl MediaController {
             calm: 0,
             return_to: 0,
             queue_at: None,
-            base: Base::new(now),
+            base: WindowedMin::starting(BASE_WINDOW, now),
             wander: Wander::default(),
             queue_delay: Duration::ZERO,
             queue_delay_peak: Duration::ZERO,

@@ -8,7 +8,7 @@ const ROUND_PACKETS_MIN: u64 = 4;
 /// packet queues behind the others, and a lone packet's acknowledgement waits 25 ms.
 pub(super) const ROUND_MIN: Duration = Duration::from_millis(100);
 /// The least round trip is kept over the running window of this length and the one before.
-const BASE_WINDOW: Duration = Duration::from_secs(30);
+pub(super) const BASE_WINDOW: Duration = Duration::from_secs(30);
 
 /// What was acknowledged and lost since the last round ended.
 #[derive(Clone, Copy, Debug)]
@@ -64,45 +64,6 @@ impl Round {
     /// Bytes/s that came through.
     pub(super) fn delivered(&self, now: Instant) -> u64 {
         per_second(self.acked, now.saturating_duration_since(self.start))
-    }
-}
-
-/// The least round trip of the last 30 to 60 s.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Base {
-    current: Option<Duration>,
-    before: Option<Duration>,
-    since: Instant,
-}
-
-impl Base {
-    pub(super) fn new(now: Instant) -> Base {
-        Base {
-            current: None,
-            before: None,
-            since: now,
-        }
-    }
-
-    pub(super) fn note(&mut self, now: Instant, rtt: Duration) {
-        if now.saturating_duration_since(self.since) >= BASE_WINDOW {
-            self.before = self.current.take();
-            self.since = now;
-        }
-        self.current = Some(self.current.map_or(rtt, |least| least.min(rtt)));
-    }
-
-    /// The path is another one.
-    pub(super) fn reset(&mut self, now: Instant, rtt: Duration) {
-        *self = Base {
-            current: Some(rtt),
-            before: None,
-            since: now,
-        };
-    }
-
-    pub(super) fn get(&self) -> Option<Duration> {
-        [self.current, self.before].into_iter().flatten().min()
     }
 }
 

@@ -28,7 +28,7 @@ pub struct HopConfig {
     /// How long a frame may wait to be sent for the first time before its subgroup is given up.
     pub queue_ms_max: u64,
     /// How much longer than the least round trip even the quickest may take before the pipe counts as full, and what
-    /// is redundant is dropped. Above what jitter does to the few samples of a tenth of a second (28 ms were seen).
+    /// is redundant is dropped. Above what jitter does to the few samples of a tenth of a second.
     pub full_queue_ms: u64,
     /// How long it still does afterwards: one key frame to the next.
     pub full_hold_ms: u64,

@@ -24,6 +24,7 @@
 //! bounds the damage: set it to what the link was bought for.
 
 use crate::congestion::bytes_in;
+use crate::windowed_min::WindowedMin;
 use noq_proto::RttEstimator;
 use noq_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 use std::any::Any;
@@ -140,10 +141,7 @@ pub struct HoldController {
     steps: u32,
     rate_before_steps: u64,
     rtt_after_step: Duration,
-    /// Least round trip in the window that began at `base_since`, and in the one before.
-    base: Option<Duration>,
-    base_before: Option<Duration>,
-    base_since: Instant,
+    base: WindowedMin,
 }
 
 impl HoldController {
@@ -160,9 +158,7 @@ impl HoldController {
             steps: 0,
             rate_before_steps: 0,
             rtt_after_step: Duration::ZERO,
-            base: None,
-            base_before: None,
-            base_since: now,
+            base: WindowedMin::starting(BASE_WINDOW, now),
         }
     }
 
@@ -180,7 +176,7 @@ impl HoldController {
         let rtt = now.saturating_duration_since(packet.sent);
         self.srtt = smoothed_rtt;
         self.acknowledged = self.acknowledged.max(Some(packet.sent));
-        self.note_base(now, rtt);
+        self.base.note(now, rtt);
         if packet.sent >= self.round.start && self.round.packets >= ROUND_PACKETS_MIN {
             self.end_round(now);
         }
@@ -193,21 +189,12 @@ impl HoldController {
         }
     }
 
-    fn note_base(&mut self, now: Instant, rtt: Duration) {
-        if now.saturating_duration_since(self.base_since) >= BASE_WINDOW {
-            self.base_before = self.base.take();
-            self.base_since = now;
-        }
-        self.base = Some(self.base.map_or(rtt, |base| base.min(rtt)));
-    }
-
     fn end_round(&mut self, now: Instant) {
         let round = std::mem::replace(&mut self.round, Round::new(now));
         if std::mem::take(&mut self.settling) {
             return;
         }
-        let base = [self.base, self.base_before].into_iter().flatten().min();
-        let (Some(rtt_min), Some(base)) = (round.rtt_min, base) else {
+        let (Some(rtt_min), Some(base)) = (round.rtt_min, self.base.get()) else {
             return;
         };
         let queued = rtt_min.saturating_sub(base);
@@ -245,9 +232,7 @@ impl HoldController {
 
     fn accept_path(&mut self, now: Instant, rtt: Duration) {
         self.rate = self.rate_before_steps;
-        self.base = Some(rtt);
-        self.base_before = None;
-        self.base_since = now;
+        self.base.reset(now, rtt);
     }
 
     fn step_down(&mut self, at_most: Option<u64>) {

@@ -214,11 +214,7 @@ impl Repairs {
         round.members.iter().for_each(|no| store.unplan(*no));
         self.plan_symbols(now, class, &round, store);
         // Its only copy may have been lost while it was held.
-        for no in round.members {
-            if store.is_stranded(no) {
-                store.queue_repair(no);
-            }
-        }
+        round.members.iter().for_each(|no| store.rescue(*no));
     }
 
     /// Makes the symbols of a round.
@@ -321,11 +317,7 @@ impl Repairs {
         let mut dropped = 0;
         while let Some(spare) = self.take_spare(store) {
             dropped += 1;
-            for no in spare.frames() {
-                if store.is_stranded(*no) {
-                    store.queue_repair(*no);
-                }
-            }
+            spare.frames().iter().for_each(|no| store.rescue(*no));
         }
         dropped
     }

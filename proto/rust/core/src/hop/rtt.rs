@@ -6,16 +6,17 @@
 //! grow by a constant factor, which merge by adding and give quantiles to 2 % (C. Masson, J. E. Rim,
 //! H. K. Lee: "DDSketch", VLDB 2019).
 
+use crate::windowed_min::WindowedMin;
 use std::time::{Duration, Instant};
-
-/// The same for what stands in the way now.
-const NOW_WINDOW: Duration = Duration::from_millis(100);
 
 /// Nothing beyond this is believed.
 const RTT_MAX: Duration = Duration::from_secs(60);
 
 /// The least round trip is that of the running window of this length and the one before.
 const MIN_WINDOW: Duration = Duration::from_secs(5);
+
+/// The same for what stands in the way now.
+const NOW_WINDOW: Duration = Duration::from_millis(100);
 
 /// Factor between bounds of the sketch, for quantiles with a relative error of at most 2 %.
 const GAMMA: f64 = 1.02 / 0.98;
@@ -24,8 +25,8 @@ const GAMMA: f64 = 1.02 / 0.98;
 #[derive(Debug)]
 pub(super) struct Rtt {
     latest: Duration,
-    least: Least,
-    least_now: Least,
+    least: WindowedMin,
+    least_now: WindowedMin,
     sketch: Sketch,
     smoothed: Duration,
     variation: Duration,
@@ -39,8 +40,8 @@ impl Rtt {
     pub(super) fn new(initial: Duration) -> Rtt {
         Rtt {
             latest: initial,
-            least: Least::new(MIN_WINDOW),
-            least_now: Least::new(NOW_WINDOW),
+            least: WindowedMin::new(MIN_WINDOW),
+            least_now: WindowedMin::new(NOW_WINDOW),
             sketch: Sketch::default(),
             smoothed: initial,
             variation: initial / 2,
@@ -103,8 +104,8 @@ impl Rtt {
     pub(super) fn sample(&mut self, now: Instant, elapsed: Duration, held: Duration) {
         let rtt = elapsed.saturating_sub(held).clamp(self.floor, RTT_MAX);
         self.latest = rtt;
-        self.least.add(now, rtt);
-        self.least_now.add(now, rtt);
+        self.least.note(now, rtt);
+        self.least_now.note(now, rtt);
         self.sketch.add(rtt);
         if self.source < 2 {
             self.smoothed = rtt;
@@ -114,41 +115,6 @@ impl Rtt {
             self.variation = (3 * self.variation + self.smoothed.abs_diff(rtt)) / 4;
             self.smoothed = (7 * self.smoothed + rtt) / 8;
         }
-    }
-}
-
-/// The least round trip of the window that began last and of the one before.
-#[derive(Debug)]
-struct Least {
-    window: Duration,
-    running: Option<(Instant, Duration)>,
-    before: Option<Duration>,
-}
-
-impl Least {
-    fn new(window: Duration) -> Least {
-        Least {
-            window,
-            running: None,
-            before: None,
-        }
-    }
-
-    fn add(&mut self, now: Instant, rtt: Duration) {
-        self.running = match self.running {
-            Some((since, least)) if now.saturating_duration_since(since) < self.window => {
-                Some((since, least.min(rtt)))
-            }
-            ended => {
-                self.before = ended.map(|(_, least)| least);
-                Some((now, rtt))
-            }
-        };
-    }
-
-    fn get(&self) -> Option<Duration> {
-        let running = self.running.map(|(_, least)| least);
-        running.into_iter().chain(self.before).min()
     }
 }
 

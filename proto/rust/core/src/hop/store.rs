@@ -248,11 +248,12 @@ impl FrameStore {
         }
     }
 
-    /// Whether nothing in flight or planned may bring a frame that is owed and was sent.
-    pub(super) fn is_stranded(&self, no: FrameNo) -> bool {
-        self.owed.get(&no).is_some_and(|owed| {
-            owed.copies_out == 0 && owed.planned == 0 && owed.stage == Stage::Sent
-        })
+    /// Sends a frame again that nothing in flight or planned may bring any more.
+    pub(super) fn rescue(&mut self, no: FrameNo) {
+        let brought = |owed: &Owed| owed.copies_out > 0 || owed.planned > 0;
+        if !self.owed.get(&no).is_none_or(brought) {
+            self.queue_repair(no);
+        }
     }
 
     /// A symbol made of the frame is sent.

@@ -388,16 +388,21 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 /// Rows for whatever is lost: `symbols` as given, coded or not.
-pub(super) fn one_row(coded: bool, extra: u8) -> HopPolicy {
+fn one_row(coded: bool, extra: u8) -> HopPolicy {
+    one_row_over(coded, extra, 30)
+}
+
+/// The same, its rounds spread over `span_ms`.
+pub(super) fn one_row_over(coded: bool, extra: u8, span_ms: u32) -> HopPolicy {
     let symbols = std::array::from_fn(|k| k as u8 + 1 + extra);
     let row = PolicyRow {
         loss_ppm_max: u32::MAX,
         burst_milli_max: 0,
         rtt_us_max: 0,
         budget_ms_min: 0,
-        spacing_us: 5_000,
+        spacing_us: span_ms * 1_000 / 6,
         collect_us: 10_000,
-        span_us: 30_000,
+        span_us: span_ms * 1_000,
         coded,
         essential: symbols,
         disposable: symbols,
