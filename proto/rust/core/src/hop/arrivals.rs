@@ -6,17 +6,22 @@
 //! order, which makes runs of lost ones exact: a run is a row of missing numbers between two that came.
 //!
 //! Loss is kept three ways: counters since the start (telemetry), of the last second (bounds), and of
-//! the last ten (how closely packets must follow one another that silence means something).
+//! the last ten and the last thirty (how closely packets must follow one another that silence means something).
 //!
 //! **How closely.** A peer that sends every 40 ms is silent for 200 ms after five lost packets, which on
 //! a link that loses runs of three on average happens several times a minute. Silence is to be taken for
 //! death, so the packets within it must be so many that chance does not lose them all: with the share
 //! `p` of packets that begin a run of losses and the share `q` that continue one, a row of `n` is lost
 //! with probability `p q^(n-1)`. The receiver, who alone knows `p` and `q`, asks its peer for `n` packets
-//! in each silence time ([`Arrivals::wanted_gap`]); the peer fills up with heartbeats what its media and
-//! acknowledgements do not bring, so that a clean link or a full one pays nothing. Rejected: a longer
-//! silence time on such links (it is needed most there), several copies of each heartbeat at once (a run
-//! takes them all).
+//! in each silence time ([`Arrivals::wanted_gap`]); the peer fills up with heartbeats what its media does not
+//! bring, so that a clean link or a full one pays nothing. Its acknowledgements have no number and do not count:
+//! they lie between numbers and make their rows look shorter than rows of packets are.
+//!
+//! Ten seconds of a link that loses a tenth give `q` within 5 %, which the exponent makes a factor of twenty in the
+//! mean probability: a false alarm within days, not a year. Half a minute gives it within 3 %, a factor of three. So
+//! the larger of what both want is asked for: more as soon as a link becomes worse, less half a minute after it has
+//! become better. Rejected: a longer silence time on such links (it is needed most there), several copies of each
+//! heartbeat at once (a run takes them all), a bound of confidence on ten seconds (a third more heartbeats always).
 //!
 //! Source: E. N. Gilbert, "Capacity of a burst-noise channel", 1960 (the model with two states).
 
@@ -33,6 +38,8 @@ const JUMP_MAX: u64 = 1 << 16;
 const GRAIN: Duration = Duration::from_millis(10);
 /// Numbers judged within ten seconds without which their loss says nothing.
 const LASTING_MIN: u64 = 200;
+/// Numbers lost within half a minute without which it says no more than ten seconds do.
+const LONG_LOST_MIN: u64 = 50;
 /// Probability per packet that a silence of chance begins there: with 300 packets a second once in a year.
 const CHANCE: f64 = 1e-10;
 
@@ -66,6 +73,7 @@ pub(super) struct Arrivals {
     total: Loss,
     second: Recent,
     ten_seconds: Recent,
+    half_minute: Recent,
 }
 
 impl Arrivals {
@@ -82,6 +90,7 @@ impl Arrivals {
             total: Loss::default(),
             second: Recent::new(Duration::from_millis(100)),
             ten_seconds: Recent::new(Duration::from_secs(1)),
+            half_minute: Recent::new(Duration::from_secs(3)),
         }
     }
 
@@ -141,14 +150,10 @@ impl Arrivals {
 
     /// How closely the peer's packets must follow one another; `None`: the heartbeats are enough.
     pub(super) fn wanted_gap(&self, now: Instant) -> Option<Duration> {
-        let Counts { due, lost, runs } = self.ten_seconds.sum(now);
-        if lost == 0 || runs == 0 {
-            return None;
-        }
-        let (due, lost, runs) = (due as f64, lost as f64, runs.min(lost) as f64);
-        // One more of each kind, so that a few losses do not look like certainty.
-        let go_on = (lost - runs + 1.0) / (lost + 2.0);
-        let packets = 1.0 + (CHANCE * due / runs).min(1.0).ln() / go_on.ln();
+        let (short, long) = (self.ten_seconds.sum(now), self.half_minute.sum(now));
+        let long = Some(long).filter(|long| long.lost >= LONG_LOST_MIN);
+        let wanted = [Some(short), long].into_iter().flatten();
+        let packets = wanted.filter_map(Counts::packets_wanted).reduce(f64::max)?;
         let gap = self.silent.div_f64(packets.clamp(1.0, 1e6));
         let (least, most) = self.gap_bounds;
         (gap < most).then(|| gap.max(least))
@@ -211,6 +216,7 @@ impl Arrivals {
         self.total.lost += lost;
         self.second.add(now, Counts { due, lost, runs });
         self.ten_seconds.add(now, Counts { due, lost, runs });
+        self.half_minute.add(now, Counts { due, lost, runs });
     }
 }
 
@@ -219,6 +225,20 @@ pub(super) struct Counts {
     pub due: u64,
     pub lost: u64,
     pub runs: u64,
+}
+
+impl Counts {
+    /// A row of how many is lost by chance no more often than [`CHANCE`]; `None`: nothing was.
+    fn packets_wanted(self) -> Option<f64> {
+        let Counts { due, lost, runs } = self;
+        if lost == 0 || runs == 0 {
+            return None;
+        }
+        let (due, lost, runs) = (due as f64, lost as f64, runs.min(lost) as f64);
+        // One more of each kind, so that a few losses do not look like certainty.
+        let go_on = (lost - runs + 1.0) / (lost + 2.0);
+        Some(1.0 + (CHANCE * due / runs).min(1.0).ln() / go_on.ln())
+    }
 }
 
 /// Counts over ten slots of time.

@@ -24,8 +24,8 @@
 //!
 //! Where losses come in runs, more heartbeats are sent than one every 40 ms: the peer asks for it
 //! (arrivals.rs), as a mean distance of packets. What it wants are so many packets within a silence time, and a
-//! picture is many at once: each packet stands for one distance, as far as the next heartbeat at 40 ms, and only
-//! what they leave open is filled. But behind the last packet of a picture [`TAIL_PROBES`] follow at that distance,
+//! picture is many at once: each packet with a number stands for one distance, as far as the next heartbeat at
+//! 40 ms, and only what they leave open is filled. But behind the last packet of a picture [`TAIL_PROBES`] follow at that distance,
 //! whatever stands: they show the peer at once what it lacks of the picture's end. How a link loses is not known
 //! when a flow begins, so heartbeats are close together for its first second.
 
@@ -53,7 +53,9 @@ pub(super) struct Heartbeats {
     due: bool,
     /// The last packet of any kind to the peer.
     sent_at: Instant,
-    /// Up to when packets sent stand for those that the peer wants.
+    /// The last one with a number, of data or a heartbeat.
+    number_sent_at: Instant,
+    /// Up to when those stand for the packets that the peer wants.
     covered_until: Instant,
     /// The last one with data.
     data_sent_at: Instant,
@@ -115,6 +117,7 @@ impl Heartbeats {
             next_at: now,
             due: true,
             sent_at: now,
+            number_sent_at: now,
             covered_until: now,
             data_sent_at: now,
             probes: 0,
@@ -327,16 +330,24 @@ impl Heartbeats {
     /// A packet of any kind goes to the peer.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         self.note_own_pause(now);
+        self.sent_at = now;
+    }
+
+    /// One with a number does. Of no others does the peer know how many are lost in a row, so that no others stand
+    /// for those that it wants.
+    pub(super) fn handle_number_sent(&mut self, now: Instant) {
+        self.handle_sent(now);
         if let Some(gap) = self.peer_gap {
             let most = now + ms(self.config.heartbeat_ms);
             self.covered_until = (self.covered_until.max(now) + gap).min(most);
             self.probes = self.probes.saturating_sub(1);
         }
-        self.sent_at = now;
+        self.number_sent_at = now;
     }
 
-    /// That packet has data.
+    /// And one of those that has data.
     pub(super) fn handle_data_sent(&mut self, now: Instant) {
+        self.handle_number_sent(now);
         let gap = self.peer_gap.unwrap_or_default();
         if now < self.data_sent_at + gap {
             self.probes = TAIL_PROBES;
@@ -430,8 +441,8 @@ impl Heartbeats {
         let start_gap = self.sent_at + ms(self.config.heartbeat_start_gap_ms);
         let is_young = start_gap < self.dense_since + ms(self.config.heartbeat_start_ms);
         let wanted = self.peer_gap.map(|gap| match self.probes {
-            0 => self.covered_until.max(self.sent_at + gap),
-            _ => self.sent_at + gap,
+            0 => self.covered_until.max(self.number_sent_at + gap),
+            _ => self.number_sent_at + gap,
         });
         let closer = wanted.into_iter().chain(is_young.then_some(start_gap));
         let closer = closer.filter(|at| self.is_fast(*at)).min();

@@ -380,28 +380,21 @@ impl Hop {
     /// The next datagram, at most [`DATAGRAM_BYTES_MAX`] bytes: acknowledgement, heartbeat, repairs,
     /// then new frames. It counts as sent: ask only while QUIC takes it.
     pub fn poll_datagram(&mut self, now: Instant) -> Option<Bytes> {
-        let (datagram, has_data) = self.next_datagram(now)?;
-        self.heartbeats.handle_sent(now);
-        if has_data {
-            self.heartbeats.handle_data_sent(now);
-        }
-        Some(datagram)
-    }
-
-    /// And whether it has data.
-    fn next_datagram(&mut self, now: Instant) -> Option<(Bytes, bool)> {
         if let Some(ack) = self.receiver.poll_ack(now) {
             self.stats.acks_sent += 1;
-            return Some((wire::encode_ack(&ack), false));
+            self.heartbeats.handle_sent(now);
+            return Some(wire::encode_ack(&ack));
         }
         let wanted_gap = || self.receiver.arrivals().wanted_gap(now);
         let seq = || self.sender.take_seq();
         if let Some(heartbeat) = self.heartbeats.poll_heartbeat(now, wanted_gap, seq) {
             self.stats.heartbeats_sent += 1;
-            return Some((wire::encode_heartbeat(&heartbeat), false));
+            self.heartbeats.handle_number_sent(now);
+            return Some(wire::encode_heartbeat(&heartbeat));
         }
         let data = self.sender.poll_data(now, &self.rtt, &mut self.stats)?;
-        Some((data, true))
+        self.heartbeats.handle_data_sent(now);
+        Some(data)
     }
 
     /// The next received frame, in order of arrival; each is delivered once, unless it is so old that

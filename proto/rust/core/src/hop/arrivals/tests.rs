@@ -145,3 +145,25 @@ fn packets_are_wanted_closer_together_the_longer_the_runs_of_losses() {
     assert!(three < two && two < 40 * MS, "{two:?} {three:?}");
     assert_eq!(gap(20, 200), Some(3 * MS));
 }
+
+#[test]
+fn packets_are_wanted_as_close_as_half_a_minute_asks_for_although_ten_seconds_look_better() {
+    let (mut arrivals, start) = (arrivals(), epoch());
+    let at = |number: u64| start + 4 * number as u32 * MS;
+    // Runs of three for ten seconds, and then losses that stand alone.
+    for number in (0..2_500).filter(|n| n % 40 >= 3) {
+        arrivals.handle_number(at(number), number);
+    }
+    let before = arrivals.wanted_gap(at(2_500)).unwrap();
+    for number in (2_500..5_500).filter(|n| n % 40 >= 1) {
+        arrivals.handle_number(at(number), number);
+    }
+    let since = arrivals.wanted_gap(at(5_500)).unwrap();
+    for number in (5_500..14_000).filter(|n| n % 40 >= 1) {
+        arrivals.handle_number(at(number), number);
+    }
+    let after = arrivals.wanted_gap(at(14_000)).unwrap();
+    assert!(before < 5 * MS, "{before:?}");
+    assert!(since < 10 * MS, "{since:?}");
+    assert!(after > 30 * MS, "{after:?}");
+}

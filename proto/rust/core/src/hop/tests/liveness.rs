@@ -326,11 +326,23 @@ fn where_losses_come_in_runs_heartbeats_come_closer_and_go_back_when_the_link_is
     assert!(sent[0] <= 26, "the clean direction: {}", sent[0]);
     assert!((180..=334).contains(&sent[1]), "{}", sent[1]);
     world.weather[1] = Weather::bursty(20, 0.0);
-    world.run_ms(12_000);
+    world.run_ms(32_000);
     let before = heartbeats(&world.hops[1]);
     world.run_ms(1_000);
     assert!(heartbeats(&world.hops[1]) - before <= 26);
     assert!(events(&world, 0).is_empty() && events(&world, 1).is_empty());
+}
+
+#[test]
+fn acknowledgements_of_media_do_not_stand_for_the_heartbeats_that_losses_in_runs_ask_for() {
+    let mut world = World::new(17, HopConfig::default(), Weather::bursty(20, 0.1));
+    audio(&mut world, 12_000);
+    let before = (heartbeats(&world.hops[1]), world.hops[1].stats().acks_sent);
+    audio(&mut world, 5_000);
+    let beats = heartbeats(&world.hops[1]) - before.0;
+    let acks = world.hops[1].stats().acks_sent - before.1;
+    assert!(acks > 200, "they were many: {acks}");
+    assert!(beats > 5 * 180, "{beats} heartbeats in 5 s");
 }
 
 #[test]
