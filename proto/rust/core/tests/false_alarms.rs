@@ -1,7 +1,7 @@
 //! A link that loses a tenth of all datagrams in runs, both ways, is a bad link and not a dead peer.
 //!
 //! One hop carries a flow, another one stands by without any media; nobody may be taken for silent. An hour of
-//! virtual time for each case takes minutes, and is run by `make false-alarms`.
+//! virtual time for each case, run by `make false-alarms`, takes two minutes on two cores.
 
 mod net;
 
@@ -144,8 +144,8 @@ fn publish(number: u64, payload: Bytes) -> Command {
     }
 }
 
-fn assert_quiet(rtt_ms: u64, kbps: u64, seconds: u64) {
-    let alarms = run(rtt_ms, kbps, seconds, rtt_ms + kbps);
+fn assert_quiet(rtt_ms: u64, kbps: u64, seconds: u64, seed: u64) {
+    let alarms = run(rtt_ms, kbps, seconds, seed);
     assert_eq!(alarms.silent, [], "time in us, and host");
     assert_eq!(alarms.switched, 0);
     assert!(
@@ -163,31 +163,32 @@ fn assert_quiet(rtt_ms: u64, kbps: u64, seconds: u64) {
 
 #[test]
 fn bursty_loss_of_a_tenth_both_ways_is_no_silence_in_four_minutes() {
-    for (rtt_ms, kbps) in [(40, 300), (200, 300), (40, 3_000), (200, 3_000)] {
-        assert_quiet(rtt_ms, kbps, 60);
-    }
+    assert_quiet(40, 300, 60, 1);
+    assert_quiet(200, 300, 60, 2);
+    assert_quiet(40, 3_000, 60, 3);
+    assert_quiet(200, 3_000, 60, 4);
 }
 
 #[test]
 #[ignore = "a minute; see the head of this file"]
 fn an_hour_of_bursty_loss_is_no_silence_for_a_thin_flow_over_a_short_way() {
-    assert_quiet(40, 300, 3_600);
+    assert_quiet(40, 300, 3_600, 1);
 }
 
 #[test]
 #[ignore = "a minute; see the head of this file"]
 fn an_hour_of_bursty_loss_is_no_silence_for_a_thin_flow_over_a_long_way() {
-    assert_quiet(200, 300, 3_600);
+    assert_quiet(200, 300, 3_600, 2);
 }
 
 #[test]
 #[ignore = "a minute; see the head of this file"]
 fn an_hour_of_bursty_loss_is_no_silence_for_a_film_over_a_short_way() {
-    assert_quiet(40, 3_000, 3_600);
+    assert_quiet(40, 3_000, 3_600, 3);
 }
 
 #[test]
 #[ignore = "a minute; see the head of this file"]
 fn an_hour_of_bursty_loss_is_no_silence_for_a_film_over_a_long_way() {
-    assert_quiet(200, 3_000, 3_600);
+    assert_quiet(200, 3_000, 3_600, 4);
 }

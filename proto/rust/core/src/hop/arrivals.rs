@@ -15,13 +15,20 @@
 //! with probability `p q^(n-1)`. The receiver, who alone knows `p` and `q`, asks its peer for `n` packets
 //! in each silence time ([`Arrivals::wanted_gap`]); the peer fills up with heartbeats what its media does not
 //! bring, so that a clean link or a full one pays nothing. Its acknowledgements have no number and do not count:
-//! they lie between numbers and make their rows look shorter than rows of packets are.
+//! they lie between numbers, so that rows of numbers look shorter than rows of packets are. (Where media ends, and
+//! acknowledgements with it, rows become those of packets, and what was learnt falls short until it is learnt anew.)
 //!
-//! Ten seconds of a link that loses a tenth give `q` within 5 %, which the exponent makes a factor of twenty in the
-//! mean probability: a false alarm within days, not a year. Half a minute gives it within 3 %, a factor of three. So
-//! the larger of what both want is asked for: more as soon as a link becomes worse, less half a minute after it has
-//! become better. Rejected: a longer silence time on such links (it is needed most there), several copies of each
-//! heartbeat at once (a run takes them all), a bound of confidence on ten seconds (a third more heartbeats always).
+//! The exponent makes much of an error in `q`. Ten seconds of a link that loses a tenth give it with a standard
+//! deviation of 4.5 %, which makes the mean probability ten times what it should be; of a link that loses less they
+//! know next to nothing. Half a minute makes it twice. The larger of what both want is asked for: more as soon as a
+//! link becomes worse, less half a minute after it has become better. What lasted a silence time was an outage and
+//! tells nothing of chance. Rejected: a longer silence time on such links (it is needed most there), several copies
+//! of each heartbeat at once (a run takes them all), a bound of confidence on ten seconds (at 95 % a fifth more
+//! heartbeats for ever, where the larger of two is a twentieth).
+//!
+//! Where runs are so rare that half a minute has none (a link that loses one in a thousand, and no media), a run of
+//! five is still a false alarm. To remember longer would ask for two hundred heartbeats a second of every hop that
+//! stands by on the open Internet; what such an alarm does is to call a standby silent for a moment.
 //!
 //! Source: E. N. Gilbert, "Capacity of a burst-noise channel", 1960 (the model with two states).
 
@@ -38,8 +45,6 @@ const JUMP_MAX: u64 = 1 << 16;
 const GRAIN: Duration = Duration::from_millis(10);
 /// Numbers judged within ten seconds without which their loss says nothing.
 const LASTING_MIN: u64 = 200;
-/// Numbers lost within half a minute without which it says no more than ten seconds do.
-const LONG_LOST_MIN: u64 = 50;
 /// Probability per packet that a silence of chance begins there: with 300 packets a second once in a year.
 const CHANCE: f64 = 1e-10;
 
@@ -73,7 +78,12 @@ pub(super) struct Arrivals {
     total: Loss,
     second: Recent,
     ten_seconds: Recent,
-    half_minute: Recent,
+    /// Of ten seconds and of half a minute, without outages.
+    chance: [Recent; 2],
+    /// When the last number came.
+    arrived_at: Option<Instant>,
+    /// The first number that came after the last outage.
+    outage_end: Option<u64>,
 }
 
 impl Arrivals {
@@ -90,7 +100,9 @@ impl Arrivals {
             total: Loss::default(),
             second: Recent::new(Duration::from_millis(100)),
             ten_seconds: Recent::new(Duration::from_secs(1)),
-            half_minute: Recent::new(Duration::from_secs(3)),
+            chance: [1, 3].map(|width_s| Recent::new(Duration::from_secs(width_s))),
+            arrived_at: None,
+            outage_end: None,
         }
     }
 
@@ -104,8 +116,12 @@ impl Arrivals {
             self.start_over(now, number);
         }
         self.insert(number);
+        let before = self.arrived_at.replace(now).unwrap_or(now);
         if number < self.next {
             return;
+        }
+        if now.saturating_duration_since(before) >= self.silent {
+            self.outage_end = Some(number);
         }
         self.next = number + 1;
         match self.horizon.back_mut() {
@@ -150,9 +166,7 @@ impl Arrivals {
 
     /// How closely the peer's packets must follow one another; `None`: the heartbeats are enough.
     pub(super) fn wanted_gap(&self, now: Instant) -> Option<Duration> {
-        let (short, long) = (self.ten_seconds.sum(now), self.half_minute.sum(now));
-        let long = Some(long).filter(|long| long.lost >= LONG_LOST_MIN);
-        let wanted = [Some(short), long].into_iter().flatten();
+        let wanted = self.chance.iter().map(|recent| recent.sum(now));
         let packets = wanted.filter_map(Counts::packets_wanted).reduce(f64::max)?;
         let gap = self.silent.div_f64(packets.clamp(1.0, 1e6));
         let (least, most) = self.gap_bounds;
@@ -184,7 +198,7 @@ impl Arrivals {
             let (first, last) = came.unwrap_or((u64::MAX, u64::MAX));
             let missing = first.min(limit) - self.judged;
             self.run += missing;
-            self.count(now, missing, missing, 0);
+            self.count(now, missing, missing);
             self.judged += missing;
             if first >= limit {
                 return;
@@ -195,7 +209,8 @@ impl Arrivals {
                 self.seen.insert(limit, last);
             }
             let arrived = (last + 1).min(limit) - first;
-            self.count(now, arrived, 0, 0);
+            self.count(now, arrived, 0);
+            self.count_chance(now, arrived, 0);
             self.judged += arrived;
         }
     }
@@ -208,15 +223,25 @@ impl Arrivals {
         // 1, 2, 3-4, 5-8, …: the number of bits of one less.
         let bucket = (u64::BITS - (run - 1).leading_zeros()) as usize;
         self.total.bursts[bucket.min(BURST_BUCKETS - 1)] += 1;
-        self.count(now, 0, 0, 1);
+        if self.outage_end != Some(self.judged) {
+            self.count_chance(now, run, run);
+        }
     }
 
-    fn count(&mut self, now: Instant, due: u64, lost: u64, runs: u64) {
+    fn count(&mut self, now: Instant, due: u64, lost: u64) {
         self.total.due += due;
         self.total.lost += lost;
+        let runs = 0; // what asks for them is `chance`
         self.second.add(now, Counts { due, lost, runs });
         self.ten_seconds.add(now, Counts { due, lost, runs });
-        self.half_minute.add(now, Counts { due, lost, runs });
+    }
+
+    /// Numbers that came, or one run.
+    fn count_chance(&mut self, now: Instant, due: u64, lost: u64) {
+        let runs = u64::from(lost > 0);
+        for recent in &mut self.chance {
+            recent.add(now, Counts { due, lost, runs });
+        }
     }
 }
 

@@ -55,7 +55,8 @@
 //!   sequence number (i),      from the same row as those of data
 //!   time us (i),              the sender's own clock
 //!   interval us (i),          the next one follows within this time
-//!   gap us (i),               at 40 ms: let no more than this pass without a packet; 0 for as you like
+//!   gap us (i),               at 40 ms: one numbered datagram in this time on average, and those of one moment
+//!                             stand for 40 ms at most; 0 for as you like
 //!   [time us (i), held us (i)]   if echo: the last time heard from the receiver, and how long ago
 //! }
 //! ```

@@ -167,3 +167,23 @@ fn packets_are_wanted_as_close_as_half_a_minute_asks_for_although_ten_seconds_lo
     assert!(since < 10 * MS, "{since:?}");
     assert!(after > 30 * MS, "{after:?}");
 }
+
+#[test]
+fn what_lasted_a_silence_time_is_an_outage_and_asks_for_nothing() {
+    let gap_after = |pause_ms: u32| {
+        let (mut arrivals, start) = (arrivals(), epoch());
+        for number in 0..500u64 {
+            arrivals.handle_number(start + 5 * number as u32 * MS, number);
+        }
+        let mended = start + (2_495 + pause_ms) * MS;
+        for number in 540..1_040u64 {
+            arrivals.handle_number(mended + 5 * (number - 540) as u32 * MS, number);
+        }
+        let now = mended + 3_000 * MS;
+        arrivals.judge(now);
+        assert_eq!(arrivals.total().lost, 40);
+        arrivals.wanted_gap(now)
+    };
+    assert_eq!(gap_after(200), None);
+    assert_eq!(gap_after(199), Some(3 * MS));
+}
