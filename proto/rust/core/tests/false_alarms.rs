@@ -1,7 +1,7 @@
 //! A link that loses a tenth of all datagrams in runs, both ways, is a bad link and not a dead peer.
 //!
 //! One hop carries a flow, another one stands by without any media; nobody may be taken for silent. An hour of
-//! virtual time for each case, run by `make false-alarms`, takes two minutes on two cores.
+//! virtual time for each case is run by `make false-alarms`, side by side in more than a minute on two cores.
 
 mod net;
 

@@ -5,8 +5,9 @@
 //! did; then it is *judged*, and what comes of it afterwards changes nothing. Numbers are judged in
 //! order, which makes runs of lost ones exact: a run is a row of missing numbers between two that came.
 //!
-//! Loss is kept three ways: counters since the start (telemetry), of the last second (bounds), and of
-//! the last ten and the last thirty (how closely packets must follow one another that silence means something).
+//! Loss is kept four ways: counters since the start (telemetry), of the last second (bounds), of the last ten
+//! (whether it lasts), and of the last ten and thirty without outages (how closely packets must follow one another
+//! that silence means something).
 //!
 //! **How closely.** A peer that sends every 40 ms is silent for 200 ms after five lost packets, which on
 //! a link that loses runs of three on average happens several times a minute. Silence is to be taken for
@@ -22,13 +23,14 @@
 //! deviation of 4.5 %, which makes the mean probability ten times what it should be; of a link that loses less they
 //! know next to nothing. Half a minute makes it twice. The larger of what both want is asked for: more as soon as a
 //! link becomes worse, less half a minute after it has become better. What lasted a silence time was an outage and
-//! tells nothing of chance. Rejected: a longer silence time on such links (it is needed most there), several copies
-//! of each heartbeat at once (a run takes them all), a bound of confidence on ten seconds (at 95 % a fifth more
-//! heartbeats for ever, where the larger of two is a twentieth).
+//! tells nothing of chance. (By the same rule nor does what an idle hop loses of its one heartbeat a second; a flow
+//! that begins there begins with close packets anyhow.) Rejected: a longer silence time on such links (it is needed
+//! most there), several copies of each heartbeat at once (a run takes them all), a bound of confidence on ten
+//! seconds (at 95 % a fifth more heartbeats for ever, where the larger of two is a twentieth).
 //!
-//! Where runs are so rare that half a minute has none (a link that loses one in a thousand, and no media), a run of
-//! five is still a false alarm. To remember longer would ask for two hundred heartbeats a second of every hop that
-//! stands by on the open Internet; what such an alarm does is to call a standby silent for a moment.
+//! Where runs are so rare that half a minute may have none (one packet lost in a thousand, and little or no media),
+//! a run of five is still a false alarm: a standby is called silent for a moment, a thin flow moves. To remember
+//! longer would ask for two hundred heartbeats a second of every hop that stands by on the open Internet.
 //!
 //! Source: E. N. Gilbert, "Capacity of a burst-noise channel", 1960 (the model with two states).
 
@@ -231,9 +233,13 @@ impl Arrivals {
     fn count(&mut self, now: Instant, due: u64, lost: u64) {
         self.total.due += due;
         self.total.lost += lost;
-        let runs = 0; // what asks for them is `chance`
-        self.second.add(now, Counts { due, lost, runs });
-        self.ten_seconds.add(now, Counts { due, lost, runs });
+        let counts = Counts {
+            due,
+            lost,
+            ..Counts::default()
+        };
+        self.second.add(now, counts);
+        self.ten_seconds.add(now, counts);
     }
 
     /// Numbers that came, or one run.
@@ -255,11 +261,10 @@ pub(super) struct Counts {
 impl Counts {
     /// A row of how many is lost by chance no more often than [`CHANCE`]; `None`: nothing was.
     fn packets_wanted(self) -> Option<f64> {
-        let Counts { due, lost, runs } = self;
-        if lost == 0 || runs == 0 {
+        if self.runs == 0 {
             return None;
         }
-        let (due, lost, runs) = (due as f64, lost as f64, runs.min(lost) as f64);
+        let (due, lost, runs) = (self.due as f64, self.lost as f64, self.runs as f64);
         // One more of each kind, so that a few losses do not look like certainty.
         let go_on = (lost - runs + 1.0) / (lost + 2.0);
         Some(1.0 + (CHANCE * due / runs).min(1.0).ln() / go_on.ln())

@@ -25,9 +25,9 @@
 //! Where losses come in runs, more heartbeats are sent than one every 40 ms: the peer asks for it
 //! (arrivals.rs), as a mean distance of packets. What it wants are so many packets within a silence time, and a
 //! picture is many at once: each packet with a number stands for one distance, as far as the next heartbeat at
-//! 40 ms, and only what they leave open is filled. But behind the last packet of a picture [`TAIL_PROBES`] follow at that distance,
-//! whatever stands: they show the peer at once what it lacks of the picture's end. How a link loses is not known
-//! when a flow begins, so packets of any kind are close together for its first second.
+//! 40 ms, and only what they leave open is filled. But behind the last packet of a picture [`TAIL_PROBES`] follow
+//! at that distance, whatever stands: they show the peer at once what it lacks of the picture's end. How a link
+//! loses is not known when a flow begins, so packets of any kind are close together for its first second.
 
 use super::config::{HopConfig, ms};
 use super::error::HopError;
