@@ -2,11 +2,17 @@
 
 For each tree and node every other node of the tree is a candidate that is not below the node itself (it would
 fail with it, or close a circle), may relay, and gives a branch of bounded depth. Candidates are ordered by
-what their branch shares with the node's own (`SHARES`: least harm first), then by cost; what both branches
-must have in common, the origin and the node, does not count. The first of them that shares nothing comes
-first, whatever it costs; where there is none, providers may be shared first, then regions, then risk groups,
-relays last. A branch beyond the bounds comes after all that are within, and the origin itself is always
-among the backups: where its link is bad, as the last.
+what their branch shares with the node's own (`SHARES`: least harm first), then by cost and pause; what both
+branches must have in common, the origin and the node, does not count. The first of them that shares nothing
+comes first, whatever it costs; where there is none, providers may be shared first, then regions, then risk
+groups, relays last. A branch beyond the bounds comes after all that are within, and the origin itself is
+always among the backups: where its link is bad, as the last.
+
+Pause. What a node turns to when its parent is dead has to be asked, and to answer, before media goes on: a
+round trip to a candidate that has the media already, because somebody watches there or below it; one that
+has not asks its own parent first, and so on. A millisecond of it counts as one of the branch's delay: the
+pause is seen once, the delay until a plan moves the node. By branches alone an edge in Virginia would turn to
+an origin in Jakarta, over a link that loses packets, and not to Dubai, which has the film and is nearer.
 
 Below the parent. Every edge turns by itself to the first backup whose link works. A candidate below the
 node's own parent falls with it, and when the parent dies all its children turn at once: where they turned to
@@ -49,13 +55,15 @@ _Number = TypeVar("_Number", np.float64, np.int64)
 @dataclass(frozen=True, slots=True)
 class _Branches:
     """Branches of a block of trees. ``above[level, tree, node]`` as of `ancestors`; ``relays`` the same of
-    relays alone; ``risks[tree, node, word]``: of its relays and links; ``depth[tree, node]``."""
+    relays alone; ``risks[tree, node, word]``: of its relays and links; ``depth[tree, node]``; ``supplied``:
+    of `_supplied`."""
 
     origins: Indices
     above: Indices
     relays: Indices
     risks: Masks
     depth: Indices
+    supplied: Bools
 
     @property
     def trees(self) -> Indices:
@@ -65,22 +73,27 @@ class _Branches:
 
 @dataclass(frozen=True, slots=True)
 class _Into:
-    """Links by where they lead, ``[node, candidate]``: cost, and the negative logarithm of what arrives."""
+    """Links by where they lead, ``[node, candidate]``: cost, the negative logarithm of what arrives, and how
+    long the candidate's answer to the node takes."""
 
     cost_ms: Floats
     log_loss: Floats
+    answer_ms: Floats
 
     @classmethod
     def of(cls, cost_ms: Floats, log_loss: Floats) -> _Into:
-        """From ``[src, dst]``."""
-        return cls(np.ascontiguousarray(cost_ms.T), np.ascontiguousarray(log_loss.T))
+        """From ``[src, dst]``. Where the way there is not known it counts as the way back."""
+        into = np.ascontiguousarray(cost_ms.T)
+        answer_ms = into + np.where(np.isfinite(cost_ms), cost_ms, into)
+        return cls(into, np.ascontiguousarray(log_loss.T), answer_ms)
 
 
 def backups(
-    costs: Costs, parents: Indices, origins: Indices, held: Indices
+    costs: Costs, parents: Indices, origins: Indices, held: Indices, watched: Bools
 ) -> tuple[Indices, NDArray[np.uint8]]:
     """``[origin, node, k]``: positions of backups, best first, -1 beyond; and what each shares.
-    ``held``: those in force until now, of the same shape."""
+    ``held``: those in force until now, of the same shape. ``watched[origin, node]``: where somebody watches.
+    """
     ranks, shares = np.full(held.shape, -1), np.zeros(held.shape, np.uint8)
     depth = depths(parents, origins)
     expected, hopeful = _Into.of(costs.search_ms, costs.log_loss), _Into.of(*costs.hopeful())
@@ -88,7 +101,7 @@ def backups(
     providers = _numbered([node.provider for node in costs.network.nodes])
     count = parents.shape[1]
     for block in blocks(len(origins), count):
-        tree = _branches(costs, parents[block], origins[block], depth[block])
+        tree = _branches(costs, parents[block], origins[block], depth[block], watched[block])
         classes = _shared(costs.network, tree, regions, providers)
         known = _Held(held[block], _held_keys(costs, tree, classes, hopeful, held[block]), costs.config)
         key = _keys(costs, tree, classes, expected)
@@ -100,7 +113,7 @@ def backups(
     return ranks, shares
 
 
-def _branches(costs: Costs, parents: Indices, origins: Indices, depth: Indices) -> _Branches:
+def _branches(costs: Costs, parents: Indices, origins: Indices, depth: Indices, watched: Bools) -> _Branches:
     network, shape = costs.network, parents.shape
     nodes = np.broadcast_to(np.arange(shape[1]), shape)
     above = ancestors(parents, origins)
@@ -114,7 +127,17 @@ def _branches(costs: Costs, parents: Indices, origins: Indices, depth: Indices) 
             risks |= network.link_risks[src[level], dst[level]] * there[level, ..., None].astype(np.uint64)
         for relay in relays:
             risks |= network.node_risks[relay] * (relay >= 0)[..., None].astype(np.uint64)
-    return _Branches(origins, above, relays, risks, depth)
+    return _Branches(origins, above, relays, risks, depth, _supplied(above, origins, watched))
+
+
+def _supplied(above: Indices, origins: Indices, watched: Bools) -> Bools:
+    """``[tree, node]``: nodes that have the media: the origin, where somebody watches, and what is above."""
+    supplied = watched.copy()
+    supplied[np.arange(len(origins)), origins] = True
+    for level in above:
+        at, under = np.nonzero((level >= 0) & watched)
+        supplied[at, level[at, under]] = True
+    return supplied
 
 
 def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indices) -> NDArray[np.uint8]:
@@ -146,6 +169,7 @@ def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8], into: _Into
     cost = np.where(usable, _along(tree.above, into.cost_ms), np.inf)[:, None] + into.cost_ms
     log_loss = _along(tree.above, into.log_loss)[:, None] + into.log_loss
     key = _graded(costs.config, cost, log_loss, classes, _below(tree))
+    key += _unsupplied_ms(tree, into)[:, None] + into.answer_ms
     for level in tree.above:
         at, under = np.nonzero(level >= 0)
         key[at, level[at, under], under] = np.inf
@@ -168,7 +192,20 @@ def _held_keys(
     log_loss = _along(tree.above, into.log_loss)[trees, held] + into.log_loss[node, held]
     below = (tree.above[:, trees, held] == _fallen(tree)[..., None]).any(axis=0)
     key = _graded(costs.config, cost, log_loss, classes[trees, node, held], below)
+    key += _unsupplied_ms(tree, into)[trees, held] + into.answer_ms[node, held]
     return np.where(held == tree.origins[:, None, None], np.minimum(key, 1e300), key)
+
+
+def _unsupplied_ms(tree: _Branches, into: _Into) -> Floats:
+    """``[tree, candidate]``: how long it takes a candidate itself to get the media, 0 where it has it."""
+    wait_ms = np.zeros(tree.depth.shape)
+    lower, asks = np.broadcast_to(np.arange(len(into.cost_ms)), wait_ms.shape), ~tree.supplied
+    for level in tree.above:
+        asks = asks & (level >= 0)
+        upper = np.where(asks, level, 0)
+        wait_ms += np.where(asks, into.answer_ms[np.where(asks, lower, 0), upper], 0.0)
+        lower, asks = upper, asks & ~tree.supplied[tree.trees[:, None], upper]
+    return wait_ms
 
 
 def _fallen(tree: _Branches) -> Indices:

@@ -67,6 +67,11 @@ class Wanted:
             watched.append(bits)
         return cls(tuple(rates), tuple(watched))
 
+    @property
+    def anywhere(self) -> Bools:
+        """``[row, node]``: where anything of the row is watched."""
+        return np.array([bits.any(axis=1) for bits in self.watched])
+
     def edge_bps(self, parents: Indices, row: int) -> Floats:
         """Rate on the edge into each node of one tree."""
         above, bps = parents[row], self.bps[row]

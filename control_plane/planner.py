@@ -101,7 +101,8 @@ def plan(
         relieved = relieve(costs, loads, parents, at, branches, pinned >= 0)
     changes = moves(network, origins, past, parents, causes, relieved)
     is_same_tree = (parents == past.parents).all(axis=1)
-    ranks, shares = backups(costs, parents, at, np.where(is_same_tree[:, None, None], past.backups, -1))
+    held = np.where(is_same_tree[:, None, None], past.backups, -1)
+    ranks, shares = backups(costs, parents, at, held, wanted.anywhere)
     result = Plan(
         _trees(costs, parents, (ranks, shares), at, origins, branches),
         () if loads is None else overloaded(loads),

@@ -275,6 +275,20 @@ def test_the_next_fastest_relay_is_the_first_backup() -> None:
     assert tree.shared("e") == ((), (), ())
 
 
+@pytest.mark.parametrize(("watched", "first"), [((), "o"), (("n",), "n"), (("x",), "n"), (("m",), "o")])
+def test_a_near_backup_that_has_the_media_comes_before_a_far_one_whose_branch_is_a_little_shorter(
+    watched: tuple[str, ...], first: str
+) -> None:
+    network = line(
+        {("o", "m"): 40.0, ("m", "e"): 40.0, ("o", "e"): 120.0, ("o", "n"): 100.0, ("n", "e"): 30.0}
+        | {("n", "x"): 10.0}
+    )
+    demand = Demand.from_loads({"e": 2_000_000, **dict.fromkeys(watched, 2_000_000)})
+    tree = first_plan(network, {"o": demand})[0].trees["o"]
+    assert (tree.parent["e"], tree.parent["x"]) == ("m", "n")
+    assert tree.backups["e"][:2] == (first, "n" if first == "o" else "o")
+
+
 @pytest.mark.parametrize(
     ("shared", "named"),
     [
