@@ -6,6 +6,7 @@
 //! are made and planned behind the copies. Small frames are copied, never coded.
 
 use super::coding::encode;
+use super::config::ms;
 use super::frame::{Chunk, Frame};
 use super::policy::{HopPolicy, PolicyRow, ROUND_CHUNKS_MAX};
 use super::store::{FrameNo, FrameStore};
@@ -20,6 +21,10 @@ const SMALL_BYTES: usize = 320;
 /// The first copies of a round leave within this share of its span, or so many do not come in time: its symbols
 /// have the rest.
 const COPIES_SHARE: u32 = 4;
+
+/// A word about a whole track is sent again so long after the first time, heard or not: a viewer waits for it,
+/// and one that is lost would cost a round trip more. Apart from one another, for losses come in runs.
+const WORD_COPIES_MS: [u64; 2] = [10, 30];
 
 /// What was measured of the link, to choose a row by.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +107,13 @@ impl Repairs {
 
     pub(super) fn set_policy(&mut self, policy: HopPolicy) {
         self.policy = policy;
+    }
+
+    /// Plans the copies of a word that has left for the first time.
+    pub(super) fn copy_word(&mut self, now: Instant, no: FrameNo, store: &mut FrameStore) {
+        for after in WORD_COPIES_MS {
+            self.plan(now + ms(after), Planned::Spare(Spare::Copy(no)), store);
+        }
     }
 
     /// Plans a frame's next round; `together`: how many losses became known at once.

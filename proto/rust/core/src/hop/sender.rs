@@ -265,6 +265,9 @@ impl Sender {
         }
         let no = self.store.first_fresh()?;
         let data = self.send_frame(now, no, rtt)?;
+        if self.store.get(no).is_some_and(|owed| owed.frame.is_word()) {
+            self.repairs.copy_word(now, no, &mut self.store);
+        }
         stats.chunks_sent += 1;
         stats.media_bytes += data.len() as u64;
         self.repair_budget.earn(data.len());

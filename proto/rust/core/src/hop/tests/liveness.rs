@@ -379,6 +379,22 @@ fn a_lost_word_to_forward_is_repaired_and_the_last_one_said_arrives() {
 }
 
 #[test]
+fn a_word_whose_first_copies_are_lost_arrives_no_round_trip_later() {
+    let mut world = World::new(19, HopConfig::default(), Weather::bursty(100, 0.0));
+    audio(&mut world, 1_000);
+    let (said, open) = (world.now, world.weather[0]);
+    world.weather[0] = down(&world, 0);
+    world.hops[0].forward(said, 9, true, None).unwrap();
+    world.run_ms(20);
+    world.weather[0] = open;
+    world.run_ms(1_000);
+    let words = world.frames[1].iter();
+    let words = words.filter(|(_, frame)| matches!(frame, Frame::Forward { .. }));
+    let after_ms: Vec<u128> = words.map(|(at, _)| (*at - said).as_millis()).collect();
+    assert_eq!(after_ms, [130]);
+}
+
+#[test]
 fn a_word_to_forward_outlives_every_outage_and_the_cancelling_of_tracks() {
     let mut world = World::new(18, HopConfig::default(), Weather::bursty(50, 0.0));
     world.weather[0] = down(&world, 0);
