@@ -313,8 +313,11 @@ fn with_all_parents_dead_the_first_that_is_heard_again_is_taken() {
         mesh.film(60);
         let (a, b) = (mesh.a.near, mesh.b.near);
         let heard = if first == A { a } else { b };
-        let active = mesh.switches().last().map_or(a, |(_, to, _)| *to);
+        let switches = mesh.switches();
+        let active = switches.last().map_or(a, |(_, to, _)| *to);
         assert_eq!(active, heard);
+        let is_silent = |(_, _, cause): &(_, _, SwitchCause)| *cause == SwitchCause::Silent;
+        assert!(switches.iter().all(is_silent), "{switches:?}");
         mesh.finish();
         mesh.assert_nothing_lost_or_doubled();
     }

@@ -3,7 +3,8 @@
 //! A loss is a frame that the peer has not got and that no datagram in flight or planned may still bring. Its
 //! first copy leaves at once, or a step after the one before in its round. A coded round stays open for
 //! `collect_us`: what is lost meanwhile joins it, for many chunks share symbols better than few; then its symbols
-//! are made and planned behind the copies. Small frames are copied, never coded.
+//! are made and planned behind the copies. Small frames are copied, never coded. Words about a whole track wait
+//! for no loss: their copies are planned as they leave.
 
 use super::coding::encode;
 use super::config::ms;
@@ -22,8 +23,8 @@ const SMALL_BYTES: usize = 320;
 /// have the rest.
 const COPIES_SHARE: u32 = 4;
 
-/// A word about a whole track is sent again so long after the first time, heard or not: a viewer waits for it,
-/// and one that is lost would cost a round trip more. Apart from one another, for losses come in runs.
+/// A word about a whole track is sent again so long after the first time, unless it is acknowledged by then: a
+/// viewer waits for it, and one that is lost would cost a round trip more. Apart, for losses come in runs.
 const WORD_COPIES_MS: [u64; 2] = [10, 30];
 
 /// What was measured of the link, to choose a row by.
