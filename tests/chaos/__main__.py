@@ -16,6 +16,9 @@ A link that loses a fifth breaks nothing off: there is no moment at which it mus
 It is judged by what viewers see while it lasts: of each such run the longest gap of any viewer
 (``lossy_link_gap_ms_p99``), repairs, moves and all, is to be no longer than after a link is dead.
 
+A viewer whose branch a fault does not touch has nothing to resume. What a random loss costs him meanwhile is
+told apart (``bystander_gap_ms_p99``), with the same bound.
+
 A packet that is lost at random is repaired a round trip later, up to 236 ms here, with or without a drain. So
 what is promised of drains is judged over links of the same delays and jitter that lose nothing
 (``drain_gap_ms_max``), and they are drained over the lossy links as well (``lossy_drain_gap_ms_max``).
@@ -45,7 +48,7 @@ from .faults import KINDS
 from .judge import Drain, Judge, Outcome
 from .show import Show
 from .switches import SwitchLog
-from .tree import Branches, fed_by, propagation
+from .tree import Branches, fed_by, propagation, untouched
 
 SEATS = ["fra-1", "dxb-1", "iad-1", "lon-1"]
 RUNS_DEFAULT = 50
@@ -130,6 +133,7 @@ async def one_run(
         for seat, edge in edges.items()
         if edge in routes and edge in rerouted
     }
+    whole = untouched(fault, routes, rerouted)
     return Outcome(
         fault,
         before,
@@ -142,6 +146,7 @@ async def one_run(
         false_alarms=quiet,
         ways_ms=fault.ways_ms(cluster),
         propagation_ms=propagation_ms,
+        bystanders=frozenset(seat for seat, edge in edges.items() if edge in whole),
     )
 
 

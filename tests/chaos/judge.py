@@ -16,6 +16,8 @@ RESUMED_MS_P99_MAX = 500.0
 EDGE_DEAD_RESUMED_MS_P99_MAX = 1_500.0
 LOSSY_LINK_GAP_MS_P99_MAX = RESUMED_MS_P99_MAX
 """A link that loses a fifth keeps nobody waiting for longer than a dead one, noticed and left."""
+BYSTANDER_GAP_MS_P99_MAX = RESUMED_MS_P99_MAX
+"""Nor does a fault keep anybody waiting for longer whom it does not concern."""
 DRAIN_GAP_MS_MAX = 183.0
 FIRST_PICTURE_MS_MAX = 600.0
 """What is promised: see README."""
@@ -33,9 +35,10 @@ ONE_ALARM_SECONDS = 0.5
 class Outcome:
     """One run. ``begun``: by the clock of the gaps, and by that of the edges' logs (seconds). ``fed``: edges
     that the film reached by what broke. ``gaps``: of each viewer while the fault lasted; ``breaks``: of these
-    the one that the fault itself made; ``stranded``:
-    viewers whose own edge is dead. ``moved``: what edges did about it. ``ways_ms``: to each edge that can
-    notice it, one way; ``propagation_ms``: the part of distance alone, for each viewer whose branch moved."""
+    the one that the fault itself made; ``stranded``: viewers whose own edge is dead. ``moved``: what edges did
+    about it. ``ways_ms``: to each edge that can notice it, one way; ``propagation_ms``: the part of distance
+    alone, for each viewer whose branch moved. ``bystanders``: viewers to whom nothing came by what broke, and
+    whose branch stayed as it was."""
 
     fault: Fault
     begun: float
@@ -48,6 +51,7 @@ class Outcome:
     false_alarms: list[Switch]
     ways_ms: Mapping[str, float]
     propagation_ms: Mapping[str, float] = field(default_factory=dict)
+    bystanders: frozenset[str] = frozenset()
 
     @property
     def noticed_ms(self) -> list[float]:
@@ -80,14 +84,21 @@ class Outcome:
         return [] if self.fault.breaks else [1000 * max(gap.seconds for gap in self.gaps.values())]
 
     @property
+    def bystander_gap_ms(self) -> list[float]:
+        """The longest gap of each viewer whom the fault did not concern."""
+        if not self.fault.breaks:
+            return []
+        return [1000 * gap.seconds for node_id, gap in self.gaps.items() if node_id in self.bystanders]
+
+    @property
     def is_unnoticed(self) -> bool:
         """Whether something broke and neither an edge nor a viewer noticed: another way was taken before."""
         return self.fault.breaks and not (self.noticed_ms or self._broken(list(self.breaks)))
 
     @property
     def mid_tree(self) -> list[str]:
-        """Viewers whose own edge lives."""
-        return [node_id for node_id in self.breaks if node_id not in self.stranded]
+        """Viewers whose own edge lives, and whom the fault concerns."""
+        return [node_id for node_id in self.breaks if node_id not in self.stranded | self.bystanders]
 
     @property
     def edge_resumed_ms(self) -> list[float]:
@@ -177,6 +188,7 @@ class Judge:
             ("resumed_ms_p99", RESUMED_MS_P99_MAX),
             ("edge_dead_resumed_ms_p99", EDGE_DEAD_RESUMED_MS_P99_MAX),
             ("lossy_link_gap_ms_p99", LOSSY_LINK_GAP_MS_P99_MAX),
+            ("bystander_gap_ms_p99", BYSTANDER_GAP_MS_P99_MAX),
         ):
             if (figures[name] or 0) > most:
                 yield f"{name} is {figures[name]}, at most {most} was promised"
@@ -215,6 +227,7 @@ class Judge:
         ways = [ms for outcome in self.outcomes for ms in outcome.resumed_propagation_ms]
         edge = [ms for outcome in self.outcomes for ms in outcome.edge_resumed_ms]
         lossy_link = [ms for outcome in self.outcomes for ms in outcome.lossy_link_gap_ms]
+        bystander = [ms for outcome in self.outcomes for ms in outcome.bystander_gap_ms]
         lossy = [drain for drain in self.drains if drain.lossy]
         clean = [drain for drain in self.drains if not drain.lossy]
         return {
@@ -231,6 +244,8 @@ class Judge:
             "edge_dead_resumed_ms_p99": _rounded(percentile(edge, 0.99)),
             "lossy_link_gap_ms_p50": _rounded(percentile(lossy_link, 0.50)),
             "lossy_link_gap_ms_p99": _rounded(percentile(lossy_link, 0.99)),
+            "bystander_gap_ms_p50": _rounded(percentile(bystander, 0.50)),
+            "bystander_gap_ms_p99": _rounded(percentile(bystander, 0.99)),
             "objects_lost": self.lost,
             "objects_doubled": self.doubled,
             "drain_gap_ms_max": _max_ms(drain.gap for drain in clean),

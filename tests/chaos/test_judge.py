@@ -18,7 +18,7 @@ from .arrivals import Arrivals, Gap
 from .faults import Fault, Kind
 from .judge import DRAIN_GAP_MS_MAX, RUNS_TELLING, Drain, Judge, Outcome
 from .switches import Switch, SwitchLog
-from .tree import fed_by, propagation
+from .tree import fed_by, propagation, untouched
 
 BEGUN = 1_000.0
 BEGUN_BY_LOGS = 1_700_000_000.0
@@ -50,6 +50,31 @@ def test_that_an_edge_leaves_the_same_upstream_later_once_more_is_not_when_it_no
 
 def test_an_edge_that_turns_to_a_dead_upstream_only_later_has_not_noticed_late() -> None:
     assert outcome(left("fra-1", 250), left("dxb-1", 700)).noticed_ms == pytest.approx([250])
+
+
+def test_only_a_branch_that_ran_over_what_broke_or_moved_is_concerned_by_a_fault() -> None:
+    routes = {"fra-1": ["jkt-1", "sin-1", "fra-1"], "lon-1": ["jkt-1", "sin-1", "fra-1", "lon-1"]}
+    routes |= {"iad-1": ["jkt-1", "sin-1", "iad-1"], "dxb-1": ["jkt-1", "dxb-1"]}
+    assert untouched(Fault("link cut", "sin-1", "fra-1"), routes, routes) == {"iad-1", "dxb-1"}
+    assert untouched(Fault("relay killed", "sin-1", "fra-1"), routes, routes) == {"dxb-1"}
+    moved = routes | {"dxb-1": ["jkt-1", "sin-1", "dxb-1"]}
+    assert untouched(Fault("link cut", "sin-1", "fra-1"), routes, moved) == {"iad-1"}
+    del moved["iad-1"]
+    assert untouched(Fault("link cut", "sin-1", "fra-1"), routes, moved) == frozenset()
+
+
+def test_what_a_bystander_waits_for_a_repair_is_no_resume_and_has_a_bound_of_its_own() -> None:
+    fault = Fault("link cut", "sin-1", "fra-1")
+    gaps = {"fra-1": Gap(BEGUN, BEGUN + 0.4), "iad-1": Gap(BEGUN + 0.2, BEGUN + 0.75)}
+    run = Outcome(
+        fault, BEGUN, BEGUN_BY_LOGS, frozenset({"fra-1"}), gaps, gaps, frozenset(), [], [], {},
+        bystanders=frozenset({"iad-1"}),
+    )  # fmt: skip
+    assert (run.resumed_ms, run.bystander_gap_ms) == (pytest.approx([400]), pytest.approx([550]))
+    judge = Judge([run])
+    assert [broken for broken in judge.broken_promises() if broken.startswith("bystander")] == [
+        "bystander_gap_ms_p99 is 550.0, at most 500.0 was promised"
+    ]
 
 
 def test_edges_below_a_dead_relay_are_fed_by_it_and_below_a_cut_link_only_its_end() -> None:

@@ -45,6 +45,18 @@ def fed_by(fault: Fault, routes: Mapping[str, Sequence[str]]) -> frozenset[str]:
     return frozenset(to for source, to in pairs if source == fault.upstream)
 
 
+def untouched(
+    fault: Fault, routes: Mapping[str, Sequence[str]], rerouted: Mapping[str, Sequence[str]]
+) -> frozenset[str]:
+    """Edges by whose branch nothing broke, and whose branch is the same afterwards."""
+
+    def is_whole(path: Sequence[str]) -> bool:
+        broken = (fault.upstream, fault.victim)
+        return fault.dead_edge not in path if fault.dead_edge else broken not in pairwise(path)
+
+    return frozenset(n for n, path in routes.items() if is_whole(path) and rerouted.get(n) == path)
+
+
 class Branches:
     """Asks edges by which way they take the film that an origin publishes."""
 
