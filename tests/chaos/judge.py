@@ -35,10 +35,10 @@ ONE_ALARM_SECONDS = 0.5
 class Outcome:
     """One run. ``begun``: by the clock of the gaps, and by that of the edges' logs (seconds). ``fed``: edges
     that the film reached by what broke. ``gaps``: of each viewer while the fault lasted; ``breaks``: of these
-    the one that the fault itself made; ``stranded``: viewers whose own edge is dead. ``moved``: what edges did
-    about it. ``ways_ms``: to each edge that can notice it, one way; ``propagation_ms``: the part of distance
-    alone, for each viewer whose branch moved. ``bystanders``: viewers to whom nothing came by what broke, and
-    whose branch stayed as it was."""
+    the one that the fault itself made; ``stranded``: viewers whose own edge is dead. ``moved``: what edges
+    did about it. ``ways_ms``: to each edge that can notice it, one way; ``propagation_ms``: the part of
+    distance alone, for each viewer whose branch moved. ``bystanders``: viewers to whom nothing came by what
+    broke, and whose branch stayed as it was."""
 
     fault: Fault
     begun: float
