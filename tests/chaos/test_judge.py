@@ -70,7 +70,8 @@ def test_what_a_bystander_waits_for_a_repair_is_no_resume_and_has_a_bound_of_its
         fault, BEGUN, BEGUN_BY_LOGS, frozenset({"fra-1"}), gaps, gaps, frozenset(), [], [], {},
         bystanders=frozenset({"iad-1"}),
     )  # fmt: skip
-    assert (run.resumed_ms, run.bystander_gap_ms) == (pytest.approx([400]), pytest.approx([550]))
+    assert run.resumed_ms == pytest.approx([400])
+    assert run.bystander_gap_ms == pytest.approx([550])
     judge = Judge([run])
     assert [broken for broken in judge.broken_promises() if broken.startswith("bystander")] == [
         "bystander_gap_ms_p99 is 550.0, at most 500.0 was promised"
