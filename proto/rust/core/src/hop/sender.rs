@@ -265,35 +265,13 @@ impl Sender {
         }
         let no = self.store.first_fresh()?;
         let data = self.send_frame(now, no, rtt)?;
-        self.copy_urgent(now, no, rtt);
+        if self.store.get(no).is_some_and(|owed| owed.frame.is_word()) {
+            self.repairs.copy_word(now, no, &mut self.store);
+        }
         stats.chunks_sent += 1;
         stats.media_bytes += data.len() as u64;
         self.repair_budget.earn(data.len());
         Some(data)
-    }
-
-    /// What somebody stands and waits for is sent again before it is known to be lost: words about a track, and
-    /// chunks that come too late already.
-    fn copy_urgent(&mut self, now: Instant, no: FrameNo, rtt: &Rtt) {
-        let Some(owed) = self.store.get(no) else {
-            return;
-        };
-        if owed.frame.is_word() {
-            self.repairs.copy_word(now, no, &mut self.store);
-        } else if budget_ms(now, owed, rtt) == 0 {
-            let measured = self.measured(now, rtt);
-            self.repairs.copy_late(now, no, measured, &mut self.store);
-        }
-    }
-
-    fn measured(&self, now: Instant, rtt: &Rtt) -> Measured {
-        let (loss_ppm, burst_milli) = self.measured_loss(now);
-        let rtt_us = u64::try_from(rtt.smoothed().as_micros()).unwrap_or(u64::MAX);
-        Measured {
-            loss_ppm,
-            burst_milli,
-            rtt_us,
-        }
     }
 
     /// The next copy or symbol, if repairs are within their bound.
@@ -398,7 +376,13 @@ impl Sender {
         if lost.is_empty() {
             return;
         }
-        let measured = self.measured(now, rtt);
+        let (loss_ppm, burst_milli) = self.measured_loss(now);
+        let rtt_us = u64::try_from(rtt.smoothed().as_micros()).unwrap_or(u64::MAX);
+        let measured = Measured {
+            loss_ppm,
+            burst_milli,
+            rtt_us,
+        };
         let is_full = self.is_full(now, rtt);
         for no in lost {
             stats.rounds_failed += u64::from(self.store.begin_round(*no));

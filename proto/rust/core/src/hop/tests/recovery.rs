@@ -97,46 +97,6 @@ fn a_lost_frame_is_there_about_one_round_trip_later() {
     assert!(took < Duration::from_millis(320), "{took:?}");
 }
 
-fn late(object: u64) -> Frame {
-    let Frame::Chunk(whole) = chunk(8, 0, object, 1, 500) else {
-        unreachable!()
-    };
-    Frame::Chunk(Chunk {
-        budget_ms: 90,
-        ..whole
-    })
-}
-
-#[test]
-fn a_chunk_that_comes_too_late_anyway_leaves_twice_so_that_a_loss_costs_no_round_trip() {
-    let mut world = World::new(7, HopConfig::default(), Weather::bursty(100, 0.0));
-    world.run_ms(3_000);
-    world.weather[0].down = true;
-    world.send(0, late(0));
-    world.run_ms(5);
-    world.weather[0].down = false;
-    let lost_at = world.now - Duration::from_millis(5);
-    world.run_ms(1_000);
-    let after_ms: Vec<u128> = world.frames[1]
-        .iter()
-        .map(|(at, _)| (*at - lost_at).as_millis())
-        .collect();
-    assert_eq!(after_ms, [112]);
-}
-
-#[test]
-fn what_is_in_time_or_goes_over_a_link_that_loses_nothing_leaves_once() {
-    let mut world = World::new(7, HopConfig::default(), Weather::bursty(100, 0.0));
-    world.run_ms(500);
-    world.send(0, chunk(8, 0, 0, 1, 500));
-    world.run_ms(1_000);
-    assert_eq!(world.hops[0].stats().chunks_repaired, 0, "in time");
-    film(&mut world, 60);
-    world.send(0, late(1));
-    world.run_ms(1_000);
-    assert_eq!(world.hops[0].stats().chunks_repaired, 0, "nothing is lost");
-}
-
 #[test]
 fn the_last_frame_of_an_idle_sender_arrives() {
     for seed in 0..40 {
