@@ -37,8 +37,8 @@ class Outcome:
     that the film reached by what broke. ``gaps``: of each viewer while the fault lasted; ``breaks``: of these
     the one that the fault itself made; ``stranded``: viewers whose own edge is dead. ``moved``: what edges
     did about it. ``ways_ms``: to each edge that can notice it, one way; ``propagation_ms``: the part of
-    distance alone, for each viewer whose branch moved. ``bystanders``: viewers to whom nothing came by what
-    broke, and whose branch stayed as it was."""
+    distance alone, for each viewer whose branch moved. ``bystanders``: viewers whose branch did not run
+    over what broke, and stayed as it was."""
 
     fault: Fault
     begun: float
@@ -93,7 +93,7 @@ class Outcome:
     @property
     def is_unnoticed(self) -> bool:
         """Whether something broke and neither an edge nor a viewer noticed: another way was taken before."""
-        return self.fault.breaks and not (self.noticed_ms or self._broken(list(self.breaks)))
+        return self.fault.breaks and not (self.noticed_ms or self._broken([*self.mid_tree, *self.stranded]))
 
     @property
     def mid_tree(self) -> list[str]:

@@ -72,6 +72,8 @@ def test_what_a_bystander_waits_for_a_repair_is_no_resume_and_has_a_bound_of_its
     )  # fmt: skip
     assert run.resumed_ms == pytest.approx([400])
     assert run.bystander_gap_ms == pytest.approx([550])
+    only_theirs = dataclasses.replace(run, bystanders=frozenset(gaps))
+    assert only_theirs.is_unnoticed, "what a bystander waits for is no sign of the fault either"
     judge = Judge([run])
     assert [broken for broken in judge.broken_promises() if broken.startswith("bystander")] == [
         "bystander_gap_ms_p99 is 550.0, at most 500.0 was promised"
