@@ -347,7 +347,7 @@ fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
         supply::introduce(datapath, now, id);
         datapath
             .relay
-            .replay(&mut datapath.ctx, now, &mut datapath.conns, id);
+            .replay(&mut datapath.ctx, now, &mut datapath.conns, id, None);
     }
 }
 
@@ -362,7 +362,7 @@ fn add_sink(
     if datapath.relay.add_downstream(sink) {
         datapath
             .relay
-            .replay(&mut datapath.ctx, now, &mut datapath.conns, id);
+            .replay(&mut datapath.ctx, now, &mut datapath.conns, id, None);
     }
 }
 
@@ -400,7 +400,7 @@ fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
     if resumes {
         datapath
             .relay
-            .replay(&mut datapath.ctx, now, &mut datapath.conns, id);
+            .replay(&mut datapath.ctx, now, &mut datapath.conns, id, None);
     }
 }
 

@@ -5,6 +5,9 @@
 //! also that some subgroup was given up: the peer says anew from where on it wants everything, and the
 //! cache has it or nobody has.
 //!
+//! Who is sent a track already and asks for what lies before (reach.rs) gets that and no more: all the rest has
+//! left, or is owed. Sent again it would stand between live media and everybody else below.
+//!
 //! Words are in no order on the way, so each has a turn, and only the latest counts. Several that arrive
 //! together are carried out once. A replay costs time for everything in the cache, so each downstream has
 //! a budget of replays that no honest peer uses up; beyond it a word still begins and ends the flow, but
@@ -92,7 +95,12 @@ fn apply(datapath: &mut Datapath, now: Instant, index: usize, alias: u64, word: 
     if word.turn <= downstream.turn {
         return;
     }
-    link.hop.cancel(alias, None, None);
+    let reaches = word.start.is_some_and(|start| start < downstream.start);
+    let flows = downstream.forward && link.hop.is_flowing(now, alias);
+    let until = (word.on && reaches && flows).then_some(downstream.start);
+    if until.is_none() {
+        link.hop.cancel(alias, None, None);
+    }
     let replays = take_over(downstream, now, word);
     let entry = relay.tracks.get(&downstream.track);
     // A track that started over gives nothing to those who had the old one.
@@ -101,7 +109,7 @@ fn apply(datapath: &mut Datapath, now: Instant, index: usize, alias: u64, word: 
         link.forwards_refused += 1;
     } else if word.on && is_current {
         let (track, start) = (downstream.track, downstream.start);
-        relay.replay(&mut datapath.ctx, now, &mut datapath.conns, id);
+        relay.replay(&mut datapath.ctx, now, &mut datapath.conns, id, until);
         reach_back(datapath, now, track, start);
     }
 }

@@ -11,6 +11,7 @@ use crate::downstream::{Downstream, Kind};
 use crate::event::Event;
 use crate::hop::frame::VALUE_MAX;
 use crate::hop::{Chunk, Frame};
+use crate::location::Location;
 use crate::moqt::ResetReason;
 use crate::reroute::Reroute;
 use crate::track::{Conflict, End, ObjectKey, ObjectMeta, Track};
@@ -401,13 +402,14 @@ impl Relay {
         Some(gone)
     }
 
-    /// Send a downstream what the cache holds for it.
+    /// Send a downstream what the cache holds for it; a hop's no more than what lies before `until`.
     pub(crate) fn replay(
         &mut self,
         ctx: &mut Ctx,
         now: Instant,
         conns: &mut Conns,
         id: DownstreamId,
+        until: Option<Location>,
     ) {
         let Some(downstream) = self.downstreams.get_mut(&id) else {
             return;
@@ -419,7 +421,7 @@ impl Relay {
         match downstream.kind {
             Kind::Hop { conn: index } => {
                 if let Some(conn) = conns.get(index) {
-                    replay_to_hop(ctx, now, conn, downstream, &entry.track);
+                    replay_to_hop(ctx, now, conn, downstream, &entry.track, until);
                     crate::hop_link::flush(conn, now);
                 }
                 conns.mark_dirty(index);
@@ -582,10 +584,17 @@ fn replay_to_hop(
     conn: &mut Conn,
     downstream: &mut Downstream,
     track: &Track,
+    until: Option<Location>,
 ) {
     for (&group, held) in track.groups.range(downstream.start.group..) {
+        if until.is_some_and(|until| until.group < group) {
+            return;
+        }
         for (&subgroup, source) in &held.subgroups {
             for (&object, held) in &source.objects {
+                if until.is_some_and(|until| until <= Location::new(group, object)) {
+                    break;
+                }
                 let key = ObjectKey {
                     group,
                     subgroup,
@@ -597,7 +606,9 @@ fn replay_to_hop(
                     }
                 }
             }
-            if let Some(frame) = end_frame(downstream, track, group, subgroup) {
+            let has_left = until.is_some_and(|until| until.group == group);
+            let end = end_frame(downstream, track, group, subgroup);
+            if let Some(frame) = end.filter(|_| !has_left) {
                 send_frame(ctx, now, conn, downstream, frame);
             }
         }

@@ -218,6 +218,11 @@ impl Hop {
         self.sender.owes(alias)
     }
 
+    /// Whether a track is sent without a break: nothing of it was given up, nor will be soon.
+    pub fn is_flowing(&self, now: Instant, alias: u64) -> bool {
+        self.sender.is_flowing(now, alias)
+    }
+
     /// A QUIC datagram came from the peer.
     ///
     /// # Errors

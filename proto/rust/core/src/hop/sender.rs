@@ -118,6 +118,15 @@ impl Sender {
         self.store.owes_track(alias)
     }
 
+    /// Whether nothing of a track was given up, nor will be soon.
+    pub(super) fn is_flowing(&self, now: Instant, alias: u64) -> bool {
+        let of_track = |key: &SubgroupKey| key.alias == alias;
+        let oldest = self.store.oldest_of_track(alias);
+        let limit = ms(self.config.queue_ms_max) / 2;
+        let is_young = oldest.is_none_or(|at| now.saturating_duration_since(at) < limit);
+        is_young && !self.given_up.iter().any(of_track)
+    }
+
     /// Forgets all that is owed of some subgroups of a track, and that any of them was given up.
     pub(super) fn cancel(&mut self, alias: u64, group: Option<u64>, subgroup: Option<u64>) {
         let end = |given: Option<u64>, open: u64| given.unwrap_or(open);

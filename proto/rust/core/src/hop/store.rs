@@ -91,6 +91,19 @@ impl FrameStore {
         next.is_some_and(|(key, _)| key.alias == alias)
     }
 
+    /// When the first was offered of all frames of a track that are owed.
+    pub(super) fn oldest_of_track(&self, alias: u64) -> Option<Instant> {
+        let key = |open| SubgroupKey {
+            alias,
+            group: open,
+            subgroup: open,
+        };
+        let numbers = self.range(key(0), key(u64::MAX)).into_iter();
+        numbers
+            .min()
+            .and_then(|no| Some(self.owed.get(&no)?.offered_at))
+    }
+
     /// The frame offered first of all that are owed.
     pub(super) fn oldest(&self) -> Option<(FrameNo, &Owed)> {
         self.owed.first_key_value().map(|(no, owed)| (*no, owed))
