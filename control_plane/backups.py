@@ -4,9 +4,11 @@ For each tree and node every other node of the tree is a candidate that is not b
 fail with it, or close a circle), may relay, and gives a branch of bounded depth. Candidates are ordered by
 what their branch shares with the node's own (`SHARES`: least harm first), then by cost and pause; what both
 branches must have in common, the origin and the node, does not count. The first of them that shares nothing
-comes first, whatever it costs; where there is none, providers may be shared first, then regions, then risk
-groups, relays last. A branch beyond the bounds comes after all that are within, and the origin itself is
-always among the backups: where its link is bad, as the last.
+comes first, whatever it costs; where there is none, providers may be shared first, then ways between two
+regions, then regions, then risk groups, relays last. Links between the same two regions mostly lie in the
+same cables, whether a risk group says so or not: an edge whose link to the origin is bad finds no help at its
+neighbour, which has the media over the same way. A branch beyond the bounds comes after all that are within,
+and the origin itself is always among the backups: where its link is bad, as the last.
 
 Pause. What a node turns to when its parent is dead has to be asked, and to answer, before media goes on: a
 round trip to a candidate that has the media already, because somebody watches there or below it; one that
@@ -39,7 +41,7 @@ from farcast.control_plane.costs import Costs, ancestors, blocks, depths
 from farcast.control_plane.network import Bools, Floats, Indices, Masks, Network
 from farcast.control_plane.plan import DEPTH_MAX, SHARES, PlannerConfig
 
-_PROVIDER, _REGION, _RISK, _RELAY = (1 << k for k in range(len(SHARES)))
+_PROVIDER, _WAY, _REGION, _RISK, _RELAY = (1 << k for k in range(len(SHARES)))
 
 _BEYOND_BOUNDS: Final = 1 << len(SHARES)
 
@@ -152,6 +154,8 @@ def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indi
         own, other = _of(numbers, mine), _of(numbers, theirs)
         own = np.where((own == numbers[tree.origins, None]) | (own == numbers), -1, own)
         classes |= _meet(own, other) * np.uint8(bit)
+    # A region that is shared has its ways with it.
+    classes |= (_same_ways(tree, regions) & (classes & np.uint8(_REGION) == 0)) * np.uint8(_WAY)
     if network.risk_names:
         through = tree.risks | network.node_risks * (~is_origin).astype(np.uint64)[..., None]
         common = tree.risks & ~(network.node_risks[tree.origins, None] | network.node_risks)
@@ -159,6 +163,33 @@ def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indi
             theirs_too = through[:, None, :, word] | network.link_risks[:, :, word].T
             classes |= ((theirs_too & common[:, :, word, None]) != 0).view(np.uint8) * np.uint8(_RISK)
     return classes
+
+
+def _same_ways(tree: _Branches, regions: Indices) -> Bools:
+    """``[tree, node, candidate]``: whether both go between the same two regions, in any direction."""
+    nodes = np.broadcast_to(np.arange(len(regions)), tree.depth.shape)
+    lower = np.concatenate([nodes[None], tree.above[:-1]])
+    base = int(regions.max()) + 1
+    ways = _ways(_of(regions, tree.above), _of(regions, lower), base)
+    numbers = np.unique(ways)
+    ways = _places(numbers, ways)
+    met = _meet(ways, ways).view(np.bool_)
+    last = _places(numbers, _ways(regions[None], regions[:, None], base))
+    for way in ways:
+        met |= np.where(way >= 0, way, -2)[..., None] == last
+    return met
+
+
+def _ways(one: Indices, other: Indices, base: int) -> Indices:
+    """A number for each pair of regions below ``base``, -1 within a region and where one is not known."""
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    return np.where((low >= 0) & (low != high), low * base + high, -1)
+
+
+def _places(known: Indices, numbers: Indices) -> Indices:
+    """Where each number is among the sorted ``known`` ones, -1 for others and for negative ones."""
+    at = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+    return np.where((numbers >= 0) & (known[at] == numbers), at, -1)
 
 
 def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8], into: _Into) -> Floats:

@@ -30,7 +30,7 @@ CAPACITY: Final = "capacity"
 NEW: Final = "new"
 PIN: Final = "pin"
 
-SHARES: Final = ("provider", "region", "risk group", "relay")
+SHARES: Final = ("provider", "way between regions", "region", "risk group", "relay")
 """What a backup may share with the branch it stands in for, in the order in which that is given in to: the
 first is the least harm. Bit k of a number of shares is item k."""
 

@@ -328,6 +328,30 @@ def test_a_cable_that_two_links_share_makes_their_branches_fail_together() -> No
     assert by_node["n"] == ("risk group",)
 
 
+def neighbours() -> Network:
+    """``e`` and ``f`` of one region, both fed by ``o`` far away; ``m`` is a detour."""
+    network = line(
+        {("o", "e"): 100.0, ("o", "f"): 100.0, ("e", "f"): 2.0, ("o", "m"): 70.0, ("m", "e"): 70.0}
+        | {("m", "f"): 70.0}
+    )
+    return with_nodes(network, e={"region": "r"}, f={"region": "r"})
+
+
+def test_a_neighbour_that_is_fed_over_the_same_way_between_regions_comes_later() -> None:
+    tree = first_plan(neighbours())[0].trees["o"]
+    assert (tree.parent["e"], tree.parent["f"]) == ("o", "o")
+    assert tree.backups["e"] == ("m", "f", "o")[:2]
+    assert tree.shared("e") == ((), ("way between regions",))
+
+
+def test_a_neighbour_that_is_fed_over_another_way_shares_nothing() -> None:
+    network = line({("o", "e"): 100.0, ("o", "m"): 20.0, ("m", "f"): 20.0, ("e", "f"): 70.0})
+    tree = first_plan(with_nodes(network, e={"region": "r"}, f={"region": "r"}))[0].trees["o"]
+    assert (tree.parent["e"], tree.parent["f"]) == ("o", "m")
+    assert tree.backups["e"][0] == "f"
+    assert tree.shared("e")[0] == ()
+
+
 def test_what_belongs_to_both_ends_anyway_is_not_shared() -> None:
     nodes = {name: {"provider": "p"} for name in ("o", "m", "n", "q", "e")}
     tree = first_plan(with_nodes(spread_nodes(), **nodes))[0].trees["o"]
