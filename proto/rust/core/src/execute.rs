@@ -4,7 +4,7 @@ use crate::command::{Command, DownstreamId, SessionId, Target, TrackId};
 use crate::conn::{Binding, Bounds, Conn, Mode};
 use crate::control;
 use crate::datapath::Datapath;
-use crate::downstream::{Downstream, Kind};
+use crate::downstream::{Downstream, Kind, Replay};
 use crate::event::{ClosedBy, Event};
 use crate::ingest;
 use crate::location::Location;
@@ -345,9 +345,13 @@ fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
             link.aliases.insert(alias, id);
         }
         supply::introduce(datapath, now, id);
-        datapath
-            .relay
-            .replay(&mut datapath.ctx, now, &mut datapath.conns, id, None);
+        datapath.relay.replay(
+            &mut datapath.ctx,
+            now,
+            &mut datapath.conns,
+            id,
+            Replay::Whole,
+        );
     }
 }
 
@@ -360,9 +364,13 @@ fn add_sink(
 ) {
     let sink = Downstream::new(id, Kind::Sink, 0, 0, track, start);
     if datapath.relay.add_downstream(sink) {
-        datapath
-            .relay
-            .replay(&mut datapath.ctx, now, &mut datapath.conns, id, None);
+        datapath.relay.replay(
+            &mut datapath.ctx,
+            now,
+            &mut datapath.conns,
+            id,
+            Replay::Whole,
+        );
     }
 }
 
@@ -398,9 +406,13 @@ fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
         datapath.conns.wake(index);
     }
     if resumes {
-        datapath
-            .relay
-            .replay(&mut datapath.ctx, now, &mut datapath.conns, id, None);
+        datapath.relay.replay(
+            &mut datapath.ctx,
+            now,
+            &mut datapath.conns,
+            id,
+            Replay::Whole,
+        );
     }
 }
 

@@ -14,7 +14,7 @@
 //! nothing out of the cache is sent.
 
 use crate::datapath::Datapath;
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, Replay};
 use crate::location::Location;
 use crate::reach::reach_back;
 use std::time::{Duration, Instant};
@@ -97,10 +97,12 @@ fn apply(datapath: &mut Datapath, now: Instant, index: usize, alias: u64, word: 
     }
     let reaches = word.start.is_some_and(|start| start < downstream.start);
     let flows = downstream.forward && link.hop.is_flowing(now, alias);
-    let until = (word.on && reaches && flows).then_some(downstream.start);
-    if until.is_none() {
+    let replay = if reaches && flows && word.on {
+        Replay::Before(downstream.start)
+    } else {
         link.hop.cancel(alias, None, None);
-    }
+        Replay::Awaited
+    };
     let replays = take_over(downstream, now, word);
     let entry = relay.tracks.get(&downstream.track);
     // A track that started over gives nothing to those who had the old one.
@@ -109,7 +111,7 @@ fn apply(datapath: &mut Datapath, now: Instant, index: usize, alias: u64, word: 
         link.forwards_refused += 1;
     } else if word.on && is_current {
         let (track, start) = (downstream.track, downstream.start);
-        relay.replay(&mut datapath.ctx, now, &mut datapath.conns, id, until);
+        relay.replay(&mut datapath.ctx, now, &mut datapath.conns, id, replay);
         reach_back(datapath, now, track, start);
     }
 }

@@ -7,11 +7,9 @@
 use crate::command::{DownstreamId, TrackId};
 use crate::conn::{Binding, Conn, Ctx};
 use crate::conns::Conns;
-use crate::downstream::{Downstream, Kind};
+use crate::downstream::{Downstream, Kind, Replay};
 use crate::event::Event;
 use crate::hop::frame::VALUE_MAX;
-use crate::hop::{Chunk, Frame};
-use crate::location::Location;
 use crate::moqt::ResetReason;
 use crate::reroute::Reroute;
 use crate::track::{Conflict, End, ObjectKey, ObjectMeta, Track};
@@ -402,14 +400,14 @@ impl Relay {
         Some(gone)
     }
 
-    /// Send a downstream what the cache holds for it; a hop's no more than what lies before `until`.
+    /// Send a downstream what the cache holds for it.
     pub(crate) fn replay(
         &mut self,
         ctx: &mut Ctx,
         now: Instant,
         conns: &mut Conns,
         id: DownstreamId,
-        until: Option<Location>,
+        replay: Replay,
     ) {
         let Some(downstream) = self.downstreams.get_mut(&id) else {
             return;
@@ -421,7 +419,7 @@ impl Relay {
         match downstream.kind {
             Kind::Hop { conn: index } => {
                 if let Some(conn) = conns.get(index) {
-                    replay_to_hop(ctx, now, conn, downstream, &entry.track, until);
+                    downstream.replay_to_hop(ctx, now, conn, &entry.track, replay);
                     crate::hop_link::flush(conn, now);
                 }
                 conns.mark_dirty(index);
@@ -545,16 +543,15 @@ fn touch_hop(
     track: &Track,
     touch: Touch,
 ) -> bool {
-    let frame = match touch {
-        Touch::Chunk { key, index, .. } => chunk_frame(now, downstream, track, key, index),
+    match touch {
+        Touch::Chunk { key, index, .. } => {
+            downstream.send_chunk(ctx, now, conn, track, (key, index))
+        }
         Touch::Ended {
             group, subgroup, ..
-        } => end_frame(downstream, track, group, subgroup),
-        Touch::Evicted { .. } | Touch::Orphaned { .. } => None,
-    };
-    let Some(frame) = frame else { return false };
-    send_frame(ctx, now, conn, downstream, frame);
-    true
+        } => downstream.send_end(ctx, now, conn, track, (group, subgroup)),
+        Touch::Evicted { .. } | Touch::Orphaned { .. } => false,
+    }
 }
 
 /// Send one subgroup of a track to a viewer or a sink.
@@ -575,125 +572,5 @@ pub(crate) fn pump(
         }
         Kind::Sink => downstream.pump_sink(ctx, track, group, subgroup),
         Kind::Hop { .. } => {}
-    }
-}
-
-fn replay_to_hop(
-    ctx: &mut Ctx,
-    now: Instant,
-    conn: &mut Conn,
-    downstream: &mut Downstream,
-    track: &Track,
-    until: Option<Location>,
-) {
-    for (&group, held) in track.groups.range(downstream.start.group..) {
-        if until.is_some_and(|until| until.group < group) {
-            return;
-        }
-        for (&subgroup, source) in &held.subgroups {
-            for (&object, held) in &source.objects {
-                if until.is_some_and(|until| until <= Location::new(group, object)) {
-                    break;
-                }
-                let key = ObjectKey {
-                    group,
-                    subgroup,
-                    object,
-                };
-                for index in held.body.chunks() {
-                    if let Some(frame) = chunk_frame(now, downstream, track, key, index) {
-                        send_frame(ctx, now, conn, downstream, frame);
-                    }
-                }
-            }
-            let has_left = until.is_some_and(|until| until.group == group);
-            let end = end_frame(downstream, track, group, subgroup);
-            if let Some(frame) = end.filter(|_| !has_left) {
-                send_frame(ctx, now, conn, downstream, frame);
-            }
-        }
-    }
-}
-
-fn send_frame(
-    ctx: &mut Ctx,
-    now: Instant,
-    conn: &mut Conn,
-    downstream: &mut Downstream,
-    frame: Frame,
-) {
-    if !conn.is_open() {
-        return;
-    }
-    if let Frame::Chunk(chunk) = &frame {
-        let bytes = chunk.body.len() as u64;
-        let objects = u64::from(chunk.offset + bytes == chunk.body_len);
-        downstream.bytes += bytes;
-        downstream.objects += objects;
-        ctx.totals.object_bytes_out += bytes;
-        ctx.totals.objects_out += objects;
-    }
-    if let Some(link) = conn.hop() {
-        // Everything in a track came in by a reader or a hop that bounds its values to what a hop
-        // carries; what did not (a local publisher's own ids) is not sendable by design.
-        let _ = link.hop.send(now, frame);
-    }
-}
-
-fn chunk_frame(
-    now: Instant,
-    downstream: &Downstream,
-    track: &Track,
-    key: ObjectKey,
-    index: u64,
-) -> Option<Frame> {
-    if !downstream.wants(key.group, key.object) {
-        return None;
-    }
-    let source = track.subgroup(key.group, key.subgroup)?;
-    let object = source.objects.get(&key.object)?;
-    let residence = now.saturating_duration_since(object.first_at).as_millis();
-    Some(Frame::Chunk(Chunk {
-        alias: downstream.alias,
-        group: key.group,
-        subgroup: key.subgroup,
-        object: key.object,
-        prev: object.prev,
-        first_object: source.first_object,
-        priority: source.priority,
-        status: object.status,
-        budget_ms: object
-            .budget_ms
-            .saturating_sub(residence.min(u128::from(u16::MAX)) as u16),
-        props_len: object.props_len as u32,
-        body_len: object.body.len(),
-        offset: index * crate::track::body::CHUNK_BODY_BYTES,
-        body: object.body.chunk(index),
-    }))
-}
-
-fn end_frame(downstream: &Downstream, track: &Track, group: u64, subgroup: u64) -> Option<Frame> {
-    if !downstream.wants_group(group) {
-        return None;
-    }
-    let source = track.subgroup(group, subgroup)?;
-    let alias = downstream.alias;
-    match source.end? {
-        End::Finished { last } => {
-            let end_of_group = source.end_of_group;
-            Some(Frame::SubgroupEnd {
-                alias,
-                group,
-                subgroup,
-                last,
-                end_of_group,
-            })
-        }
-        End::Reset { code } => Some(Frame::SubgroupReset {
-            alias,
-            group,
-            subgroup,
-            code,
-        }),
     }
 }

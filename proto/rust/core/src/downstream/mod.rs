@@ -7,10 +7,12 @@
 //! than `queue_bytes_max` wait, the subgroup's stream is reset and the viewer goes on with newer
 //! groups; well before that it gives up layers ([`layers`]). A late joiner may lag by as much more as it joined late. A hop has no cursors at all: chunks go out as they become whole, in any order.
 
+mod hop;
 mod lag;
 mod layers;
 mod sink;
 
+pub(crate) use self::hop::Replay;
 use self::lag::Hearing;
 use self::layers::Layers;
 use crate::command::{DownstreamId, Draft, GroupOrder, QueueLimits, SessionId, TrackId};

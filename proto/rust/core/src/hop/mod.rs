@@ -314,7 +314,16 @@ impl Hop {
     /// # Errors
     /// The frame cannot be on a hop; nothing was queued.
     pub fn send(&mut self, now: Instant, frame: Frame) -> Result<(), FrameError> {
-        self.sender.send(now, frame, &mut self.stats)
+        self.sender.send(now, frame, false, &mut self.stats)
+    }
+
+    /// Takes a frame that somebody stands and waits for: it leaves twice where links lose, so that a loss costs
+    /// no round trip.
+    ///
+    /// # Errors
+    /// The frame cannot be on a hop; nothing was queued.
+    pub fn send_awaited(&mut self, now: Instant, frame: Frame) -> Result<(), FrameError> {
+        self.sender.send(now, frame, true, &mut self.stats)
     }
 
     /// Tells the peer to send what it has under this alias of its own, from a location on (`None`: as

@@ -4,7 +4,9 @@
 //! first copy leaves at once, or a step after the one before in its round. A coded round stays open for
 //! `collect_us`: what is lost meanwhile joins it, for many chunks share symbols better than few; then its symbols
 //! are made and planned behind the copies. Small frames are copied, never coded. Words about a whole track wait
-//! for no loss: their copies are planned as they leave.
+//! for no loss: their copies are planned as they leave. So is one copy of a chunk that somebody stands and waits for
+//! (a parent has died, the next one sends from its cache), on a link for which the policy has more than one: a loss
+//! would have the viewers stand for one more round trip.
 
 use super::coding::encode;
 use super::config::ms;
@@ -117,6 +119,45 @@ impl Repairs {
         }
     }
 
+    /// Plans the copy of a chunk that somebody waits for and that has left for the first time.
+    pub(super) fn copy_awaited(
+        &mut self,
+        now: Instant,
+        no: FrameNo,
+        measured: Measured,
+        store: &mut FrameStore,
+    ) {
+        let Some(owed) = store.get(no) else { return };
+        let Frame::Chunk(chunk) = &owed.frame else {
+            return;
+        };
+        let row = *self.row(measured, 0);
+        if self.copies(&row, chunk) > 1 && self.planned.len() < self.planned_max {
+            let at = now + spaced(row.spacing_us, 1);
+            self.plan(at, Planned::Spare(Spare::Copy(no)), store);
+        }
+    }
+
+    fn row(&self, measured: Measured, left_ms: u16) -> &PolicyRow {
+        let Measured {
+            loss_ppm,
+            burst_milli,
+            rtt_us,
+        } = measured;
+        self.policy.row(loss_ppm, burst_milli, rtt_us, left_ms)
+    }
+
+    /// How many datagrams a round of one chunk has.
+    fn copies(&self, row: &PolicyRow, chunk: &Chunk) -> u8 {
+        if chunk.body.len() <= SMALL_BYTES {
+            row.small_copies
+        } else if self.policy.is_disposable(chunk.priority) {
+            row.disposable[0]
+        } else {
+            row.essential[0]
+        }
+    }
+
     /// Plans a frame's next round; `together`: how many losses became known at once.
     pub(super) fn handle_lost(
         &mut self,
@@ -136,15 +177,10 @@ impl Repairs {
             }) => (body.len(), *priority, *budget_ms),
             _ => (0, 0, u16::MAX),
         };
-        let Measured {
-            loss_ppm,
-            burst_milli,
-            rtt_us,
-        } = measured;
         let spent = now.saturating_duration_since(owed.offered_at).as_millis();
-        let spent = spent + u128::from(rtt_us / 2_000);
+        let spent = spent + u128::from(measured.rtt_us / 2_000);
         let left_ms = budget_ms.saturating_sub(u16::try_from(spent).unwrap_or(u16::MAX));
-        let row = *self.policy.row(loss_ppm, burst_milli, rtt_us, left_ms);
+        let row = *self.row(measured, left_ms);
         let disposable = self.policy.is_disposable(priority);
         if bytes <= SMALL_BYTES {
             self.plan_copies(now, no, row.small_copies, &row, store);

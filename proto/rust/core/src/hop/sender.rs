@@ -98,6 +98,7 @@ impl Sender {
         &mut self,
         now: Instant,
         frame: Frame,
+        is_awaited: bool,
         stats: &mut HopStats,
     ) -> Result<(), FrameError> {
         frame.check()?;
@@ -109,7 +110,7 @@ impl Sender {
         if frame.is_word() || matches!(frame, Frame::SubgroupReset { .. }) {
             self.forget(key, key);
         }
-        self.store.insert(now, frame);
+        self.store.insert(now, frame, is_awaited);
         self.shed_excess(stats, now);
         Ok(())
     }
@@ -274,13 +275,35 @@ impl Sender {
         }
         let no = self.store.first_fresh()?;
         let data = self.send_frame(now, no, rtt)?;
-        if self.store.get(no).is_some_and(|owed| owed.frame.is_word()) {
-            self.repairs.copy_word(now, no, &mut self.store);
-        }
+        self.copy_awaited(now, no, rtt);
         stats.chunks_sent += 1;
         stats.media_bytes += data.len() as u64;
         self.repair_budget.earn(data.len());
         Some(data)
+    }
+
+    /// What somebody stands and waits for is sent again before it is known to be lost.
+    fn copy_awaited(&mut self, now: Instant, no: FrameNo, rtt: &Rtt) {
+        let Some(owed) = self.store.get(no) else {
+            return;
+        };
+        if owed.frame.is_word() {
+            self.repairs.copy_word(now, no, &mut self.store);
+        } else if owed.is_awaited {
+            let measured = self.measured(now, rtt);
+            self.repairs
+                .copy_awaited(now, no, measured, &mut self.store);
+        }
+    }
+
+    fn measured(&self, now: Instant, rtt: &Rtt) -> Measured {
+        let (loss_ppm, burst_milli) = self.measured_loss(now);
+        let rtt_us = u64::try_from(rtt.smoothed().as_micros()).unwrap_or(u64::MAX);
+        Measured {
+            loss_ppm,
+            burst_milli,
+            rtt_us,
+        }
     }
 
     /// The next copy or symbol, if repairs are within their bound.
@@ -385,13 +408,7 @@ impl Sender {
         if lost.is_empty() {
             return;
         }
-        let (loss_ppm, burst_milli) = self.measured_loss(now);
-        let rtt_us = u64::try_from(rtt.smoothed().as_micros()).unwrap_or(u64::MAX);
-        let measured = Measured {
-            loss_ppm,
-            burst_milli,
-            rtt_us,
-        };
+        let measured = self.measured(now, rtt);
         let is_full = self.is_full(now, rtt);
         for no in lost {
             stats.rounds_failed += u64::from(self.store.begin_round(*no));
@@ -430,7 +447,7 @@ impl Sender {
     /// long that takes.
     fn renew(&mut self, now: Instant, no: FrameNo) {
         if let Some(owed) = self.store.remove(no) {
-            self.store.insert(now, owed.frame);
+            self.store.insert(now, owed.frame, owed.is_awaited);
         }
     }
 
@@ -482,6 +499,7 @@ impl Sender {
                 subgroup,
                 code,
             },
+            false,
         );
         stats.groups_shed += 1;
         self.remember_given_up(key);

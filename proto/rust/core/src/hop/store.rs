@@ -34,6 +34,8 @@ pub(super) struct Owed {
     repaired: bool,
     /// Repair symbols were made of it.
     pub coded: bool,
+    /// Somebody stands and waits for it.
+    pub is_awaited: bool,
     stage: Stage,
     rank: u16,
     cost_bytes: u64,
@@ -134,7 +136,7 @@ impl FrameStore {
     }
 
     /// Takes a frame to be sent.
-    pub(super) fn insert(&mut self, now: Instant, frame: Frame) {
+    pub(super) fn insert(&mut self, now: Instant, frame: Frame, is_awaited: bool) {
         let no = self.next_no;
         self.next_no += 1;
         let rank = self.rank(&frame);
@@ -148,6 +150,7 @@ impl FrameStore {
             planned: 0,
             repaired: false,
             coded: false,
+            is_awaited,
             stage: Stage::Fresh,
             rank,
             cost_bytes,

@@ -99,6 +99,11 @@ impl World {
         self.pump();
     }
 
+    pub(super) fn send_awaited(&mut self, end: usize, frame: Frame) {
+        self.hops[end].send_awaited(self.now, frame).unwrap();
+        self.pump();
+    }
+
     pub(super) fn run_ms(&mut self, ms: u64) {
         let until = self.now + Duration::from_millis(ms);
         self.pump();

@@ -98,6 +98,36 @@ fn a_lost_frame_is_there_about_one_round_trip_later() {
 }
 
 #[test]
+fn a_chunk_that_somebody_waits_for_leaves_twice_so_that_a_loss_costs_no_round_trip() {
+    let mut world = World::new(7, HopConfig::default(), Weather::bursty(100, 0.0));
+    world.run_ms(3_000);
+    world.weather[0].down = true;
+    world.send_awaited(0, chunk(8, 0, 0, 1, 500));
+    world.run_ms(5);
+    world.weather[0].down = false;
+    let lost_at = world.now - Duration::from_millis(5);
+    world.run_ms(1_000);
+    let after_ms: Vec<u128> = world.frames[1]
+        .iter()
+        .map(|(at, _)| (*at - lost_at).as_millis())
+        .collect();
+    assert_eq!(after_ms, [112]);
+}
+
+#[test]
+fn what_nobody_waits_for_or_goes_over_a_link_that_loses_nothing_leaves_once() {
+    let mut world = World::new(7, HopConfig::default(), Weather::bursty(100, 0.0));
+    world.run_ms(500);
+    world.send(0, chunk(8, 0, 0, 1, 500));
+    world.run_ms(1_000);
+    assert_eq!(world.hops[0].stats().chunks_repaired, 0, "nobody waits");
+    film(&mut world, 60);
+    world.send_awaited(0, chunk(8, 0, 1, 1, 500));
+    world.run_ms(1_000);
+    assert_eq!(world.hops[0].stats().chunks_repaired, 0, "nothing is lost");
+}
+
+#[test]
 fn the_last_frame_of_an_idle_sender_arrives() {
     for seed in 0..40 {
         let mut world = World::new(seed, HopConfig::default(), Weather::bursty(100, 0.20));
