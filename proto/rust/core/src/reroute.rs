@@ -17,7 +17,8 @@
 //! Silence takes its time to be certain, and then the standby's first byte takes a round trip. So the
 //! standby is told to send as soon as the active one is in doubt, and to stop if it is heard again: a move
 //! that is *tentative* and is reported to nobody. A doubt that was wrong costs some bytes twice, and is
-//! followed by a time in which there is none.
+//! followed by a time in which there is none. Where a second path sends (second_path.rs) nobody need be asked,
+//! unless it has the track by the very upstream that is in doubt.
 //!
 //! A place to start from and intervals of bytes, not counters of packets, join the two upstreams, so that
 //! it makes no difference how far ahead or behind one is of the other: one that is behind sends what is
@@ -262,7 +263,9 @@ fn on_doubt(datapath: &mut Datapath, now: Instant, track: TrackId, source: Sourc
     if upstreams.active != Some(source) || upstreams.failed.is_some() {
         return;
     }
-    let is_covered = upstreams.second.is_some();
+    // A second path that leads through the active one falls with it.
+    let second = upstreams.second.map(|second| second.source);
+    let is_covered = second.is_some_and(|second| !upstreams.leads_through(second, source));
     match upstreams.moving {
         None if is_covered => {}
         None if in_doubt && upstreams.trust_until.is_none_or(|until| until <= now) => {

@@ -14,6 +14,7 @@ mod net;
 use farcast_core::command::{CacheLimits, Command, Draft, GroupOrder, QueueLimits};
 use farcast_core::event::{Event, SinkObject, SwitchCause};
 use farcast_core::location::{LargestCell, Location};
+use farcast_core::second_policy::{SecondPathLimits, SecondPathPolicy, SecondPathRow, Stance};
 use net::film::{OBJECTS, assert_intact, frame};
 use net::{Ends, LinkSpec, Net, Via};
 use std::collections::BTreeMap;
@@ -140,6 +141,24 @@ impl Edges {
         self.net.execute(edge, bind);
     }
 
+    /// An edge takes a second path for whatever comes over these hops.
+    fn always_on_two_paths(&mut self, edge: usize, from: &[usize]) {
+        let row = SecondPathRow {
+            loss_ppm_max: 1_000_000,
+            rtt_us_max: 0,
+            rise_us_max: 0,
+            small: Stance::On,
+            large: Stance::On,
+        };
+        let policy = SecondPathPolicy::new(vec![row], SecondPathLimits::default());
+        let policy = Arc::new(policy.expect("a table"));
+        for at in from {
+            let (session, policy) = (self.hops[&(edge, *at)].near, policy.clone());
+            self.net
+                .execute(edge, Command::HopSecondPaths { session, policy });
+        }
+    }
+
     /// The agent of an edge moves the track to a standby, or binds that one as the active upstream.
     fn order(&mut self, edge: usize, at: usize, bound: bool) {
         let (session, alias) = (self.hops[&(edge, at)].near, 10 + edge as u64);
@@ -204,6 +223,14 @@ impl Edges {
     fn cut(&mut self, one: usize, other: usize, down: bool) {
         self.net.set_down(one, other, down);
         self.net.set_down(other, one, down);
+    }
+
+    fn lose(&mut self, from: usize, to: usize, loss: f64) {
+        let spec = LinkSpec {
+            loss,
+            ..LinkSpec::delay_ms(DELAY_MS)
+        };
+        self.net.set_link(from, to, spec);
     }
 
     fn kill_relay(&mut self) -> u64 {
@@ -277,6 +304,34 @@ fn a_standby_that_falls_with_the_upstream_is_taken_where_there_is_no_other() {
         "only the link was cut"
     );
     edges.assert_whole(&[A, B]);
+}
+
+#[test]
+fn a_second_path_that_falls_with_the_upstream_keeps_nobody_from_asking_another_in_doubt() {
+    let mut edges = Edges::playing(&[(A, B)]);
+    edges.always_on_two_paths(A, &[RELAY, B]);
+    edges.film(60);
+    edges.net.run_for(ms(200));
+    edges.collect();
+    // Another one is apart, but its link has lost more than the relay's.
+    edges.lose(ORIGIN, A, 0.10);
+    edges.stand_by(A, ORIGIN, 1);
+    edges.film(100);
+    edges.lose(ORIGIN, A, 0.0);
+    let killed_us = edges.kill_relay();
+    edges.film(30);
+    let switched = Happened::Switched(ORIGIN, SwitchCause::Silent);
+    assert!(edges.of(A).contains(&switched), "{:?}", edges.log);
+    // Media stops once what was under way by B is there; doubt comes after 110 ms, the
+    // question is answered after 150.
+    let mut arrivals: Vec<u64> = edges.objects[&A].iter().map(|o| o.complete_us).collect();
+    arrivals.sort_unstable();
+    let pairs = arrivals.windows(2).filter(|pair| pair[1] > killed_us);
+    let gap_ms = pairs.map(|pair| (pair[1] - pair[0]) / 1_000).max();
+    assert!(gap_ms.is_some_and(|ms| ms < 150), "{gap_ms:?}");
+    edges.assert_whole(&[A]);
+    let by_second = edges.net.snapshot(A).totals.second_path_bytes_in;
+    assert!(by_second > 0, "B sent beside the relay");
 }
 
 #[test]
