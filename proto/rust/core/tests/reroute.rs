@@ -64,7 +64,7 @@ fn a_standby_is_asked_while_the_parent_is_only_in_doubt_so_that_its_bytes_are_th
     mesh.collect();
     let before = mesh.objects.len();
     mesh.cut_both(A, CHILD);
-    // Doubt after 100 ms and a round trip of 20 ms are short of the silence time.
+    // Doubt after 90 ms and a round trip of 20 ms are short of the silence time.
     mesh.film(5);
     mesh.net.run_for(ms(10));
     mesh.collect();

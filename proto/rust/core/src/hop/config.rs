@@ -123,7 +123,7 @@ impl Default for HopConfig {
             heartbeat_idle_ms: 1_000,
             heartbeat_linger_ms: 500,
             silent_ms: 200,
-            doubt_ms: 100,
+            doubt_ms: 90,
             doubt_hold_ms: 1_000,
             silent_idle_ms: 3_000,
             heartbeat_gap_ms: 3,

@@ -18,8 +18,8 @@
 //!   the hop or by the echo of a heartbeat. A link that is cut in one direction only shows in this
 //!   way to the end that still hears: whoever cannot be asked for repairs is no upstream.
 //!
-//! Short of that it is *in doubt*, by the same two signs, after a time that two heartbeats have to be lost
-//! and a third be late for. Doubt decides nothing. It is there so that what would be asked for after the silence
+//! Short of that it is *in doubt*, by the same two signs, after a time that two heartbeats have to be lost for, with
+//! 10 ms for jitter. Doubt decides nothing. It is there so that what would be asked for after the silence
 //! time can be on its way already.
 //!
 //! Where losses come in runs, more heartbeats are sent than one every 40 ms: the peer asks for it
