@@ -101,10 +101,11 @@ def backups(
     expected, hopeful = _Into.of(costs.search_ms, costs.log_loss), _Into.of(*costs.hopeful())
     regions = _numbered([node.region for node in costs.network.nodes])
     providers = _numbered([node.provider for node in costs.network.nodes])
+    ways = _ways(regions)
     count = parents.shape[1]
     for block in blocks(len(origins), count):
         tree = _branches(costs, parents[block], origins[block], depth[block], watched[block])
-        classes = _shared(costs.network, tree, regions, providers)
+        classes = _shared(costs.network, tree, regions, providers, ways)
         known = _Held(held[block], _held_keys(costs, tree, classes, hopeful, held[block]), costs.config)
         key = _keys(costs, tree, classes, expected)
         wanted = (parents[block] != origins[block, None]) & (np.arange(count) != origins[block, None])
@@ -142,7 +143,9 @@ def _supplied(above: Indices, origins: Indices, watched: Bools) -> Bools:
     return supplied
 
 
-def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indices) -> NDArray[np.uint8]:
+def _shared(
+    network: Network, tree: _Branches, regions: Indices, providers: Indices, ways: NDArray[np.int16]
+) -> NDArray[np.uint8]:
     """``[tree, node, candidate]``: bits of what the branch through the candidate shares with the node's
     own."""
     nodes = np.broadcast_to(np.arange(len(network.nodes)), tree.depth.shape)
@@ -155,7 +158,7 @@ def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indi
         own = np.where((own == numbers[tree.origins, None]) | (own == numbers), -1, own)
         classes |= _meet(own, other) * np.uint8(bit)
     # A region that is shared has its ways with it.
-    classes |= (_same_ways(tree, regions) & (classes & np.uint8(_REGION) == 0)) * np.uint8(_WAY)
+    classes |= (_same_ways(tree, ways) & (classes & np.uint8(_REGION) == 0)) * np.uint8(_WAY)
     if network.risk_names:
         through = tree.risks | network.node_risks * (~is_origin).astype(np.uint64)[..., None]
         common = tree.risks & ~(network.node_risks[tree.origins, None] | network.node_risks)
@@ -165,31 +168,24 @@ def _shared(network: Network, tree: _Branches, regions: Indices, providers: Indi
     return classes
 
 
-def _same_ways(tree: _Branches, regions: Indices) -> Bools:
+def _same_ways(tree: _Branches, ways: NDArray[np.int16]) -> Bools:
     """``[tree, node, candidate]``: whether both go between the same two regions, in any direction."""
-    nodes = np.broadcast_to(np.arange(len(regions)), tree.depth.shape)
+    nodes = np.broadcast_to(np.arange(len(ways)), tree.depth.shape)
     lower = np.concatenate([nodes[None], tree.above[:-1]])
-    base = int(regions.max()) + 1
-    ways = _ways(_of(regions, tree.above), _of(regions, lower), base)
-    numbers = np.unique(ways)
-    ways = _places(numbers, ways)
-    met = _meet(ways, ways).view(np.bool_)
-    last = _places(numbers, _ways(regions[None], regions[:, None], base))
-    for way in ways:
-        met |= np.where(way >= 0, way, -2)[..., None] == last
+    own = np.where(tree.above >= 0, ways[tree.above, lower], -1)
+    met = _meet(own, own).view(np.bool_)
+    for way in np.where(own >= 0, own, -2).astype(np.int16):
+        met |= way[..., None] == ways
     return met
 
 
-def _ways(one: Indices, other: Indices, base: int) -> Indices:
-    """A number for each pair of regions below ``base``, -1 within a region and where one is not known."""
+def _ways(regions: Indices) -> NDArray[np.int16]:
+    """``[node, node]``: a number for each pair of regions, the same in both directions; -1 within a region
+    and where one is not known. Among more than 256 regions two pairs may have the same."""
+    one, other = regions[None], regions[:, None]
     low, high = np.minimum(one, other), np.maximum(one, other)
-    return np.where((low >= 0) & (low != high), low * base + high, -1)
-
-
-def _places(known: Indices, numbers: Indices) -> Indices:
-    """Where each number is among the sorted ``known`` ones, -1 for others and for negative ones."""
-    at = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
-    return np.where((numbers >= 0) & (known[at] == numbers), at, -1)
+    numbers = low + high * (high - 1) // 2
+    return np.where((low >= 0) & (low != high), numbers % np.iinfo(np.int16).max, -1).astype(np.int16)
 
 
 def _keys(costs: Costs, tree: _Branches, classes: NDArray[np.uint8], into: _Into) -> Floats:
