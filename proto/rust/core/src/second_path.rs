@@ -336,7 +336,13 @@ pub(crate) fn end(datapath: &mut Datapath, now: Instant, track: TrackId) {
     };
     let active = upstreams.active;
     let over = active.map(|active| upstreams.given_up.leave_to(active));
-    forward(datapath, now, second.source, false, None);
+    let moves = upstreams
+        .moving
+        .is_some_and(|moving| moving.to == second.source);
+    // A move to it was not asked for, since it sends: now it sends for the move.
+    if !moves {
+        forward(datapath, now, second.source, false, None);
+    }
     report(datapath, track, second.source, false);
     give_up(datapath, track, over.unwrap_or_default());
 }

@@ -141,8 +141,8 @@ impl Edges {
         self.net.execute(edge, bind);
     }
 
-    /// An edge takes a second path for whatever comes over these hops.
-    fn always_on_two_paths(&mut self, edge: usize, from: &[usize]) {
+    /// Tracks that an edge takes a second path for at most, whatever comes over these hops.
+    fn two_paths(&mut self, edge: usize, from: &[usize], tracks_max: u32) {
         let row = SecondPathRow {
             loss_ppm_max: 1_000_000,
             rtt_us_max: 0,
@@ -150,7 +150,11 @@ impl Edges {
             small: Stance::On,
             large: Stance::On,
         };
-        let policy = SecondPathPolicy::new(vec![row], SecondPathLimits::default());
+        let limits = SecondPathLimits {
+            tracks_max,
+            ..SecondPathLimits::default()
+        };
+        let policy = SecondPathPolicy::new(vec![row], limits);
         let policy = Arc::new(policy.expect("a table"));
         for at in from {
             let (session, policy) = (self.hops[&(edge, *at)].near, policy.clone());
@@ -309,7 +313,7 @@ fn a_standby_that_falls_with_the_upstream_is_taken_where_there_is_no_other() {
 #[test]
 fn a_second_path_that_falls_with_the_upstream_keeps_nobody_from_asking_another_in_doubt() {
     let mut edges = Edges::playing(&[(A, B)]);
-    edges.always_on_two_paths(A, &[RELAY, B]);
+    edges.two_paths(A, &[RELAY, B], 1);
     edges.film(60);
     edges.net.run_for(ms(200));
     edges.collect();
@@ -332,6 +336,25 @@ fn a_second_path_that_falls_with_the_upstream_keeps_nobody_from_asking_another_i
     edges.assert_whole(&[A]);
     let by_second = edges.net.snapshot(A).totals.second_path_bytes_in;
     assert!(by_second > 0, "B sent beside the relay");
+}
+
+#[test]
+fn a_second_path_that_ends_while_the_upstream_is_in_doubt_is_not_lost_as_the_way_out() {
+    for frames in 4..14 {
+        let mut edges = Edges::playing(&[(A, B)]);
+        edges.two_paths(A, &[RELAY, B], 1);
+        edges.film(60);
+        // The relay is still heard, and does not hear.
+        edges.net.set_down(A, RELAY, true);
+        edges.film(frames);
+        edges.two_paths(A, &[RELAY, B], 0);
+        edges.film(12);
+        // Nothing comes of it any more: only of the one that the track has moved to.
+        edges.cut(A, RELAY, true);
+        edges.film(60);
+        assert_eq!(edges.of(A), [Happened::Switched(B, SwitchCause::Silent)]);
+        edges.assert_whole(&[A]);
+    }
 }
 
 #[test]
