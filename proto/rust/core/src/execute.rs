@@ -391,6 +391,7 @@ fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
         return;
     };
     let resumes = forward == Some(true) && !downstream.forward;
+    downstream.is_whole &= start.is_none_or(|start| downstream.start <= start);
     downstream.start = start.unwrap_or(downstream.start);
     downstream.end_group = end_group.or(downstream.end_group);
     downstream.subscriber_priority = subscriber_priority.unwrap_or(downstream.subscriber_priority);

@@ -11,10 +11,10 @@
 //! Words are in no order on the way, so each has a turn, and only the latest counts. Several that arrive
 //! together are carried out once. A replay costs time for everything in the cache, so each downstream has
 //! a budget of replays that no honest peer uses up; beyond it a word still begins and ends the flow, but
-//! nothing out of the cache is sent.
+//! nothing out of the cache is sent, and who reaches back is not heard.
 
 use crate::datapath::Datapath;
-use crate::downstream::{Downstream, Replay};
+use crate::downstream::Replay;
 use crate::location::Location;
 use crate::reach::reach_back;
 use std::time::{Duration, Instant};
@@ -95,15 +95,22 @@ fn apply(datapath: &mut Datapath, now: Instant, index: usize, alias: u64, word: 
     if word.turn <= downstream.turn {
         return;
     }
+    let replays = word.on && downstream.replays.take(now);
     let reaches = word.start.is_some_and(|start| start < downstream.start);
-    let flows = downstream.forward && link.hop.is_flowing(now, alias);
-    let replay = if reaches && flows && word.on {
+    let reaches = word.on && downstream.forward && reaches;
+    let replay = if reaches && (!replays || downstream.is_whole && link.hop.is_flowing(now, alias))
+    {
         Replay::Before(downstream.start)
     } else {
         link.hop.cancel(alias, None, None);
+        downstream.is_whole = replays;
         Replay::Awaited
     };
-    let replays = take_over(downstream, now, word);
+    downstream.turn = word.turn;
+    downstream.forward = word.on;
+    if replays || word.on && !reaches {
+        downstream.start = word.start.unwrap_or(downstream.start);
+    }
     let entry = relay.tracks.get(&downstream.track);
     // A track that started over gives nothing to those who had the old one.
     let is_current = entry.is_some_and(|entry| entry.downstreams.contains(&id));
@@ -114,16 +121,6 @@ fn apply(datapath: &mut Datapath, now: Instant, index: usize, alias: u64, word: 
         relay.replay(&mut datapath.ctx, now, &mut datapath.conns, id, replay);
         reach_back(datapath, now, track, start);
     }
-}
-
-/// Whether the cache is to be sent.
-fn take_over(downstream: &mut Downstream, now: Instant, word: Forward) -> bool {
-    downstream.turn = word.turn;
-    downstream.forward = word.on;
-    if word.on {
-        downstream.start = word.start.unwrap_or(downstream.start);
-    }
-    word.on && downstream.replays.take(now)
 }
 
 #[cfg(test)]

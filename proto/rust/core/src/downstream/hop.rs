@@ -35,9 +35,6 @@ impl Downstream {
         replay: Replay,
     ) {
         for (&group, held) in track.groups.range(self.start.group..) {
-            if !replay.has(group, 0) {
-                return;
-            }
             for (&subgroup, source) in &held.subgroups {
                 for (&object, held) in &source.objects {
                     if !replay.has(group, object) {
@@ -54,7 +51,9 @@ impl Downstream {
                         }
                     }
                 }
-                if replay.has(group, u64::MAX) {
+                // What was reset was not given up here: the peer may have dropped the note of it.
+                let is_reset = matches!(source.end, Some(End::Reset { .. }));
+                if is_reset || replay.has(group, u64::MAX) {
                     self.send_end(ctx, now, conn, track, (group, subgroup));
                 }
             }

@@ -84,6 +84,8 @@ pub(crate) struct Downstream {
     /// Of the last word of a hop's peer to forward it, or to stop.
     pub(crate) turn: u64,
     pub(crate) replays: ReplayBudget,
+    /// A hop was offered everything from its start on.
+    pub(crate) is_whole: bool,
     open: BTreeMap<(u64, u64), Out>,
     /// Subgroups that are over for this downstream while the track still has them.
     done: BTreeSet<(u64, u64)>,
@@ -131,6 +133,7 @@ impl Downstream {
             finish_at: None,
             turn: 0,
             replays: ReplayBudget::default(),
+            is_whole: true,
             open: BTreeMap::new(),
             done: BTreeSet::new(),
             layers: Layers::default(),
