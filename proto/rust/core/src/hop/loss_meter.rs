@@ -2,7 +2,7 @@
 //!
 //! Share and bursts of the last ten seconds; where the last second is far worse, its share. Until enough
 //! datagrams have met their fate, a share of [`LOSS_PPM_ASSUMED`] is assumed, which costs nothing unless
-//! something is lost.
+//! something is lost, or somebody waits: then nobody knows that nothing is.
 
 use super::arrivals::{Counts, Recent};
 use std::time::{Duration, Instant};

@@ -317,8 +317,8 @@ impl Hop {
         self.sender.send(now, frame, false, &mut self.stats)
     }
 
-    /// Takes a frame that somebody stands and waits for: it leaves twice where links lose, so that a loss costs
-    /// no round trip.
+    /// Takes a frame that somebody stands and waits for: it leaves twice, unless the link is known to lose next
+    /// to nothing, so that a loss costs no round trip.
     ///
     /// # Errors
     /// The frame cannot be on a hop; nothing was queued.

@@ -8,7 +8,8 @@
 //! budget must have to spare.
 //!
 //! Rows are tried in order; the first whose bounds hold for what is measured counts, or the last. Rows for a loss
-//! so small that one copy meets the target spend nothing beyond it, and without losses nothing is spent at all.
+//! so small that one copy meets the target spend nothing beyond it, and without losses nothing is
+//! spent at all but on what somebody waits for (repair.rs).
 //!
 //! Rejected: computing the mix here (the model changes more often than the datapath should, and operators want
 //! to read it), and rows per frame size (the number of chunks lost says more).

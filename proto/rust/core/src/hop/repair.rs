@@ -5,7 +5,7 @@
 //! `collect_us`: what is lost meanwhile joins it, for many chunks share symbols better than few; then its symbols
 //! are made and planned behind the copies. Small frames are copied, never coded. Words about a whole track wait
 //! for no loss: their copies are planned as they leave. So is one copy of a chunk that somebody stands and waits for
-//! (a parent has died, the next one sends from its cache), on a link for which the policy has more than one: a loss
+//! (a parent has died, the next one sends from its cache), unless the link is known to lose next to nothing: a loss
 //! would have the viewers stand for one more round trip.
 
 use super::coding::encode;
@@ -28,6 +28,9 @@ const COPIES_SHARE: u32 = 4;
 /// A word about a whole track is sent again so long after the first time, unless it is acknowledged by then: a
 /// viewer waits for it, and one that is lost would cost a round trip more. Apart, for losses come in runs.
 const WORD_COPIES_MS: [u64; 2] = [10, 30];
+
+/// Where less than this is lost, what somebody waits for leaves once.
+const AWAITED_LOSS_PPM_MIN: u32 = 1_000;
 
 /// What was measured of the link, to choose a row by.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +134,9 @@ impl Repairs {
         let Frame::Chunk(chunk) = &owed.frame else {
             return;
         };
+        if measured.loss_ppm < AWAITED_LOSS_PPM_MIN {
+            return;
+        }
         let row = *self.row(measured, 0);
         if self.copies(&row, chunk) > 1 && self.planned.len() < self.planned_max {
             let at = now + spaced(row.spacing_us, 1);
