@@ -345,13 +345,7 @@ fn add_downstream(datapath: &mut Datapath, now: Instant, command: Command) {
             link.aliases.insert(alias, id);
         }
         supply::introduce(datapath, now, id);
-        datapath.relay.replay(
-            &mut datapath.ctx,
-            now,
-            &mut datapath.conns,
-            id,
-            Replay::Whole,
-        );
+        replay(datapath, now, id);
     }
 }
 
@@ -364,13 +358,7 @@ fn add_sink(
 ) {
     let sink = Downstream::new(id, Kind::Sink, 0, 0, track, start);
     if datapath.relay.add_downstream(sink) {
-        datapath.relay.replay(
-            &mut datapath.ctx,
-            now,
-            &mut datapath.conns,
-            id,
-            Replay::Whole,
-        );
+        replay(datapath, now, id);
     }
 }
 
@@ -407,14 +395,14 @@ fn update_downstream(datapath: &mut Datapath, now: Instant, command: &Command) {
         datapath.conns.wake(index);
     }
     if resumes {
-        datapath.relay.replay(
-            &mut datapath.ctx,
-            now,
-            &mut datapath.conns,
-            id,
-            Replay::Whole,
-        );
+        replay(datapath, now, id);
     }
+}
+
+/// A downstream begins, or goes on: it is sent all that the cache holds for it.
+fn replay(datapath: &mut Datapath, now: Instant, id: DownstreamId) {
+    let (ctx, conns) = (&mut datapath.ctx, &mut datapath.conns);
+    datapath.relay.replay(ctx, now, conns, id, Replay::Whole);
 }
 
 /// End a downstream at once: what a hop has queued or unacknowledged of it is forgotten.

@@ -26,6 +26,7 @@ impl Replay {
 }
 
 impl Downstream {
+    /// Send what the cache holds from the start on, or a part of it.
     pub(crate) fn replay_to_hop(
         &mut self,
         ctx: &mut Ctx,
@@ -70,7 +71,9 @@ impl Downstream {
         (key, index): (ObjectKey, u64),
     ) -> bool {
         let frame = self.chunk_frame(now, track, key, index);
-        frame.is_some_and(|frame| self.send(ctx, now, conn, frame, false))
+        frame
+            .map(|frame| self.send(ctx, now, conn, frame, false))
+            .is_some()
     }
 
     /// Whether the hop's engine was told that a subgroup ended.
@@ -83,7 +86,9 @@ impl Downstream {
         (group, subgroup): (u64, u64),
     ) -> bool {
         let frame = self.end_frame(track, group, subgroup);
-        frame.is_some_and(|frame| self.send(ctx, now, conn, frame, false))
+        frame
+            .map(|frame| self.send(ctx, now, conn, frame, false))
+            .is_some()
     }
 
     fn send(
@@ -93,9 +98,9 @@ impl Downstream {
         conn: &mut Conn,
         frame: Frame,
         is_awaited: bool,
-    ) -> bool {
+    ) {
         if !conn.is_open() {
-            return true;
+            return;
         }
         if let Frame::Chunk(chunk) = &frame {
             let bytes = chunk.body.len() as u64;
@@ -114,7 +119,6 @@ impl Downstream {
                 link.hop.send(now, frame)
             };
         }
-        true
     }
 
     fn chunk_frame(
