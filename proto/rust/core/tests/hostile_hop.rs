@@ -162,6 +162,24 @@ fn a_place_that_will_never_come_sends_nothing() {
 }
 
 #[test]
+fn who_reaches_back_beyond_the_budget_is_not_heard_and_misses_nothing_when_it_is() {
+    let mut duel = duel();
+    for turn in 0..32 {
+        say(
+            &mut duel,
+            forward(turn, ALIAS, turn + 1, true, Some((0, 10))),
+        );
+    }
+    say(&mut duel, forward(32, ALIAS, 33, true, Some((0, 5))));
+    assert_eq!(hop(&mut duel).forwards_refused, 1);
+    duel.run(Duration::from_millis(250));
+    let before = sent_bytes(&mut duel);
+    say(&mut duel, forward(33, ALIAS, 34, true, Some((0, 0))));
+    let sent = sent_bytes(&mut duel) - before;
+    assert_eq!(sent, 10 * OBJECT_BYTES as u64, "all before the tenth");
+}
+
+#[test]
 fn a_flood_of_words_replays_the_cache_only_so_often_and_queues_no_more_than_the_cache() {
     let mut duel = duel();
     let (whole, start) = (OBJECTS * OBJECT_BYTES as u64, duel.now);

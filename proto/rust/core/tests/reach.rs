@@ -6,18 +6,18 @@
 
 mod net;
 
-use farcast_core::command::{CacheLimits, Command, Draft, GroupOrder, QueueLimits};
+use farcast_core::command::{Command, Draft};
 use farcast_core::event::Event;
-use farcast_core::location::{LargestCell, Location};
+use farcast_core::location::Location;
 use net::film::{OBJECTS, frame};
+use net::mesh::{self, SINK, TRACK, add_track};
 use net::{Ends, LinkSpec, Net, Via};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-const TRACK: u64 = 1;
 const UPSTREAM: usize = 0;
 const EDGE: usize = 1;
+const ALIAS: u64 = 7;
 const BEGAN: (u64, u64) = (2, 0);
 const WANTED: (u64, u64) = (0, 10);
 const FRAME_MS: u64 = 33;
@@ -35,16 +35,7 @@ impl Pair {
         let mut net = Net::new(5);
         for host in [UPSTREAM, EDGE] {
             net.add_host(vec![Draft::D18]);
-            let (cache, largest) = (CacheLimits::default(), Arc::new(LargestCell::default()));
-            let track = TRACK;
-            net.execute(
-                host,
-                Command::AddTrack {
-                    track,
-                    cache,
-                    largest,
-                },
-            );
+            add_track(&mut net, host);
         }
         net.set_links(UPSTREAM, EDGE, LinkSpec::delay_ms(20));
         let hop = net.connect(EDGE, UPSTREAM, Via::Hop);
@@ -62,36 +53,29 @@ impl Pair {
     }
 
     fn subscribe(&mut self) {
-        let (downstream, track, alias) = (1, TRACK, 7);
+        let (downstream, track, start) =
+            (100 + self.hop.far, TRACK, Location::new(BEGAN.0, BEGAN.1));
+        self.net
+            .execute(UPSTREAM, mesh::downstream(self.hop.far, ALIAS, false));
+        // As a subscription does that was paused.
         self.net.execute(
             UPSTREAM,
-            Command::AddDownstream {
+            Command::UpdateDownstream {
                 downstream,
-                session: self.hop.far,
-                alias,
-                track,
-                start: Location::new(BEGAN.0, BEGAN.1),
+                start: Some(start),
                 end_group: None,
-                subscriber_priority: 128,
-                group_order: GroupOrder::Ascending,
-                forward: true,
-                limits: QueueLimits::default(),
+                subscriber_priority: None,
+                forward: Some(true),
             },
         );
-        let bind = Command::BindUpstream {
-            session: self.hop.near,
-            alias,
-            track,
-            default_priority: 128,
-            restart_allowed: false,
-        };
         let start = Location::new(WANTED.0, WANTED.1);
         let sink = Command::AddSink {
-            downstream,
+            downstream: SINK,
             track,
             start,
         };
-        self.net.execute_all(EDGE, [bind, sink]);
+        self.net
+            .execute_all(EDGE, [mesh::bind(self.hop.near, ALIAS), sink]);
     }
 
     fn film(&mut self, frames: u64) {
@@ -141,6 +125,16 @@ impl Pair {
 fn bytes_of(film: std::ops::Range<u64>) -> u64 {
     film.map(|no| frame(no / OBJECTS, no % OBJECTS).payload.len() as u64)
         .sum()
+}
+
+#[test]
+fn what_a_subscription_begins_with_leaves_once() {
+    let mut pair = Pair::playing();
+    let snapshot = pair.net.snapshot(UPSTREAM);
+    let hop = snapshot.sessions.iter().find_map(|session| session.hop);
+    let hop = hop.unwrap();
+    assert!(hop.chunks_sent > 50, "{hop:?}");
+    assert_eq!(hop.chunks_repaired, 0);
 }
 
 #[test]
