@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from typing import Final
 
@@ -27,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farcast.control_plane.network import Bools, Floats, Indices
+from farcast.control_plane.sketch_quantiles import quantiles_of
 from farcast.proto.control.messages import LinkReport
-from farcast.proto.telemetry.sketch import quantile_of
 
 SECOND_US: Final = 1_000_000
 SECONDS: Final = 10
@@ -90,6 +91,7 @@ _fields_of = attrgetter(
     "rx_packets",
     "rx_lost",
 )
+_SAID: Final = _FIGURES + 4
 """What a report says of a link in the order of the above; the third and the ninth are to be reckoned yet."""
 
 _SCALES: Final = np.array([1e-3] * 6 + [1.0] * 7)
@@ -310,9 +312,9 @@ def _read(links: Sequence[LinkReport]) -> tuple[Floats, NDArray[np.uint32]]:
 
     More than fits a window is cut: nothing sends four billion packets in ten seconds.
     """
-    said = np.array([_fields_of(link) for link in links], np.float64)
-    said *= _SCALES
-    p99_us = np.array([(quantile_of(k.rtt_sketch, 0.99) or 0.0) if k.rtt_sketch else -1.0 for k in links])
+    said = np.fromiter(chain.from_iterable(map(_fields_of, links)), np.float64, _SAID * len(links))
+    said = said.reshape(-1, _SAID) * _SCALES
+    p99_us = quantiles_of([link.rtt_sketch for link in links], 0.99)
     smoothed = said[:, _RTT]
     guessed = smoothed + VARIATIONS_P99 * said[:, _VARIATION]
     said[:, _TAIL] = np.where(p99_us >= 0, np.maximum(p99_us / 1e3, smoothed), guessed)

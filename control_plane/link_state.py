@@ -29,7 +29,7 @@ from farcast.control_plane.network import Bools, Floats, Indices, Network, Node
 from farcast.control_plane.plan import Demand
 from farcast.control_plane.pressure import Pressure
 from farcast.control_plane.risk_groups import RiskGroups
-from farcast.proto.control.messages import Hello, LinkReport, Load, Report
+from farcast.proto.control.messages import Hello, Load, Report
 
 SLOTS_LEAST: Final = 8
 
@@ -215,8 +215,9 @@ class LinkState:
         rows, columns = block
         losses = estimate_loss(table.counts(10)[:, rows, columns], table.counts(60)[:, rows, columns])
         rtt_ms, tail_ms = both_ways(table.rtt_ms[block]), both_ways(table.tail_ms[block])
+        on_hops_bps = table.tx_bps[block].sum(axis=0).astype(np.int64).tolist()
         return Network.build(
-            [self._node(self._edges[name], slots) for name in names],
+            list(map(self._node, map(self._edges.__getitem__, names), on_hops_bps)),
             np.where(rtt_ms > 0, rtt_ms, np.nan),
             now_us=now_us,
             rtt_p99_ms=tail_ms,
@@ -298,18 +299,17 @@ class LinkState:
                 self._free.append(edge.slot)
                 del self._edges[name]
 
-    def _node(self, edge: _Edge, slots: Indices) -> Node:
+    def _node(self, edge: _Edge, on_hops_bps: int) -> Node:
         hello = edge.hello
         said = self._overrides.get((hello.node_id, ""), Override(hello.node_id))
         price, capacity = said.price_per_gb, said.capacity_bps
-        on_hops = int(self._table.tx_bps[slots, edge.slot].sum())
         return Node(
             node_id=hello.node_id,
             region=hello.region,
             provider=hello.provider,
             groups=self._config.risk_groups.of_node(hello.node_id),
             capacity_bps=hello.egress_bps_max if capacity is None else capacity,
-            egress_bps=max(edge.load.egress_bps - on_hops, 0),
+            egress_bps=max(edge.load.egress_bps - on_hops_bps, 0),
             pressure=edge.pressure.share,
             draining=edge.draining or edge.drained_by_order,
             connected=edge.connected,
@@ -336,15 +336,12 @@ class LinkState:
     def _take_links(self, edge: _Edge, report: Report, now_us: int) -> bool:
         """What a distrusted report measured counts for nothing; which links there are, it knows. Whether the
         node hears others than before."""
-        peers: list[int] = []
-        links: list[LinkReport] = []
-        for link in report.links:
-            peer = self._edges.get(link.peer)
-            if peer is None or peer is edge:
-                self._counters["links_of_strangers"] += 1
-                continue
-            peers.append(peer.slot)
-            links.append(link)
+        edges = self._edges
+        said = [(edges[link.peer].slot, link) for link in report.links if link.peer in edges]
+        peers = [slot for slot, _ in said if slot != edge.slot]
+        links = [link for slot, link in said if slot != edge.slot]
+        if len(links) < len(report.links):
+            self._counters["links_of_strangers"] += len(report.links) - len(links)
         gone = {self._edges[name].slot for name in report.unlinked if name in self._edges}
         if report.full:
             gone |= {other.slot for other in self._edges.values()} - set(peers)
@@ -356,7 +353,7 @@ class LinkState:
         elif links:
             self._table.take(edge.slot, peers, links, now_us)
             heard.update(peers)
-            heard.difference_update([slot for slot, link in zip(peers, links, strict=True) if link.silent])
+            heard.difference_update(edges[link.peer].slot for link in links if link.silent)
         before, edge.heard = edge.heard, heard
         return heard != before
 

@@ -191,10 +191,10 @@ class Members:
             member.hears.pop(peer, None)
         if report.distrust:
             return frozenset()
-        newly_silent = frozenset(
-            link.peer for link in report.links if link.silent and before.get(link.peer, True)
-        )
-        member.hears.update((link.peer, not link.silent) for link in report.links)
+        silent = [link.peer for link in report.links if link.silent]
+        newly_silent = frozenset(peer for peer in silent if before.get(peer, True))
+        member.hears.update(dict.fromkeys([link.peer for link in report.links], True))
+        member.hears.update(dict.fromkeys(silent, False))
         return newly_silent
 
     def is_fresh(self, member: Member, now_us: int) -> bool:

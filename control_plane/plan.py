@@ -147,6 +147,11 @@ class Tree:
         parent = self.parent.get(node)
         return ((parent,) if parent is not None else ()) + self.backups.get(node, ())
 
+    def has_upstreams_of(self, other: Tree) -> bool:
+        """Whether every node has the same parent and backups there."""
+        same = np.array_equal(self.parents, other.parents) and np.array_equal(self.ranks, other.ranks)
+        return same and (self.origin, self.node_ids) == (other.origin, other.node_ids)
+
     def path(self, node: str) -> tuple[str, ...]:
         """From the origin to ``node``, both included; empty where nothing reaches."""
         if node == self.origin:

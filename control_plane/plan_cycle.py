@@ -25,6 +25,7 @@ from farcast.control_plane.plan import PlannerConfig
 from farcast.control_plane.planning import (
     PlanJob,
     Planned,
+    Reconciler,
     demand_for,
     is_escape,
     memory_from,
@@ -69,6 +70,7 @@ class PlanCycle:
         self._links = links
         self._journal = journal
         self._gate = MoveGate(config.gate)
+        self._reconciler = Reconciler()
         nodes = {node for origin in trees for node in (origin, *trees[origin])}
         self._memory = memory_from(trees, nodes, now_us)
         self._hold_until_us = now_us + config.restart_hold_ms_max * 1_000 if trees else now_us
@@ -150,7 +152,7 @@ class PlanCycle:
         ids = {member.node_id for member in members}
         relays = {member.node_id for member in members if not member.draining} - self._kept_out
         old = {origin: tree for origin, tree in self.trees.items() if origin in ids}
-        proposal = planned.trees(old, ids)
+        proposal = self._reconciler.trees(planned, old, ids)
         viewers = {member.node_id: member.load.viewers for member in members}
         step = self._gate.step(
             old, proposal, lambda move: is_escape(move, old, planned, relays), viewers, now_us

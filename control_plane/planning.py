@@ -9,6 +9,7 @@ planner did not reach keeps the route it has, because a route that may be dead i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -18,6 +19,7 @@ from farcast.control_plane.branches import Move, Tree, Trees, Upstreams, path_to
 from farcast.control_plane.network import Network
 from farcast.control_plane.pinning import PinState
 from farcast.control_plane.plan import ESCAPE, PIN, Demand, Plan, PlannerConfig, PlannerMemory
+from farcast.control_plane.plan import Tree as PlannedTree
 from farcast.control_plane.planner import plan as make_plan
 
 
@@ -52,24 +54,6 @@ class Planned:
         moved = frozenset((m.origin, m.node) for m in self.plan.moves if m.cause in (ESCAPE, PIN))
         object.__setattr__(self, "escapes", moved)
 
-    def trees(self, old: Trees, members: Collection[str]) -> Trees:
-        """The proposal as trees: without edges that are no members, and with old routes where nothing is
-        proposed."""
-        trees: dict[str, Tree] = {}
-        for origin in sorted(set(members) & (self.plan.trees.keys() | old.keys())):
-            held = old.get(origin, {})
-            planned = self.plan.trees.get(origin)
-            if planned is None:
-                tree = held
-            else:
-                parent, backups = planned.parent, planned.backups
-                tree = {node: Upstreams(p, backups.get(node, ())) for node, p in parent.items()}
-                tree = {**{node: held[node] for node in held if node not in tree}, **tree}
-            trees[origin] = _on_members(tree, held, origin, members)
-            if trees[origin] == held:
-                trees[origin] = held
-        return trees
-
     def memory_of(self, trees: Trees) -> PlannerMemory:
         """The planner's memory for what came into force, where that is not all that it proposed.
 
@@ -103,6 +87,48 @@ class Planned:
         if not changed:
             return memory
         return replace(memory, parent=parent, streak=streak, moved_us=moved_us, backups=backups)
+
+
+class Reconciler:
+    """Proposals as trees, run after run. A tree that is proposed again over routes in force that came of the
+    same proposal is those routes: in a network at rest nothing is worked out anew."""
+
+    def __init__(self) -> None:
+        self._members: frozenset[str] = frozenset()
+        self._settled: dict[str, tuple[PlannedTree, Tree]] = {}
+        """By origin a proposal, and the tree in force that it leaves as it is."""
+
+    def trees(self, planned: Planned, old: Trees, members: AbstractSet[str]) -> Trees:
+        """The proposal as trees: without edges that are no members, and with old routes where nothing is
+        proposed."""
+        if self._members != members:
+            self._members, self._settled = frozenset(members), {}
+        trees: dict[str, Tree] = {}
+        before, self._settled = self._settled, {}
+        for origin in sorted(self._members & (planned.plan.trees.keys() | old.keys())):
+            held, proposed = old.get(origin, {}), planned.plan.trees.get(origin)
+            trees[origin] = held
+            if proposed is None or not _is_settled(before.get(origin), proposed, held):
+                tree = _on_members(_filled(proposed, held), held, origin, self._members)
+                if tree != held:
+                    trees[origin] = tree
+                    continue
+            if proposed is not None:
+                self._settled[origin] = proposed, held
+        return trees
+
+
+def _is_settled(before: tuple[PlannedTree, Tree] | None, proposed: PlannedTree, held: Tree) -> bool:
+    return before is not None and before[1] is held and before[0].has_upstreams_of(proposed)
+
+
+def _filled(proposed: PlannedTree | None, held: Tree) -> Tree:
+    """What is proposed, and what is held where nothing is."""
+    if proposed is None:
+        return held
+    backups = proposed.backups
+    tree = {node: Upstreams(parent, backups.get(node, ())) for node, parent in proposed.parent.items()}
+    return {**{node: held[node] for node in held if node not in tree}, **tree}
 
 
 def is_escape(move: Move, trees: Trees, planned: Planned, usable: Collection[str]) -> bool:

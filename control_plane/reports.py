@@ -15,7 +15,7 @@ def judged(report: Report, member: Member, members: Members, sent_us: int, journ
     ``sent_us``, the newest time that the edge has said in this session."""
     fields: dict[str, object] = {}
     known, own = members.ids, member.node_id
-    if any(link.peer not in known or link.peer == own for link in report.links):
+    if not known >= (peers := {link.peer for link in report.links}) or own in peers:
         links = tuple(li for li in report.links if li.peer in known and li.peer != own)
         fields["links"] = links
         journal.count("links_to_strangers", len(report.links) - len(links))

@@ -52,8 +52,10 @@ BURST_BUCKETS = 8
 """Runs of lost packets by length: 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="is"):
-    """Base of all records."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="is", gc=False):
+    """Base of all records. The garbage collector need not look at them: what is frozen and made of values
+    closes no circle, and walking the links of some hundred reports a second costs as much as decoding them.
+    """
 
 
 class Epoch(Record, frozen=True, kw_only=True, tag=False):

@@ -37,25 +37,6 @@ def value_of(bucket: int) -> float:
     return 2 * GAMMA**bucket / (GAMMA + 1)
 
 
-def quantile_of(counts: Mapping[int, int], q: float) -> float | None:
-    """The same as `Sketch.quantile` of a sketch with these counts, without making one."""
-    if counts and min(counts.values()) <= 0:
-        counts = {bucket: count for bucket, count in counts.items() if count > 0}
-    if not counts:
-        return None
-    total = sum(counts.values())
-    rank = min(max(q, 0.0), 1.0) * (total - 1)
-    found = max(counts)
-    below = total - counts[found]
-    if below > rank:
-        below = 0
-        for found in sorted(counts):
-            below += counts[found]
-            if below > rank:
-                break
-    return value_of(min(max(found, 0), BUCKET_MAX))
-
-
 class Sketch:
     """Counts per bucket. Empty at first, or with the counts of a report."""
 
@@ -96,10 +77,6 @@ class Sketch:
         """
         for bucket, count in (other._counts if isinstance(other, Sketch) else other).items():
             self._put(min(max(bucket, 0), BUCKET_MAX), count)
-
-    def quantile(self, q: float) -> float | None:
-        """The value below which a share ``q`` (0 to 1) of all lies, to 2 %; ``None`` where empty."""
-        return quantile_of(self._counts, q)
 
     def _put(self, bucket: int, count: int) -> None:
         if count > 0:

@@ -60,6 +60,8 @@ class BaseDriver(Generic[E]):
         self.engine = engine
         self._runtime = runtime
         self._closing = False
+        self._took_all = False
+        """Whether the last turn left no event waiting."""
         self._answers: dict[int, Callable[[SnapshotDict], None]] = {}
         self._snapshots_asked = 0
         self._observers: list[Callable[[], None]] = []
@@ -103,6 +105,7 @@ class BaseDriver(Generic[E]):
     def _take_turn(self) -> None:
         """Hand over what waits, and the engine's timeout if it has come."""
         events = self._runtime.drain_events(EVENTS_PER_TURN_MAX)
+        self._took_all = len(events) < EVENTS_PER_TURN_MAX
         now_us = self.now_us()
         for event in events:
             if self._answers_snapshot(event):

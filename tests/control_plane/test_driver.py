@@ -16,6 +16,7 @@ from fake_runtime import FakeRuntime
 
 from farcast import driving
 from farcast.certificates import HopAuthority, edge_name
+from farcast.control_plane import driver as driver_module
 from farcast.control_plane.driver import Driver, DriverClosed
 from farcast.proto._core import Command, CoreError, DatapathConfig, Event, Runtime, ServerTls
 
@@ -174,6 +175,58 @@ def test_a_flood_of_events_lets_other_tasks_run(
 
     drive(new_loop, runtime, engine, scenario)
     assert len(seen) > 3
+
+
+def test_what_comes_soon_after_a_turn_is_taken_together(
+    new_loop: Any, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "GATHER_S", 3_600.0)
+    engine = Recorder()
+
+    def set_timer(engine: Recorder, now_us: int) -> None:
+        engine.timeout_us = now_us
+
+    async def scenario(driver: Driver[Recorder]) -> None:
+        runtime.emit(silence(1))
+        await engine.until(lambda: len(engine.events) == 1)
+        for number in (3, 5):
+            runtime.emit(silence(number))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert runtime.drains == 1
+        driver.call(set_timer)
+        await engine.until(lambda: len(engine.events) == 3)
+        assert runtime.drains == 2, "the engine's own timeout waits for nothing"
+
+    drive(new_loop, runtime, engine, scenario)
+
+
+def test_after_a_turn_that_took_all_it_may_the_rest_follows_at_once(
+    new_loop: Any, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "GATHER_S", 3_600.0)
+    monkeypatch.setattr(driving, "EVENTS_PER_TURN_MAX", 2)
+    engine = Recorder()
+
+    async def scenario(driver: Driver[Recorder]) -> None:
+        runtime.emit(*(silence(2 * n + 1) for n in range(7)))
+        await engine.until(lambda: len(engine.events) == 7)
+
+    drive(new_loop, runtime, engine, scenario)
+
+
+def test_gathering_ends_by_itself(
+    new_loop: Any, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "GATHER_S", 0.002)
+    engine = Recorder()
+
+    async def scenario(driver: Driver[Recorder]) -> None:
+        for number in (1, 3, 5):
+            runtime.emit(silence(number))
+            await engine.until(lambda: not runtime.events)
+
+    drive(new_loop, runtime, engine, scenario)
 
 
 def test_snapshot_is_answered_and_kept_from_the_engine(new_loop: Any, runtime: FakeRuntime) -> None:

@@ -1,4 +1,4 @@
-"""Sketches: quantiles are right to 2 %, and adding up does not depend on the order."""
+"""Sketches: a bucket stands for its values to 2 %, and adding up does not depend on the order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farcast.proto.telemetry.sketch import BUCKET_MAX, GAMMA, Sketch, bucket_of, value_of
+from farcast.proto.telemetry.sketch import BUCKET_MAX, GAMMA, Sketch, bucket_of
 
 _values = st.floats(1, 2.0**53) | st.integers(1, 60_000_000)
 _lists = st.lists(_values, max_size=60)
@@ -19,14 +19,6 @@ def sketch_of(values: list[float]) -> Sketch:
     for value in values:
         sketch.add(value)
     return sketch
-
-
-@given(st.lists(_values, min_size=1, max_size=200), st.floats(0, 1))
-def test_a_quantile_is_right_to_two_percent(values: list[float], q: float) -> None:
-    exact = sorted(values)[math.floor(q * (len(values) - 1))]
-    got = sketch_of(values).quantile(q)
-    assert got is not None
-    assert abs(got - exact) <= 0.02 * exact * (1 + 1e-9)
 
 
 @given(_lists, _lists, _lists)
@@ -77,14 +69,9 @@ def test_foreign_counts_cannot_do_harm() -> None:
     assert sketch.count == 3
 
 
-def test_an_empty_sketch_has_no_quantile() -> None:
-    assert Sketch().quantile(0.5) is None
-
-
 def test_counts_are_a_copy_and_make_the_same_sketch() -> None:
     sketch = sketch_of([5.0, 7.0, 5.0])
     counts = sketch.counts
     assert Sketch(counts) == sketch
     counts.clear()
     assert sketch.count == 3
-    assert sketch.quantile(1) == value_of(bucket_of(7))
