@@ -212,8 +212,7 @@ class LinkState:
         slots = self._slots(names)
         block = np.ix_(slots, slots)
         table = self._table
-        rows, columns = block
-        losses = estimate_loss(table.counts(10)[:, rows, columns], table.counts(60)[:, rows, columns])
+        losses = estimate_loss(table.counts(10, slots), table.counts(60, slots))
         rtt_ms, tail_ms = both_ways(table.rtt_ms[block]), both_ways(table.tail_ms[block])
         on_hops_bps = table.tx_bps[block].sum(axis=0).astype(np.int64).tolist()
         return Network.build(

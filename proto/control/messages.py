@@ -32,6 +32,7 @@ from farcast.proto.control.ranges import (
     Count,
     EdgeList,
     Interval,
+    KnownNodeId,
     NamespaceFields,
     NodeId,
     NodeIds,
@@ -105,7 +106,7 @@ class LinkReport(Record, frozen=True, kw_only=True, tag=False):
     heard from the peer. ``media``: tracks flow on it.
     """
 
-    peer: NodeId
+    peer: KnownNodeId
     rtt_latest_us: Rtt = 0
     rtt_min_us: Rtt = 0
     rtt_smoothed_us: Rtt = 0

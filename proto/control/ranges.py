@@ -66,6 +66,10 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z"
 NodeId: TypeAlias = Annotated[str, Meta(pattern=_NODE_ID)]
 """Of nodes and of regions: lower-case letters, digits, hyphens inside; 1 to 63 characters (a DNS label)."""
 
+KnownNodeId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=63)]
+"""A node of which the reader knows that it is one, or else leaves out what is said of it. Its form is not
+looked at: of a report with hundreds of links that would be a third of the decoding."""
+
 Token: TypeAlias = Annotated[str, Meta(pattern=_TOKEN)]
 """Boot ids and names of clusters."""
 

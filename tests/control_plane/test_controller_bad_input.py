@@ -56,7 +56,7 @@ LINK = {"peer": "sin-1"}
         {"boot_id": "another"},
         {"links": [{**LINK, "rtt_smoothed_us": 1 << 50}]},
         {"links": [{**LINK, "rx_lost": 5, "rx_packets": 3}]},
-        {"links": [{**LINK, "peer": "NOT A NODE"}]},
+        {"links": [{**LINK, "peer": "a" * 64}]},
         {"links": [LINK] * 2_000},
         {"offered": [{"namespace": [b"x" * 5_000]}]},
         {"load": {"cpu": float("nan")}},
@@ -92,10 +92,11 @@ def test_bytes_that_are_no_message_end_the_session(data: bytes) -> None:
 def test_links_to_strangers_are_counted_and_left_out_and_the_rest_counts() -> None:
     world = settled()
     edge = world.edges["fra-1"]
-    links = (*world.report(edge).links, LinkReport(peer="nobody-1", silent=True), LinkReport(peer="fra-1"))
+    strangers = [LinkReport(peer=peer, silent=True) for peer in ("nobody-1", "no body\x1b[1m\n", "-")]
+    links = (*world.report(edge).links, *strangers, LinkReport(peer="fra-1"))
     world.send(edge, world.report(edge, links=links))
     world.run(0.2)
-    assert world.counters["links_to_strangers"] == 2
+    assert world.counters["links_to_strangers"] == 4
     member = world.controller.members.get("fra-1")
     assert member is not None
     assert set(member.hears) == {"jkt-1", "sin-1"}

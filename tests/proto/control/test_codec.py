@@ -134,10 +134,15 @@ def test_a_share_is_within_0_and_1(cpu: object) -> None:
 _BAD_IDS = ["", "Sin-1", "-a", "a-", "a_b", "a.b", "a" * 64, "sin-1\n", "ä", b"sin-1", 7, None]
 
 
-@pytest.mark.parametrize("path", ["links.0.peer", "unlinked.0", "demand.0.origin"])
+@pytest.mark.parametrize("path", ["unlinked.0", "demand.0.origin"])
 @pytest.mark.parametrize("bad", _BAD_IDS)
 def test_a_node_id_of_a_report_has_the_form_of_one(path: str, bad: object) -> None:
     assert "`$." in _refusal(decode_from_edge, _with(REPORT, path, bad))
+
+
+@pytest.mark.parametrize("bad", ["", "a" * 64, b"sin-1", 7, None])
+def test_a_peer_of_a_report_has_the_length_of_a_node_id(bad: object) -> None:
+    assert "`$." in _refusal(decode_from_edge, _with(REPORT, "links.0.peer", bad))
 
 
 @pytest.mark.parametrize(
