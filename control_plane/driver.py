@@ -25,7 +25,8 @@ TIMER_STEP_US = 1000
 """Timeouts are rounded up to this: uvloop's timers have no finer step, and an early one would spin."""
 
 GATHER_S = 0.025
-"""Little beside a report's period of a second; two of them, parent before child, are what a push waits."""
+"""Little beside a report's period of a second; a push waits for it at each level of a tree, parent before
+child, unless it is an escape."""
 
 
 class Driver(BaseDriver[E]):

@@ -91,9 +91,9 @@ _fields_of = attrgetter(
     "rx_packets",
     "rx_lost",
 )
-_SAID: Final = _FIGURES + 4
 """What a report says of a link in the order of the above; the third and the ninth are to be reckoned yet."""
 
+_SAID: Final = _FIGURES + 4
 _SCALES: Final = np.array([1e-3] * 6 + [1.0] * 7)
 
 

@@ -35,6 +35,8 @@ def quantiles_of(sketches: Sequence[Mapping[int, int]], q: float) -> Floats:
     ranks = min(max(q, 0.0), 1.0) * (totals - 1)
     not_yet = ends - before[first][owners] <= ranks[owners]
     found = first + np.bincount(owners[not_yet], minlength=len(sketches))
+    # A rank is no whole number, and of counts beyond 2^53 it may be rounded up to their sum.
+    found = np.minimum(found, last - 1)
     values = np.full(len(sketches), np.nan)
     values[filled] = _VALUES[np.clip(buckets[found[filled]], 0, BUCKET_MAX)]
     return values
