@@ -213,7 +213,8 @@ impl MediaController {
 
     fn end_round(&mut self, now: Instant) {
         let round = std::mem::replace(&mut self.round, Round::new(now));
-        let (Some(rtt), Some(base)) = (round.rtt_min, self.base.get()) else {
+        let base = self.base.get();
+        let (Some(rtt), Some(base)) = (round.rtt(now, base), base) else {
             return;
         };
         let delivered = round.delivered(now);

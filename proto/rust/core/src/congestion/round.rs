@@ -9,6 +9,8 @@ const ROUND_PACKETS_MIN: u64 = 4;
 pub(super) const ROUND_MIN: Duration = Duration::from_millis(100);
 /// The least round trip is kept over the running window of this length and the one before.
 pub(super) const BASE_WINDOW: Duration = Duration::from_secs(30);
+/// For so long a peer may keep the acknowledgement of a packet that no other follows (RFC 9000 §18.2).
+const ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// What was acknowledged and lost since the last round ended.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +50,17 @@ impl Round {
         if !app_limited {
             self.acked_limited = self.acked_limited.saturating_add(bytes);
         }
+    }
+
+    /// The least round trip, without what a peer may have kept acknowledgements for: where packets lie so far apart
+    /// that each is acknowledged alone, even the quickest waited there, and not in a queue. As RFC 9002 §5.3, with
+    /// the longest wait for the one that the peer tells, which controllers are not told.
+    pub(super) fn rtt(&self, now: Instant, base: Option<Duration>) -> Option<Duration> {
+        let rtt = self.rtt_min?;
+        let took = now.saturating_duration_since(self.start);
+        let are_lone = took.as_nanos() >= u128::from(self.packets) * ACK_DELAY.as_nanos();
+        let has_waited = are_lone && base.is_some_and(|base| rtt >= base + ACK_DELAY);
+        Some(if has_waited { rtt - ACK_DELAY } else { rtt })
     }
 
     /// The rate, not the application, held back most of it.

@@ -91,6 +91,30 @@ fn delay_that_wanders_by_itself_leaves_most_of_a_rate_that_comes_through() {
 }
 
 #[test]
+fn an_acknowledgement_that_its_receiver_kept_is_no_queue() {
+    let start = epoch() + 1_000 * MS;
+    let mut controller = controller(start);
+    let mut now = feed(&mut controller, start, 300, 20 * MS, false);
+    controller.mode = Mode::Delay;
+    controller.set_rate(40_000);
+    // The path takes 10 ms more, and a packet goes every 30 ms: each is acknowledged alone, 25 ms after it came. Nearer
+    // ones go two by two.
+    let end = now + 20_000 * MS;
+    while now < end {
+        let apart = Duration::from_nanos(PACKET * 1_000_000_000 / controller.rate());
+        now += 2 * apart;
+        let last = if apart < 25 * MS { 0 } else { 25 };
+        let kept = [apart.min(25 * MS), last * MS];
+        let arrivals = [now - apart, now];
+        for (arrived, kept) in arrivals.into_iter().zip(kept) {
+            controller.srtt = Some(30 * MS + kept);
+            controller.acked(arrived + kept, arrived - 30 * MS, PACKET, false);
+        }
+    }
+    assert!(controller.rate() > 200_000, "{}", controller.rate());
+}
+
+#[test]
 fn delay_that_the_application_cannot_have_caused_leaves_the_rate_alone() {
     let now = epoch() + 1_000 * MS;
     let mut controller = controller(now);
