@@ -213,14 +213,13 @@ impl MediaController {
 
     fn end_round(&mut self, now: Instant) {
         let round = std::mem::replace(&mut self.round, Round::new(now));
-        let base = self.base.get();
-        let (Some(rtt), Some(base)) = (round.rtt(now, base), base) else {
+        let (Some(rtt), Some(base)) = (round.rtt_min, self.base.get()) else {
             return;
         };
         let delivered = round.delivered(now);
         self.delivered.rotate_right(1);
         self.delivered[0] = delivered;
-        self.queue_delay = rtt.saturating_sub(base);
+        self.queue_delay = round.queue_delay(now, base);
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         self.policer.end_round(now, &round, has_queue);
         let has_drained =

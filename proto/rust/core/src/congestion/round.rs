@@ -52,15 +52,18 @@ impl Round {
         }
     }
 
-    /// The least round trip, without what a peer may have kept acknowledgements for: where packets lie so far apart
-    /// that each is acknowledged alone, even the quickest waited there, and not in a queue. As RFC 9002 §5.3, with
-    /// the longest wait for the one that the peer tells, which controllers are not told.
-    pub(super) fn rtt(&self, now: Instant, base: Option<Duration>) -> Option<Duration> {
-        let rtt = self.rtt_min?;
+    /// By how much the least round trip is above ``base``, without what a peer may have kept acknowledgements for:
+    /// where packets lie so far apart that each is acknowledged alone, even the quickest waited there, and not in
+    /// a queue. As RFC 9002 §5.3, with the longest wait for the one that the peer tells, which controllers are not
+    /// told.
+    pub(super) fn queue_delay(&self, now: Instant, base: Duration) -> Duration {
+        let above = self.rtt_min.unwrap_or(base).saturating_sub(base);
         let took = now.saturating_duration_since(self.start);
         let are_lone = took.as_nanos() >= u128::from(self.packets) * ACK_DELAY.as_nanos();
-        let has_waited = are_lone && base.is_some_and(|base| rtt >= base + ACK_DELAY);
-        Some(if has_waited { rtt - ACK_DELAY } else { rtt })
+        match are_lone && above >= ACK_DELAY {
+            true => above - ACK_DELAY,
+            false => above,
+        }
     }
 
     /// The rate, not the application, held back most of it.
