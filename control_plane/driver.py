@@ -4,8 +4,8 @@ for trio, with the same engines, the same names and the same promises.
 Events are taken in the event loop's reader callback and not in a task of their own: with some hundred edges
 reporting, waking a task for each batch would cost a second pass through the loop. What comes within
 `GATHER_S` after a turn is taken together in the next: a report that wakes a process for itself alone finds
-nothing of it in the processor's caches and costs more than twice as much. An exception of the engine or of an
-observer ends `Driver.run`, which raises it.
+nothing of it in the processor's caches and costs more (`make bench-control`). An exception of the engine or
+of an observer ends `Driver.run`, which raises it.
 """
 
 from __future__ import annotations

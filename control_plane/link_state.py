@@ -216,7 +216,7 @@ class LinkState:
         rtt_ms, tail_ms = both_ways(table.rtt_ms[block]), both_ways(table.tail_ms[block])
         on_hops_bps = table.tx_bps[block].sum(axis=0).astype(np.int64).tolist()
         return Network.build(
-            list(map(self._node, map(self._edges.__getitem__, names), on_hops_bps)),
+            [self._node(self._edges[name], bps) for name, bps in zip(names, on_hops_bps, strict=True)],
             np.where(rtt_ms > 0, rtt_ms, np.nan),
             now_us=now_us,
             rtt_p99_ms=tail_ms,

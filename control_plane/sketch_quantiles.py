@@ -1,6 +1,6 @@
 """Quantiles of many sketches at once: a control plane asks for thousands a second, of two or three buckets
-each, and a loop over them in Python costs as much as decoding the reports. Edges only count, and need no
-numpy for it (`farcast.proto.telemetry.sketch`)."""
+each, where a call for each would cost more than its arithmetic. Edges only count, and need no numpy for it
+(`farcast.proto.telemetry.sketch`)."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ BURST_BUCKETS = 8
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="is", gc=False):
     """Base of all records. The garbage collector need not look at them: what is frozen and made of values
-    closes no circle, and walking the links of some hundred reports a second costs as much as decoding them.
+    closes no circle, and a control plane decodes thousands of links a second.
     """
 
 

@@ -55,6 +55,19 @@ def test_loss_is_of_the_direction_to_the_reporter_and_rtt_of_both() -> None:
     assert figure(net, "rtt_ms", "a", "b") == figure(net, "rtt_ms", "b", "a") == pytest.approx(80)
 
 
+def test_figures_are_those_of_their_link_and_node_in_whatever_order_nodes_came() -> None:
+    state = joined("c", "a", "b")
+    tell(state, "c", 1, link("a"), load=Load(egress_bps=100))
+    of_a = link("a", rx_packets=10_000, rx_lost=500, tx_bps=30)
+    tell(state, "b", 1, of_a, link("c", tx_bps=5), load=Load(egress_bps=100))
+    net = network(state, 1)
+    assert net.node_ids == ("a", "b", "c")
+    lossy = net.loss > 0.01
+    assert lossy[net.index["a"], net.index["b"]]
+    assert lossy.sum() == 1
+    assert [node.egress_bps for node in net.nodes] == [0, 65, 100]
+
+
 def test_late_and_repeated_reports_change_nothing() -> None:
     state = joined("a", "b")
     tell(state, "b", 5, link("a", 80_000))
