@@ -218,7 +218,10 @@ fn flush_raw(conn: &mut Conn, id: StreamId) {
     let Some(stream) = conn.control.raw.get_mut(&id) else {
         return;
     };
-    if push(&mut conn.quic, stream, &mut conn.control.pending_bytes) == Pushed::Over
+    let is_open = conn.send_room.open_for_control(&mut conn.quic);
+    let pushed = push(&mut conn.quic, stream, &mut conn.control.pending_bytes);
+    conn.send_room.close(&mut conn.quic, is_open);
+    if pushed == Pushed::Over
         && let Some(gone) = conn.control.raw.remove(&id)
     {
         conn.control.pending_bytes -= waiting_bytes(&gone.pending);
@@ -230,7 +233,10 @@ fn flush(conn: &mut Conn, key: StreamKey) {
     let Some(stream) = conn.control.outgoing.get_mut(&key) else {
         return;
     };
-    if push(&mut conn.quic, stream, &mut conn.control.pending_bytes) == Pushed::Over {
+    let is_open = conn.send_room.open_for_control(&mut conn.quic);
+    let pushed = push(&mut conn.quic, stream, &mut conn.control.pending_bytes);
+    conn.send_room.close(&mut conn.quic, is_open);
+    if pushed == Pushed::Over {
         conn.control.forget(key);
     }
 }

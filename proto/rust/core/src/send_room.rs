@@ -6,6 +6,10 @@
 //! fallen, so that more is held than the window is now, for a long time. So whoever is more urgent than those who
 //! filled the window may go some way beyond the largest window of the last second.
 //!
+//! Control waits for no media at all. It is small, and a whole track hangs on it: media whose SUBSCRIBE_OK is not
+//! there cannot be read. (Streams that QUIC has turned away are told of room last in, first out, so that one that
+//! speaks once can wait for many seconds beside those that try again and again.)
+//!
 //! In the dark, where nothing is acknowledged, only those get anything: every packet more puts off the probes of
 //! QUIC, and what fills the congestion window in vain keeps out what is to go first when the signal is back.
 
@@ -14,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes for those more urgent than who filled the window: sound of a few seconds, no picture.
 const URGENT_BYTES: u64 = 16 << 10;
+/// Bytes of control that QUIC holds beside all media that it may hold; more waits for acknowledgements.
+const CONTROL_BYTES: u64 = 64 << 10;
 /// For so long a larger window from before counts: by then what it let in has left.
 const PEAK_LIFE: Duration = Duration::from_secs(1);
 
@@ -21,6 +27,8 @@ const PEAK_LIFE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct SendRoom {
     window: u64,
+    /// The largest that a window may be.
+    most: u64,
     peak: u64,
     peak_at: Option<Instant>,
     /// The least urgent subscriber priority that found the window full.
@@ -32,8 +40,16 @@ pub(crate) struct SendRoom {
 }
 
 impl SendRoom {
-    /// The window is this from now on, unless the peer is in the dark. Whether it has just come out of it.
-    pub(crate) fn set(&mut self, now: Instant, quic: &mut Connection, window: u64) -> bool {
+    /// The window is this from now on, of `most` at most, unless the peer is in the dark. Whether it has just
+    /// come out of it.
+    pub(crate) fn set(
+        &mut self,
+        now: Instant,
+        quic: &mut Connection,
+        window: u64,
+        most: u64,
+    ) -> bool {
+        self.most = most;
         if self.unheard.is_some_and(|before| before == acks(quic)) {
             return false;
         }
@@ -74,9 +90,18 @@ impl SendRoom {
         is_urgent
     }
 
-    /// It has written; `is_urgent` as `open` said.
-    pub(crate) fn close(&self, quic: &mut Connection, is_urgent: bool) {
-        if is_urgent {
+    /// Control is about to be written; whether it needs more than QUIC's own window. `close` follows.
+    pub(crate) fn open_for_control(&self, quic: &mut Connection) -> bool {
+        let is_bounded = self.window > 0;
+        if is_bounded {
+            quic.set_send_window(self.most + URGENT_BYTES + CONTROL_BYTES);
+        }
+        is_bounded
+    }
+
+    /// It has written; `is_open` as `open` or `open_for_control` said.
+    pub(crate) fn close(&self, quic: &mut Connection, is_open: bool) {
+        if is_open {
             let is_held = self.unheard.is_some();
             quic.set_send_window(if is_held { 0 } else { self.window });
         }

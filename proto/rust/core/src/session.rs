@@ -269,7 +269,8 @@ pub(crate) fn tune_send_window(conn: &mut Conn, now: Instant, limits: &Limits) {
     let least = SEND_WINDOW_MIN.min(limits.send_window_bytes);
     let window = congestion::send_window(controller, rtt, queue);
     let window = window.clamp(least, limits.send_window_bytes);
-    let is_back = conn.send_room.set(now, &mut conn.quic, window);
+    let most = limits.send_window_bytes;
+    let is_back = conn.send_room.set(now, &mut conn.quic, window, most);
     conn.writable |= is_back;
 }
 
