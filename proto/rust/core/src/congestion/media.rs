@@ -106,6 +106,8 @@ pub struct MediaController {
     /// A rate that was held until a queue came which may not have been ours, and when that was.
     return_to: u64,
     queue_at: Option<Instant>,
+    /// The rate before a cap was set; 0 where there is none, or a queue was found since.
+    uncapped: u64,
     /// The least round trip of the last 30 to 60 s.
     base: WindowedMin,
     wander: Wander,
@@ -137,6 +139,7 @@ impl MediaController {
             calm: 0,
             return_to: 0,
             queue_at: None,
+            uncapped: 0,
             base: WindowedMin::starting(BASE_WINDOW, now),
             wander: Wander::default(),
             queue_delay: Duration::ZERO,
@@ -221,7 +224,7 @@ impl MediaController {
         self.delivered[0] = delivered;
         self.queue_delay = round.queue_delay(now, base);
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
-        self.policer.end_round(now, &round, has_queue);
+        self.try_cap(now, &round, has_queue);
         let has_drained =
             self.steps.is_any() && self.queue_delay <= self.config.queue_delay_max / 2;
         if std::mem::take(&mut self.settling) && !has_drained {
@@ -235,6 +238,21 @@ impl MediaController {
         if let Some(cap) = self.policer.cap() {
             // What lies above a cap was never tried.
             self.rate = self.rate.min(scale(cap, HEADROOM.0, HEADROOM.1));
+        }
+    }
+
+    /// Let the policer judge a round. Loss that was found innocent leaves no trace: the rate is what it was before the
+    /// test, or a sender whose media hardly varies would stay at what it sent while it was tested.
+    fn try_cap(&mut self, now: Instant, round: &Round, has_queue: bool) {
+        let was_capped = self.policer.cap().is_some();
+        self.policer.end_round(now, round, has_queue);
+        match (was_capped, self.policer.cap().is_some()) {
+            (false, true) => self.uncapped = self.rate,
+            (true, false) => {
+                let before = std::mem::take(&mut self.uncapped);
+                self.set_rate(self.rate.max(before));
+            }
+            _ => {}
         }
     }
 
@@ -355,6 +373,7 @@ impl MediaController {
 
     fn step_down(&mut self, is_limited: bool, rtt: Duration) {
         self.steps.take(self.rate, is_limited, rtt);
+        self.uncapped = 0;
         if self.queue_delay > OURS_MIN * self.queue_bound(false) {
             self.steps.was_limited = true;
         }

@@ -150,6 +150,39 @@ fn loss_alone_never_lowers_the_rate_of_a_film() {
 }
 
 #[test]
+fn a_test_of_loss_that_was_innocent_leaves_the_rate_as_it_was() {
+    let start = epoch() + 1_000 * MS;
+    let mut controller = controller(start);
+    controller.mode = Mode::Delay;
+    controller.set_rate(150_000);
+    let (mut before, mut credit, mut sent) = (0, 0, 0_u32);
+    for ms in 0..60_000 {
+        let (now, was_tested) = (start + ms * MS, controller.policer.cap().is_some());
+        if !was_tested {
+            before = controller.rate();
+        }
+        credit += controller.rate();
+        while credit >= PACKET * 1_000 {
+            credit -= PACKET * 1_000;
+            sent += 1;
+            match sent % 10 {
+                0 => controller.round.lost += PACKET,
+                _ => controller.acked(now, now - 50 * MS, PACKET, false),
+            }
+        }
+        if was_tested && controller.policer.cap().is_none() {
+            assert!(
+                controller.rate() >= before,
+                "{}, {before}",
+                controller.rate()
+            );
+            return;
+        }
+    }
+    panic!("no test was made, or it did not end");
+}
+
+#[test]
 fn a_mark_of_congestion_lowers_the_rate_once_a_round() {
     let now = epoch() + 1_000 * MS;
     let mut controller = controller(now);
