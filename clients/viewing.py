@@ -277,12 +277,12 @@ class Viewing:
         chooser = self._chooser
         if chooser is None:
             return True
+        pts_us, before = info.to_us(first.pts), chooser.current
         if info.kind == "audio":
-            chooser.handle_sound(event.complete_us, len(event.payload))
+            chooser.handle_sound(pts_us, event.complete_us, len(event.payload))
             return True
         if info.name not in self._alternatives:
             return True
-        pts_us, before = info.to_us(first.pts), chooser.current
         chooser.handle_picture(info.name, pts_us, event.complete_us, len(event.payload))
         if chooser.current != before:
             self._skips_until_us = self._shown_us

@@ -405,13 +405,15 @@ class ViewerHost:
         """The first track of each film of which it has no catalog."""
         return [min(show.indices.values()) for show in self._shows if show.catalog is None and show.indices]
 
-    def wanted_now(self) -> tuple[int, ...]:
-        """The tracks that it watches now, by index, but for a rendition that has not begun."""
+    def wanted_since(self, asked_us: int) -> tuple[int, ...]:
+        """The tracks that it watches, by index, but for a rendition that has not begun, or was asked for
+        after ``asked_us``."""
         return tuple(
             show.indices[stint.name]
             for show in self._shows
             for stint in show.stints
-            if stint.until_us is None and (show.chooser is None or stint.name != show.chooser.pending)
+            if stint.until_us is None
+            and (show.chooser is None or (stint.name != show.chooser.pending and stint.at_us <= asked_us))
         )
 
     def track_names(self) -> dict[int, FullTrackName]:
@@ -424,10 +426,11 @@ class ViewerHost:
 
 def _tell(chooser: QualityChooser, track: FilmTrack, number: int, at_us: int, size_bytes: int) -> None:
     """A frame came, the ``number``-th of its film."""
+    media_us = number * track.info.frame_us
     if track.info.kind == "audio":
-        chooser.handle_sound(at_us, size_bytes)
+        chooser.handle_sound(media_us, at_us, size_bytes)
     else:
-        chooser.handle_picture(track.info.name, number * track.info.frame_us, at_us, size_bytes)
+        chooser.handle_picture(track.info.name, media_us, at_us, size_bytes)
 
 
 def _engine_of(event: Any) -> int:

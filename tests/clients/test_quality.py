@@ -91,7 +91,7 @@ class Link:
     def _arrive(self, name: str, made_us: int) -> None:
         if name == "sound":
             self.sound_late_us = max(self.sound_late_us, self.now_us - made_us)
-            self.chooser.handle_sound(self.now_us, SOUND_BPS * FRAME_US // 8_000_000)
+            self.chooser.handle_sound(made_us, self.now_us, SOUND_BPS * FRAME_US // 8_000_000)
         else:
             self.chooser.handle_picture(name, made_us, self.now_us, self._size(name))
             self.seen.append((self.now_us, name))
@@ -159,9 +159,65 @@ def test_pictures_that_stay_away_while_sound_comes_cost_the_rendition() -> None:
     while (action := chooser.poll_action()) is not None:
         assert action != Begin("low", PRIORITY_DOWN, next_group=False)
     for at_us in range(2_000_000, 2_800_000, 20_000):
-        chooser.handle_sound(at_us, 100)
+        chooser.handle_sound(at_us, at_us, 100)
         chooser.handle_timeout(at_us)
     assert Begin("low", PRIORITY_DOWN, next_group=False) in _actions(chooser)
+
+
+def test_a_first_picture_that_stays_away_while_sound_comes_costs_the_rendition() -> None:
+    chooser = QualityChooser(LADDER, SOUND_BPS, 0)
+    for at_us in range(0, 3_000_000, 20_000):
+        chooser.handle_sound(at_us, at_us, 100)
+        chooser.handle_timeout(at_us)
+    assert Begin("low", PRIORITY_DOWN, next_group=False) in _actions(chooser)
+
+
+def _lossy(chooser: QualityChooser, repair_us: int, *, sound_repair_us: int, until_us: int) -> None:
+    """Three of four pictures come a repair late, all of it in order, and one of ten frames of sound."""
+    there_us = {name: 0 for name in RATES}
+    events = [(at_us, True) for at_us in range(0, until_us, FRAME_US)]
+    events += [(at_us, False) for at_us in range(0, until_us, FRAME_US // 2)]
+    for media_us, is_picture in sorted(events):
+        number = media_us // FRAME_US
+        if is_picture:
+            name = chooser.current
+            late_us = repair_us if number % 4 else repair_us // 2
+            there_us[name] = max(there_us[name], media_us + late_us)
+            chooser.handle_picture(name, media_us, there_us[name], 1_000)
+        else:
+            late_us = sound_repair_us if number % 10 == 0 else 0
+            chooser.handle_sound(media_us, media_us + late_us, 100)
+        _answer(chooser, media_us)
+
+
+def _answer(chooser: QualityChooser, now_us: int) -> None:
+    """What is asked for begins at once."""
+    for action in _actions(chooser):
+        if isinstance(action, Begin) and action.name == chooser.pending:
+            chooser.handle_picture(action.name, now_us, now_us, 1_000)
+
+
+def test_a_lag_that_sound_has_too_is_that_of_losses_and_costs_no_rendition() -> None:
+    chooser = QualityChooser(LADDER, SOUND_BPS, 0)
+    _lossy(chooser, 400_000, sound_repair_us=400_000, until_us=20_000_000)
+    assert chooser.switches_down == 0
+    assert chooser.current == "top"
+
+
+def test_a_lag_that_only_pictures_have_costs_the_rendition() -> None:
+    chooser = QualityChooser(LADDER, SOUND_BPS, 0)
+    _lossy(chooser, 400_000, sound_repair_us=0, until_us=20_000_000)
+    assert chooser.switches_down >= 1
+
+
+def test_single_late_pictures_keep_nobody_from_stepping_up() -> None:
+    chooser = QualityChooser(LADDER, SOUND_BPS, 0)
+    for number in range(150):
+        at_us = number * FRAME_US
+        late_us = 200_000 if number % 10 == 0 else 0
+        chooser.handle_picture(chooser.current, at_us, at_us + late_us, 1_000)
+        _answer(chooser, at_us + late_us)
+    assert chooser.current == "top"
 
 
 def _actions(chooser: QualityChooser) -> list[Begin | End]:
@@ -210,7 +266,7 @@ def test_whatever_comes_one_rendition_is_watched_and_at_most_one_more(
             chooser.handle_picture(name, media_us[name], now_us, number)
         elif kind == "sound":
             now_us += number
-            chooser.handle_sound(now_us, 100)
+            chooser.handle_sound(now_us - number, now_us, 100)
         elif kind == "timeout":
             now_us += number
             chooser.handle_timeout(now_us)
