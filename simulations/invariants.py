@@ -64,6 +64,9 @@ LOSSY_BEHIND_US: Final = 15_000_000
 JOINED_US: Final = 8_000_000
 """Who came more lately than this is not asked for the newest group yet."""
 
+ASKED_US: Final = 3_000_000
+"""A rendition that was asked for more lately than this may still be on its way."""
+
 CACHE_BYTES_MAX: Final = 1 << 30
 """`DatapathConfig.cache_total_bytes_max` of an edge as configured here."""
 
@@ -177,7 +180,8 @@ class Invariants:
             if not self._can_be_served(name):
                 continue
             self.report(now_us, "newest-group", unserved(name, viewer.without_catalog(), newest))
-            wanted = [track for track in viewer.wanted_now() if track not in viewer.ended]
+            asked = viewer.wanted_since(now_us - ASKED_US)
+            wanted = [track for track in asked if track not in viewer.ended]
             got = {track: group for track, (group, _) in viewer.newest.items()}
             self.report(now_us, "newest-group", behind(name, wanted, got, newest, self._groups_behind(name)))
 

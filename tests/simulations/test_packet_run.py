@@ -74,6 +74,17 @@ def test_arrivals_and_frames_name_the_same_objects_and_sizes() -> None:
             assert sizes[row["track"], row["group"], row["object"]] == (row["bytes"], row["capture_us"])
 
 
+def test_a_rendition_that_was_just_asked_for_is_not_missed_yet() -> None:
+    spec = small_spec()
+    choosing = tuple(replace(c, adapts=c.kind == "viewer" and c.stack == "farcast") for c in spec.clients)
+    run = PacketRun(replace(spec, clients=choosing), small_scenario(6.0), 1)
+    run.run()
+    viewer = next(v for name, v in run.network.viewers.items() if run.network.clients[name].adapts)
+    newest = max(viewer.watched(), key=lambda watched: watched.at_us)
+    assert newest.track in viewer.wanted_since(newest.at_us)
+    assert newest.track not in viewer.wanted_since(newest.at_us - 1)
+
+
 def test_a_viewer_takes_sound_and_one_picture_that_fits_its_access() -> None:
     for client in quiet().clients:
         names = sorted(quiet().tracks[watched.track].name for watched in client.watched)
