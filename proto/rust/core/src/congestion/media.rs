@@ -222,6 +222,7 @@ impl MediaController {
         let delivered = round.delivered(now);
         self.delivered.rotate_right(1);
         self.delivered[0] = delivered;
+        self.steps.note_delivered(delivered);
         self.queue_delay = round.queue_delay(now, base);
         let has_queue = self.queue_delay > self.queue_bound(round.is_limited());
         self.try_cap(now, &round, has_queue);
@@ -338,7 +339,9 @@ impl MediaController {
             (false, false) => scale(steps.rate_before, RETURN.0, RETURN.1),
             (false, true) => scale(steps.rate_before, RETURN_AGAIN.0, RETURN_AGAIN.1),
         };
-        self.set_rate(self.rate.max(steps.resume));
+        // A link that faded and is back carries more now than it did when the queue was found.
+        let carried = scale(steps.drained(), RESUME.0, RESUME.1).min(steps.rate_before);
+        self.set_rate(self.rate.max(steps.resume).max(carried));
         self.calm = 0;
     }
 

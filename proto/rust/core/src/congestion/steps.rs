@@ -14,6 +14,8 @@ pub(super) struct Steps {
     /// The rate before the first, and where it goes when the queue is gone.
     pub(super) rate_before: u64,
     pub(super) resume: u64,
+    /// Most that a round has delivered since the last one: while a queue drains, that is what the bottleneck carries.
+    drained: u64,
     /// The rate, not the application, was what limited when the first was taken.
     pub(super) was_limited: bool,
     /// Round trip at the second step, and the least and greatest since.
@@ -44,6 +46,19 @@ impl Steps {
         self.least = self.least.min(rtt);
         self.greatest = self.greatest.max(rtt);
         self.count += 1;
+        self.drained = 0;
+    }
+
+    /// A round ended, and has delivered so much, bytes/s.
+    pub(super) fn note_delivered(&mut self, delivered: u64) {
+        if self.is_any() {
+            self.drained = self.drained.max(delivered);
+        }
+    }
+
+    /// What the bottleneck carried while the queue drained, bytes/s; 0: not known.
+    pub(super) fn drained(&self) -> u64 {
+        self.drained
     }
 
     /// Enough were taken, and the queue does not shrink: somebody else's, or no queue.

@@ -114,6 +114,62 @@ fn an_acknowledgement_that_its_receiver_kept_is_no_queue() {
     assert!(controller.rate() > 200_000, "{}", controller.rate());
 }
 
+/// A bottleneck with a queue, 170 ms away and back, and who sends over it.
+#[derive(Default)]
+struct Bottleneck {
+    /// Bytes a millisecond.
+    capacity: u64,
+    now_ms: u32,
+    free_us: u64,
+    credit: u64,
+    wanted: u64,
+    under_way: std::collections::VecDeque<(u64, u64)>,
+}
+
+impl Bottleneck {
+    /// Let time pass while there are so many bytes a millisecond to be sent.
+    fn run(&mut self, controller: &mut MediaController, start: Instant, ms: u32, demand: u64) {
+        const RTT_US: u64 = 170_000;
+        for _ in 0..ms {
+            self.now_ms += 1;
+            let now_us = u64::from(self.now_ms) * 1_000;
+            self.wanted = (self.wanted + demand * 1_000).min(100 * PACKET * 1_000);
+            self.credit = (self.credit + controller.rate()).min(10 * PACKET * 1_000);
+            while self.wanted.min(self.credit) >= PACKET * 1_000 {
+                self.wanted -= PACKET * 1_000;
+                self.credit -= PACKET * 1_000;
+                self.free_us = now_us.max(self.free_us) + PACKET * 1_000 / self.capacity;
+                self.under_way.push_back((self.free_us + RTT_US, now_us));
+            }
+            let app_limited = self.wanted < PACKET * 1_000;
+            while let Some((_, sent_us)) = self.under_way.pop_front_if(|(at, _)| *at <= now_us) {
+                let sent = start + Duration::from_micros(sent_us);
+                controller.srtt = Some(170 * MS);
+                controller.acked(start + self.now_ms * MS, sent, PACKET, app_limited);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rate_comes_back_with_what_a_bottleneck_carries_again_while_its_queue_drains() {
+    let start = epoch() + 1_000 * MS;
+    let mut controller = controller(start);
+    controller.mode = Mode::Delay;
+    controller.set_rate(225_000);
+    let mut path = Bottleneck {
+        capacity: 300,
+        ..Bottleneck::default()
+    };
+    path.run(&mut controller, start, 4_000, 150);
+    path.capacity = 60;
+    path.run(&mut controller, start, 600, 150);
+    path.capacity = 300;
+    path.run(&mut controller, start, 2_000, 150);
+    assert!(!controller.steps.is_any());
+    assert!(controller.rate() >= 200_000, "{}", controller.rate());
+}
+
 #[test]
 fn delay_that_the_application_cannot_have_caused_leaves_the_rate_alone() {
     let now = epoch() + 1_000 * MS;
