@@ -99,6 +99,20 @@ def test_an_upgrade_that_was_held_back_is_proposed_again_before_the_next_report(
         assert bool(planned.plan.moves) == moves
 
 
+def test_the_hold_down_keeps_nobody_beyond_a_bound_after_an_upgrade_in_vain() -> None:
+    longer = line({("a", "b"): 100.0, ("a", "m"): 30.0, ("m", "b"): 400.0})
+    lossy = with_links(longer, "loss_high", 0.2, ("m", "b"))
+    for network, moves_at_s in ((lossy, 3), (longer, 31)):
+        run = Run(SLOW)
+        while run.parent("a", "b") != "m":
+            run.step(FAST)
+        seconds = 0
+        while run.parent("a", "b") == "m":
+            run.step(network)
+            seconds += 1
+        assert abs(seconds - moves_at_s) <= 1
+
+
 def test_a_report_that_is_not_better_starts_the_count_anew() -> None:
     run = Run(SLOW)
     for network in (FAST, FAST, SLOW, FAST, FAST):
