@@ -4,6 +4,8 @@ The trees that would be best now are compared with the trees in force. A node wh
 unreachable or draining, or whose branch breaks a bound beyond doubt (even by what links may lose at best)
 while another keeps them, is free to move at once. A node that would merely be better off becomes free when it
 would be better by a tenth and by 10 ms for three reports in a row, and did not move within the hold-down.
+That does not hold who is beyond a bound by what is to be reckoned with: what it moved to is not what it
+looked like.
 What it has is judged by the loss that links have beyond doubt, what it might have by the loss to reckon with:
 where the intervals overlap, it stays. For its new branch to be possible others above it may have to move too:
 they are its companions, and if one of them is held down the upgrade waits. A pinned node is none of this: it
@@ -129,7 +131,8 @@ def settle(
     newcomers[np.arange(len(origins)), origins] = False
     must = (newcomers | broken | beyond) & ~pinned
     is_held = past.moved_us > now_us - config.hold_down_us
-    ready = (streak >= config.upgrade_reports) & ~is_held
+    in_vain = is_held & ~held_branches.within_bounds & best.within_bounds
+    ready = (streak >= config.upgrade_reports) & (~is_held | in_vain)
     ready = _greatest(ready, hopeful, best, config)
     parents, upgraded, companions, must = _grown(
         costs, held, (held_branches, hopeful), origins, must, ready, (best_parents, is_held), overloads

@@ -18,7 +18,7 @@ import numpy as np
 from farcast.control_plane.branches import Move, Tree, Trees, Upstreams, path_to, paths
 from farcast.control_plane.network import Network
 from farcast.control_plane.pinning import PinState
-from farcast.control_plane.plan import ESCAPE, PIN, Demand, Plan, PlannerConfig, PlannerMemory
+from farcast.control_plane.plan import ESCAPE, PIN, UPGRADE, Demand, Plan, PlannerConfig, PlannerMemory
 from farcast.control_plane.plan import Tree as PlannedTree
 from farcast.control_plane.planner import plan as make_plan
 
@@ -58,9 +58,11 @@ class Planned:
         """The planner's memory for what came into force, where that is not all that it proposed.
 
         A pair of origin and node that was held back has the parent, the streak and the time of its last move
-        that it had before.
+        that it had before. An upgrade among them has lasted long enough and is proposed by the next run too,
+        even if that comes before the next report, as after a canary: else it is not there when it may move.
         """
         memory, before = self.memory, self.job.memory
+        upgrades = {(m.origin, m.node) for m in self.plan.moves if m.cause == UPGRADE}
         index = {node: k for k, node in enumerate(memory.node_ids)}
         index_before = {node: k for k, node in enumerate(before.node_ids)}
         rows_before = {origin: k for k, origin in enumerate(before.origins)}
@@ -83,6 +85,8 @@ class Planned:
                 if origin in rows_before and node in index_before:
                     old = rows_before[origin], index_before[node]
                     streak[row, column], moved_us[row, column] = before.streak[old], before.moved_us[old]
+                if (origin, node) in upgrades:
+                    streak[row, column] = self.job.config.upgrade_reports
                 changed = True
         if not changed:
             return memory

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from networks import SECOND_US, all_origins, at, first_plan, line, network_of, with_links, with_nodes
 from reports import hello, link, report
 
+from farcast.control_plane.branches import Upstreams
 from farcast.control_plane.costs import Costs
 from farcast.control_plane.link_state import LinkState, LinkStateConfig
 from farcast.control_plane.network import Floats, Network
@@ -26,6 +27,7 @@ from farcast.control_plane.plan import (
     Move,
 )
 from farcast.control_plane.planner import Plan, PlannerConfig, PlannerMemory, plan
+from farcast.control_plane.planning import PlanJob
 from farcast.proto.control.messages import LinkReport
 
 CONFIG = PlannerConfig()
@@ -75,6 +77,40 @@ def test_runs_within_one_report_interval_count_once() -> None:
     run = Run(SLOW)
     for _ in range(10):
         assert run.step(FAST, after_s=0.1).moves == ()
+
+
+def test_an_upgrade_that_was_held_back_is_proposed_again_before_the_next_report() -> None:
+    """A canary that passes calls for a run at once; routes that waited for it have to be in that."""
+    run = Run(SLOW)
+    in_force = {
+        origin: {node: Upstreams(parent) for node, parent in tree.parent.items()}
+        for origin, tree in run.plan.trees.items()
+    }
+    for after_s in (1.0, 1.0, 1.0, 0.2):
+        run.now_s += after_s
+        here = at(FAST, run.now_s)
+        planned = PlanJob(here, all_origins(here), run.memory, CONFIG).run()
+        run.memory = planned.memory_of(in_force)
+    assert Move("a", "b", "a", "m", UPGRADE) in planned.plan.moves
+    for after_s, moves in ((0.2, True), (0.2, False)):
+        here = at(FAST if moves else SLOW, run.now_s + after_s)
+        planned = PlanJob(here, all_origins(here), run.memory, CONFIG).run()
+        run.memory = planned.memory_of(in_force)
+        assert bool(planned.plan.moves) == moves
+
+
+def test_the_hold_down_keeps_nobody_beyond_a_bound_after_an_upgrade_in_vain() -> None:
+    longer = line({("a", "b"): 100.0, ("a", "m"): 30.0, ("m", "b"): 400.0})
+    lossy = with_links(longer, "loss_high", 0.2, ("m", "b"))
+    for network, moves_at_s in ((lossy, 3), (longer, 31)):
+        run = Run(SLOW)
+        while run.parent("a", "b") != "m":
+            run.step(FAST)
+        seconds = 0
+        while run.parent("a", "b") == "m":
+            run.step(network)
+            seconds += 1
+        assert abs(seconds - moves_at_s) <= 1
 
 
 def test_a_report_that_is_not_better_starts_the_count_anew() -> None:

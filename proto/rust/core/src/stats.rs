@@ -128,7 +128,7 @@ pub struct HopStats {
     pub forwards_received: u64,
     pub forwards_refused: u64,
     /// Round trip as the hop sees it: smoothed, the last one, the least of the last ten seconds, its
-    /// mean deviation.
+    /// mean deviation; 0 is not measured.
     pub rtt_us: u64,
     pub rtt_latest_us: u64,
     pub rtt_min_us: u64,

@@ -8,13 +8,16 @@
 //!   last half to whole minute. If even the quickest packet of a round waited longer than
 //!   [`HoldConfig::queue_delay_max`], a queue stands; jitter and delayed acknowledgements leave the
 //!   minimum alone.
-//! - *Down*: to 85 %, of the rate or of a tenth more than what was delivered in the round, whichever is
-//!   less (a rate far above what is used could be lowered many times without effect). Then a round is
-//!   waited for the effect. ECN marks do the same. Who delivers less than the lowest rate (heartbeats, a
-//!   voice) is not the cause of any queue, and keeps the rate for what comes.
+//! - *Down*: what was delivered while a queue stands is what the link carries. From there the rate falls by
+//!   what empties the queue in two round trips, to half at most: sound waits in it as long as pictures do,
+//!   whoever is sent first. Further steps, and ECN marks, lower it to 85 %. Then a round is
+//!   waited for the effect. Who delivers less than the lowest rate (heartbeats, a voice) is not the cause of any
+//!   queue, and keeps the rate for what comes.
+//! - *Empty*: the rate is nearly what was delivered.
 //! - *Not ours*: if further steps down do not shorten the delay, it is not our queue; the path itself
 //!   got longer (a detour). Its round trip becomes the new base and the rate is what it was before.
-//! - *Up*: 5 % a round, only while the rate is what limits the sender, and no queue is in sight.
+//! - *Up*: 5 % a round, only while the rate is what limits the sender, and no queue is in sight; 1 % around
+//!   what was delivered when the rate last made a queue, or each rise overshoots by what a round trip hides.
 //! - *Window*: rate × (RTT + the longest outage to ride out). Lost datagrams count as in flight until
 //!   QUIC declares them lost, so a window of one round trip stops the flow in an outage and keeps it
 //!   stopped (ARCHITECTURE.md, "Rules that cost something to learn"). The rate is what limits, through
@@ -31,17 +34,22 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Numerator and denominator of a step up, a step down, and of the headroom over what was delivered.
+/// Numerator and denominator of a step up, of one around what the link carried, and of a step down.
 const UP: (u64, u64) = (105, 100);
+const UP_NEAR: (u64, u64) = (101, 100);
 const DOWN: (u64, u64) = (85, 100);
-const HEADROOM: (u64, u64) = (110, 100);
+/// Of what the link carried: the rate once the queue is empty, and where steps up are small.
+const EMPTY: (u64, u64) = (95, 100);
+const NEAR: [(u64, u64); 2] = [(90, 100), (110, 100)];
+/// A rate up to this much of what was delivered has made the queue; one far above may have met a longer path.
+const CLOSE: (u64, u64) = (150, 100);
 /// No rate leaves these bounds, whatever the configuration says.
 const RATE_MIN: u64 = 1_000;
 const RATE_MAX: u64 = 1 << 40;
 /// The least round trip is kept over the running window of this length and the one before.
 const BASE_WINDOW: Duration = Duration::from_secs(30);
 /// Steps down without effect after which a longer round trip is taken for the path's own.
-const STEPS_MAX: u32 = 3;
+const STEPS_MAX: u32 = 2;
 /// Packets acknowledged in a round before it is judged.
 const ROUND_PACKETS_MIN: u64 = 4;
 /// The window never falls below this many packets.
@@ -114,6 +122,11 @@ struct Round {
 }
 
 impl Round {
+    /// The rate was the limit for most of it.
+    fn is_limited(&self) -> bool {
+        self.bytes_limited > self.bytes / 2
+    }
+
     fn new(start: Instant) -> Round {
         Round {
             start,
@@ -131,15 +144,20 @@ pub struct HoldController {
     config: HoldConfig,
     mtu: u64,
     rate: u64,
+    /// What was delivered when a queue was seen last while the rate was the limit, bytes/s.
+    carried: Option<u64>,
     srtt: Duration,
     round: Round,
     /// The last step down; the round after it is not judged.
     settling: bool,
+    /// The rate is low for a queue to empty.
+    draining: bool,
     /// When the latest packet was sent of those that were acknowledged.
     acknowledged: Option<Instant>,
-    /// Steps down in a row, the rate before the first and the round trip after it.
+    /// Steps down in a row; the rate before the first, what was delivered then, and the round trip after it.
     steps: u32,
     rate_before_steps: u64,
+    delivered: u64,
     rtt_after_step: Duration,
     base: WindowedMin,
 }
@@ -151,12 +169,15 @@ impl HoldController {
             config,
             mtu: u64::from(mtu).max(1),
             rate: config.clamp(config.rate_initial),
+            carried: None,
             srtt: Duration::from_millis(100),
             round: Round::new(now),
             settling: false,
+            draining: false,
             acknowledged: None,
             steps: 0,
             rate_before_steps: 0,
+            delivered: 0,
             rtt_after_step: Duration::ZERO,
             base: WindowedMin::starting(BASE_WINDOW, now),
         }
@@ -199,20 +220,20 @@ impl HoldController {
         };
         let queued = rtt_min.saturating_sub(base);
         if queued > self.config.queue_delay_max {
-            let took = now.saturating_duration_since(round.start);
-            let delivered = per_second(round.bytes, took);
-            if delivered >= self.config.clamp(0) {
-                self.handle_queue(now, rtt_min, scale(delivered, HEADROOM));
-            }
+            self.handle_queue(now, round, rtt_min, queued);
             return;
         }
         self.steps = 0;
-        if queued <= self.config.queue_delay_max / 2 && round.bytes_limited > round.bytes / 2 {
-            self.rate = self.config.clamp(scale(self.rate, UP));
+        if queued <= self.config.queue_delay_max / 2 {
+            self.handle_empty(round.is_limited());
         }
     }
 
-    fn handle_queue(&mut self, now: Instant, rtt_min: Duration, at_most: u64) {
+    fn handle_queue(&mut self, now: Instant, round: Round, rtt_min: Duration, queued: Duration) {
+        let delivered = per_second(round.bytes, now.saturating_duration_since(round.start));
+        if delivered < self.config.clamp(0) {
+            return;
+        }
         if self.steps == STEPS_MAX {
             self.steps = 0;
             if rtt_min.saturating_add(self.config.queue_delay_max / 4) >= self.rtt_after_step {
@@ -220,24 +241,46 @@ impl HoldController {
                 return;
             }
         }
-        match self.steps {
-            0 => self.rate_before_steps = self.rate,
+        if self.steps == 0 {
+            self.rate_before_steps = self.rate;
+            self.delivered = delivered;
+            let is_ours = round.is_limited() || self.rate <= scale(delivered, CLOSE);
+            self.carried = Some(delivered).filter(|_| is_ours);
+            self.rate = self.rate.min(drain_rate(delivered, queued, rtt_min));
+        } else {
             // Only now: when a queue is first seen, more of it is on the way.
-            1 => self.rtt_after_step = rtt_min,
-            _ => {}
+            self.rtt_after_step = rtt_min;
+            self.rate = scale(self.rate, DOWN);
         }
         self.steps += 1;
-        self.step_down(Some(at_most));
+        self.draining = true;
+        self.settle();
+    }
+
+    /// No queue is in sight.
+    fn handle_empty(&mut self, is_limiting: bool) {
+        if std::mem::take(&mut self.draining) {
+            let emptied = scale(self.delivered, EMPTY);
+            self.rate = self.config.clamp(self.rate.max(emptied));
+        } else if is_limiting {
+            let is_near = self.carried.is_some_and(|carried| {
+                let [least, most] = NEAR.map(|near| scale(carried, near));
+                (least..most).contains(&self.rate)
+            });
+            let up = if is_near { UP_NEAR } else { UP };
+            self.rate = self.config.clamp(scale(self.rate, up));
+        }
     }
 
     fn accept_path(&mut self, now: Instant, rtt: Duration) {
         self.rate = self.rate_before_steps;
+        self.carried = None;
+        self.draining = false;
         self.base.reset(now, rtt);
     }
 
-    fn step_down(&mut self, at_most: Option<u64>) {
-        let rate = at_most.map_or(self.rate, |rate| rate.min(self.rate));
-        self.rate = self.config.clamp(scale(rate, DOWN));
+    fn settle(&mut self) {
+        self.rate = self.config.clamp(self.rate);
         self.settling = true;
     }
 }
@@ -273,7 +316,8 @@ impl Controller for HoldController {
         _largest_lost_pn: u64,
     ) {
         if is_ecn && !self.settling {
-            self.step_down(None);
+            self.rate = scale(self.rate, DOWN);
+            self.settle();
         }
     }
 
@@ -308,6 +352,13 @@ impl Controller for HoldController {
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
+}
+
+/// What empties a queue in two round trips, where a link delivers so much.
+fn drain_rate(delivered: u64, queued: Duration, rtt: Duration) -> u64 {
+    let two_rtts_us = (2 * rtt.as_micros()).max(1);
+    let left_us = two_rtts_us.saturating_sub(queued.as_micros());
+    u64::try_from(u128::from(delivered) * left_us / two_rtts_us).unwrap_or(u64::MAX)
 }
 
 fn scale(value: u64, (numerator, denominator): (u64, u64)) -> u64 {

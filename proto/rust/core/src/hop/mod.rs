@@ -140,7 +140,7 @@ impl Hop {
         HopStats {
             queue_bytes: self.sender.queue_bytes(),
             unacked_bytes: self.sender.unacked_bytes(),
-            rtt_us: micros(self.rtt.smoothed()),
+            rtt_us: self.rtt.measured().map_or(0, micros),
             ..self.stats
         }
     }
@@ -155,7 +155,7 @@ impl Hop {
             tx_loss_ppm: u64::from(tx_loss_ppm),
             tx_burst_milli: u64::from(tx_burst_milli),
             rtt_latest_us: micros(self.rtt.latest()),
-            rtt_min_us: micros(self.rtt.min()),
+            rtt_min_us: self.rtt.measured().map_or(0, |_| micros(self.rtt.min())),
             rtt_variation_us: micros(self.rtt.variation()),
             rx_packets: loss.due,
             rx_lost: loss.lost,

@@ -39,7 +39,7 @@ pub(super) struct Rtt {
 impl Rtt {
     pub(super) fn new(initial: Duration) -> Rtt {
         Rtt {
-            latest: initial,
+            latest: Duration::ZERO,
             least: WindowedMin::new(MIN_WINDOW),
             least_now: WindowedMin::new(NOW_WINDOW),
             sketch: Sketch::default(),
@@ -59,11 +59,15 @@ impl Rtt {
         (self.source > 0).then_some(self.smoothed)
     }
 
+    /// How much samples vary around it; zero before the first, since what stands in has no variation.
     pub(super) fn variation(&self) -> Duration {
+        if self.source < 2 {
+            return Duration::ZERO;
+        }
         self.variation
     }
 
-    /// The last sample.
+    /// The last sample; zero before the first.
     pub(super) fn latest(&self) -> Duration {
         self.latest
     }
@@ -166,10 +170,19 @@ mod tests {
     fn quic_counts_until_the_first_own_sample() {
         let mut rtt = Rtt::new(100 * MS);
         assert_eq!(rtt.measured(), None);
+        assert_eq!(
+            (rtt.latest(), rtt.variation()),
+            (Duration::ZERO, Duration::ZERO)
+        );
         rtt.set_from_quic(80 * MS, 40 * MS);
         assert_eq!(rtt.measured(), Some(80 * MS));
+        assert_eq!(
+            (rtt.latest(), rtt.variation()),
+            (Duration::ZERO, Duration::ZERO)
+        );
         rtt.sample(epoch(), 60 * MS, 10 * MS);
         assert_eq!(rtt.measured(), Some(50 * MS));
+        assert_eq!((rtt.latest(), rtt.variation()), (50 * MS, 25 * MS));
         rtt.set_from_quic(80 * MS, 40 * MS);
         assert_eq!(rtt.measured(), Some(50 * MS));
     }

@@ -45,7 +45,11 @@ impl Path {
     }
 
     fn run(&mut self, seconds: u64) {
-        let end = self.now + Duration::from_secs(seconds);
+        self.run_ms(1_000 * seconds);
+    }
+
+    fn run_ms(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
         while self.now < end {
             let paced = self.controller.metrics().pacing_rate.unwrap();
             let app_limited = self.offered < paced;
@@ -114,6 +118,47 @@ fn a_full_pipe_is_found_and_its_queue_stays_short() {
             path.controller.rate()
         );
     }
+}
+
+/// Share of packets that meet a queue of more than 80 ms.
+fn share_late(path: &mut Path, seconds: u64) -> f64 {
+    let (mut packets, mut late) = (0, 0);
+    let end = path.now + Duration::from_secs(seconds);
+    while path.now < end {
+        path.run_ms(10);
+        packets += 1;
+        late += u32::from(path.queued_last > 80 * MS);
+    }
+    f64::from(late) / f64::from(packets)
+}
+
+#[test]
+fn a_link_that_shrank_is_soon_without_a_queue_and_stays_used() {
+    for rtt_ms in [30, 64, 160, 300] {
+        for offered in [2 * MBIT, 8 * MBIT] {
+            let mut path = Path::new(HoldConfig::default(), rtt_ms, 12 * MBIT, offered);
+            path.run(5);
+            path.rate = 3 * MBIT / 2;
+            path.run(3);
+            let late = share_late(&mut path, 20);
+            let packets = path.packets;
+            path.run(10);
+            let used = (path.packets - packets) as f64 * f64::from(MTU) / (15 * MBIT) as f64;
+            let of = format!("{rtt_ms} ms, {offered} B/s: late {late:.2}, used {used:.2}");
+            assert!(late < 0.25 && used > 0.95, "{of}");
+        }
+    }
+}
+
+#[test]
+fn a_longer_path_takes_little_from_a_film_that_the_rate_did_not_limit() {
+    let mut path = Path::new(HoldConfig::default(), 160, 20 * MBIT, 2 * MBIT);
+    path.run(5);
+    let packets = path.packets;
+    path.rtt = 355 * MS;
+    path.run(5);
+    let sent = (path.packets - packets) as f64 * f64::from(MTU) / (10 * MBIT) as f64;
+    assert!(sent > 0.9, "{sent:.2}");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use super::link::{Weather, World, chunk};
 use crate::hop::{Frame, Hop, HopConfig, HopError, HopEvent};
 use std::time::Duration;
 
+const MS: Duration = Duration::from_millis(1);
+
 fn heartbeats(hop: &Hop) -> u64 {
     hop.stats().heartbeats_sent
 }
@@ -26,6 +28,21 @@ fn an_idle_hop_sends_a_heartbeat_a_second() {
     world.run_ms(10_500);
     assert_eq!(heartbeats(&world.hops[0]), 11);
     assert_eq!(heartbeats(&world.hops[1]), 11);
+}
+
+#[test]
+fn a_round_trip_that_nobody_has_measured_is_reported_as_none() {
+    let mut world = World::new(1, HopConfig::default(), Weather::bursty(5, 0.0));
+    let rtts_us = |world: &mut World| {
+        let stats = world.hops[0].measured(world.now);
+        let of_now = [stats.rtt_us, stats.rtt_latest_us, stats.rtt_min_us];
+        (of_now, stats.rtt_variation_us)
+    };
+    assert_eq!(rtts_us(&mut world), ([0; 3], 0));
+    world.hops[0].set_rtt(12 * MS, 6 * MS);
+    assert_eq!(rtts_us(&mut world), ([12_000, 0, 12_000], 0));
+    world.run_ms(1_500);
+    assert_eq!(rtts_us(&mut world), ([10_000; 3], 5_000));
 }
 
 #[test]
