@@ -59,7 +59,7 @@ def lines(rows: Sequence[Row]) -> str:
 def copies(count: int) -> str:
     """One row: so many copies whatever is lost."""
     symbols = tuple(min(count * k, 64) for k in range(1, ROUND_CHUNKS_MAX + 1))
-    return line(Row(4_294_967_295, 0, 0, 0, 12_000, 0, 0, False, count, symbols, symbols))
+    return line(Row(4_294_967_295, 0, 0, 0, False, 12_000, 0, 0, False, count, symbols, symbols))
 
 
 def parity_needed(chunks: int, loss: float, burst: float) -> int:

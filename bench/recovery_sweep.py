@@ -2,29 +2,42 @@
 
 The film of `recovery.py` over a hop of 20 Mbit/s. Beside each cell stands every mix of a share of parity for
 each frame (`PARITIES`) and a number of copies of what that does not complete, 12 ms apart (`COPIES`), on the
-same links (``rules.rs``). It is stronger than what anybody can configure, since the best mix is taken of each
-cell, with hindsight:
+same links (``rules.rs``). Where no round of repairs fits in the budget a hop of ours cannot hold it (the edge
+refuses such a configuration, and the planner splits the hop): such cells are shown in brackets and are in no
+total. Two questions are asked, each twice; below 1 ours is better.
 
-- *missed*: frames that ours misses, over those of the mix that misses fewest of those that cost no more;
-- *bytes*: extra bytes of ours, over those of the cheapest mix that misses no more (or no more than the target
-  of `TARGET` asks for).
+**One mix for all cells**, as somebody would configure it: of what each mix misses in all cells together, and
+of its extra bytes in all of them,
 
-Below 1 ours is better. ``-``: no mix does it; ``=``: neither misses anything. Over all cells the sums are
-compared. Where no round of repairs fits in the budget a hop of ours cannot hold it (the edge refuses such a
-configuration, and the planner splits the hop): such cells are shown in brackets and left out of the sums.
-``--svg`` draws the heat map. The last line is JSON.
+- ``one_mix_missed_ratio``: frames that ours misses, over those of the mix that misses fewest of those that
+  cost no more (``one_mix_as_cheap``);
+- ``one_mix_bytes_ratio``: extra bytes of ours, over those of the cheapest mix that misses no more than ours
+  (``one_mix_as_good``), with `TARGET` in place of ours in the cells where ours is below it.
+
+Null where there is no such mix: none costs so little, or none misses so few at any cost. The goals are not
+reached then.
+
+**The best mix of each cell**, which nobody can configure since it takes hindsight; the map and
+
+- ``missed_ratio``, ``bytes_ratio``: the same, against the sums of what was best in each cell. In the map
+  ``-``: no mix does it; ``=``: neither misses anything.
+
+These are the harder yardstick, and no goals: where plain ARQ meets the budget nothing can send less than it.
+
+Shares are of frames and of the bytes of the media, and cells count alike. ``--svg`` draws the heat map. The
+last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench.recovery_runs import SEEDS, Figures, Way, extra, hybrid, lines, run
 
@@ -42,7 +55,7 @@ FRAMES: Final = 12_000
 SHORT_FRAMES: Final = 3_000
 TARGET: Final = TARGET_ESSENTIAL
 RATIO_SHOWN_MAX: Final = 2.0
-GOALS: Final = {"missed_ratio": 0.68, "bytes_ratio": 0.60}
+GOALS: Final = {"one_mix_missed_ratio": 0.68, "one_mix_bytes_ratio": 0.60}
 """Hairpin's against the best before it: 32 % fewer missed, 40 % fewer bytes (Meng et al., NSDI 2024)."""
 
 
@@ -74,18 +87,33 @@ class Cell:
 class Found:
     """What a way missed, a share of frames, and what it cost, a share of the media."""
 
+    name: str
     missed: float
     extra: float
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Ours in a cell, the mix of no more bytes that misses fewest, and the cheapest that misses no more."""
+    """Ours in a cell, and every mix: the same ones in the same order in each."""
 
     cell: Cell
     ours: Found
-    as_cheap: Found | None
-    as_good: Found | None
+    mixes: tuple[Found, ...]
+
+    @property
+    def missed_allowed(self) -> float:
+        """A mix that misses so many is as good as ours."""
+        return max(self.ours.missed, TARGET)
+
+    @property
+    def as_cheap(self) -> Found | None:
+        """The mix of no more bytes that misses fewest."""
+        return fewest_missed(self.mixes, self.ours.extra)
+
+    @property
+    def as_good(self) -> Found | None:
+        """The cheapest mix that is as good."""
+        return cheapest(self.mixes, self.missed_allowed)
 
     @property
     def missed_ratio(self) -> float | None:
@@ -104,6 +132,18 @@ class Compared:
         return self.ours.extra / self.as_good.extra
 
 
+def fewest_missed(mixes: Iterable[Found], extra_max: float) -> Found | None:
+    """The one that misses fewest of those that cost no more than this share."""
+    cheap = (mix for mix in mixes if mix.extra <= extra_max)
+    return min(cheap, key=lambda mix: (mix.missed, mix.extra), default=None)
+
+
+def cheapest(mixes: Iterable[Found], missed_max: float) -> Found | None:
+    """The one that costs least of those that miss no more than this share."""
+    good = (mix for mix in mixes if mix.missed <= missed_max)
+    return min(good, key=lambda mix: mix.extra, default=None)
+
+
 class Sweep:
     """Runs cells; what a way takes without loss is run once."""
 
@@ -118,22 +158,14 @@ class Sweep:
         """All ways in one cell."""
         ours = self._found(self._ours, self._ours, cell)
         # Parity is a cost of the mix, so its bytes are counted beside those of a film without any.
-        mixes = [self._found(way, self._plain, cell) for way in self._mixes]
-        cheap = [mix for mix in mixes if mix.extra <= ours.extra]
-        good = [mix for mix in mixes if mix.missed <= max(ours.missed, TARGET)]
-        return Compared(
-            cell,
-            ours,
-            min(cheap, key=lambda mix: (mix.missed, mix.extra), default=None),
-            min(good, key=lambda mix: mix.extra, default=None),
-        )
+        return Compared(cell, ours, tuple(self._found(way, self._plain, cell) for way in self._mixes))
 
     def _found(self, way: Way, plain: Way, cell: Cell) -> Found:
         key = (plain.name, cell.values)
         if key not in self._clean:
             self._clean[key] = run(plain, self._frames, 1, [*cell.values, "loss=0"])
         got = run(way, self._frames, 1, [*cell.values, f"loss={cell.loss / 100}"])
-        return Found(got["missed"], extra(got, self._clean[key]))
+        return Found(way.name, got["missed"], extra(got, self._clean[key]))
 
 
 def cells(losses: Sequence[int]) -> Iterator[Cell]:
@@ -202,23 +234,57 @@ def chart(found: Sequence[Compared]) -> Spec:
     }
 
 
-def totals(found: Sequence[Compared]) -> dict[str, float | int]:
-    """Sums over the cells in which a round of repairs fits."""
+def totals(found: Sequence[Compared]) -> dict[str, float | int | str | None]:
+    """Sums over the cells in which a round of repairs fits: as the head of this module says."""
     held = [one for one in found if one.cell.has_round]
     cheap = [(one.ours.missed, one.as_cheap.missed) for one in held if one.as_cheap]
     good = [(one.ours.extra, one.as_good.extra) for one in held if one.as_good]
     return {
         "cells": len(held),
+        "missed": round(sum(one.ours.missed for one in held) / max(len(held), 1), 6),
+        "extra_bytes": round(sum(one.ours.extra for one in held) / max(len(held), 1), 4),
+        **one_mix(held),
         "cells_without_as_cheap": len(held) - len(cheap),
         "cells_without_as_good": len(held) - len(good),
-        "missed": round(sum(one.ours.missed for one in held) / max(len(held), 1), 6),
-        "missed_ratio": _ratio(cheap),
-        "bytes_ratio": _ratio(good),
+        "missed_ratio": ratio(*map(sum, zip(*cheap, strict=True))) if cheap else None,
+        "bytes_ratio": ratio(*map(sum, zip(*good, strict=True))) if good else None,
     }
 
 
-def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
-    return round(sum(ours for ours, _ in pairs) / max(sum(theirs for _, theirs in pairs), 1e-9), 3)
+def one_mix(held: Sequence[Compared]) -> dict[str, float | str | None]:
+    """Ours beside the mixes that are best over all these cells; None where there is no such mix."""
+    ours = added([one.ours for one in held])
+    sums = [added(mix) for mix in zip(*(one.mixes for one in held), strict=True)]
+    as_cheap = fewest_missed(sums, ours.extra)
+    as_good = cheapest(sums, sum(one.missed_allowed for one in held))
+    return {
+        "one_mix_missed_ratio": ratio(ours.missed, as_cheap.missed) if as_cheap else None,
+        "one_mix_bytes_ratio": ratio(ours.extra, as_good.extra) if as_good else None,
+        "one_mix_as_cheap": as_cheap.name if as_cheap else None,
+        "one_mix_as_good": as_good.name if as_good else None,
+    }
+
+
+def added(found: Sequence[Found]) -> Found:
+    """The sums of what one way missed and cost in several cells."""
+    name = found[0].name if found else ""
+    return Found(name, sum(one.missed for one in found), sum(one.extra for one in found))
+
+
+def ratio(ours: float, theirs: float) -> float | None:
+    """None where they miss or cost nothing and ours does; 1 where neither does."""
+    if theirs <= 0:
+        return 1.0 if ours <= 0 else None
+    return round(ours / theirs, 3)
+
+
+def unmet(total: Mapping[str, Any]) -> list[str]:
+    """Goals that were not reached; one without a mix to judge it by is none that was."""
+    return [
+        f"{key}: no one mix does it" if total[key] is None else f"{key} {total[key]} > {most}"
+        for key, most in GOALS.items()
+        if total[key] is None or total[key] > most
+    ]
 
 
 def main() -> None:
@@ -236,8 +302,7 @@ def main() -> None:
     if options.svg:
         options.svg.write_text(svg(chart(found)))
     total = totals(found)
-    missing = [f"{key} {total[key]} > {most}" for key, most in GOALS.items() if total[key] > most]
-    print("goals not reached: " + ("; ".join(missing) or "none"))
+    print("goals not reached: " + ("; ".join(unmet(total)) or "none"))
     print(json.dumps(total))
 
 

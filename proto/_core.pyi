@@ -373,8 +373,9 @@ class LargestCell:
 class HopPolicy:
     """The repair policy of a hop, checked: rows that are tried in order.
 
-    A row: (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min, spacing_us, collect_us, span_us, coded,
-    small_copies, essential, disposable); 0 for any burst or RTT. The last two have 16 entries: datagrams of a
+    A row: (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min, again, spacing_us, collect_us, span_us,
+    coded, small_copies, essential, disposable); 0 for any burst or RTT. With an RTT: another round fits after
+    this one. ``again``: only for what a round has not brought. The last two have 16 entries: datagrams of a
     round that repairs 1, 2, ... chunks.
 
     Raises ``ValueError`` that names the first row that cannot be.
@@ -382,7 +383,9 @@ class HopPolicy:
 
     def __new__(
         cls,
-        rows: Sequence[tuple[int, int, int, int, int, int, int, bool, int, Sequence[int], Sequence[int]]],
+        rows: Sequence[
+            tuple[int, int, int, int, bool, int, int, int, bool, int, Sequence[int], Sequence[int]]
+        ],
         disposable_priority_min: int = 256,
     ) -> Self: ...
 

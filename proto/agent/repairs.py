@@ -22,7 +22,7 @@ def policy_command(session: int, offered: Recovery, assumed: Assumptions) -> Com
 
 
 def prepare(assumed: Assumptions, wanted: SecondPaths) -> None:
-    """Compute the usual tables, half a second of work, before anybody waits for a hop."""
+    """Compute the usual tables, a second of work, before anybody waits for a hop."""
     _policy(assumed, assumed.coded)
     _second_paths(wanted, assumed)
 

@@ -14,11 +14,10 @@ from typing import Final
 from farcast.proto.recovery.policy import (
     BURST_WORST,
     LOSS_WORST,
-    NOTICE_MS,
-    ROUND_RTT,
     Assumptions,
     Link,
     Row,
+    round_ms,
     rounds_by_size,
     table,
 )
@@ -88,8 +87,10 @@ def _sent(row: Row) -> str:
     return f"one loss {times}, {SHOWN_CHUNKS} together in {together} datagrams{span} {how}"
 
 
-def row_for(rows: Sequence[Row], loss: float, burst: float, rtt_ms: float, left_ms: float) -> Row:
-    """The row that the datapath chooses (``HopPolicy::row``)."""
+def row_for(
+    rows: Sequence[Row], loss: float, burst: float, rtt_ms: float, left_ms: float, again: bool = False
+) -> Row:
+    """The row that the datapath chooses (``HopPolicy::row``); ``again``: a round has not brought it."""
     loss_ppm, burst_milli, rtt_us = round(loss * 1e6), round(burst * 1e3), round(rtt_ms * 1e3)
     fitting = (
         row
@@ -98,6 +99,7 @@ def row_for(rows: Sequence[Row], loss: float, burst: float, rtt_ms: float, left_
         and (not row.burst_milli_max or burst_milli <= row.burst_milli_max)
         and (not row.rtt_us_max or rtt_us <= row.rtt_us_max)
         and left_ms >= row.budget_ms_min
+        and (again or not row.again)
     )
     return next(fitting, rows[-1])
 
@@ -106,17 +108,17 @@ def choose(loss: float, burst: float, rtt_ms: float, assumed: Assumptions = USUA
     """What the table makes of a link; ``loss`` a share, ``burst`` datagrams."""
     at = min(max(loss, 0.0), LOSS_WORST)
     length = min(max(burst, 1.0), BURST_WORST)
-    round_ms = ROUND_RTT * rtt_ms + NOTICE_MS
-    needs_ms = rtt_ms / 2.0 + round_ms
+    takes_ms = round_ms(rtt_ms)
+    needs_ms = rtt_ms / 2.0 + takes_ms
     if at < LOSS_TOLD_MIN:
         return Choice(at, length, rtt_ms, assumed.budget_ms, (), needs_ms, 0.0, 0.0)
     rows, rounds = table(assumed), list[Round]()
     while len(rounds) < ROUNDS_TOLD_MAX:
-        left_ms = assumed.budget_ms - needs_ms - len(rounds) * round_ms
+        left_ms = assumed.budget_ms - needs_ms - len(rounds) * takes_ms
         if left_ms < 0:
             break
-        row = row_for(rows, at, length, rtt_ms, left_ms)
-        rounds.append(_round(assumed, row, at, length, (len(rounds) + 1) * round_ms))
+        row = row_for(rows, at, length, rtt_ms, left_ms, bool(rounds))
+        rounds.append(_round(assumed, row, at, length, (len(rounds) + 1) * takes_ms))
         if row.rtt_us_max == 0:  # the last that fits
             break
     extra, owed = 0.0, 1.0

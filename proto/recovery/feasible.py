@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from farcast.proto.recovery.policy import (
-    NOTICE_MS,
-    ROUND_RTT,
     SPANS_MS,
     Assumptions,
     frames_missed,
     percent_needed,
+    round_ms,
 )
 
 DATAGRAM_BYTES: Final = 1_162
@@ -22,7 +21,7 @@ SYMBOLS_PLANNED_MIN: Final = 64
 
 def first_repair_ms(rtt_ms: float) -> float:
     """When the first repair of what was lost can be there: half a round trip, then one round."""
-    return rtt_ms / 2.0 + ROUND_RTT * rtt_ms + NOTICE_MS
+    return rtt_ms / 2.0 + round_ms(rtt_ms)
 
 
 def objections(

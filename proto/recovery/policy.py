@@ -11,6 +11,12 @@ target. Its datagrams share its span, the copies in the first quarter (a frame t
 symbols evenly in what is left when the round has been collected. So the more there are, the closer they
 leave: each cell of the table is computed with the distances that it will have.
 
+**Rounds in a row** are reckoned from the last one backwards. Few first rounds fail, so that a last one
+seldom begins where one came before: for the same frames missed it may fail so many times more often (rows for
+what is sent *again*). The first weighs what it sends against what its failure costs then. Of more than two
+rounds all but the last are reckoned as the first of two: up to a loss of 14 % they send each chunk once, and
+less cannot be.
+
 **Bursts.** Losses come in bursts (Gilbert): after ``t`` the chance that a datagram meets the same bad state
 as the one before is ``p + (1 - p) * rho``. In packets, ``rho = (1 - r - q) ** lag`` with ``r = 1 / L``, ``q =
 p * r / (1 - p)``; the packets in between are those that the hop sends anyway.
@@ -36,7 +42,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from heapq import heappop, heappush
-from itertools import accumulate
+from itertools import accumulate, chain, product
 from math import ceil, inf
 from typing import Final, TypeAlias
 
@@ -80,6 +86,8 @@ SPAN_FIRST_MS: Final = 20.0
 COPIES_SHARE: Final = 4
 """The copies of a round leave within this part of its span, as in the datapath."""
 COLLECT_SHARE_MAX: Final = 0.4
+COLLECT_AGAIN_MS: Final = 12.0
+"""Of a round after one that failed: few others join it, and its frames are late."""
 TIMES_MAX: Final = 3
 MORE_MAX: Final = 4
 """A round has at most so many times its chunks, and so many more: beyond that the link is what is wrong."""
@@ -93,15 +101,18 @@ GAIN_MIN: Final = 2e-4
 """What one more datagram of a round must save of its failures: a frame is not worth more than its inverse."""
 LOSS_WORST: Final = 0.5
 BURSTS: Final = (1.5, 4.0, inf)
-"""Upper bounds by mean burst, datagrams; the last is computed for 8."""
+"""Upper bounds by mean burst, datagrams; the last is computed for 8. The first is higher where so much is
+lost that independent losses look like bursts."""
 BURST_WORST: Final = 8.0
 BURST_USUAL: Final = 4.0
 """The bursts that figures about a whole link are given for."""
-RTTS_MS: Final = (30, 60, 105, 150, 210)
+RTTS_MS: Final = (30, 60, 80, 105, 130, 155, 180, 205, 260, 330)
 """Upper bounds by round trip, milliseconds, of rows after which another round fits."""
 ROUND_RTT: Final = 1.125
-NOTICE_MS: Final = 12.0
-"""Until a loss is known: so many round trips (RFC 9002, section 6.1.2), and what acknowledgements wait."""
+"""Until a loss is known by QUIC's rule (RFC 9002, section 6.1.2): round trips."""
+NOTICE_MS: Final = 22.0
+"""What a hop takes to notice a loss, beyond the round trip: acknowledgements wait 10 ms, one of what was sent
+later counts after 8 ms (`HopConfig`), and that has to be sent first."""
 
 
 Symbols: TypeAlias = tuple[int, ...]
@@ -163,6 +174,7 @@ class Row:
     burst_milli_max: int
     rtt_us_max: int
     budget_ms_min: int
+    again: bool
     spacing_us: int
     collect_us: int
     span_us: int
@@ -211,6 +223,11 @@ def failure(chunks: int, datagrams: int, loss: float, rho: float = 0.0) -> float
     return 1.0 - _few_lost(loss, (rho,) * (datagrams - 1), datagrams - chunks)
 
 
+def round_ms(rtt_ms: float) -> float:
+    """From a loss to when its repair is there, or known to be lost too."""
+    return rtt_ms + NOTICE_MS
+
+
 def rounds_in(budget_ms: float, rtt_ms: float) -> int:
     """Rounds of repair that fit in a budget, each 9/8 of a round trip (RFC 9002, section 6.1.2)."""
     return max(int((budget_ms - rtt_ms / 2.0) // (ROUND_RTT * rtt_ms)), 1) if rtt_ms > 0 else 1
@@ -257,23 +274,25 @@ class Link:
 @lru_cache(maxsize=16)
 def table(assumed: Assumptions = Assumptions()) -> tuple[Row, ...]:
     """All rows, in the order in which they are tried."""
-    second_ms = assumed.spans_ms[len(assumed.spans_ms) // 2]
-    last = {span_ms: _all_bursts(assumed, span_ms) for span_ms in (*assumed.spans_ms, SPAN_LATE_MS)}
-    first = [_first_rows(assumed, burst, rows) for burst, rows in zip(BURSTS, last[second_ms], strict=True)]
-    rows = [_for_rtt(row, rtt_ms, second_ms) for rtt_ms in RTTS_MS for rows in first for row in rows]
-    for span_ms in assumed.spans_ms:
-        least_ms = int(span_ms) + SLACK_MS
-        rows += [replace(row, budget_ms_min=least_ms) for rows in last[span_ms] for row in rows]
-    return (*rows, *(row for rows in last[SPAN_LATE_MS] for row in rows))
+    least_ms = assumed.spans_ms[-1]
+    first = [
+        _first_rows(assumed, burst, _last_rows(assumed, burst, least_ms, again=True)) for burst in BURSTS
+    ]
+    rows = [_for_rtt(row, rtt_ms, least_ms) for rtt_ms in RTTS_MS for row in _by_loss(first)]
+    for span_ms, again in product(assumed.spans_ms, (True, False)):
+        last = _by_loss([_last_rows(assumed, burst, span_ms, again) for burst in BURSTS])
+        rows += [replace(row, budget_ms_min=int(span_ms) + SLACK_MS, again=again) for row in last]
+    return (*rows, *_by_loss([_last_rows(assumed, burst, SPAN_LATE_MS) for burst in BURSTS]))
 
 
-def _all_bursts(assumed: Assumptions, span_ms: float) -> list[list[Row]]:
-    return [_last_rows(assumed, burst, span_ms) for burst in BURSTS]
+def _by_loss(by_burst: Sequence[Sequence[Row]]) -> Iterator[Row]:
+    """Upwards, and of one loss by bursts: the bursts of a row are those of its loss."""
+    return chain.from_iterable(zip(*by_burst, strict=True))
 
 
 def _for_rtt(row: Row, rtt_ms: int, last_ms: float) -> Row:
     """A row after which another round fits."""
-    needed_ms = SPAN_FIRST_MS + ROUND_RTT * rtt_ms + NOTICE_MS + last_ms
+    needed_ms = SPAN_FIRST_MS + round_ms(rtt_ms) + last_ms
     return replace(row, rtt_us_max=rtt_ms * 1_000, budget_ms_min=int(needed_ms) + SLACK_MS)
 
 
@@ -286,30 +305,44 @@ def _links(assumed: Assumptions, burst: float, span_ms: float, collect_ms: float
 
 
 @lru_cache(maxsize=64)
-def _last_rows(assumed: Assumptions, burst: float, span_ms: float) -> list[Row]:
-    """Of a round that must do; the row for more loss never has less."""
+def _last_rows(assumed: Assumptions, burst: float, span_ms: float, again: bool = False) -> list[Row]:
+    """Of a round that must do; the row for more loss never has less. ``again``: it follows one that sent what
+    was lost once more, so that so many fewer begin; not where more may be lost than is reckoned with."""
     none = tuple(range(1, ROUND_CHUNKS_MAX + 1))
     essential, disposable, small, rows = none, none, 1, []
-    collect_ms = min(assumed.collect_ms, span_ms * COLLECT_SHARE_MAX)
+    collect_ms = min(assumed.collect_ms, span_ms * COLLECT_SHARE_MAX, COLLECT_AGAIN_MS if again else inf)
     for loss, link in zip(LOSSES, _links(assumed, burst, span_ms, collect_ms), strict=True):
         sizes, factor = rounds_by_size(assumed, link), next(factor for most, factor in HEAVY if loss <= most)
         failure_of = cache(link.failure)
+        follows = again and loss <= LOSS_WORST
+        factor /= _failing(assumed, link) if follows else 1.0
         essential = _most(essential, _last_round(failure_of, sizes, assumed.target_essential * factor))
         disposable = _most(disposable, _last_round(failure_of, sizes, assumed.target_disposable * factor))
-        small = max(small, copies_for(link, assumed.target_small / link.loss))
+        small = max(small, copies_for(link, assumed.target_small / link.loss ** (2 if follows else 1)))
         rows.append(_row(assumed, loss, burst, link, (small, essential, disposable)))
     return rows
 
 
+def _failing(assumed: Assumptions, link: Link) -> float:
+    """Share of first rounds that fail where each sends once more what was lost."""
+    first = replace(link, span_ms=SPAN_FIRST_MS, collect_ms=_first_collect_ms(assumed))
+    sizes = rounds_by_size(assumed, first)
+    return sum(size * first.failure(k, k) for k, size in enumerate(sizes, 1)) / sum(sizes)
+
+
+def _first_collect_ms(assumed: Assumptions) -> float:
+    return min(assumed.collect_ms, SPAN_FIRST_MS * COLLECT_SHARE_MAX)
+
+
 def _first_rows(assumed: Assumptions, burst: float, last: Sequence[Row]) -> list[Row]:
     """Of a round after which another, of the rows ``last``, fits."""
-    links = _links(assumed, burst, SPAN_FIRST_MS, min(assumed.collect_ms, SPAN_FIRST_MS * COLLECT_SHARE_MAX))
+    links = _links(assumed, burst, SPAN_FIRST_MS, _first_collect_ms(assumed))
     none = tuple(range(1, ROUND_CHUNKS_MAX + 1))
     essential, disposable, small, rows = none, none, 1, []
     for loss, link, after in zip(LOSSES, links, last, strict=True):
         essential = _most(essential, _first_round(link, after.essential))
         disposable = _most(disposable, _first_round(link, after.disposable))
-        small = max(small, copies_for(link, (assumed.target_small / link.loss) ** 0.5))
+        small = max(small, _first_copies(assumed, link, after.small_copies, loss))
         rows.append(_row(assumed, loss, burst, link, (small, essential, disposable)))
     return rows
 
@@ -325,9 +358,10 @@ def _row(
     small, essential, disposable = counts
     return Row(
         loss_ppm_max=int(loss * 1_000_000),
-        burst_milli_max=0 if burst == inf else int(burst * 1_000),
+        burst_milli_max=0 if burst == inf else int(max(burst, _alone(loss)) * 1_000),
         rtt_us_max=0,
         budget_ms_min=0,
+        again=False,
         spacing_us=int(link.spacing_ms * 1_000),
         collect_us=int(link.collect_ms * 1_000),
         span_us=int(link.span_ms * 1_000),
@@ -336,6 +370,12 @@ def _row(
         essential=essential,
         disposable=tuple(map(min, essential, disposable)),
     )
+
+
+def _alone(loss: float) -> float:
+    """Mean run that the datapath may count where losses are independent: it joins what only one datagram that
+    came lies between (``loss_meter.rs``); with a tenth for chance. Nothing where all runs are long."""
+    return 1.1 / (1.0 - loss) ** 2 if loss < LOSS_WORST else 0.0
 
 
 def copies_for(link: Link, wanted: float) -> int:
@@ -403,6 +443,14 @@ def _first_round(link: Link, last: Symbols) -> Symbols:
         for k in range(1, CHUNKS_RECKONED + 1)
     ]
     return _continued(found)
+
+
+def _first_copies(assumed: Assumptions, link: Link, last: int, loss: float) -> int:
+    """Copies of a small chunk that cost least together with ``last`` of them where all are lost; where more
+    may be lost than is reckoned with, as many as meet the target with as many once more."""
+    if loss > LOSS_WORST:
+        return copies_for(link, (assumed.target_small / link.loss) ** 0.5)
+    return min(range(1, last + 1), key=lambda n: n + link.copies_failure(n) * last)
 
 
 def percent_needed(assumed: Assumptions, loss: float) -> int:

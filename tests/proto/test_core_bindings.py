@@ -140,7 +140,7 @@ def test_stub_and_module_have_the_same_signatures(dotted: str) -> None:
 # A value for every parameter without a default, by name; all differ from one another where they can.
 SAMPLES: dict[str, Any] = {
     "policy": HopPolicy(
-        [(1_000_000, 0, 0, 0, 9_000, 0, 0, False, 1, list(range(1, 17)), list(range(1, 17)))]
+        [(1_000_000, 0, 0, 0, False, 9_000, 0, 0, False, 1, list(range(1, 17)), list(range(1, 17)))]
     ),
     "table": SecondPathPolicy(
         [(1_000_000, 0, 0, "keep", "on")],

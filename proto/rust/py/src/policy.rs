@@ -16,13 +16,14 @@ use pyo3::prelude::*;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Policy(pub HopPolicy);
 
-/// (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min, spacing_us, collect_us, span_us, coded, small_copies, essential,
-/// disposable)
+/// (loss_ppm_max, burst_milli_max, rtt_us_max, budget_ms_min, again, spacing_us, collect_us, span_us, coded, small_copies,
+/// essential, disposable)
 type Row = (
     u32,
     u32,
     u64,
     u16,
+    bool,
     u32,
     u32,
     u32,
@@ -54,12 +55,13 @@ fn row(row: Row) -> PyResult<PolicyRow> {
         burst_milli_max: row.1,
         rtt_us_max: row.2,
         budget_ms_min: row.3,
-        spacing_us: row.4,
-        collect_us: row.5,
-        span_us: row.6,
-        coded: row.7,
-        small_copies: row.8,
-        essential: symbols(&row.9)?,
-        disposable: symbols(&row.10)?,
+        again: row.4,
+        spacing_us: row.5,
+        collect_us: row.6,
+        span_us: row.7,
+        coded: row.8,
+        small_copies: row.9,
+        essential: symbols(&row.10)?,
+        disposable: symbols(&row.11)?,
     })
 }

@@ -108,13 +108,14 @@ fn row(line: &str) -> PolicyRow {
         burst_milli_max: numbers[1] as u32,
         rtt_us_max: numbers[2],
         budget_ms_min: numbers[3] as u16,
-        spacing_us: numbers[4] as u32,
-        collect_us: numbers[5] as u32,
-        span_us: numbers[6] as u32,
-        coded: numbers[7] != 0,
-        small_copies: numbers[8] as u8,
-        essential: symbols(9),
-        disposable: symbols(25),
+        again: numbers[4] != 0,
+        spacing_us: numbers[5] as u32,
+        collect_us: numbers[6] as u32,
+        span_us: numbers[7] as u32,
+        coded: numbers[8] != 0,
+        small_copies: numbers[9] as u8,
+        essential: symbols(10),
+        disposable: symbols(26),
     }
 }
 

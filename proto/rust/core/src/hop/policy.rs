@@ -9,7 +9,8 @@
 //!
 //! Rows are tried in order; the first whose bounds hold for what is measured counts, or the last. Rows for a loss
 //! so small that one copy meets the target spend nothing beyond it, and without losses nothing is
-//! spent at all but on what somebody waits for (repair.rs).
+//! spent at all but on what somebody waits for (repair.rs). After a round that failed there are rows of their own:
+//! so few rounds come that far that each may fail more often.
 //!
 //! Rejected: computing the mix here (the model changes more often than the datapath should, and operators want
 //! to read it), and rows per frame size (the number of chunks lost says more).
@@ -35,10 +36,12 @@ pub struct PolicyRow {
     pub loss_ppm_max: u32,
     /// Applies up to this mean length of bursts, thousandths of a datagram; 0 for any.
     pub burst_milli_max: u32,
-    /// Applies up to this round trip, microseconds; 0 for any.
+    /// Applies up to this round trip, microseconds, and another round fits after this one; 0 for any, and none may.
     pub rtt_us_max: u64,
     /// Applies to chunks whose time left is at least this, milliseconds; below it, further rows are tried.
     pub budget_ms_min: u16,
+    /// Applies only to chunks that a round has not brought.
+    pub again: bool,
     /// Between datagrams of one round, microseconds.
     pub spacing_us: u32,
     /// How long a coded round waits for more losses before its further symbols are made, microseconds.
@@ -125,13 +128,21 @@ impl HopPolicy {
         }
     }
 
-    /// The row for what was measured.
-    pub fn row(&self, loss_ppm: u32, burst_milli: u32, rtt_us: u64, budget_ms: u16) -> &PolicyRow {
+    /// The row for what was measured of the link; `again`: a round has not brought the chunk.
+    pub fn row(
+        &self,
+        loss_ppm: u32,
+        burst_milli: u32,
+        rtt_us: u64,
+        budget_ms: u16,
+        again: bool,
+    ) -> &PolicyRow {
         let fits = |row: &&PolicyRow| {
             loss_ppm <= row.loss_ppm_max
                 && (row.burst_milli_max == 0 || burst_milli <= row.burst_milli_max)
                 && (row.rtt_us_max == 0 || rtt_us <= row.rtt_us_max)
                 && budget_ms >= row.budget_ms_min
+                && (again || !row.again)
         };
         let found = self.rows.iter().find(fits);
         found.unwrap_or(&self.rows[self.rows.len() - 1])
@@ -173,6 +184,7 @@ fn copies_row(loss_ppm_max: u32, copies: u8) -> PolicyRow {
         burst_milli_max: 0,
         rtt_us_max: 0,
         budget_ms_min: 0,
+        again: false,
         spacing_us: 12_000,
         collect_us: 0,
         span_us: 0,

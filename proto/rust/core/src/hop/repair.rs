@@ -72,6 +72,7 @@ struct Round {
     closes_at: Instant,
     ends_at: Instant,
     next_slot: Instant,
+    disposable: bool,
     row: PolicyRow,
 }
 
@@ -93,8 +94,9 @@ pub(super) struct Repairs {
     planned_max: usize,
     planned: BTreeMap<(Instant, u64), Planned>,
     planned_no: u64,
-    /// Of essential chunks, and of disposable ones.
-    open: [Option<Round>; 2],
+    /// Of essential chunks and of disposable ones; of each, those that must do, and those after which another fits: a
+    /// chunk for which there is none must not share the few datagrams of one for which there is.
+    open: [Option<Round>; 4],
     /// Those whose time has come.
     ready: VecDeque<Spare>,
 }
@@ -106,7 +108,7 @@ impl Repairs {
             planned_max,
             planned: BTreeMap::new(),
             planned_no: 0,
-            open: [None, None],
+            open: [None, None, None, None],
             ready: VecDeque::new(),
         }
     }
@@ -137,20 +139,21 @@ impl Repairs {
         if measured.loss_ppm < AWAITED_LOSS_PPM_MIN {
             return;
         }
-        let row = *self.row(measured, 0);
+        let row = *self.row(measured, 0, false);
         if self.copies(&row, chunk) > 1 && self.planned.len() < self.planned_max {
             let at = now + spaced(row.spacing_us, 1);
             self.plan(at, Planned::Spare(Spare::Copy(no)), store);
         }
     }
 
-    fn row(&self, measured: Measured, left_ms: u16) -> &PolicyRow {
+    fn row(&self, measured: Measured, left_ms: u16, again: bool) -> &PolicyRow {
         let Measured {
             loss_ppm,
             burst_milli,
             rtt_us,
         } = measured;
-        self.policy.row(loss_ppm, burst_milli, rtt_us, left_ms)
+        self.policy
+            .row(loss_ppm, burst_milli, rtt_us, left_ms, again)
     }
 
     /// How many datagrams a round of one chunk has.
@@ -164,13 +167,15 @@ impl Repairs {
         }
     }
 
-    /// Plans a frame's next round; `together`: how many losses became known at once.
+    /// Plans a frame's next round; `together`: how many losses became known at once; `again`: a round has not
+    /// brought it.
     pub(super) fn handle_lost(
         &mut self,
         now: Instant,
         no: FrameNo,
         together: usize,
         measured: Measured,
+        again: bool,
         store: &mut FrameStore,
     ) {
         let Some(owed) = store.get(no) else { return };
@@ -186,12 +191,12 @@ impl Repairs {
         let spent = now.saturating_duration_since(owed.offered_at).as_millis();
         let spent = spent + u128::from(measured.rtt_us / 2_000);
         let left_ms = budget_ms.saturating_sub(u16::try_from(spent).unwrap_or(u16::MAX));
-        let row = *self.row(measured, left_ms);
+        let row = *self.row(measured, left_ms, again);
         let disposable = self.policy.is_disposable(priority);
         if bytes <= SMALL_BYTES {
             self.plan_copies(now, no, row.small_copies, &row, store);
         } else if row.coded {
-            self.join_round(now, no, together, usize::from(disposable), row, store);
+            self.join_round(now, no, together, disposable, row, store);
         } else {
             let symbols = if disposable {
                 row.disposable
@@ -231,18 +236,23 @@ impl Repairs {
         now: Instant,
         no: FrameNo,
         together: usize,
-        class: usize,
+        disposable: bool,
         row: PolicyRow,
         store: &mut FrameStore,
     ) {
+        let class = usize::from(disposable) + 2 * usize::from(row.rtt_us_max > 0);
         let round = self.open[class].get_or_insert_with(|| Round {
             members: Vec::new(),
             closes_at: now + spaced(row.collect_us, 1),
             ends_at: now + spaced(row.span_us, 1),
             next_slot: now,
+            disposable,
             row,
         });
         round.ends_at = round.ends_at.min(now + spaced(row.span_us, 1));
+        if round.row.again && !row.again {
+            round.row = row;
+        }
         let slot = round.next_slot.max(now);
         round.members.push(no);
         // Of many lost together each copy has less time.
@@ -267,13 +277,13 @@ impl Repairs {
             return;
         };
         round.members.iter().for_each(|no| store.unplan(*no));
-        self.plan_symbols(now, class, &round, store);
+        self.plan_symbols(now, &round, store);
         // Its only copy may have been lost while it was held.
         round.members.iter().for_each(|no| store.rescue(*no));
     }
 
     /// Makes the symbols of a round.
-    fn plan_symbols(&mut self, now: Instant, class: usize, round: &Round, store: &mut FrameStore) {
+    fn plan_symbols(&mut self, now: Instant, round: &Round, store: &mut FrameStore) {
         let mut members: Vec<(u64, FrameNo)> = round
             .members
             .iter()
@@ -281,10 +291,10 @@ impl Repairs {
             .collect();
         members.sort_unstable();
         members.dedup();
-        let symbols = if class == 0 {
-            round.row.essential
-        } else {
+        let symbols = if round.disposable {
             round.row.disposable
+        } else {
+            round.row.essential
         };
         let chunks = members.len();
         let Some(&count) = chunks.checked_sub(1).and_then(|at| symbols.get(at)) else {

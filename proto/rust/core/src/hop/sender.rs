@@ -411,13 +411,14 @@ impl Sender {
         let measured = self.measured(now, rtt);
         let is_full = self.is_full(now, rtt);
         for no in lost {
-            stats.rounds_failed += u64::from(self.store.begin_round(*no));
+            let again = self.store.begin_round(*no);
+            stats.rounds_failed += u64::from(again);
             if is_full {
                 self.store.queue_repair(*no);
                 continue;
             }
             self.repairs
-                .handle_lost(now, *no, lost.len(), measured, &mut self.store);
+                .handle_lost(now, *no, lost.len(), measured, again, &mut self.store);
         }
     }
 

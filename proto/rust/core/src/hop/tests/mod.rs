@@ -6,6 +6,7 @@ mod limits;
 mod link;
 mod liveness;
 mod recovery;
+mod rounds;
 
 use std::time::Instant;
 

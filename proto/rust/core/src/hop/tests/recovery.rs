@@ -426,12 +426,18 @@ fn one_row(coded: bool, extra: u8) -> HopPolicy {
 
 /// The same, its rounds spread over `span_ms`.
 pub(super) fn one_row_over(coded: bool, extra: u8, span_ms: u32) -> HopPolicy {
+    HopPolicy::new(vec![row_over(coded, extra, span_ms)], 256).unwrap()
+}
+
+/// Its row.
+pub(super) fn row_over(coded: bool, extra: u8, span_ms: u32) -> PolicyRow {
     let symbols = std::array::from_fn(|k| k as u8 + 1 + extra);
-    let row = PolicyRow {
+    PolicyRow {
         loss_ppm_max: u32::MAX,
         burst_milli_max: 0,
         rtt_us_max: 0,
         budget_ms_min: 0,
+        again: false,
         spacing_us: span_ms * 1_000 / 6,
         collect_us: 10_000,
         span_us: span_ms * 1_000,
@@ -439,8 +445,7 @@ pub(super) fn one_row_over(coded: bool, extra: u8, span_ms: u32) -> HopPolicy {
         essential: symbols,
         disposable: symbols,
         small_copies: 1 + extra,
-    };
-    HopPolicy::new(vec![row], 256).unwrap()
+    }
 }
 
 #[test]
@@ -510,7 +515,7 @@ fn coded_rounds_deliver_everything_once_through_heavy_loss_and_reordering() {
             .hops
             .iter_mut()
             .for_each(|hop| hop.set_policy(one_row(true, 3)));
-        let offered = film(&mut world, 300);
+        let offered = film(&mut world, 600);
         world.run_ms(9_000);
         for end in 0..2 {
             assert_arrived_once(&world, end, &offered);
