@@ -47,9 +47,32 @@ def test_where_one_round_fits_no_frame_at_p99_waits_for_a_second(loss: float, bu
     assert delay_ms(hop(200.0, loss, burst)) <= 100 + 200 + NOTICE_MS + SPANS_MS[0] + 5
 
 
-def test_where_two_rounds_fit_the_first_is_plain_and_frames_wait_for_both() -> None:
-    assert delay_ms(hop(100.0, 0.02, 3.0)) < 50 + 2 * (100 + NOTICE_MS)
-    assert delay_ms(hop(100.0, 0.1, 3.0)) > 50 + 2 * (100 + NOTICE_MS)
+def test_where_several_rounds_fit_the_first_are_plain_and_frames_wait_for_a_second() -> None:
+    assert delay_ms(hop(40.0, 0.02, 3.0)) < 20 + 2 * (40 + NOTICE_MS)
+    assert delay_ms(hop(40.0, 0.05, 3.0)) > 20 + 2 * (40 + NOTICE_MS)
+
+
+@pytest.mark.parametrize(
+    ("rtt_ms", "loss", "measured_ms", "extra"),
+    [
+        (50.0, 0.02, 92, 0.026),
+        (50.0, 0.05, 140, 0.063),
+        (50.0, 0.10, 170, 0.122),
+        (100.0, 0.02, 170, 0.028),
+        (100.0, 0.05, 273, 0.070),
+        (200.0, 0.02, 333, 0.045),
+        (200.0, 0.05, 343, 0.133),
+        (200.0, 0.10, 352, 0.274),
+        (200.0, 0.20, 367, 0.646),
+    ],
+)
+def test_delay_and_bytes_are_near_those_of_hops(
+    rtt_ms: float, loss: float, measured_ms: float, extra: float
+) -> None:
+    """As ``make bench-hop-model`` measures them, bursts of three."""
+    one = hop(rtt_ms, loss, 3.0)
+    assert delay_ms(one) == pytest.approx(measured_ms, rel=0.105)
+    assert float(one.extra[0]) == pytest.approx(extra, rel=0.27)
 
 
 def test_loss_too_rare_to_hit_one_frame_in_a_hundred_costs_nothing_at_p99() -> None:

@@ -272,7 +272,8 @@ def test_what_repair_sends_is_paid_for_as_well() -> None:
     expected, hopeful = costs.judge(above, node), costs.judge(above, node, hopeful=True)
     assert expected.cost_ms - expected.delay_ms == pytest.approx(40.0 * (1 + extra))
     assert 40.0 < float(hopeful.cost_ms[0] - hopeful.delay_ms[0]) < 40.0 * (1 + extra / 2)
-    assert costs.hopeful()[0][path] < costs.search_ms[path]
+    searched = costs.hopeful()[0][path] - Costs(lossy, CONFIG).hopeful()[0][path]
+    assert searched == pytest.approx(float(hopeful.cost_ms[0] - hopeful.delay_ms[0]))
 
 
 # ---- Backups ----------------------------------------------------------------------------------------
