@@ -134,11 +134,6 @@ bench-recovery-sweep: $(VENV)/.runtime $(VENV)/.tools ## The same over loss, rou
 	$(CARGO) build --locked --release --package farcast-net --example recovery
 	PYTHONPATH=src $(BIN)/python -m bench.recovery_sweep --svg target/recovery-sweep.svg $(BENCH_ARGS)
 
-.PHONY: bench-hop-model
-bench-hop-model: $(VENV)/.runtime ## What the planner reckons of a hop that loses, p99 and bytes, beside what the hop does
-	$(CARGO) build --locked --release --package farcast-net --example recovery
-	PYTHONPATH=src $(BIN)/python -m bench.hop_model $(BENCH_ARGS)
-
 .PHONY: bench-routes
 bench-routes: $(VENV)/.runtime $(VENV)/.tools ## Where planned routes beat direct ones, on measured and synthesised networks
 	PYTHONPATH=src $(BIN)/python bench/routes.py

@@ -12,8 +12,8 @@ one edge and one origin. For each ordered pair of regions four routes are compar
 - best: the cheapest of all paths with at most two relays, each pair by itself. No tree need contain them all.
 
 Figures of a pair are the median and the p99 delay of its frames after repair, by the closed forms of
-`farcast.control_plane.frame_delay` (no simulation): 12 packets a frame, repair by the policy table, 1 ms per
-relay. "p50" and "p99" below are those of the frames; over pairs, the median and the worst hundredth are told.
+`farcast.control_plane.frame_delay` (no simulation): 12 packets a frame, one copy per repair, 1 ms per relay.
+"p50" and "p99" below are those of the frames; over pairs, the median and the worst hundredth are told.
 
 What is measured and what synthesised is said for each case. Cases:
 a  round trips alone: what a year's medians of a cloud backbone leave to be gained
@@ -197,7 +197,7 @@ def median_ms(costs: Costs, above: Indices, nodes: Indices) -> Floats:
     there = above >= 0
     at = np.where(there, above, 0), np.where(there, lower, 0)
     tails = costs.hops.tails[at] * there[..., None]
-    repaired = repair_ms(costs.hops.repair_ms[at], tails, tail=0.5)
+    repaired = repair_ms(costs.hops.round_ms[at] * there, tails, tail=0.5)
     base: Floats = (costs.hops.base_ms[at] * there).sum(axis=0)
     median: Floats = base + repaired + CONFIG.relay_ms * (there.sum(axis=0) - 1)
     return median

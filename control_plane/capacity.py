@@ -1,13 +1,11 @@
 """What trees load onto nodes and links, and moves that take load off what is full.
 
-A track costs its rate once on every tree edge below which somebody watches it, and what repair takes on that
-edge: ``extra[src, dst]`` of the rate (`frame_delay.HopDelays`, at the loss to reckon with). So a link that
-loses is full sooner, and so is the node that sends over it. What is above its capacity is relieved one move
-at a time: of all tree edges that load the worst resource, the one moves elsewhere that costs least delay per
-bit taken off, to where there is room; the move stays if less is overloaded than before. Where there is no
-room, a chain of a few moves is tried, each off what the ones before have filled; all stay or none. This is a
-heuristic for a packing problem (NP-hard); moves and tries are bounded, and what is left over is taken up in
-the next run.
+A track costs its rate once on every tree edge below which somebody watches it. What is above its capacity is
+relieved one move at a time: of all tree edges that load the worst resource, the one moves elsewhere that
+costs least delay per bit taken off, to where there is room; the move stays if less is overloaded than before.
+Where there is no room, a chain of a few moves is tried, each off what the ones before have filled; all stay
+or none. This is a heuristic for a packing problem (NP-hard); moves and tries are bounded, and what is left
+over is taken up in the next run.
 """
 
 from __future__ import annotations
@@ -91,13 +89,11 @@ class Wanted:
 
 
 class Loads:
-    """Loads of all trees together, kept current while trees change. ``edge_bps[tree, node]``: of media on the
-    edge into each node; those of links and nodes are with what repair adds."""
+    """Loads of all trees together, kept current while trees change."""
 
-    def __init__(self, network: Network, wanted: Wanted, parents: Indices, extra: Floats) -> None:
+    def __init__(self, network: Network, wanted: Wanted, parents: Indices) -> None:
         self.network = network
         self._wanted = wanted
-        self._carried = 1 + extra
         count = len(network.nodes)
         self.edge_bps = np.zeros(parents.shape)
         self.link_bps = np.zeros((count, count))
@@ -133,11 +129,6 @@ class Loads:
         """The same of links, ``[src, dst]``."""
         return _share(self.link_bps, self.network.capacity_bps)
 
-    def carried_bps(self, rows: Indices, nodes: Indices) -> Floats:
-        """What crosses the edges into ``nodes[k]`` of the trees ``rows[k]``, repair included."""
-        carried: Floats = self.edge_bps[rows, nodes] * self._carried[self._in_tree[rows, nodes], nodes]
-        return carried
-
     def overload(self) -> float:
         """Sum of what is above capacities, in shares of them."""
         over = np.maximum(self.node_fill - 1, 0).sum() + np.maximum(self.link_fill - 1, 0).sum()
@@ -155,18 +146,16 @@ class Loads:
         """``[k, parent]``: whether ``parent`` may send ``bps[k]`` more to ``nodes[k]`` without filling itself
         or the link above ``target``."""
         of_node, of_link = self._node_capacity, self.network.capacity_bps[:, nodes].T
-        carried_bps = bps[:, None] * self._carried[:, nodes].T
-        link_bps = self.link_bps[:, nodes].T + carried_bps
-        node_fits = (of_node == 0) | (self.node_bps + carried_bps <= target * of_node + 1e-6)
+        link_bps = self.link_bps[:, nodes].T + bps[:, None]
+        node_fits = (of_node == 0) | (self.node_bps + bps[:, None] <= target * of_node + 1e-6)
         link_fits: Bools = (of_link == 0) | (link_bps <= target * of_link + 1e-6)
         both: Bools = node_fits & link_fits
         return both
 
     def _add(self, row: int, edge_bps: Floats, parents: Indices, sign: int) -> None:
         nodes = np.flatnonzero(parents >= 0)
-        carried_bps = edge_bps[nodes] * self._carried[parents[nodes], nodes]
-        np.add.at(self.node_bps, parents[nodes], sign * carried_bps)
-        self.link_bps[parents[nodes], nodes] += sign * carried_bps
+        np.add.at(self.node_bps, parents[nodes], sign * edge_bps[nodes])
+        self.link_bps[parents[nodes], nodes] += sign * edge_bps[nodes]
         self.edge_bps[row] = edge_bps if sign > 0 else 0.0
 
 
@@ -271,12 +260,11 @@ class _Relief:
         if not len(which):
             return []
         dearer = self._costs.search_ms[to, nodes[which]] + self._branches.cost_ms[rows[which], to]
-        off_bps = self._loads.carried_bps(rows, nodes)[which]
-        first = np.argsort(dearer / off_bps, kind="stable")[:RELIEF_JUDGED_MAX]
-        which, to, off_bps = which[first], to[first], off_bps[first]
+        first = np.argsort(dearer / bps[which], kind="stable")[:RELIEF_JUDGED_MAX]
+        which, to = which[first], to[first]
         above = np.concatenate([to[None], self._above[:-1, rows[which], to]])
         cost = self._costs.judge(above, nodes[which]).cost_ms
-        per_bit = (cost - self._branches.cost_ms[rows[which], nodes[which]]) / off_bps
+        per_bit = (cost - self._branches.cost_ms[rows[which], nodes[which]]) / bps[which]
         order = np.argsort(per_bit, kind="stable")
         return [(int(rows[which[k]]), int(nodes[which[k]]), int(to[k])) for k in order]
 
@@ -287,7 +275,7 @@ class _Relief:
         if receiver >= 0:
             on_it[:, self._nodes != receiver] = False
         rows, nodes = np.nonzero(on_it)
-        most = np.argsort(-self._loads.carried_bps(rows, nodes), kind="stable")[:RELIEF_EDGES_MAX]
+        most = np.argsort(-self._loads.edge_bps[rows, nodes], kind="stable")[:RELIEF_EDGES_MAX]
         return rows[most], nodes[most]
 
     def _allowed(self, rows: Indices, nodes: Indices) -> Bools:

@@ -1,8 +1,7 @@
 """What edges and branches of trees cost.
 
 The cost of a branch, in ms, is the p99 delay of a frame along it, plus a penalty for each edge whose sending
-node or link fills up, plus what its egress costs where money counts: of media, and of what repair adds to it
-(`frame_delay.HopDelays.extra`). A branch beyond the bounds on delay or
+node or link fills up, plus what its egress costs where money counts. A branch beyond the bounds on delay or
 loss costs `OUT_OF_BOUNDS_MS` more, so that it loses against any that keeps them and still beats none at all.
 
 Trees of all origins are arrays ``[origin, node]`` of parents (-1: none); ``origins`` holds the position of
@@ -81,7 +80,7 @@ class Costs:
         count = len(network.nodes)
         self.load_ms = np.zeros((count, count))
         self._pressure = np.array([node.pressure for node in network.nodes], np.float64)
-        self._price_ms = self._priced_ms(self.hops)
+        self._price_ms = config.price_ms_per_unit * network.price_per_gb
         self._search = search_ms(self.hops) + config.relay_ms + self._price_ms
         self.set_fill(
             np.zeros(count) if node_fill is None else node_fill,
@@ -93,7 +92,7 @@ class Costs:
         network = self.network
         busy = np.maximum(node_fill, self._pressure)
         self.load_ms = _fill_ms(busy, self.config)[:, None] + _fill_ms(link_fill, self.config)
-        self._more_ms = _flat(self.load_ms + self._price_ms)
+        self._extra_ms = _flat(self.load_ms + self._price_ms)
         self.known_ms = np.where(network.rtt_ms > 0, self._search + self.load_ms, np.inf)
         self.held_ms = np.where(network.usable, self._search + self.load_ms, np.inf)
         self.search_ms = np.where(network.fresh, self.held_ms, np.inf)
@@ -106,9 +105,8 @@ class Costs:
 
     def hopeful(self) -> tuple[Floats, Floats]:
         """``search_ms``, and negative logarithms of what arrives, at the loss that is beyond doubt."""
-        hops = self._hopeful_hops
-        more_ms = self.config.relay_ms + self._priced_ms(hops) + self.load_ms
-        cost_ms = np.where(np.isfinite(self.search_ms), search_ms(hops) + more_ms, np.inf)
+        extra_ms = self.config.relay_ms + self._price_ms + self.load_ms
+        cost_ms = np.where(np.isfinite(self.search_ms), search_ms(self._hopeful_hops) + extra_ms, np.inf)
         return cost_ms, -np.log1p(-self.network.loss_low)
 
     # ---- Branches ---------------------------------------------------------------------------------
@@ -132,8 +130,7 @@ class Costs:
         delay, loss = (self._hopeful if hopeful else self._expected).judge(edges)
         delay -= self.config.relay_ms
         beyond = (delay > self.config.delay_ms_max) | (loss > self.config.loss_max)
-        more_ms = self._hopeful_more_ms() if hopeful else self._more_ms
-        cost = delay + more_ms[edges].sum(axis=0) + OUT_OF_BOUNDS_MS * beyond
+        cost = delay + self._extra_ms[edges].sum(axis=0) + OUT_OF_BOUNDS_MS * beyond
         unreached = above[0] < 0
         for figures in (delay, loss, cost):
             figures[unreached] = np.inf
@@ -144,7 +141,7 @@ class Costs:
         ``base_ms`` all else that costs, and the time of a relay once too often."""
         edges = self._edges(above, nodes)
         found = self._expected.partial(edges)
-        return replace(found, base_ms=found.base_ms + self._more_ms[edges].sum(axis=0))
+        return replace(found, base_ms=found.base_ms + self._extra_ms[edges].sum(axis=0))
 
     def least_ms(self, partial: Partial) -> Floats:
         """A bound below the cost of branches, ms."""
@@ -177,24 +174,13 @@ class Costs:
         network, frame = self.network, self.config.frame
         return hop_delays(frame, network.rtt_ms, network.rtt_p99_ms, network.loss_low, network.burst)
 
-    def _hopeful_more_ms(self) -> Floats:
-        """What a branch costs beside delay, edge by edge."""
-        if self.config.price_ms_per_unit == 0:
-            return self._more_ms
-        return _flat(self.load_ms + self._priced_ms(self._hopeful_hops))
-
-    def _priced_ms(self, hops: HopDelays) -> Floats:
-        """What egress costs, in ms."""
-        priced: Floats = self.config.price_ms_per_unit * self.network.price_per_gb * (1 + hops.extra)
-        return priced
-
     def terms(self, path: tuple[int, ...]) -> Terms:
         """The terms of one branch, from the origin down."""
         src, dst = np.array(path[:-1])[:, None], np.array(path[1:])[:, None]
         hops = self.hops
         return Terms(
             propagation_ms=float(hops.base_ms[src, dst].sum()),
-            repair_ms=float(repair_ms(hops.repair_ms[src, dst], hops.tails[src, dst])[0]),
+            repair_ms=float(repair_ms(hops.round_ms[src, dst], hops.tails[src, dst])[0]),
             jitter_ms=float(np.sqrt((hops.jitter_ms[src, dst] ** 2).sum())),
             relay_ms=self.config.relay_ms * (len(path) - 2),
             load_ms=float(self.load_ms[src, dst].sum()),

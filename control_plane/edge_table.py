@@ -57,9 +57,9 @@ class EdgeTable:
         rows = np.stack([hops.base_ms, hops.jitter_ms**2, hops.tails[..., 0], log_loss], axis=-1)
         self.no_edge: Final = hops.base_ms.size
         self._sums = _with_no_edge(rows.reshape(-1, rows.shape[-1]))
-        self._ends_ms = _with_no_edge(hops.repair_ms.reshape(-1, hops.repair_ms.shape[-1]))
+        self._round_ms = _with_no_edge(hops.round_ms.ravel())
         self._tails = _with_no_edge(hops.tails.reshape(-1, hops.tails.shape[-1]))
-        self._repair_ms = repair_ms(self._ends_ms[None], self._tails[None])
+        self._repair_ms = repair_ms(self._round_ms[None], self._tails[None])
 
     def judge(self, edges: Indices) -> tuple[Floats, Floats]:
         """p99 delay of a frame, ms, and loss of packets before repair, of the paths ``edges[hop, ...]``."""
@@ -68,7 +68,7 @@ class EdgeTable:
         hit = sums[..., _HIT] > TAIL
         if hit.any():
             waiting = edges[:, hit]
-            delay_ms[hit] += repair_ms(self._ends_ms[waiting], self._tails[waiting])
+            delay_ms[hit] += repair_ms(self._round_ms[waiting], self._tails[waiting])
         loss: Floats = -np.expm1(-sums[..., _LOG_LOSS])
         return delay_ms, loss
 

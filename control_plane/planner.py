@@ -92,7 +92,7 @@ def plan(
         causes, streak = np.full(parents.shape, NEW, dtype=object), past.streak
         counted_us = network.now_us
     else:
-        before = Loads(network, wanted, past.parents, costs.hops.extra) if _is_bounded(network) else None
+        before = Loads(network, wanted, past.parents) if _is_bounded(network) else None
         parents, causes, streak, counted_us = _next(costs, before, past, at, pinned)
         loads = None if before is None else before.of(parents)
     relieved = np.zeros(parents.shape, np.bool_)
@@ -135,7 +135,7 @@ def _first(costs: Costs, wanted: Wanted, origins: Indices, pinned: Indices) -> t
     if not _is_bounded(costs.network):
         return best_trees(costs, origins, pinned)[0], None
     parents = np.full((len(origins), len(costs.network.nodes)), -1)
-    loads = Loads(costs.network, wanted, parents, costs.hops.extra)
+    loads = Loads(costs.network, wanted, parents)
     totals = np.array([rates.sum() for rates in wanted.bps])
     order = np.argsort(-totals, kind="stable")
     for block in np.array_split(order, min(FIRST_BLOCKS, len(order))):

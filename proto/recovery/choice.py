@@ -104,20 +104,6 @@ def row_for(
     return next(fitting, rows[-1])
 
 
-def rows_in_turn(
-    rows: Sequence[Row], loss: float, burst: float, rtt_ms: float, takes_ms: float, budget_ms: float
-) -> tuple[Row, ...]:
-    """The rows that one loss is given round after round, until the last that fits; none where none does.
-    ``takes_ms``: what each takes."""
-    left_ms, found = budget_ms - rtt_ms / 2.0 - takes_ms, list[Row]()
-    while left_ms >= 0 and len(found) < ROUNDS_TOLD_MAX:
-        found.append(row_for(rows, loss, burst, rtt_ms, left_ms, bool(found)))
-        if found[-1].rtt_us_max == 0:  # the last that fits
-            break
-        left_ms -= takes_ms
-    return tuple(found)
-
-
 def choose(loss: float, burst: float, rtt_ms: float, assumed: Assumptions = USUAL) -> Choice:
     """What the table makes of a link; ``loss`` a share, ``burst`` datagrams."""
     at = min(max(loss, 0.0), LOSS_WORST)
@@ -126,8 +112,15 @@ def choose(loss: float, burst: float, rtt_ms: float, assumed: Assumptions = USUA
     needs_ms = rtt_ms / 2.0 + takes_ms
     if at < LOSS_TOLD_MIN:
         return Choice(at, length, rtt_ms, assumed.budget_ms, (), needs_ms, 0.0, 0.0)
-    rows = rows_in_turn(table(assumed), at, length, rtt_ms, takes_ms, assumed.budget_ms)
-    rounds = [_round(assumed, row, at, length, turn * takes_ms) for turn, row in enumerate(rows, 1)]
+    rows, rounds = table(assumed), list[Round]()
+    while len(rounds) < ROUNDS_TOLD_MAX:
+        left_ms = assumed.budget_ms - needs_ms - len(rounds) * takes_ms
+        if left_ms < 0:
+            break
+        row = row_for(rows, at, length, rtt_ms, left_ms, bool(rounds))
+        rounds.append(_round(assumed, row, at, length, (len(rounds) + 1) * takes_ms))
+        if row.rtt_us_max == 0:  # the last that fits
+            break
     extra, owed = 0.0, 1.0
     for one in rounds:
         extra += at * owed * one.datagrams
@@ -137,28 +130,15 @@ def choose(loss: float, burst: float, rtt_ms: float, assumed: Assumptions = USUA
     return Choice(at, length, rtt_ms, assumed.budget_ms, tuple(rounds), needs_ms, extra, missed)
 
 
-def datagrams_per_loss(assumed: Assumptions, row: Row, loss: float, burst: float) -> float:
-    """Datagrams that a round of this row has per chunk lost, on the average."""
-    return _datagrams(rounds_by_size(assumed, _link(assumed, row, loss, burst)), row)
-
-
-def _link(assumed: Assumptions, row: Row, loss: float, burst: float) -> Link:
+def _round(assumed: Assumptions, row: Row, loss: float, burst: float, after_ms: float) -> Round:
     per_ms = assumed.packets_per_s / 1_000.0
-    return Link(
+    link = Link(
         loss, burst, row.spacing_us / 1_000.0, row.span_us / 1_000.0, row.collect_us / 1_000.0, per_ms
     )
-
-
-def _datagrams(sizes: Sequence[float], row: Row) -> float:
-    lost = sum(size * k for k, size in enumerate(sizes, 1))
-    return sum(size * n for size, n in zip(sizes, row.essential, strict=True)) / lost
-
-
-def _round(assumed: Assumptions, row: Row, loss: float, burst: float, after_ms: float) -> Round:
-    link = _link(assumed, row, loss, burst)
     sizes = rounds_by_size(assumed, link)
+    begun, lost = sum(sizes), sum(size * k for k, size in enumerate(sizes, 1))
     failing = sum(
         size * link.failure(k, n) for k, (size, n) in enumerate(zip(sizes, row.essential, strict=True), 1)
     )
-    begun = sum(sizes)
-    return Round(row, after_ms, begun, failing / begun, _datagrams(sizes, row))
+    datagrams = sum(size * n for size, n in zip(sizes, row.essential, strict=True))
+    return Round(row, after_ms, begun, failing / begun, datagrams / lost)

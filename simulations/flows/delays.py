@@ -1,22 +1,11 @@
 """What a frame meets on its way, drawn from closed forms instead of from packets.
 
 Over a hop a frame takes the hop's one-way delay (shifted lognormal, a new draw every second, as the links of
-the packet level have it) and as many rounds of repair as chance has it, for the packets that this frame
-really has. Over an access the same, with the rounds of QUIC's streams, and a line for the access rate: frames
-leave it one after another. Frames of one stream come in order: one that waits for a repair holds up those
-behind it in its group.
-
-On a link that loses packets in bursts (Gilbert: loss p, mean burst L) a frame of k packets is hit with
-probability
-
-    T1 = 1 - (1 - p) (1 - g)^(k-1),      g = p / (L (1 - p))        (chance per packet that a burst begins)
-
-and then waits for at least one round. Of the m packets being sent again some are lost again: with probability
-
-    h = 1 - (1 - q) (1 - g)^(m-1),       q = p + (1 - p) exp(-round / (B (1 - p)))
-
-where B is how long a burst lasts; q is p for all but short hops. So T2 = T1 h, and so on: each loss is sent
-once more, without what a hop's policy table adds in the last round that its budget allows.
+the packet level have it) and as many rounds of repair as chance has it: the shares that need at least j
+rounds are those that the planner reckons with (`control_plane.frame_delay.round_tails`, Gilbert losses), for
+the packets that this frame really has. Over an access the same, with the rounds of QUIC's streams, and a line
+for the access rate: frames leave it one after another. Frames of one stream come in order: one that waits for
+a repair holds up those behind it in its group.
 """
 
 from __future__ import annotations
@@ -27,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farcast.control_plane.network import LOSS_MAX
+from farcast.control_plane.frame_delay import ROUNDS_MAX, FrameModel, round_tails
 from farcast.simulations.flows.joining import NEVER
 from farcast.simulations.links import (
     BurstLoss,
@@ -68,13 +57,6 @@ _FAR: Final = 1 << 41
 
 _EXPONENT_MAX: Final = 3.5
 """A lognormal's draws are cut off here: beyond it no link was measured."""
-
-
-ROUNDS_MAX: Final = 4
-"""Rounds of repair that are told apart; what needs more counts as this many."""
-
-CERTAIN: Final = 1 - 1e-12
-"""Shares are kept below this where their complement's logarithm is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,32 +132,17 @@ def repair_us(
     if losses.share <= 0:
         return result
     round_rtt, round_ms = (HOP_ROUND_RTT, HOP_ROUND_MS) if is_hop else (STREAM_ROUND_RTT, STREAM_ROUND_MS)
-    one_round_ms = round_rtt * rtt_ms + round_ms
+    one_round_ms = np.array([round_rtt * rtt_ms + round_ms])
+    if losses.burst_ms:
+        spacing_ms = losses.burst_ms / losses.burst
     drawn = draw.random(packets.shape)
     for count in np.unique(packets).tolist():
-        tails = round_tails(max(count, 1), losses, one_round_ms, spacing_ms)
+        model = FrameModel(max(count, 1), spacing_ms, 1, round_rtt, round_ms)
+        tails = round_tails(model, np.array([losses.share]), np.array([losses.burst]), one_round_ms)[0]
         mine = packets == count
-        rounds = (drawn[mine][:, None] < tails).sum(axis=1)
-        result[mine] = (rounds * one_round_ms * 1e3).astype(np.int64)
+        rounds = (drawn[mine][:, None] < tails[None, :ROUNDS_MAX]).sum(axis=1)
+        result[mine] = (rounds * one_round_ms[0] * 1e3).astype(np.int64)
     return result
-
-
-def round_tails(packets: int, losses: Losses, round_ms: float, spacing_ms: float) -> Floats:
-    """Share of frames of so many packets that need at least 1, 2 … `ROUNDS_MAX` rounds of repair."""
-    p, burst = float(np.clip(losses.share, 0.0, LOSS_MAX)), max(losses.burst, 1.0)
-    begins = min(p / (burst * (1 - p)), 1.0)
-    burst_ms = losses.burst_ms or burst * spacing_ms
-    again = p + (1 - p) * np.exp(-round_ms / (burst_ms * (1 - p)))
-    tail = 1 - (1 - p) * (1 - begins) ** (packets - 1)
-    lost, tails = packets * p / tail, [tail]
-    for _ in range(ROUNDS_MAX - 1):
-        # By logarithms, or digits are lost where repairs nearly always succeed.
-        unhit = np.log1p(-min(again, CERTAIN)) + (max(lost, 1.0) - 1) * np.log1p(-min(begins, CERTAIN))
-        hit = -np.expm1(unhit)
-        lost = lost * again / max(hit, 1e-300) if hit > 0 else 1.0
-        tail = tail * hit
-        tails.append(tail)
-    return np.array(tails)
 
 
 def congestion_rate_bps(losses: Losses, rtt_ms: float) -> float:

@@ -29,7 +29,7 @@ def everywhere(network: Network, bps: float) -> Demand:
 def loads_of(network: Network, made: Plan, demand: dict[str, Demand]) -> Loads:
     origins = tuple(sorted(demand))
     parents = np.stack([made.trees[origin].parents for origin in origins])
-    return Loads(network, Wanted.of(network, demand, origins), parents, Costs(network, CONFIG).hops.extra)
+    return Loads(network, Wanted.of(network, demand, origins), parents)
 
 
 STAR = line({("o", name): 20.0 for name in "abc"} | {("a", "b"): 20.0, ("a", "c"): 20.0, ("b", "c"): 20.0})
@@ -56,37 +56,6 @@ def test_an_origin_that_can_send_once_has_its_tree_fanned_out_by_others() -> Non
     made, _ = first_plan(network, {"o": everywhere(network, 5 * MBIT)})
     assert made.overloaded == ()
     assert list(made.trees["o"].parent.values()).count("o") == 1
-
-
-def test_a_link_that_loses_carries_what_repairs_it_as_well() -> None:
-    """Of 200 ms and 5 % repair takes an eighth: so it is where one round fits (`proto.recovery.choice`)."""
-    lossy = line({("o", "x"): 200.0}, loss=0.05, burst=3.0)
-    demand = {"o": everywhere(lossy, 8 * MBIT)}
-    loads = loads_of(lossy, first_plan(lossy, demand)[0], demand)
-    assert loads.edge_bps[0, lossy.index["x"]] == 8 * MBIT
-    assert loads.node_bps[lossy.index["o"]] == pytest.approx(9 * MBIT, rel=0.02)
-    assert loads.link_bps[lossy.index["o"], lossy.index["x"]] == loads.node_bps[lossy.index["o"]]
-
-
-def test_a_link_that_is_full_by_repair_is_gone_around() -> None:
-    both = line({("o", "x"): 20.0, ("o", "m"): 100.0, ("m", "x"): 100.0})
-    demand = {"o": Demand(("x",), np.array([4.9 * MBIT]), np.ones((1, 1), np.bool_))}
-    full = with_links(both, "capacity_bps", 5.0 * MBIT, ("o", "x"))
-    lossy = with_links(full, "loss_high", 0.04, ("o", "x"))
-    config = dataclasses.replace(CONFIG, fill_penalty_ms=0.0)
-    assert first_plan(full, demand, config)[0].trees["o"].path("x") == ("o", "x")
-    assert first_plan(lossy, demand, config)[0].trees["o"].path("x") == ("o", "m", "x")
-    unmoved, _ = first_plan(lossy, demand, dataclasses.replace(config, relief_moves_max=0))
-    assert unmoved.overloaded == ("o > x",)
-
-
-def test_a_move_fits_only_with_what_repairs_it() -> None:
-    both = line({("o", "x"): 20.0, ("o", "m"): 20.0, ("m", "x"): 20.0})
-    lossy = with_links(with_nodes(both, m={"capacity_bps": 5 * MBIT}), "loss_high", 0.04, ("m", "x"))
-    loads = loads_of(lossy, first_plan(lossy, {"o": Demand()})[0], {"o": Demand()})
-    x, m = lossy.index["x"], lossy.index["m"]
-    fits = loads.fits(np.array([x, x]), np.array([4.7, 4.9]) * MBIT, 1.0)
-    assert fits[:, m].tolist() == [True, False]
 
 
 def test_a_full_link_is_gone_around() -> None:
@@ -203,15 +172,14 @@ def test_capacities_are_kept_where_that_is_feasible_with_a_fifth_to_spare_but_fo
 
 
 def test_most_of_what_fits_only_just_is_packed_as_well() -> None:
-    """With repair tracks are of odd sizes, and few networks have room to the last bit."""
     feasible = packed_well = 0
-    for seed in range(140):
+    for seed in range(120):
         network, demand = packed(seed, 3 + seed % 4)
         if exact_plan(network, demand, Costs(network, CONFIG)) is not None:
             feasible += 1
             packed_well += not first_plan(network, demand)[0].overloaded
     assert feasible > 80
-    assert packed_well >= 0.9 * feasible
+    assert packed_well >= 0.95 * feasible
 
 
 def test_the_exact_solver_refuses_what_it_cannot_do() -> None:

@@ -1,4 +1,4 @@
-"""Frame delay over hops and paths, against its definition and against frames drawn one by one."""
+"""Closed forms of frame delay, against their definitions and against packets drawn one by one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farcast.control_plane.edge_table import EdgeTable
-from farcast.control_plane.frame_delay import FrameModel, HopDelays, hop_delays, repair_ms, search_ms
+from farcast.control_plane.frame_delay import (
+    ROUNDS_MAX,
+    FrameModel,
+    HopDelays,
+    hop_delays,
+    repair_ms,
+    round_tails,
+    search_ms,
+)
 from farcast.control_plane.network import Floats
-from farcast.control_plane.repair_stages import NOTICED_MS, STAGES
-from farcast.proto.recovery.policy import COPIES_SHARE, SPANS_MS
 
 MODEL = FrameModel()
 
@@ -26,7 +32,7 @@ def delay_ms(*hops: HopDelays) -> float:
 
 
 def table(*hops: HopDelays) -> EdgeTable:
-    fields = ("base_ms", "repair_ms", "tails", "jitter_ms", "extra")
+    fields = ("base_ms", "round_ms", "tails", "jitter_ms")
     all_of_them = HopDelays(*(np.concatenate([getattr(h, name) for h in hops]) for name in fields))
     return EdgeTable(all_of_them, np.zeros(len(hops)))
 
@@ -37,42 +43,7 @@ def test_without_loss_a_frame_takes_half_a_round_trip() -> None:
 
 
 def test_a_lossy_hop_costs_one_round_of_repair() -> None:
-    copies_ms = SPANS_MS[0] / COPIES_SHARE
-    assert delay_ms(hop(200.0, 0.01)) == pytest.approx(100 + 200 + NOTICED_MS + copies_ms, rel=0.01)
-
-
-@pytest.mark.parametrize("loss", [0.02, 0.05, 0.1, 0.2])
-@pytest.mark.parametrize("burst", [1.0, 3.0, 6.0])
-def test_where_one_round_fits_no_frame_at_p99_waits_for_a_second(loss: float, burst: float) -> None:
-    assert delay_ms(hop(200.0, loss, burst)) <= 100 + 200 + NOTICED_MS + SPANS_MS[0] + 5
-
-
-def test_where_several_rounds_fit_the_first_are_plain_and_frames_wait_for_a_second() -> None:
-    assert delay_ms(hop(40.0, 0.02, 3.0)) < 20 + 2 * (40 + NOTICED_MS)
-    assert delay_ms(hop(40.0, 0.05, 3.0)) > 20 + 2 * (40 + NOTICED_MS)
-
-
-@pytest.mark.parametrize(
-    ("rtt_ms", "loss", "measured_ms", "extra"),
-    [
-        (50.0, 0.02, 92, 0.026),
-        (50.0, 0.05, 140, 0.063),
-        (50.0, 0.10, 170, 0.122),
-        (100.0, 0.02, 170, 0.028),
-        (100.0, 0.05, 273, 0.070),
-        (200.0, 0.02, 333, 0.045),
-        (200.0, 0.05, 343, 0.133),
-        (200.0, 0.10, 352, 0.274),
-        (200.0, 0.20, 367, 0.646),
-    ],
-)
-def test_delay_and_bytes_are_near_those_of_hops(
-    rtt_ms: float, loss: float, measured_ms: float, extra: float
-) -> None:
-    """As ``make bench-hop-model`` measures them, bursts of three."""
-    one = hop(rtt_ms, loss, 3.0)
-    assert delay_ms(one) == pytest.approx(measured_ms, rel=0.105)
-    assert float(one.extra[0]) == pytest.approx(extra, rel=0.27)
+    assert delay_ms(hop(200.0, 0.01)) == pytest.approx(100 + 1.125 * 200 + MODEL.round_ms)
 
 
 def test_loss_too_rare_to_hit_one_frame_in_a_hundred_costs_nothing_at_p99() -> None:
@@ -80,14 +51,9 @@ def test_loss_too_rare_to_hit_one_frame_in_a_hundred_costs_nothing_at_p99() -> N
 
 
 def test_two_hops_that_share_a_loss_repair_in_half_the_time() -> None:
-    whole = delay_ms(hop(200.0, 0.02, 3.0))
-    halves = delay_ms(hop(100.0, 0.01, 3.0), hop(100.0, 0.01, 3.0))
+    whole = delay_ms(hop(200.0, 0.04, 2.0))
+    halves = delay_ms(hop(100.0, 0.02, 2.0), hop(100.0, 0.02, 2.0))
     assert halves < 0.75 * whole
-
-
-def test_two_hops_that_share_a_loss_repair_with_fewer_bytes() -> None:
-    """Where the whole has time for one round, and the halves for two."""
-    assert float(hop(100.0, 0.025, 3.0).extra[0]) < 0.3 * float(hop(200.0, 0.05, 3.0).extra[0])
 
 
 def test_hops_that_are_rarely_hit_are_hit_often_enough_together() -> None:
@@ -101,23 +67,36 @@ def test_variations_of_independent_hops_add_up_as_squares() -> None:
     assert delay_ms(varying, varying) == pytest.approx(100 + 30 * np.sqrt(2))
 
 
-def test_quantile_is_that_of_stages_drawn_at_random() -> None:
+def test_tails_are_those_of_packets_drawn_one_by_one() -> None:
+    loss, burst, frames = 0.05, 3.0, 40_000
+    draw = np.random.default_rng(1)
+    leave, enter = 1 / burst, loss / burst / (1 - loss)
+    states = np.empty((frames, MODEL.packets_per_frame), np.bool_)
+    states[:, 0] = draw.random(frames) < loss
+    for k in range(1, MODEL.packets_per_frame):
+        drawn = draw.random(frames)
+        states[:, k] = np.where(states[:, k - 1], drawn > leave, drawn < enter)
+    expected = states.any(axis=1).mean()
+    tails = round_tails(MODEL, np.array([loss]), np.array([burst]), np.array([235.0]))[0]
+    assert tails[0] == pytest.approx(expected, rel=0.03)
+
+
+def test_tails_of_independent_losses_are_binomial() -> None:
+    loss = 0.1
+    tails = round_tails(MODEL, np.array([loss]), np.array([1.0]), np.array([1e6]))[0]
+    assert tails[0] == pytest.approx(1 - (1 - loss) * (1 - loss / (1 - loss)) ** 11, rel=1e-6)
+    assert (np.diff(tails) < 0).all()
+
+
+def test_quantile_is_that_of_rounds_drawn_at_random() -> None:
     draw = np.random.default_rng(2)
     hops = [hop(80.0, 0.03, 2.0), hop(150.0, 0.02, 1.5), hop(40.0, 0.08, 1.0)]
-    waits_ms = np.zeros(400_000)
+    rounds_ms = np.zeros(400_000)
     for h in hops:
-        stage = (draw.random((len(waits_ms), 1)) < h.tails).sum(axis=1)
-        waits_ms += np.append(0.0, h.repair_ms[0])[stage]
-    stacked = np.stack([h.repair_ms for h in hops]), np.stack([h.tails for h in hops])
-    assert float(repair_ms(*stacked)[0]) == pytest.approx(float(np.quantile(waits_ms, 0.99)), abs=1e-6)
-
-
-def test_without_loss_repair_takes_no_bytes() -> None:
-    assert float(hop(200.0).extra[0]) == 0.0
-
-
-def test_a_hop_with_less_time_for_repair_takes_more_bytes() -> None:
-    assert float(hop(200.0, 0.05, 3.0).extra[0]) > 1.5 * float(hop(100.0, 0.05, 3.0).extra[0])
+        drawn = draw.random((len(rounds_ms), 1))
+        rounds_ms += (drawn < h.tails).sum(axis=1) * float(h.round_ms[0])
+    stacked = np.stack([h.round_ms for h in hops]), np.stack([h.tails for h in hops])
+    assert float(repair_ms(*stacked)[0]) == pytest.approx(float(np.quantile(rounds_ms, 0.99)), abs=1e-6)
 
 
 RTTS = st.floats(1, 400)
@@ -133,20 +112,17 @@ def test_a_worse_hop_is_never_cheaper(
     for after in (hop(rtt_ms, loss + more_loss, burst), hop(rtt_ms + more_ms, loss, burst)):
         assert delay_ms(after) >= delay_ms(before) - 1e-6
         assert float(search_ms(after)[0]) >= float(search_ms(before)[0]) - 1e-6
-        assert float(after.extra[0]) >= float(before.extra[0]) - 1e-12
     varying = hop(rtt_ms, loss, burst, rtt_ms + more_ms)
     assert delay_ms(varying) >= delay_ms(before) - 1e-6
 
 
 @given(RTTS, LOSSES, BURSTS)
-def test_tails_fall_while_stages_end_one_after_another(rtt_ms: float, loss: float, burst: float) -> None:
-    one = hop(rtt_ms, loss, burst)
-    tails: Floats = one.tails[0]
-    assert len(tails) == STAGES
+def test_tails_are_shares_that_fall(rtt_ms: float, loss: float, burst: float) -> None:
+    tails: Floats = hop(rtt_ms, loss, burst).tails[0]
+    assert len(tails) == ROUNDS_MAX
     assert (tails >= 0).all()
     assert (tails <= 1).all()
     assert (np.diff(tails) <= 1e-12).all()
-    assert (np.diff(one.repair_ms[0]) >= -1e-9).all()
 
 
 HOPS = st.builds(

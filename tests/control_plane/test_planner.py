@@ -258,24 +258,6 @@ def test_price_moves_routes_off_dear_relays_if_asked_to() -> None:
     assert first_plan(network, config=dear)[0].trees["a"].path("b") == ("a", "b")
 
 
-def test_what_repair_sends_is_paid_for_as_well() -> None:
-    network = with_nodes(line({("a", "b"): 200.0}), a={"price_per_gb": 0.08})
-    dear = dataclasses.replace(CONFIG, price_ms_per_unit=500.0)
-    lossy = with_links(network, "loss_high", 0.05, ("a", "b"))
-    lossy = with_links(lossy, "loss_low", 0.02, ("a", "b"))
-    costs, path = Costs(lossy, dear), (lossy.index["a"], lossy.index["b"])
-    extra = costs.hops.extra[path]
-    assert extra > 0.1
-    assert Costs(network, dear).terms(path).price_ms == pytest.approx(40.0)
-    assert costs.terms(path).price_ms == pytest.approx(40.0 * (1 + extra))
-    above, node = np.array([[0], [-1], [-1]]), np.array([1])
-    expected, hopeful = costs.judge(above, node), costs.judge(above, node, hopeful=True)
-    assert expected.cost_ms - expected.delay_ms == pytest.approx(40.0 * (1 + extra))
-    assert 40.0 < float(hopeful.cost_ms[0] - hopeful.delay_ms[0]) < 40.0 * (1 + extra / 2)
-    searched = costs.hopeful()[0][path] - Costs(lossy, CONFIG).hopeful()[0][path]
-    assert searched == pytest.approx(float(hopeful.cost_ms[0] - hopeful.delay_ms[0]))
-
-
 # ---- Backups ----------------------------------------------------------------------------------------
 
 

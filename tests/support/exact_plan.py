@@ -2,7 +2,7 @@
 
 Every path of at most `DEPTH_MAX` edges is a variable, so that its real cost, which does not add up edge by
 edge, can be used. Paths of a tree contain each other's beginnings. Capacity counts a track once per tree
-edge, with what repair adds there.
+edge.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise, permutations
-from math import ceil
 
 import numpy as np
 from ortools.sat.python import cp_model
 
 from farcast.control_plane.costs import OUT_OF_BOUNDS_MS, Costs
-from farcast.control_plane.network import Floats, Network
+from farcast.control_plane.network import Network
 from farcast.control_plane.plan import DEPTH_MAX, Demand
 
 NODES_MAX = 7
@@ -49,7 +48,7 @@ def exact_plan(network: Network, demand: Mapping[str, Demand], costs: Costs) -> 
     for (origin, path), variable in chosen.items():
         if len(path) > 2:
             model.add_implication(variable, chosen[origin, path[:-1]])
-    _keep_capacities(model, chosen, network, demand, 1 + costs.hops.extra)
+    _keep_capacities(model, chosen, network, demand)
     model.minimize(sum(round(price[key] * _SCALE) * variable for key, variable in chosen.items()))
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
@@ -93,9 +92,8 @@ def _keep_capacities(
     chosen: dict[tuple[int, _Path], cp_model.IntVar],
     network: Network,
     demand: Mapping[str, Demand],
-    per_bit: Floats,
 ) -> None:
-    """Sum over all tracks of what each node sends and each link carries, ``per_bit[src, dst]`` of media."""
+    """Sum over all tracks of what each node sends and each link carries."""
     sent: dict[int, list[tuple[cp_model.IntVar, int]]] = {}
     carried: dict[tuple[int, int], list[tuple[cp_model.IntVar, int]]] = {}
     for name, wanted in demand.items():
@@ -113,9 +111,8 @@ def _keep_capacities(
                         edges[edge] = model.new_bool_var(f"{origin}:{track}:{edge}")
                     model.add_implication(variable, edges[edge])
             for (a, b), used in edges.items():
-                with_repair = ceil(bps * per_bit[a, b])
-                sent.setdefault(a, []).append((used, with_repair))
-                carried.setdefault((a, b), []).append((used, with_repair))
+                sent.setdefault(a, []).append((used, round(bps)))
+                carried.setdefault((a, b), []).append((used, round(bps)))
     for node, terms in sent.items():
         capacity = network.nodes[node].capacity_bps
         if capacity:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farcast.control_plane.frame_delay import FrameModel, round_tails
 from farcast.simulations.flows.delays import (
     HOP_ROUND_MS,
     HOP_ROUND_RTT,
-    ROUNDS_MAX,
     WIRE_OVERHEAD,
     Losses,
     congestion_rate_bps,
@@ -19,7 +19,6 @@ from farcast.simulations.flows.delays import (
     packets_of,
     propagation_us,
     repair_us,
-    round_tails,
     through_rate,
 )
 from farcast.simulations.flows.joining import NEVER
@@ -29,44 +28,17 @@ FRAMES = 40_000
 """Four standard deviations of a share drawn so often are allowed."""
 
 
-def test_frames_wait_for_repair_as_often_as_the_closed_form_says() -> None:
+def test_the_share_of_frames_that_wait_for_repair_is_the_planner_s() -> None:
     packets = np.full(FRAMES, 12, np.int64)
     draw = np.random.default_rng(1)
     waits = repair_us(packets, Losses(0.01, 3.0), 100.0, 0.3, draw, is_hop=True)
     round_ms = HOP_ROUND_RTT * 100 + HOP_ROUND_MS
-    tails = round_tails(12, Losses(0.01, 3.0), round_ms, 0.3)
+    model = FrameModel(12, 0.3, 1, HOP_ROUND_RTT, HOP_ROUND_MS)
+    tails = round_tails(model, np.array([0.01]), np.array([3.0]), np.array([round_ms]))[0]
     for rounds, tail in enumerate(tails[:2], 1):
         assert (waits >= rounds * round_ms * 1e3 - 1).mean() == pytest.approx(
             tail, abs=4 * np.sqrt(tail / FRAMES)
         )
-
-
-def test_tails_are_those_of_packets_drawn_one_by_one() -> None:
-    loss, burst, packets = 0.05, 3.0, 12
-    draw = np.random.default_rng(1)
-    leave, enter = 1 / burst, loss / burst / (1 - loss)
-    states = np.empty((FRAMES, packets), np.bool_)
-    states[:, 0] = draw.random(FRAMES) < loss
-    for k in range(1, packets):
-        drawn = draw.random(FRAMES)
-        states[:, k] = np.where(states[:, k - 1], drawn > leave, drawn < enter)
-    tails = round_tails(packets, Losses(loss, burst), 235.0, 3.2)
-    assert tails[0] == pytest.approx(states.any(axis=1).mean(), rel=0.03)
-
-
-def test_tails_of_independent_losses_are_binomial() -> None:
-    loss = 0.1
-    tails = round_tails(12, Losses(loss, 1.0), 1e6, 3.2)
-    assert tails[0] == pytest.approx(1 - (1 - loss) * (1 - loss / (1 - loss)) ** 11, rel=1e-6)
-    assert (np.diff(tails) < 0).all()
-
-
-@given(st.floats(1e-4, 1.0), st.floats(1, 20), st.floats(1, 600), st.integers(1, 80))
-def test_tails_are_shares_that_fall(share: float, burst: float, round_ms: float, packets: int) -> None:
-    tails = round_tails(packets, Losses(share, burst), round_ms, 0.3)
-    assert len(tails) == ROUNDS_MAX
-    assert ((tails >= 0) & (tails <= 1)).all()
-    assert (np.diff(tails) <= 1e-12).all()
 
 
 def test_without_loss_nothing_is_repaired() -> None:
