@@ -1266,11 +1266,12 @@ class TotalsDict(TypedDict):
 class HopStatsDict(TypedDict):
     """Counters of the recovery layer of one hop, this end; gauges are named below.
 
-    ``rtt_*``: now, 0 if not measured; ``rtt_min_us`` is the least of the last ten seconds or so. ``rtt_sketch``:
-    all round trips so far, bucket (``ceil(log(rtt_us, 1.02 / 0.98))``) to count. ``rx_packets``: numbered datagrams
-    of the peer that were due; ``rx_lost``: those of them that never came; ``rx_bursts``: runs of lost ones
-    by length (1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more); ``rx_spacing_us``: mean variation of transit
-    times, now. ``heard_us``: how long ago anything was heard. ``is_silent``, ``has_media``: now.
+    ``rtt_*``: now, 0 if not measured; ``rtt_min_us`` is the least of the last ten seconds or so.
+    ``rtt_sketch``: all round trips so far, bucket (``ceil(log(rtt_us, 1.02 / 0.98))``) to count.
+    ``rx_packets``: numbered datagrams of the peer that were due; ``rx_lost``: those of them that never
+    came; ``rx_bursts``: runs of lost ones by length (1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more);
+    ``rx_spacing_us``: mean variation of transit times, now. ``heard_us``: how long ago anything was heard.
+    ``is_silent``, ``has_media``: now.
     """
 
     chunks_sent: int
