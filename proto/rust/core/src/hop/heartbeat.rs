@@ -25,10 +25,9 @@
 //! Where losses come in runs, more heartbeats are sent than one every 40 ms: the peer asks for it
 //! (arrivals.rs), as a mean distance of packets. What it wants are so many packets within a silence time, and a
 //! picture is many at once: each packet with a number stands for one distance, as far as the next heartbeat at
-//! 40 ms, and only what they leave open is filled. But behind the last packet of a picture one follows at that
-//! distance, whatever stands: it shows the peer at once what it lacks of the picture's end. (Rejected: two of them.
-//! They cost half a per cent of a film where 5 % is lost in bursts, for 1 to 4 ms of p99.) How a link loses is not
-//! known when a flow begins, so packets of any kind are close together for its first second.
+//! 40 ms, and only what they leave open is filled. But behind the last packet of a picture [`TAIL_PROBES`] follow
+//! at that distance, whatever stands: they show the peer at once what it lacks of the picture's end. How a link
+//! loses is not known when a flow begins, so packets of any kind are close together for its first second.
 
 use super::config::{HopConfig, ms};
 use super::error::HopError;
@@ -39,6 +38,8 @@ use std::time::{Duration, Instant};
 const IDLE_INTERVALS: u32 = 3;
 /// Requests make heartbeats close together again only after this many times `heartbeat_start_ms`.
 const START_AGAIN: u32 = 3;
+/// Heartbeats behind the last of several packets at once.
+const TAIL_PROBES: u32 = 2;
 /// No longer interval is believed.
 const INTERVAL_MAX: Duration = Duration::from_secs(20);
 
@@ -58,8 +59,8 @@ pub(super) struct Heartbeats {
     covered_until: Instant,
     /// The last one with data.
     data_sent_at: Instant,
-    /// Nothing follows the last of several packets at once yet.
-    tail_is_open: bool,
+    /// Heartbeats that are still to follow the last of several packets at once.
+    probes: u32,
     /// The last data datagram, either way.
     media_at: Option<Instant>,
     /// When the flow that goes on began.
@@ -119,7 +120,7 @@ impl Heartbeats {
             number_sent_at: now,
             covered_until: now,
             data_sent_at: now,
-            tail_is_open: false,
+            probes: 0,
             media_at: None,
             media_since: now,
             watched: false,
@@ -339,7 +340,7 @@ impl Heartbeats {
         if let Some(gap) = self.peer_gap {
             let most = now + ms(self.config.heartbeat_ms);
             self.covered_until = (self.covered_until.max(now) + gap).min(most);
-            self.tail_is_open = false;
+            self.probes = self.probes.saturating_sub(1);
         }
         self.number_sent_at = now;
     }
@@ -349,7 +350,7 @@ impl Heartbeats {
         self.handle_number_sent(now);
         let gap = self.peer_gap.unwrap_or_default();
         if now < self.data_sent_at + gap {
-            self.tail_is_open = true;
+            self.probes = TAIL_PROBES;
         }
         self.data_sent_at = now;
         self.handle_media(now);
@@ -439,13 +440,9 @@ impl Heartbeats {
     fn due_at(&self) -> Instant {
         let start_gap = self.sent_at + ms(self.config.heartbeat_start_gap_ms);
         let is_young = start_gap < self.dense_since + ms(self.config.heartbeat_start_ms);
-        let wanted = self.peer_gap.map(|gap| {
-            let probe = self.number_sent_at + gap;
-            if self.tail_is_open {
-                probe
-            } else {
-                probe.max(self.covered_until)
-            }
+        let wanted = self.peer_gap.map(|gap| match self.probes {
+            0 => self.covered_until.max(self.number_sent_at + gap),
+            _ => self.number_sent_at + gap,
         });
         let closer = wanted.into_iter().chain(is_young.then_some(start_gap));
         let closer = closer.filter(|at| self.is_fast(*at)).min();

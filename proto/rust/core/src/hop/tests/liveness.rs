@@ -1,9 +1,6 @@
 //! Heartbeats, silence, and the round trip.
 
-use super::epoch;
 use super::link::{Weather, World, chunk};
-use crate::hop::heartbeat::Heartbeats;
-use crate::hop::wire::Heartbeat;
 use crate::hop::{Frame, Hop, HopConfig, HopError, HopEvent};
 use std::time::Duration;
 
@@ -443,35 +440,4 @@ fn ends_that_did_not_run_for_a_while_do_not_take_each_other_for_gone() {
         assert!(events(&world, 0).is_empty(), "{pause_ms} ms");
         assert!(events(&world, 1).is_empty(), "{pause_ms} ms");
     }
-}
-
-#[test]
-fn one_heartbeat_shows_the_end_of_a_picture_where_the_peer_wants_packets_closer_together() {
-    let (mut now, ms) = (epoch(), Duration::from_millis);
-    let mut heartbeats = Heartbeats::new(HopConfig::default(), now);
-    // Media flows for so long that how the link loses is known.
-    for _ in 0..20 {
-        heartbeats.handle_data_sent(now);
-        now += ms(100);
-    }
-    let wanted = Heartbeat {
-        seq: 1,
-        media: true,
-        time_us: 1,
-        interval_us: 40_000,
-        gap_us: 10_000,
-        echo: None,
-    };
-    heartbeats.handle_heartbeat(now, wanted).unwrap();
-    heartbeats.poll_heartbeat(now, || None, || 1);
-    (0..5).for_each(|_| heartbeats.handle_data_sent(now));
-    let mut after_ms = Vec::new();
-    for waited in 1..33 {
-        now += ms(1);
-        if heartbeats.poll_heartbeat(now, || None, || 2).is_some() {
-            heartbeats.handle_number_sent(now);
-            after_ms.push(waited);
-        }
-    }
-    assert_eq!(after_ms, [10]);
 }
