@@ -48,8 +48,10 @@ const RATE_MIN: u64 = 1_000;
 const RATE_MAX: u64 = 1 << 40;
 /// The least round trip is kept over the running window of this length and the one before.
 const BASE_WINDOW: Duration = Duration::from_secs(30);
-/// Steps down without effect after which a longer round trip is taken for the path's own.
+/// Steps down without effect after which a longer round trip is taken for the path's own: more where what we send may
+/// have made the queue, for a shallow buffer that stays full looks like a longer path.
 const STEPS_MAX: u32 = 2;
+const STEPS_OURS_MAX: u32 = 3;
 /// Packets acknowledged in a round before it is judged.
 const ROUND_PACKETS_MIN: u64 = 4;
 /// The window never falls below this many packets.
@@ -234,23 +236,29 @@ impl HoldController {
         if delivered < self.config.clamp(0) {
             return;
         }
-        if self.steps == STEPS_MAX {
+        let steps_max = match self.carried {
+            Some(_) => STEPS_OURS_MAX,
+            None => STEPS_MAX,
+        };
+        if self.steps >= steps_max {
             self.steps = 0;
             if rtt_min.saturating_add(self.config.queue_delay_max / 4) >= self.rtt_after_step {
                 self.accept_path(now, rtt_min);
                 return;
             }
         }
+        self.delivered = delivered;
         if self.steps == 0 {
-            self.rate_before_steps = self.rate;
-            self.delivered = delivered;
             let is_ours = round.is_limited() || self.rate <= scale(delivered, CLOSE);
             self.carried = Some(delivered).filter(|_| is_ours);
+            self.rate_before_steps = self.rate;
             self.rate = self.rate.min(drain_rate(delivered, queued, rtt_min));
         } else {
             // Only now: when a queue is first seen, more of it is on the way.
             self.rtt_after_step = rtt_min;
-            self.rate = scale(self.rate, DOWN);
+            // What was delivered in the first round may have been sent before the link shrank.
+            self.carried = self.carried.map(|_| delivered);
+            self.rate = scale(self.rate.min(delivered), DOWN);
         }
         self.steps += 1;
         self.draining = true;

@@ -150,6 +150,29 @@ fn a_link_that_shrank_is_soon_without_a_queue_and_stays_used() {
     }
 }
 
+/// Shallow buffers are full at once, and a round trip that cannot grow looks like a longer path.
+#[test]
+fn a_full_shallow_buffer_is_not_taken_for_a_longer_path() {
+    let mut failed = Vec::new();
+    for (before, after) in [(6, 4), (8, 6), (10, 5), (4, 3), (10, 8)] {
+        for rtt_ms in [100, 150, 200, 250, 300] {
+            for queue_ms in [100, 150, 200, 300] {
+                let offered = before * MBIT * 13 / 10;
+                let mut path = Path::new(HoldConfig::default(), rtt_ms, before * MBIT, offered);
+                path.queue_max = queue_ms * MS;
+                path.run(10);
+                path.rate = after * MBIT;
+                path.run(20);
+                let rate = path.controller.rate();
+                if rate > after * MBIT * 13 / 10 {
+                    failed.push((before, after, rtt_ms, queue_ms, rate / 125));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} {failed:?}", failed.len());
+}
+
 #[test]
 fn a_longer_path_takes_little_from_a_film_that_the_rate_did_not_limit() {
     let mut path = Path::new(HoldConfig::default(), 160, 20 * MBIT, 2 * MBIT);
