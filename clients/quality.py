@@ -7,10 +7,11 @@ sound comes, the link works and has no room for them (sound goes first). If ever
 an outage, and no rendition helps.
 
 **What losses explain.** Where packets are lost, pictures lag by the repair of each, and far from an edge that
-is as much as on a link that is too narrow. Sound tells the two apart: it goes first, so no rendition holds it
-up, but its packets are lost and repaired like those of pictures. What pictures lag no more than sound does is
-not laid to the rendition, up to `LOSS_LAG_US_MAX`. (Without it a viewer 230 ms from its edge took the lowest
-picture on 5.6 Mbit/s that lose 10 %, and kept it, since one loss in four seconds kept it from stepping up.)
+is as much as on a link that is too narrow. Sound tells the two apart: it goes first, so a rendition hardly
+holds it up, but its packets are lost and repaired like those of pictures. What pictures lag no more than sound
+does is not laid to the rendition, up to `LOSS_LAG_US_MAX`. (Without it a viewer 230 ms from its edge took the
+lowest picture on 5.6 Mbit/s that lose 10 %, and kept it, since one loss in four seconds kept it from stepping
+up.)
 
 **Down, at once.** To the best rendition whose rate fits into what arrived in the last second: asked for
 with a higher priority than the one that is given up, from the beginning of the running group. The other one
@@ -44,7 +45,7 @@ START_BPS_MAX: Final = 1_500_000
 """The first rendition is the best up to this rate, or the lowest."""
 
 LAG_US_MAX: Final = 300_000
-"""Pictures that lag more, without catching up, cost the rendition."""
+"""Pictures that lag more beyond what losses explain, without catching up, cost the rendition."""
 
 LAYERS_LAG_US: Final = 300_000
 """What a track with layers may lag beyond that, so that its edge gives up layers first."""
@@ -204,7 +205,7 @@ class QualityChooser:
             self._judge(lag_us)
 
     def handle_sound(self, media_us: int, arrival_us: int, size_bytes: int) -> None:
-        """A frame of sound is complete; ``media_us``: its time in the film."""
+        """A frame of sound is complete, always of the same track; ``media_us``: its time in the film."""
         self._now_us = max(self._now_us, arrival_us)
         self._arrivals.append((arrival_us, size_bytes))
         self._sound_us = arrival_us
@@ -286,7 +287,7 @@ class QualityChooser:
     def _down(self, full_since_us: int, *, is_hopeless: bool) -> None:
         """Give up what is watched for what fits into what came since the link was full; a step up that has
         not been made yet is taken back."""
-        self._behind = None
+        self._behind = self._uneasy_since_us = None
         self._calm_since_us = self._now_us
         self._note_failure()
         if self._pending is not None:
@@ -338,6 +339,7 @@ class QualityChooser:
         self._actions.append(End(self._current.name))
         self._current, self._pending = self._pending, None
         self._switched_us = self._calm_since_us = self._now_us
+        self._uneasy_since_us = None
         self._judged_from_us = self._now_us + (0 if is_up else SETTLE_US)
         self._behind = None
 

@@ -93,6 +93,7 @@ class Viewing:
         self._tracks: dict[str, OfferedTrack] = {}
         self._orders: dict[str, GroupOrder] = {}
         self._quality = quality
+        self._heard: str | None = None
         self._chooser: QualityChooser | None = None
         self._alternatives: set[str] = set()
         self._watched: set[str] = set()
@@ -279,7 +280,9 @@ class Viewing:
             return True
         pts_us, before = info.to_us(first.pts), chooser.current
         if info.kind == "audio":
-            chooser.handle_sound(pts_us, event.complete_us, len(event.payload))
+            self._heard = self._heard or info.name
+            if info.name == self._heard:
+                chooser.handle_sound(pts_us, event.complete_us, len(event.payload))
             return True
         if info.name not in self._alternatives:
             return True

@@ -4,8 +4,8 @@ The trees that would be best now are compared with the trees in force. A node wh
 unreachable or draining, or whose branch breaks a bound beyond doubt (even by what links may lose at best)
 while another keeps them, is free to move at once. A node that would merely be better off becomes free when it
 would be better by a tenth and by 10 ms for three reports in a row, and did not move within the hold-down.
-That does not hold who is beyond a bound by what is to be reckoned with: what it moved to is not what it
-looked like.
+The hold-down does not hold a node that is beyond a bound by what is to be reckoned with: what it moved to is
+not what it looked like.
 What it has is judged by the loss that links have beyond doubt, what it might have by the loss to reckon with:
 where the intervals overlap, it stays. For its new branch to be possible others above it may have to move too:
 they are its companions, and if one of them is held down the upgrade waits. A pinned node is none of this: it

@@ -10,15 +10,15 @@
 //! there cannot be read. (Streams that QUIC has turned away are told of room last in, first out, so that one that
 //! speaks once can wait for many seconds beside those that try again and again.)
 //!
-//! In the dark, where nothing is acknowledged, only those get anything: every packet more puts off the probes of
-//! QUIC, and what fills the congestion window in vain keeps out what is to go first when the signal is back.
+//! In the dark, where nothing is acknowledged, only those and control get anything: every packet more puts off the
+//! probes of QUIC, and what fills the congestion window in vain keeps out what is to go first when the signal is back.
 
 use noq_proto::Connection;
 use std::time::{Duration, Instant};
 
 /// Bytes for those more urgent than who filled the window: sound of a few seconds, no picture.
 const URGENT_BYTES: u64 = 16 << 10;
-/// Bytes of control that QUIC holds beside all media that it may hold; more waits for acknowledgements.
+/// With control QUIC holds so much more than its largest window and what is urgent; more control waits.
 const CONTROL_BYTES: u64 = 64 << 10;
 /// For so long a larger window from before counts: by then what it let in has left.
 const PEAK_LIFE: Duration = Duration::from_secs(1);

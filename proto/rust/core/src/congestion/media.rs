@@ -106,7 +106,8 @@ pub struct MediaController {
     /// A rate that was held until a queue came which may not have been ours, and when that was.
     return_to: u64,
     queue_at: Option<Instant>,
-    /// The rate before a cap was set; 0 where there is none, or a queue was found since.
+    /// The rate before the test of loss that is being made; 0 where there is none, or something else has lowered the
+    /// rate since.
     uncapped: u64,
     /// The least round trip of the last 30 to 60 s.
     base: WindowedMin,
@@ -247,6 +248,9 @@ impl MediaController {
     fn try_cap(&mut self, now: Instant, round: &Round, has_queue: bool) {
         let was_capped = self.policer.cap().is_some();
         self.policer.end_round(now, round, has_queue);
+        if self.policer.is_found() {
+            self.uncapped = 0;
+        }
         match (was_capped, self.policer.cap().is_some()) {
             (false, true) => self.uncapped = self.rate,
             (true, false) => {
@@ -340,7 +344,7 @@ impl MediaController {
             (false, true) => scale(steps.rate_before, RETURN_AGAIN.0, RETURN_AGAIN.1),
         };
         // A link that faded and is back carries more now than it did when the queue was found.
-        let carried = scale(steps.drained(), RESUME.0, RESUME.1).min(steps.rate_before);
+        let carried = scale(steps.drained().min(steps.rate_before), RESUME.0, RESUME.1);
         self.set_rate(self.rate.max(steps.resume).max(carried));
         self.calm = 0;
     }
@@ -439,6 +443,7 @@ impl MediaController {
         if is_deep && self.policer.is_unusual(round.loss_permille()) {
             self.set_rate(scale(self.rate, COMPETE_DOWN.0, COMPETE_DOWN.1));
             self.settling = true;
+            self.uncapped = 0;
         } else if round.is_limited() && self.queue_delay < COMPETE_QUEUE_MAX {
             let share = scale(self.rate, UP_SHARE.0, UP_SHARE.1);
             let step = per_second(self.mtu, self.rtt()).min(share);
@@ -484,7 +489,7 @@ impl Controller for MediaController {
                 self.mode = Mode::Delay;
             }
             self.set_rate(scale(rate, ECN_DOWN.0, ECN_DOWN.1));
-            self.calm = 0;
+            (self.calm, self.uncapped) = (0, 0);
             self.settling = true;
         }
     }

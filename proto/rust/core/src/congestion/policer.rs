@@ -128,6 +128,11 @@ impl Policer {
         self.cap
     }
 
+    /// Whether a test has found that the rate causes the loss.
+    pub(super) fn is_found(&self) -> bool {
+        matches!(self.state, State::Capped { .. })
+    }
+
     /// Whether a round lost more than belongs to the path as far as that is known.
     pub(super) fn is_unusual(&self, permille: u64) -> bool {
         permille > 2 * self.usual_permille() + USUAL_SLACK_PERMILLE

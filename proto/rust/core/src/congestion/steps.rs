@@ -14,7 +14,8 @@ pub(super) struct Steps {
     /// The rate before the first, and where it goes when the queue is gone.
     pub(super) rate_before: u64,
     pub(super) resume: u64,
-    /// Most that a round has delivered since the last one: while a queue drains, that is what the bottleneck carries.
+    /// Most that a round has delivered since the last one: while a queue drains, about what the bottleneck carries
+    /// (acknowledgements that come together after a pause show more).
     drained: u64,
     /// The rate, not the application, was what limited when the first was taken.
     pub(super) was_limited: bool,

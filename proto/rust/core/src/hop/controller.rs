@@ -10,7 +10,8 @@
 //!   minimum alone.
 //! - *Down*: what was delivered while a queue stands is what the link carries. From there the rate falls by
 //!   what empties the queue in two round trips, to half at most: sound waits in it as long as pictures do,
-//!   whoever is sent first. Further steps, and ECN marks, lower it to 85 %. Then a round is
+//!   whoever is sent first. Further steps lower it to 85 % of it, or of what is delivered
+//!   then, and ECN marks to 85 %. Then a round is
 //!   waited for the effect. Who delivers less than the lowest rate (heartbeats, a voice) is not the cause of any
 //!   queue, and keeps the rate for what comes.
 //! - *Empty*: the rate is nearly what was delivered.
