@@ -9,8 +9,8 @@ an outage, and no rendition helps.
 **What losses explain.** Where packets are lost, pictures lag by the repair of each, and far from an edge that
 is as much as on a link that is too narrow. Sound tells the two apart: it goes first, so a rendition hardly
 holds it up, but its packets are lost and repaired like those of pictures. What pictures lag no more than
-sound does is not laid to the rendition, up to `LOSS_LAG_US_MAX`. (Without it a viewer 230 ms from its edge
-took the lowest picture on 5.6 Mbit/s that lose 10 %, and kept it, for one loss in four seconds was enough.)
+sound does is not laid to the rendition, up to `LOSS_LAG_US_MAX`. (Without it a viewer far from its edge
+keeps a low picture on a wide access that loses much: one loss now and then keeps it from going up.)
 
 **Down, at once.** To the best rendition whose rate fits into what arrived in the last second: asked for
 with a higher priority than the one that is given up, from the beginning of the running group. The other one

@@ -109,7 +109,8 @@ BURST_USUAL: Final = 4.0
 RTTS_MS: Final = (30, 60, 80, 105, 130, 155, 180, 205, 260, 330)
 """Upper bounds by round trip, milliseconds, of rows after which another round fits."""
 ROUND_RTT: Final = 1.125
-"""Until a loss is known by QUIC's rule (RFC 9002, section 6.1.2): round trips."""
+"""Until a loss is known by QUIC's rule (RFC 9002, section 6.1.2): round trips. Slower than hops are: for what
+is to fit with time to spare, and for second paths."""
 NOTICE_MS: Final = 22.0
 """What a hop takes to notice a loss, beyond the round trip: acknowledgements wait 10 ms, one of what was sent
 later counts after 8 ms (`HopConfig`), and that has to be sent first."""
@@ -289,7 +290,7 @@ def _by_loss(by_burst: Sequence[Sequence[Row]]) -> Iterator[Row]:
 
 
 def _for_rtt(row: Row, rtt_ms: int, last_ms: float) -> Row:
-    """A row after which another round fits with time to spare: by QUIC's rule, which is the slower one. Where
+    """A row after which another round fits with time to spare: with QUIC's rule for the round trip. Where
     it only just fits it would save bytes, and cost the frames that need it half of their budget."""
     needed_ms = SPAN_FIRST_MS + ROUND_RTT * rtt_ms + NOTICE_MS + last_ms
     return replace(row, rtt_us_max=rtt_ms * 1_000, budget_ms_min=int(needed_ms) + SLACK_MS)

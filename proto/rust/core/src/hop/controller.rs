@@ -157,7 +157,7 @@ pub struct HoldController {
     draining: bool,
     /// When the latest packet was sent of those that were acknowledged.
     acknowledged: Option<Instant>,
-    /// Steps down in a row; the rate before the first, what was delivered then, and the round trip after it.
+    /// Steps down in a row; the rate before the first, what was delivered at the last, and the round trip after it.
     steps: u32,
     rate_before_steps: u64,
     delivered: u64,

@@ -251,6 +251,15 @@ fn a_mark_of_congestion_lowers_the_rate_once_a_round() {
 }
 
 #[test]
+fn a_mark_during_a_test_of_loss_is_not_taken_back_when_the_test_ends() {
+    let now = epoch() + 1_000 * MS;
+    let mut controller = controller(now);
+    controller.uncapped = 1_000_000;
+    controller.on_congestion_event(now, now, false, true, 0, 0);
+    assert_eq!(controller.uncapped, 0);
+}
+
+#[test]
 fn slow_start_at_most_doubles_a_round_trip() {
     let now = epoch() + 1_000 * MS;
     let mut controller = controller(now);
